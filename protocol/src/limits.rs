@@ -1,0 +1,88 @@
+//! Every number a peer, a client or a file can push against, each with its reason.
+
+/// Bytes of one control or ops frame. A frame is read whole before it is decoded, so this bounds a connection's memory.
+pub const FRAME_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of ops packed into one OPS frame before the next is begun: small enough to be applied at a steady pace.
+pub const OPS_FRAME_BYTES_TARGET: usize = 128 << 10;
+
+/// Ops in one OPS frame: bounds the work between two looks at the clock.
+pub const OPS_PER_FRAME_MAX: usize = 4096;
+
+/// Bytes of one op. Larger metadata belongs in a file of the version.
+pub const OP_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of a feed, site or link name: it is shown in tables and travels in every handshake.
+pub const LABEL_BYTES_MAX: usize = 64;
+
+/// Bytes of a package name (npm's own limit is 214 and is the largest of the eight ecosystems').
+pub const NAME_BYTES_MAX: usize = 214;
+
+/// Bytes of a version.
+pub const VERSION_BYTES_MAX: usize = 128;
+
+/// Bytes of a file's name inside a version: what common file systems can hold.
+pub const FILE_NAME_BYTES_MAX: usize = 255;
+
+/// Files in one version. A container image has a few dozen layers, a release a few hundred artefacts.
+pub const FILES_PER_VERSION_MAX: usize = 256;
+
+/// Bytes of a reason given for a delete, a block or a refusal.
+pub const REASON_BYTES_MAX: usize = 1024;
+
+/// Entries of a publish's metadata.
+pub const METADATA_ENTRIES_MAX: usize = 128;
+
+/// Publishes that a delete names as seen, and deletes that a publish supersedes.
+pub const OPS_NAMED_MAX: usize = 1024;
+
+/// Bytes of one blob. At 256 KiB an extent its outline is 8 MiB, the largest thing a transfer holds whole.
+pub const BLOB_BYTES_MAX: u64 = 64 << 30;
+
+/// Bytes of one extent: the unit in which large blobs are stored, asked for and resumed.
+pub const EXTENT_BYTES: usize = 256 << 10;
+
+/// Bytes of one group: the unit in which a receiver verifies bytes while they stream. 16 KiB is
+/// where hashing overhead falls to 1.1 of a plain pass.
+pub const GROUP_BYTES: usize = 16 << 10;
+
+/// How far ahead of a site's own clock a stamp may lie before its op waits until it is due.
+pub const STAMP_AHEAD_MS_MAX: u64 = 10 * 60 * 1000;
+
+/// Feeds named in one handshake.
+pub const FEEDS_PER_LINK_MAX: usize = 1024;
+
+/// Ranges in one reconciliation frame: bounds what one question can make the other side hash.
+pub const RANGES_PER_FRAME_MAX: usize = 1024;
+
+/// Range questions in one run. A million logs need about ten thousand; a flood needs more.
+pub const RANGES_PER_RUN_MAX: usize = 1 << 16;
+
+/// Bytes of blobs a receiver has asked for and not yet got: twice the bandwidth-delay product of
+/// 100 Mbit/s at 600 ms.
+pub const WANTED_BYTES_MAX: u64 = 16 << 20;
+
+/// Blobs and extents asked for and not yet got: bounds the sender's queue of promises.
+pub const WANTED_ITEMS_MAX: usize = 4096;
+
+/// Streams that carry blob bytes side by side. One stream of over 2 MiB window can kill a
+/// connection on a fast long link, so the pipe is filled by several.
+pub const BULK_LANES: u8 = 8;
+
+/// How long a dialler or listener waits for the first frame of the other.
+pub const HELLO_MS_MAX: u64 = 5_000;
+
+/// How long a run may go on without verified progress before it is given up.
+pub const PROGRESS_MS_MAX: u64 = 60_000;
+
+/// How long a ticket may be valid.
+pub const TICKET_LIFE_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
+
+/// Addresses in one ticket, so that it stays short enough to paste.
+pub const TICKET_ADDRESSES_MAX: usize = 8;
+
+/// Feeds offered by one ticket.
+pub const TICKET_FEEDS_MAX: usize = 16;
+
+/// Pairing attempts a minute at one site: a ticket's secret has 128 bits, this keeps the log readable.
+pub const PAIRING_ATTEMPTS_PER_MINUTE_MAX: u32 = 5;
