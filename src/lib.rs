@@ -1,1 +1,18 @@
-//! The node.
+//! The packetboat node: store, transport, gateways and command line around the rules in `protocol`.
+
+pub mod config;
+pub mod identity;
+pub mod store;
+
+pub mod publish;
+pub mod scheduler;
+pub mod transport;
+
+pub mod api;
+pub mod gateway;
+pub mod web;
+
+pub mod demo;
+pub mod node;
+
+pub mod cli;

@@ -1,1 +1,28 @@
-//! The rules of packetboat.
+//! The rules of packetboat: values and state machines. No clock, no disk, no socket, no async: time and randomness are arguments.
+
+pub mod id;
+pub mod limits;
+pub mod time;
+
+pub mod fault;
+pub mod manifest;
+pub mod package;
+
+pub mod log;
+pub mod op;
+
+pub mod feed;
+pub mod grant;
+pub mod lag;
+pub mod link;
+pub mod ticket;
+pub mod timetable;
+
+pub mod outline;
+pub mod range;
+pub mod reconcile;
+pub mod summary;
+pub mod transfer;
+
+pub mod frame;
+pub mod session;

@@ -1,1 +1,9 @@
-//! Sims.
+//! Many packetboat sites in one thread, in virtual time, from one seed.
+
+pub mod disk;
+pub mod entropy;
+pub mod net;
+pub mod quic;
+pub mod site;
+pub mod trace;
+pub mod world;

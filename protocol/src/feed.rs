@@ -1,0 +1,1 @@
+//! The fold: from a set of ops to what a feed contains.

@@ -1,0 +1,1 @@
+//! One author's log in one feed.

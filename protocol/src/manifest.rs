@@ -1,0 +1,1 @@
+//! What one version is made of.

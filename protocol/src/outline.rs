@@ -1,0 +1,1 @@
+//! How a blob's bytes are verified group by group.

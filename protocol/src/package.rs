@@ -1,0 +1,1 @@
+//! A package's coordinate and when two are the same.

@@ -1,0 +1,1 @@
+//! Finding the difference of two sets.

@@ -1,0 +1,1 @@
+//! The canonical Merkle tree over a set of ids.

@@ -1,0 +1,1 @@
+//! One-time pairing tickets.

@@ -1,0 +1,1 @@
+//! Which bytes to ask for next.

@@ -1,0 +1,1 @@
+//! The shapes of the node's HTTP/JSON API.

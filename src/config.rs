@@ -1,0 +1,1 @@
+//! File and flags to a validated configuration.

@@ -1,0 +1,1 @@
+//! Three real nodes in one process.

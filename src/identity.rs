@@ -1,0 +1,1 @@
+//! The site key on disk.

@@ -1,0 +1,1 @@
+//! Bytes to blobs to a signed op.

@@ -1,0 +1,1 @@
+//! A task per link: when it runs.
