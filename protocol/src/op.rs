@@ -194,7 +194,7 @@ pub struct Resolve {
 }
 
 /// What a site may write in a feed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Rights {
     pub publish: bool,
     /// Delete what it published itself.
