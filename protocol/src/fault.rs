@@ -1,1 +1,122 @@
-//! What can go wrong in a conversation and whose fault it is.
+//! What can go wrong in a conversation and whose fault it is: the peer broke a rule, a rule said no, or the world cut in.
+
+use serde::{Deserialize, Serialize};
+
+/// A way for a peer to break the rules. It ends the session; the timetable backs off for long.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error,
+)]
+pub enum Misbehaved {
+    #[error("a frame longer than the limit")]
+    FrameTooLong,
+    #[error("a frame that does not decode")]
+    FrameMalformed,
+    #[error("a frame of a type this version does not know")]
+    FrameUnknown,
+    #[error("a stream that ended inside a frame")]
+    FrameTruncated,
+    #[error("a frame that has no place here")]
+    FrameUnexpected,
+    #[error("a feed that is not part of this session")]
+    FeedNotAgreed,
+    #[error("a run of ops that does not verify")]
+    BatchInvalid,
+    #[error("a history other than the one its author signed before")]
+    LogForked,
+    #[error("ops that the agreed permissions hold back")]
+    OpsNotPermitted,
+    #[error("range answers that contradict themselves")]
+    RangesInvalid,
+    #[error("more ranges than a run may take")]
+    RangesFlooded,
+    #[error("heads that do not add up to the root it told")]
+    RootContradicted,
+    #[error("bytes that do not have the hash they were asked by")]
+    BytesWrong,
+    #[error("bytes nobody asked for")]
+    BytesUnasked,
+    #[error("more requests for bytes than a peer may have open")]
+    WantsFlooded,
+    #[error("a name outside the rules")]
+    NameInvalid,
+    #[error("no verified progress for too long")]
+    Stalled,
+}
+
+/// Why a rule said no. Nobody is at fault; a person may want to change something.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error,
+)]
+pub enum Reason {
+    #[error("both ends have the same site key: a feed cannot be replicated to its own site")]
+    SameSite,
+    #[error("the other site does not know this site's key: pair first")]
+    SiteUnknown,
+    #[error("the other site has no such feed on this link")]
+    FeedUnknown,
+    #[error("the feed is of another kind at the other site")]
+    KindDiffers,
+    #[error("this link asks for nothing: its mode is off")]
+    NothingAsked,
+    #[error("the other site allows none of what this link asks")]
+    NothingAllowed,
+    #[error("the two sites have no protocol version in common: update the older one")]
+    VersionsApart,
+    #[error("the link is paused at the other site")]
+    LinkPaused,
+    #[error("the other site withdrew what it had granted")]
+    GrantWithdrawn,
+    #[error("the link does not let additions in")]
+    AddsHeldBack,
+    #[error("the link does not let deletions in")]
+    DeletesHeldBack,
+    #[error("its author may not write in this feed")]
+    AuthorNotAllowed,
+    #[error("this site takes no local changes in this feed")]
+    StrictReplica,
+    #[error("no such ticket is open")]
+    TicketUnknown,
+    #[error("the ticket was used before")]
+    TicketUsed,
+    #[error("the ticket has expired")]
+    TicketExpired,
+    #[error("the ticket's secret was not proved")]
+    TicketNotProved,
+    #[error("too many pairing attempts in the last minute")]
+    PairingTooOften,
+    #[error("the other site is busy with a run of this link")]
+    Busy,
+    #[error("the other site is stopping")]
+    Stopping,
+    #[error("the other site's disk takes no more bytes")]
+    DiskFull,
+}
+
+/// How a session or run ended. The timetable backs off by this alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Everything the two sites allow each other has arrived.
+    Done,
+    /// A rule said no.
+    Refused(Reason),
+    /// The peer broke a rule.
+    Misbehaved(Misbehaved),
+    /// The connection or the process ended first. What arrived is kept; the next run goes on from there.
+    Interrupted,
+    /// This site's own disk or code failed.
+    Fault,
+}
+
+impl Outcome {
+    /// The number a QUIC connection is closed with, which the other end reads the outcome from.
+    #[must_use]
+    pub const fn close_code(self) -> u32 {
+        match self {
+            Self::Done => 0,
+            Self::Refused(_) => 1,
+            Self::Misbehaved(_) => 2,
+            Self::Interrupted => 3,
+            Self::Fault => 4,
+        }
+    }
+}

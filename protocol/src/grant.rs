@@ -1,1 +1,392 @@
-//! The permission matrix.
+//! The two gates: what a link lets through, and who may write in a feed. Only this file turns verified ops into permitted ones.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fault::Reason;
+use crate::id::{FeedId, LogId, OpId, SiteId};
+use crate::log::{NamedOp, Verified};
+use crate::op::{Body, Genesis, Grant, Revoke, Rights};
+use crate::time::Hlc;
+
+/// What may flow over a link, from the point of view of the site that states it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct Switches {
+    pub in_add: bool,
+    pub in_delete: bool,
+    pub out_add: bool,
+    pub out_delete: bool,
+}
+
+impl Switches {
+    pub const OFF: Self = Self { in_add: false, in_delete: false, out_add: false, out_delete: false };
+    pub const PULL: Self = Self { in_add: true, in_delete: true, out_add: false, out_delete: false };
+    pub const PUSH: Self = Self { in_add: false, in_delete: false, out_add: true, out_delete: true };
+    pub const MIRROR: Self = Self { in_add: true, in_delete: true, out_add: true, out_delete: true };
+
+    /// The same flows seen from the other end.
+    #[must_use]
+    pub const fn flip(self) -> Self {
+        Self {
+            in_add: self.out_add,
+            in_delete: self.out_delete,
+            out_add: self.in_add,
+            out_delete: self.in_delete,
+        }
+    }
+
+    /// What both allow.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            in_add: self.in_add && other.in_add,
+            in_delete: self.in_delete && other.in_delete,
+            out_add: self.out_add && other.out_add,
+            out_delete: self.out_delete && other.out_delete,
+        }
+    }
+
+    /// Whether nothing flows.
+    #[must_use]
+    pub fn is_off(self) -> bool {
+        self == Self::OFF
+    }
+
+    /// Whether anything flows in.
+    #[must_use]
+    pub const fn flows_in(self) -> bool {
+        self.in_add || self.in_delete
+    }
+
+    /// Whether anything flows out.
+    #[must_use]
+    pub const fn flows_out(self) -> bool {
+        self.out_add || self.out_delete
+    }
+}
+
+impl fmt::Display for Switches {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::OFF => return f.write_str("off"),
+            Self::PULL => return f.write_str("pull"),
+            Self::PUSH => return f.write_str("push"),
+            Self::MIRROR => return f.write_str("mirror"),
+            _ => {}
+        }
+        let mut sep = "";
+        for (on, name) in [
+            (self.in_add, "in.add"),
+            (self.in_delete, "in.delete"),
+            (self.out_add, "out.add"),
+            (self.out_delete, "out.delete"),
+        ] {
+            if on {
+                write!(f, "{sep}{name}")?;
+                sep = ",";
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A text that is no mode.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "unknown mode {0:?}: use mirror, pull, push, off, or a list of in.add, in.delete, out.add, out.delete"
+)]
+pub struct UnknownMode(pub String);
+
+impl FromStr for Switches {
+    type Err = UnknownMode;
+
+    fn from_str(text: &str) -> Result<Self, UnknownMode> {
+        match text {
+            "off" | "disabled" => return Ok(Self::OFF),
+            "pull" | "pull-only" => return Ok(Self::PULL),
+            "push" | "push-only" => return Ok(Self::PUSH),
+            "mirror" | "read/write" => return Ok(Self::MIRROR),
+            _ => {}
+        }
+        let mut switches = Self::OFF;
+        for part in text.split(',') {
+            let switch = match part.trim() {
+                "in.add" => &mut switches.in_add,
+                "in.delete" => &mut switches.in_delete,
+                "out.add" => &mut switches.out_add,
+                "out.delete" => &mut switches.out_delete,
+                _ => return Err(UnknownMode(text.to_owned())),
+            };
+            *switch = true;
+        }
+        Ok(switches)
+    }
+}
+
+/// Whether a link works, decided from what both ends state before anything moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// The dialler asks for nothing.
+    NothingAsked,
+    /// Nothing of what is asked is allowed.
+    Invalid(Reason),
+    /// Some of what is asked is allowed; the link works as far as that goes.
+    Warning { effective: Switches },
+    /// All that is asked is allowed.
+    Valid { effective: Switches },
+}
+
+impl Verdict {
+    /// `effective = what the listener allows and the dialler asks`, both in the dialler's terms.
+    #[must_use]
+    pub fn of(allowed: Switches, asked: Switches) -> Self {
+        let effective = allowed.and(asked);
+        if asked.is_off() {
+            Self::NothingAsked
+        } else if effective.is_off() {
+            Self::Invalid(Reason::NothingAllowed)
+        } else if effective == asked {
+            Self::Valid { effective }
+        } else {
+            Self::Warning { effective }
+        }
+    }
+
+    /// What flows, in the dialler's terms.
+    #[must_use]
+    pub const fn effective(self) -> Switches {
+        match self {
+            Self::NothingAsked | Self::Invalid(_) => Switches::OFF,
+            Self::Warning { effective } | Self::Valid { effective } => effective,
+        }
+    }
+}
+
+/// What an author wants to do, as far as rights tell it apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    Publish,
+    DeleteOwn,
+    DeleteWide,
+    Block,
+    Admin,
+}
+
+/// Who may write in one feed: a pure function of the feed's genesis and its grant and revoke ops.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authority {
+    origins: Vec<SiteId>,
+    /// Grant and revoke ops in the order (stamp, id), so that arrival order does not matter.
+    said: BTreeMap<(Hlc, OpId), (SiteId, Said)>,
+    grants: BTreeMap<SiteId, Vec<Grant>>,
+    revoked: BTreeMap<SiteId, Revoke>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Said {
+    Grant(Grant),
+    Revoke(Revoke),
+}
+
+impl Authority {
+    /// At the start only the origin may write.
+    #[must_use]
+    pub fn new(genesis: &Genesis) -> Self {
+        let mut origins = vec![genesis.origin];
+        origins.extend(genesis.second_origin);
+        Self { origins, said: BTreeMap::new(), grants: BTreeMap::new(), revoked: BTreeMap::new() }
+    }
+
+    /// Takes in a grant or revoke op. Tells whether it was one, in which case the feed's items may all stand differently.
+    pub fn apply(&mut self, named: &NamedOp) -> bool {
+        let said = match &named.op.body {
+            Body::Grant(grant) => Said::Grant(grant.clone()),
+            Body::Revoke(revoke) => Said::Revoke(revoke.clone()),
+            Body::Publish(_)
+            | Body::Delete(_)
+            | Body::SetState(_)
+            | Body::SetRef(_)
+            | Body::Block(_)
+            | Body::Unblock(_)
+            | Body::Resolve(_)
+            | Body::Seal(_)
+            | Body::Statistics(_)
+            | Body::OpenEpoch(_)
+            | Body::Unknown { .. } => return false,
+        };
+        self.said.insert((named.op.stamp, named.id), (named.op.place.log.author, said));
+        self.settle();
+        true
+    }
+
+    /// Replays what was said in order: a grant counts when its author held admin rights by then.
+    fn settle(&mut self) {
+        let said = std::mem::take(&mut self.said);
+        self.grants.clear();
+        self.revoked.clear();
+        for (author, what) in said.values() {
+            if !self.is_admin(*author) {
+                continue;
+            }
+            match what {
+                Said::Grant(grant) => {
+                    self.revoked.remove(&grant.grantee);
+                    self.grants.entry(grant.grantee).or_default().push(grant.clone());
+                }
+                Said::Revoke(revoke) => {
+                    self.revoked.insert(revoke.grantee, revoke.clone());
+                }
+            }
+        }
+        self.said = said;
+    }
+
+    /// Whether the site may grant and revoke.
+    #[must_use]
+    pub fn is_admin(&self, site: SiteId) -> bool {
+        self.origins.contains(&site)
+            || (!self.revoked.contains_key(&site)
+                && self.grants.get(&site).is_some_and(|held| held.iter().any(|grant| grant.rights.admin)))
+    }
+
+    /// The feed's first origin.
+    #[must_use]
+    pub fn origin(&self) -> Option<SiteId> {
+        self.origins.first().copied()
+    }
+
+    /// Whether the site's logs travel at all: it was granted something, at whatever time.
+    #[must_use]
+    pub fn is_author(&self, site: SiteId) -> bool {
+        self.origins.contains(&site) || self.grants.contains_key(&site)
+    }
+
+    /// The rights granted to the site, as far as they stand, for people.
+    #[must_use]
+    pub fn rights(&self, site: SiteId) -> Rights {
+        if self.origins.contains(&site) {
+            return Rights::ALL;
+        }
+        if self.revoked.contains_key(&site) {
+            return Rights::default();
+        }
+        let held = self.grants.get(&site).map_or(&[][..], Vec::as_slice);
+        held.iter().fold(Rights::default(), |all, grant| all.or(grant.rights))
+    }
+
+    /// Whether an op at `log`/`seq`, stamped `stamp`, may do `verb` to the package `name`.
+    #[must_use]
+    pub fn allows(&self, log: LogId, seq: u64, stamp: Hlc, verb: Verb, name: &str) -> bool {
+        let author = log.author;
+        if self.origins.contains(&author) {
+            return true;
+        }
+        if let Some(revoke) = self.revoked.get(&author) {
+            let accepted = revoke
+                .accepted
+                .iter()
+                .any(|tip| tip.author == author && tip.epoch == log.epoch && seq < tip.len);
+            if !accepted {
+                return false;
+            }
+        }
+        self.grants.get(&author).is_some_and(|held| {
+            held.iter().any(|grant| {
+                grant.rights.holds(verb)
+                    && name.starts_with(&grant.prefix)
+                    && grant.expires.is_none_or(|expires| stamp.wall() < expires)
+            })
+        })
+    }
+}
+
+impl Rights {
+    const fn holds(self, verb: Verb) -> bool {
+        match verb {
+            Verb::Publish => self.publish,
+            Verb::DeleteOwn => self.delete_own || self.delete_wide,
+            Verb::DeleteWide => self.delete_wide,
+            Verb::Block => self.block,
+            Verb::Admin => self.admin,
+        }
+    }
+
+    const fn or(self, other: Self) -> Self {
+        Self {
+            publish: self.publish || other.publish,
+            delete_own: self.delete_own || other.delete_own,
+            delete_wide: self.delete_wide || other.delete_wide,
+            block: self.block || other.block,
+            admin: self.admin || other.admin,
+        }
+    }
+}
+
+/// Proof that a gate was passed. The store takes nothing else, so a forgotten check does not compile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permitted<T> {
+    inner: T,
+}
+
+impl<T> Permitted<T> {
+    /// What was permitted.
+    #[must_use]
+    pub const fn inner(&self) -> &T {
+        &self.inner
+    }
+
+    /// What was permitted, by value.
+    #[must_use]
+    pub fn into_inner(self) -> T {
+        self.inner
+    }
+}
+
+impl Permitted<Verified> {
+    /// Ops that came over a link: both gates. `effective` is in this site's terms; `me` may learn its own ops back.
+    ///
+    /// # Errors
+    /// The feed is not the link's, the link holds back what is in the run, or its author has no rights in the feed.
+    pub fn received(
+        verified: Verified,
+        feed: FeedId,
+        effective: Switches,
+        authority: &Authority,
+        me: SiteId,
+    ) -> Result<Self, Reason> {
+        if verified.log().feed != feed {
+            return Err(Reason::FeedUnknown);
+        }
+        if !effective.flows_in() {
+            return Err(Reason::AddsHeldBack);
+        }
+        for named in verified.ops() {
+            let removal = named.op.body.is_removal();
+            if removal && !effective.in_delete {
+                return Err(Reason::DeletesHeldBack);
+            }
+            if !removal && !effective.in_add && matches!(named.op.body, Body::Publish(_)) {
+                return Err(Reason::AddsHeldBack);
+            }
+        }
+        let author = verified.log().author;
+        if author != me && !authority.is_author(author) {
+            return Err(Reason::AuthorNotAllowed);
+        }
+        Ok(Self { inner: verified })
+    }
+
+    /// Ops of this site's own making. Without rights in the feed they are an overlay: local, never passed on.
+    ///
+    /// # Errors
+    /// The feed is a strict replica here.
+    pub fn local(verified: Verified, strict: bool) -> Result<Self, Reason> {
+        if strict { Err(Reason::StrictReplica) } else { Ok(Self { inner: verified }) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,406 @@
-//! One author's log in one feed.
+//! One author's log in one feed: the Merkle mountain range over its ops, the signed head, and a run of ops that is proved by one.
+
+use std::fmt;
+
+use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
+use serde::de::Deserializer;
+use serde::ser::Serializer;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{LogId, OpId, SiteId};
+use crate::op::{Body, DecodeError, Op, Place};
+use crate::time::{Hlc, Timestamp};
+
+const HEAD_CONTEXT: &[u8] = b"packetboat 2026-11 head v1\0";
+const NODE_CONTEXT: &str = "packetboat 2026-11 mmr node v1";
+const ROOT_CONTEXT: &str = "packetboat 2026-11 mmr root v1";
+
+/// A Merkle mountain range, reduced to what appending and signing need: its length and its peaks.
+///
+/// Peaks stand highest first; the height of each follows from the bits of the length. An inner node
+/// is the derived hash of its two children, the root that of the length and the peaks.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Mmr {
+    len: u64,
+    peaks: Vec<[u8; 32]>,
+}
+
+impl Mmr {
+    /// Ops in the log.
+    #[must_use]
+    pub const fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether the log has no op.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends one op.
+    pub fn push(&mut self, op: OpId) {
+        self.carry(op.0, 0);
+    }
+
+    /// Appends the subtree of `2^height` ops that were left out, by its hash alone.
+    ///
+    /// # Errors
+    /// The length so far is no multiple of `2^height`, so no subtree of that height begins here.
+    pub fn push_subtree(&mut self, height: u8, hash: [u8; 32]) -> Result<(), Misaligned> {
+        let misaligned = Misaligned { len: self.len, height };
+        let leaves = 1_u64.checked_shl(u32::from(height)).ok_or_else(|| misaligned.clone())?;
+        if !self.len.is_multiple_of(leaves) || self.len.checked_add(leaves).is_none() {
+            return Err(misaligned);
+        }
+        self.carry(hash, height);
+        Ok(())
+    }
+
+    fn carry(&mut self, mut hash: [u8; 32], height: u8) {
+        let mut rest = self.len >> height;
+        while rest & 1 == 1 {
+            let left = self.peaks.pop().expect("a set bit of the length has its peak");
+            hash = node(&left, &hash);
+            rest >>= 1;
+        }
+        self.peaks.push(hash);
+        self.len += 1 << height;
+    }
+
+    /// The root that a head signs.
+    #[must_use]
+    pub fn root(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_derive_key(ROOT_CONTEXT);
+        hasher.update(&self.len.to_le_bytes());
+        for peak in &self.peaks {
+            hasher.update(peak);
+        }
+        *hasher.finalize().as_bytes()
+    }
+
+    /// The hash of an aligned run of `2^height` ops, to stand in for them.
+    #[must_use]
+    pub fn subtree(ops: &[OpId]) -> Option<[u8; 32]> {
+        let mut row: Vec<[u8; 32]> = ops.iter().map(|op| op.0).collect();
+        if !row.len().is_power_of_two() {
+            return None;
+        }
+        while row.len() > 1 {
+            row = row
+                .chunks_exact(2)
+                .filter_map(|pair| match pair {
+                    [left, right] => Some(node(left, right)),
+                    _ => None,
+                })
+                .collect();
+        }
+        row.first().copied()
+    }
+}
+
+fn node(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key(NODE_CONTEXT);
+    hasher.update(left);
+    hasher.update(right);
+    *hasher.finalize().as_bytes()
+}
+
+/// A subtree that does not begin at a multiple of its size.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no subtree of height {height} begins after {len} ops")]
+pub struct Misaligned {
+    pub len: u64,
+    pub height: u8,
+}
+
+/// An Ed25519 signature.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Signature(pub [u8; 64]);
+
+impl fmt::Debug for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Signature(..)")
+    }
+}
+
+impl Serialize for Signature {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (left, right) = self.0.split_at(32);
+        let halves: ([u8; 32], [u8; 32]) = (
+            left.try_into().map_err(serde::ser::Error::custom)?,
+            right.try_into().map_err(serde::ser::Error::custom)?,
+        );
+        halves.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Signature {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (left, right) = <([u8; 32], [u8; 32])>::deserialize(deserializer)?;
+        let mut bytes = [0; 64];
+        for (to, from) in bytes.iter_mut().zip(left.into_iter().chain(right)) {
+            *to = from;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// How far a log goes and what it holds up to there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    pub log: LogId,
+    /// Ops.
+    pub len: u64,
+    pub root: [u8; 32],
+    pub time: Timestamp,
+}
+
+/// A head with its author's signature. Two that contradict each other prove a fork to anyone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedHead {
+    pub head: Head,
+    pub signature: Signature,
+}
+
+/// Why a run of ops is refused. Whoever sent it is at fault, and where the signature held, its author.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    #[error("the author's key {author} is no valid Ed25519 key")]
+    WeakKey { author: SiteId },
+    #[error("the head at {len} of {author} is not signed by its author")]
+    BadSignature { author: SiteId, len: u64 },
+    #[error("the ops begin at {first}, and {held} are held")]
+    Gap { first: u64, held: u64 },
+    #[error("the ops end at {end}, and the head says {len}")]
+    WrongLength { end: u64, len: u64 },
+    #[error("the author signed at {len} a history other than the one held")]
+    Forked { len: u64 },
+    #[error("an op is malformed at {seq}")]
+    Op { seq: u64, source: DecodeError },
+    #[error("a skipped run does not stand at a multiple of its size")]
+    Misaligned(#[from] Misaligned),
+}
+
+impl Head {
+    fn signed_bytes(&self) -> Vec<u8> {
+        let mut bytes = HEAD_CONTEXT.to_vec();
+        bytes.extend(postcard::to_allocvec(self).expect("a plain value always encodes into memory"));
+        bytes
+    }
+
+    /// Signs the head. The key must be the author's.
+    #[must_use]
+    pub fn sign(self, key: &SigningKey) -> SignedHead {
+        SignedHead { head: self, signature: Signature(key.sign(&self.signed_bytes()).to_bytes()) }
+    }
+}
+
+impl SignedHead {
+    /// Checks the signature strictly: weak keys and malleable forms are refused.
+    ///
+    /// # Errors
+    /// The key is weak or the signature is not the author's over this head.
+    pub fn verify(&self) -> Result<(), BatchError> {
+        let author = self.head.log.author;
+        let key = VerifyingKey::from_bytes(&author.0).map_err(|_key| BatchError::WeakKey { author })?;
+        let signature = ed25519_dalek::Signature::from_bytes(&self.signature.0);
+        key.verify_strict(&self.head.signed_bytes(), &signature)
+            .map_err(|_signature| BatchError::BadSignature { author, len: self.head.len })
+    }
+}
+
+/// Two heads of one log that cannot both be honest: same length, other root.
+#[must_use]
+pub fn contradict(one: &SignedHead, other: &SignedHead) -> bool {
+    one.head.log == other.head.log && one.head.len == other.head.len && one.head.root != other.head.root
+}
+
+/// One entry of a run: an op's statement, or the hash that stands for ops left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Entry {
+    Op(Vec<u8>),
+    Skip { height: u8, hash: [u8; 32] },
+}
+
+impl Entry {
+    /// Ops it stands for.
+    #[must_use]
+    pub const fn span(&self) -> u64 {
+        match self {
+            Self::Op(_) => 1,
+            Self::Skip { height, .. } => match 1_u64.checked_shl(*height as u32) {
+                Some(span) => span,
+                None => u64::MAX,
+            },
+        }
+    }
+}
+
+/// A run of one log's ops that ends at a signed head, as it came from elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// The position of the first entry.
+    pub first: u64,
+    pub entries: Vec<Entry>,
+    pub head: SignedHead,
+}
+
+/// One op with its name and canonical statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedOp {
+    pub id: OpId,
+    pub op: Op,
+    pub statement: Vec<u8>,
+}
+
+/// A run of ops that its author signed and that follows what is held. Only this file makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    first: u64,
+    ops: Vec<NamedOp>,
+    entries: Vec<Entry>,
+    after: Mmr,
+    head: SignedHead,
+}
+
+impl Batch {
+    /// Leaves out what the holder of a log of `held` ops has already.
+    #[must_use]
+    pub fn beyond(mut self, held: u64) -> Option<Self> {
+        if self.head.head.len <= held {
+            return None;
+        }
+        let mut entries = Vec::with_capacity(self.entries.len());
+        let mut at = self.first;
+        for entry in self.entries {
+            let span = entry.span();
+            if at >= held {
+                entries.push(entry);
+            } else {
+                self.first = at.saturating_add(span);
+            }
+            at = at.saturating_add(span);
+        }
+        self.entries = entries;
+        Some(self)
+    }
+
+    /// Checks signature, order, form and root against the log held so far.
+    ///
+    /// # Errors
+    /// What is wrong, and with which op.
+    pub fn verify(self, held: &Mmr) -> Result<Verified, BatchError> {
+        if self.first != held.len() {
+            return Err(BatchError::Gap { first: self.first, held: held.len() });
+        }
+        self.head.verify()?;
+        let mut after = held.clone();
+        let mut ops = Vec::with_capacity(self.entries.len());
+        for entry in &self.entries {
+            match entry {
+                Entry::Op(statement) => {
+                    let place = Place { log: self.head.head.log, seq: after.len() };
+                    let op = Op::decode_statement(place, statement)
+                        .map_err(|source| BatchError::Op { seq: place.seq, source })?;
+                    let id = Op::id_of(place, statement);
+                    after.push(id);
+                    ops.push(NamedOp { id, op, statement: statement.clone() });
+                }
+                Entry::Skip { height, hash } => after.push_subtree(*height, *hash)?,
+            }
+        }
+        if after.len() != self.head.head.len {
+            return Err(BatchError::WrongLength { end: after.len(), len: self.head.head.len });
+        }
+        if after.root() != self.head.head.root {
+            return Err(BatchError::Forked { len: after.len() });
+        }
+        Ok(Verified { first: self.first, ops, entries: self.entries, after, head: self.head })
+    }
+}
+
+impl Verified {
+    /// New ops of the author that holds `key`, appended to its own log and signed with one head.
+    #[must_use]
+    pub fn author(
+        key: &SigningKey,
+        log: LogId,
+        held: &Mmr,
+        bodies: Vec<Body>,
+        clock: Hlc,
+        now: Timestamp,
+    ) -> Self {
+        debug_assert_eq!(log.author.0, key.verifying_key().to_bytes(), "a log is signed by its author");
+        let mut after = held.clone();
+        let mut stamp = clock;
+        let mut ops = Vec::with_capacity(bodies.len());
+        for body in bodies {
+            stamp = stamp.next(now);
+            let op = Op { place: Place { log, seq: after.len() }, stamp, body };
+            let statement = op.encode_statement();
+            let id = Op::id_of(op.place, &statement);
+            after.push(id);
+            ops.push(NamedOp { id, op, statement });
+        }
+        let entries = ops.iter().map(|named| Entry::Op(named.statement.clone())).collect();
+        let head = Head { log, len: after.len(), root: after.root(), time: now }.sign(key);
+        Self { first: held.len(), ops, entries, after, head }
+    }
+
+    /// The log.
+    #[must_use]
+    pub const fn log(&self) -> LogId {
+        self.head.head.log
+    }
+
+    /// The position of the first entry.
+    #[must_use]
+    pub const fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The ops, in order. Skipped ones are not among them.
+    #[must_use]
+    pub fn ops(&self) -> &[NamedOp] {
+        &self.ops
+    }
+
+    /// The log's state after the run.
+    #[must_use]
+    pub const fn after(&self) -> &Mmr {
+        &self.after
+    }
+
+    /// The signed head it ends at.
+    #[must_use]
+    pub const fn head(&self) -> &SignedHead {
+        &self.head
+    }
+
+    /// The run as it travels and is stored.
+    #[must_use]
+    pub fn to_batch(&self) -> Batch {
+        Batch { first: self.first, entries: self.entries.clone(), head: self.head }
+    }
+}
+
+impl Batch {
+    /// The bytes of a stored or sent run.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_allocvec(self).expect("a plain value always encodes into memory")
+    }
+
+    /// A run from its bytes.
+    ///
+    /// # Errors
+    /// The bytes are truncated, malformed or followed by others.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let (batch, rest) = postcard::take_from_bytes(bytes).map_err(|_shape| DecodeError::Malformed)?;
+        if rest.is_empty() { Ok(batch) } else { Err(DecodeError::Trailing) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,246 @@
-//! One-time pairing tickets.
+//! One-time pairing tickets: their text, the proof that a joiner holds one, and the words both ends compare.
+
+use data_encoding::{BASE32_NOPAD, Specification};
+use serde::{Deserialize, Serialize};
+
+use crate::fault::Reason;
+use crate::grant::Switches;
+use crate::id::SiteId;
+use crate::limits::{LABEL_BYTES_MAX, TICKET_ADDRESSES_MAX, TICKET_FEEDS_MAX};
+use crate::op::Genesis;
+use crate::package::{FeedKind, check_label};
+use crate::time::Timestamp;
+
+const PREFIX: &str = "pb1";
+const CHECKSUM_CONTEXT: &str = "packetboat 2026-11 ticket checksum v1";
+const NAME_CONTEXT: &str = "packetboat 2026-11 ticket name v1";
+const PROOF_CONTEXT: &str = "packetboat 2026-11 ticket proof v1";
+const WORDS_CONTEXT: &str = "packetboat 2026-11 check words v1";
+
+/// A feed that a ticket offers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// Its name at the inviting site.
+    pub feed: String,
+    pub kind: FeedKind,
+    /// What the joiner may do, in the joiner's terms.
+    pub may: Switches,
+}
+
+/// An invitation that one site may use once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticket {
+    /// The inviting site: the joiner connects to this key and no other.
+    pub site: SiteId,
+    /// The inviting site's name, for people.
+    pub name: String,
+    /// `host:port`, tried in order.
+    pub addresses: Vec<String>,
+    pub secret: [u8; 16],
+    pub expires: Timestamp,
+    pub offers: Vec<Offer>,
+}
+
+impl std::fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ticket")
+            .field("site", &self.site)
+            .field("name", &self.name)
+            .field("addresses", &self.addresses)
+            .field("expires", &self.expires)
+            .field("offers", &self.offers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a text is no ticket.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TicketError {
+    #[error("a ticket begins with {PREFIX}: copy it whole")]
+    Prefix,
+    #[error("the ticket has a character that no ticket has: copy it whole")]
+    Alphabet,
+    #[error("the ticket's checksum does not match: a character is missing or changed")]
+    Checksum,
+    #[error("the ticket is of another release or malformed")]
+    Malformed,
+}
+
+/// The name under which the inviting site remembers a ticket, which gives nothing of the secret away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TicketName(pub [u8; 16]);
+
+impl Ticket {
+    /// The text people pass on.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut bytes = postcard::to_allocvec(self).expect("a plain value always encodes into memory");
+        let sum = blake3::derive_key(CHECKSUM_CONTEXT, &bytes);
+        bytes.extend(sum.iter().take(4));
+        format!("{PREFIX}{}", BASE32_NOPAD.encode(&bytes).to_ascii_lowercase())
+    }
+
+    /// A ticket from its text. Case and surrounding space do not matter.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub fn parse(text: &str) -> Result<Self, TicketError> {
+        let lower = text.trim().to_ascii_lowercase();
+        let rest = lower.strip_prefix(PREFIX).ok_or(TicketError::Prefix)?;
+        let bytes = lower_base32().decode(rest.as_bytes()).map_err(|_at| TicketError::Alphabet)?;
+        let (body, sum) = bytes.split_last_chunk::<4>().ok_or(TicketError::Malformed)?;
+        if !blake3::derive_key(CHECKSUM_CONTEXT, body).starts_with(sum) {
+            return Err(TicketError::Checksum);
+        }
+        let (ticket, rest) =
+            postcard::take_from_bytes::<Self>(body).map_err(|_shape| TicketError::Malformed)?;
+        let sound = rest.is_empty()
+            && ticket.name.len() <= LABEL_BYTES_MAX
+            && ticket.addresses.len() <= TICKET_ADDRESSES_MAX
+            && ticket.offers.len() <= TICKET_FEEDS_MAX
+            && ticket.offers.iter().all(|offer| check_label("feed name", &offer.feed).is_ok());
+        if sound { Ok(ticket) } else { Err(TicketError::Malformed) }
+    }
+
+    /// What the inviting site stores in place of the secret.
+    #[must_use]
+    pub fn ticket_name(&self) -> TicketName {
+        let mut name = [0; 16];
+        for (to, from) in name.iter_mut().zip(blake3::derive_key(NAME_CONTEXT, &self.secret)) {
+            *to = from;
+        }
+        TicketName(name)
+    }
+
+    /// The key both ends derive from the secret; the inviting site keeps this, not the secret.
+    #[must_use]
+    pub fn proof_key(&self) -> [u8; 32] {
+        blake3::derive_key(PROOF_CONTEXT, &self.secret)
+    }
+}
+
+fn lower_base32() -> data_encoding::Encoding {
+    let mut specification = Specification::new();
+    specification.symbols.push_str("abcdefghijklmnopqrstuvwxyz234567");
+    specification.encoding().expect("thirty-two distinct symbols are a base32 alphabet")
+}
+
+/// The proof of the secret, bound to this one TLS connection (`exporter`) and this one joiner.
+#[must_use]
+pub fn prove(proof_key: &[u8; 32], exporter: &[u8; 32], joiner: SiteId) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_keyed(proof_key);
+    hasher.update(exporter);
+    hasher.update(&joiner.0);
+    *hasher.finalize().as_bytes()
+}
+
+/// Whether a proof is right, in constant time.
+#[must_use]
+pub fn proved(proof_key: &[u8; 32], exporter: &[u8; 32], joiner: SiteId, proof: [u8; 32]) -> bool {
+    blake3::Hash::from_bytes(prove(proof_key, exporter, joiner)) == blake3::Hash::from_bytes(proof)
+}
+
+/// Four pronounceable words that are the same at both ends exactly when both see the same two keys.
+#[must_use]
+pub fn check_words(one: SiteId, other: SiteId) -> String {
+    let (low, high) = if one < other { (one, other) } else { (other, one) };
+    let mut both = low.0.to_vec();
+    both.extend(high.0);
+    let hash = blake3::derive_key(WORDS_CONTEXT, &both);
+    let words: Vec<String> = hash
+        .chunks_exact(2)
+        .take(4)
+        .map(|pair| word(pair.iter().fold(0, |sum, byte| sum << 8 | u16::from(*byte))))
+        .collect();
+    words.join("-")
+}
+
+/// Sixteen bits as consonant, vowel, consonant, vowel, consonant.
+fn word(bits: u16) -> String {
+    const CONSONANTS: [char; 16] =
+        ['b', 'd', 'f', 'g', 'h', 'j', 'k', 'l', 'm', 'n', 'p', 'r', 's', 't', 'v', 'z'];
+    const VOWELS: [char; 4] = ['a', 'i', 'o', 'u'];
+    let consonant = |shift: u16| CONSONANTS.get(usize::from(bits >> shift & 15)).copied();
+    let vowel = |shift: u16| VOWELS.get(usize::from(bits >> shift & 3)).copied();
+    [consonant(12), vowel(10), consonant(6), vowel(4), consonant(0)].into_iter().flatten().collect()
+}
+
+/// What a joiner says on a pairing connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joining {
+    pub ticket: TicketName,
+    pub proof: [u8; 32],
+    /// The joiner's name, for people.
+    pub name: String,
+}
+
+/// A feed as it is handed to a new member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Admitted {
+    pub genesis: Genesis,
+    /// Its name at the inviting site.
+    pub feed: String,
+    /// What the joiner may do, in the joiner's terms.
+    pub may: Switches,
+}
+
+/// What the inviting site answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JoinAnswer {
+    Admitted { name: String, feeds: Vec<Admitted> },
+    Refused(Reason),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticket() -> Ticket {
+        Ticket {
+            site: SiteId([0x11; 32]),
+            name: "New York".to_owned(),
+            addresses: vec!["203.0.113.7:7440".to_owned()],
+            secret: [0x22; 16],
+            expires: Timestamp(1_795_000_000_000),
+            offers: vec![Offer { feed: "tools".to_owned(), kind: FeedKind::Raw, may: Switches::PULL }],
+        }
+    }
+
+    #[test]
+    fn a_ticket_survives_being_pasted() {
+        let text = ticket().to_text();
+        assert_eq!(Ticket::parse(&format!("  {}\n", text.to_uppercase())), Ok(ticket()));
+        assert!(text.len() < 250, "{} characters", text.len());
+        assert!(!format!("{:?}", ticket()).contains("34, 34"), "the secret is not printed");
+    }
+
+    #[test]
+    fn a_ticket_with_a_slip_is_refused_with_what_is_wrong() {
+        let text = ticket().to_text();
+        assert_eq!(Ticket::parse("hello"), Err(TicketError::Prefix));
+        assert_eq!(Ticket::parse("pb1!!"), Err(TicketError::Alphabet));
+        let mut slipped: Vec<char> = text.chars().collect();
+        slipped[20] = if slipped[20] == 'a' { 'b' } else { 'a' };
+        let slipped: String = slipped.into_iter().collect();
+        assert_eq!(Ticket::parse(&slipped), Err(TicketError::Checksum));
+        assert!(Ticket::parse(&text[..text.len() - 8]).is_err());
+    }
+
+    #[test]
+    fn a_proof_is_good_for_one_connection_and_one_joiner() {
+        let key = ticket().proof_key();
+        let proof = prove(&key, &[1; 32], SiteId([3; 32]));
+        assert!(proved(&key, &[1; 32], SiteId([3; 32]), proof));
+        assert!(!proved(&key, &[2; 32], SiteId([3; 32]), proof));
+        assert!(!proved(&key, &[1; 32], SiteId([4; 32]), proof));
+        assert!(!proved(&[0; 32], &[1; 32], SiteId([3; 32]), proof));
+    }
+
+    #[test]
+    fn check_words_are_the_same_at_both_ends() {
+        let (one, other) = (SiteId([1; 32]), SiteId([2; 32]));
+        assert_eq!(check_words(one, other), check_words(other, one));
+        assert_ne!(check_words(one, other), check_words(one, SiteId([3; 32])));
+        assert_eq!(check_words(one, other).split('-').count(), 4);
+    }
+}

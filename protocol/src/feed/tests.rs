@@ -1,0 +1,203 @@
+//! The merge rules, one case a test, and that no order of arrival changes the outcome.
+
+use ed25519_dalek::SigningKey;
+use proptest::prelude::*;
+
+use super::*;
+use crate::id::{BlobId, LogId};
+use crate::manifest::{File, Manifest};
+use crate::op::{Genesis, Grant, Op, Place, Rights};
+use crate::package::{Coordinate, FeedKind};
+use crate::time::Hlc;
+
+const NOW: Timestamp = Timestamp(1_795_000_000_000);
+const ORIGIN: u8 = 1;
+const MEMBER: u8 = 2;
+const LEAF: u8 = 3;
+
+fn site(n: u8) -> SiteId {
+    SiteId(SigningKey::from_bytes(&[n; 32]).verifying_key().to_bytes())
+}
+
+fn genesis() -> Genesis {
+    Genesis {
+        kind: FeedKind::Raw,
+        name: "tools".to_owned(),
+        origin: site(ORIGIN),
+        second_origin: None,
+        reuse: false,
+        overwrite: false,
+        created: NOW,
+        nonce: [0; 16],
+    }
+}
+
+fn said(author: u8, seq: u64, body: Body) -> NamedOp {
+    let log = LogId { feed: genesis().feed_id(), author: site(author), epoch: 1 };
+    let op = Op { place: Place { log, seq }, stamp: Hlc((NOW.0 << 16) + seq), body };
+    NamedOp { id: op.id(), statement: op.encode_statement(), op }
+}
+
+fn coordinate() -> Coordinate {
+    Coordinate::new(FeedKind::Raw, "tool", "1.0").unwrap()
+}
+
+fn publish(author: u8, seq: u64, bytes: u8, supersedes: &[&NamedOp]) -> NamedOp {
+    let file = File { name: "tool".to_owned(), blob: BlobId([bytes; 32]), size: 1, sha256: [bytes; 32] };
+    said(
+        author,
+        seq,
+        Body::Publish(Publish {
+            coordinate: coordinate(),
+            manifest: Manifest::of(vec![file]).unwrap(),
+            supersedes: supersedes.iter().map(|named| named.id).collect(),
+            provenance: None,
+        }),
+    )
+}
+
+fn delete(author: u8, seq: u64, saw: &[&NamedOp]) -> NamedOp {
+    let saw = saw.iter().map(|named| named.id).collect();
+    said(author, seq, Body::Delete(Delete { coordinate: coordinate(), saw, reason: String::new() }))
+}
+
+fn authority(member: Rights) -> Authority {
+    let mut authority = Authority::new(&genesis());
+    let grant = Grant {
+        grantee: site(MEMBER),
+        label: String::new(),
+        rights: member,
+        prefix: String::new(),
+        expires: None,
+    };
+    authority.apply(&said(ORIGIN, 0, Body::Grant(grant)));
+    authority
+}
+
+fn seen_by(me: u8, ops: &[&NamedOp]) -> Item {
+    let ops: Vec<NamedOp> = ops.iter().map(|named| (*named).clone()).collect();
+    let authority = authority(Rights::WRITE);
+    decide(&ops, Rules { authority: &authority, me: site(me), now: NOW, local_wins: false })
+}
+
+#[test]
+fn nothing_stands_where_nothing_was_said() {
+    assert_eq!(seen_by(ORIGIN, &[]).standing, Standing::Absent);
+}
+
+/// [P-20] R2: a delete removes every publish of its coordinate, seen or not, whoever made it.
+#[test]
+fn a_delete_removes_publishes_it_saw_and_those_it_did_not() {
+    let first = publish(ORIGIN, 1, 1, &[]);
+    let gone = delete(MEMBER, 1, &[&first]);
+    let item = seen_by(ORIGIN, &[&first, &gone]);
+    assert_eq!((item.standing, item.winner), (Standing::Deleted, None));
+    assert_eq!(item.deletes, vec![gone.id]);
+
+    let unseen = publish(ORIGIN, 9, 2, &[]);
+    let item = seen_by(LEAF, &[&unseen, &first, &gone]);
+    assert_eq!(item.standing, Standing::Suppressed);
+    assert_eq!(item.suppressed, vec![unseen.id]);
+}
+
+#[test]
+fn a_publish_that_supersedes_the_delete_stands() {
+    let first = publish(ORIGIN, 1, 1, &[]);
+    let gone = delete(MEMBER, 1, &[&first]);
+    let again = publish(ORIGIN, 2, 1, &[&gone]);
+    assert_eq!(seen_by(LEAF, &[&first, &gone, &again]).winner, Some(again.id));
+    let more = delete(ORIGIN, 3, &[]);
+    assert_eq!(seen_by(LEAF, &[&first, &gone, &again, &more]).standing, Standing::Suppressed);
+}
+
+/// [P-21] R3: without the right to delete, a delete hides what it names, here only.
+#[test]
+fn a_leafs_delete_hides_at_the_leaf_and_nowhere_else() {
+    let first = publish(ORIGIN, 1, 1, &[]);
+    let hide = delete(LEAF, 0, &[&first]);
+    assert_eq!(seen_by(LEAF, &[&first, &hide]).standing, Standing::Hidden);
+    assert_eq!(seen_by(ORIGIN, &[&first, &hide]).winner, Some(first.id));
+    let later = publish(ORIGIN, 5, 2, &[]);
+    assert_eq!(seen_by(LEAF, &[&first, &hide, &later]).winner, Some(later.id));
+}
+
+/// [P-22] R4: an authorised publish stands before a local one; the local one is kept and told.
+#[test]
+fn an_authorised_publish_shadows_a_local_one() {
+    let local = publish(LEAF, 0, 9, &[]);
+    let item = seen_by(LEAF, &[&local]);
+    assert_eq!((item.winner, item.local), (Some(local.id), true));
+    assert_eq!(seen_by(ORIGIN, &[&local]).standing, Standing::NotAuthorised);
+
+    let upstream = publish(ORIGIN, 7, 1, &[]);
+    let item = seen_by(LEAF, &[&local, &upstream]);
+    assert_eq!((item.winner, item.local), (Some(upstream.id), false));
+    assert_eq!(item.shadowed, vec![local.id]);
+
+    let authority = authority(Rights::WRITE);
+    let rules = Rules { authority: &authority, me: site(LEAF), now: NOW, local_wins: true };
+    let item = decide(&[upstream.clone(), local.clone()], rules);
+    assert_eq!((item.winner, item.shadowed), (Some(local.id), vec![upstream.id]));
+}
+
+/// [P-23] The delete reaches a local package of the same coordinate too.
+#[test]
+fn an_upstream_delete_removes_a_leafs_own_upload() {
+    let local = publish(LEAF, 0, 9, &[]);
+    let gone = delete(ORIGIN, 1, &[]);
+    assert_eq!(seen_by(LEAF, &[&local, &gone]).standing, Standing::Deleted);
+}
+
+/// [P-24] R5: of several builds the earliest stamp wins at every site, the others are a clash.
+#[test]
+fn of_two_builds_the_earlier_wins_and_the_other_is_told() {
+    let one = publish(MEMBER, 4, 1, &[]);
+    let other = publish(ORIGIN, 5, 2, &[]);
+    let same = publish(ORIGIN, 6, 1, &[]);
+    let item = seen_by(LEAF, &[&other, &one, &same]);
+    assert_eq!((item.winner, item.clash), (Some(one.id), vec![other.id]));
+}
+
+#[test]
+fn a_delete_of_ones_own_leaves_others_alone() {
+    let careful = Rights { publish: true, delete_own: true, ..Rights::default() };
+    let authority = authority(careful);
+    let hers = publish(MEMBER, 1, 1, &[]);
+    let ours = publish(ORIGIN, 2, 2, &[]);
+    let gone = delete(MEMBER, 2, &[&hers, &ours]);
+    let rules = Rules { authority: &authority, me: site(LEAF), now: NOW, local_wins: false };
+    assert_eq!(decide(&[hers, ours.clone(), gone], rules).winner, Some(ours.id));
+}
+
+/// [P-25] R9: a stamp of the far future waits; it neither wins nor is lost.
+#[test]
+fn an_op_stamped_far_ahead_waits_until_it_is_due() {
+    let mut future = publish(ORIGIN, 1, 1, &[]);
+    future.op.stamp = Hlc((NOW.0 + 3_600_000) << 16);
+    let item = seen_by(ORIGIN, &[&future]);
+    assert_eq!((item.standing, item.due), (Standing::Parked, Some(Timestamp(NOW.0 + 3_600_000))));
+    let authority = authority(Rights::WRITE);
+    let rules =
+        Rules { authority: &authority, me: site(LEAF), now: Timestamp(NOW.0 + 3_600_000), local_wins: false };
+    assert_eq!(decide(&[future], rules).standing, Standing::Served);
+}
+
+proptest! {
+    #[test]
+    fn no_order_of_arrival_changes_what_stands(order in Just((0..7_usize).collect::<Vec<_>>()).prop_shuffle(), kept in any::<u8>()) {
+        let first = publish(ORIGIN, 1, 1, &[]);
+        let gone = delete(MEMBER, 1, &[&first]);
+        let all = [
+            publish(MEMBER, 4, 3, &[&gone]), publish(LEAF, 2, 4, &[]), publish(ORIGIN, 3, 2, &[&gone]),
+            delete(ORIGIN, 6, &[]), delete(LEAF, 7, &[&first]), first, gone,
+        ];
+        let pick = |indices: &[usize]| -> Vec<NamedOp> {
+            indices.iter().filter(|at| kept >> **at & 1 == 1).filter_map(|at| all.get(*at).cloned()).collect()
+        };
+        let authority = authority(Rights::WRITE);
+        let rules = Rules { authority: &authority, me: site(LEAF), now: NOW, local_wins: false };
+        let shuffled = decide(&pick(&order), rules);
+        let sorted = decide(&pick(&[0, 1, 2, 3, 4, 5, 6]), rules);
+        prop_assert_eq!(shuffled, sorted);
+    }
+}

@@ -1,0 +1,194 @@
+//! The verdict table, presets, and who may write.
+
+use ed25519_dalek::SigningKey;
+
+use super::*;
+use crate::log::Mmr;
+use crate::op::{Delete, Unblock};
+use crate::package::{Coordinate, FeedKind};
+use crate::time::Timestamp;
+
+const NOW: Timestamp = Timestamp(1_795_000_000_000);
+
+fn key(n: u8) -> SigningKey {
+    SigningKey::from_bytes(&[n; 32])
+}
+
+fn site(n: u8) -> SiteId {
+    SiteId(key(n).verifying_key().to_bytes())
+}
+
+fn genesis() -> Genesis {
+    Genesis {
+        kind: FeedKind::Raw,
+        name: "tools".to_owned(),
+        origin: site(1),
+        second_origin: None,
+        reuse: false,
+        overwrite: false,
+        created: NOW,
+        nonce: [0; 16],
+    }
+}
+
+fn written(author: u8, body: Body) -> Verified {
+    let log = LogId { feed: genesis().feed_id(), author: site(author), epoch: 1 };
+    Verified::author(&key(author), log, &Mmr::default(), vec![body], Hlc::default(), NOW)
+}
+
+fn delete() -> Body {
+    let coordinate = Coordinate::new(FeedKind::Raw, "a", "1").unwrap();
+    Body::Delete(Delete { coordinate, saw: vec![], reason: String::new() })
+}
+
+fn grant(to: u8, rights: Rights) -> Body {
+    Body::Grant(Grant {
+        grantee: site(to),
+        label: String::new(),
+        rights,
+        prefix: String::new(),
+        expires: None,
+    })
+}
+
+/// [P-10] The twelve cells that users of the older tools know, and the row that is new.
+#[test]
+fn the_verdict_of_every_preset_pair_is_the_tables() {
+    use Switches as S;
+    let word = |verdict| match verdict {
+        Verdict::NothingAsked => "-",
+        Verdict::Invalid(_) => "Invalid",
+        Verdict::Warning { .. } => "Warning",
+        Verdict::Valid { .. } => "Valid",
+    };
+    let asks = [S::OFF, S::PULL, S::PUSH, S::MIRROR];
+    for (listener, row) in [
+        (S::OFF, ["-", "Invalid", "Invalid", "Invalid"]),
+        (S::PUSH, ["-", "Valid", "Invalid", "Warning"]),
+        (S::PULL, ["-", "Invalid", "Valid", "Warning"]),
+        (S::MIRROR, ["-", "Valid", "Valid", "Valid"]),
+    ] {
+        assert_eq!(asks.map(|ask| word(Verdict::of(listener.flip(), ask))), row, "listener {listener}");
+    }
+}
+
+#[test]
+fn all_custom_pairs_fall_into_the_known_counts() {
+    let all: Vec<Switches> = (0..16_u8)
+        .map(|bits| Switches {
+            in_add: bits & 1 > 0,
+            in_delete: bits & 2 > 0,
+            out_add: bits & 4 > 0,
+            out_delete: bits & 8 > 0,
+        })
+        .collect();
+    let mut counts = [0; 4];
+    for allowed in &all {
+        for asked in &all {
+            let slot = match Verdict::of(*allowed, *asked) {
+                Verdict::NothingAsked => 0,
+                Verdict::Invalid(_) => 1,
+                Verdict::Valid { .. } => 2,
+                Verdict::Warning { .. } => 3,
+            };
+            counts[slot] += 1;
+        }
+        assert_eq!(allowed.flip().flip(), *allowed);
+        assert_eq!(allowed.to_string().parse(), Ok(*allowed));
+    }
+    assert_eq!(counts, [16, 65, 65, 110]);
+}
+
+#[test]
+fn a_pull_link_lets_no_ops_in_from_the_puller() {
+    let mut authority = Authority::new(&genesis());
+    let run = written(1, delete());
+    let feed = genesis().feed_id();
+    let received = |run: &Verified, effective, authority: &Authority| {
+        Permitted::received(run.clone(), feed, effective, authority, site(9)).map(|_ok| ())
+    };
+    assert_eq!(received(&run, Switches::PULL.flip(), &authority), Err(Reason::AddsHeldBack));
+    assert_eq!(received(&run, Switches::PULL, &authority), Ok(()));
+    let adds = Switches { in_delete: false, ..Switches::PULL };
+    assert_eq!(received(&run, adds, &authority), Err(Reason::DeletesHeldBack));
+
+    let stranger = written(2, delete());
+    assert_eq!(received(&stranger, Switches::MIRROR, &authority), Err(Reason::AuthorNotAllowed));
+    assert!(authority.apply(&written(1, grant(2, Rights::WRITE)).ops()[0]));
+    assert_eq!(received(&stranger, Switches::MIRROR, &authority), Ok(()));
+
+    let elsewhere = Permitted::received(run, FeedId([9; 32]), Switches::MIRROR, &authority, site(9));
+    assert_eq!(elsewhere.unwrap_err(), Reason::FeedUnknown);
+}
+
+#[test]
+fn a_strict_replica_takes_no_local_ops() {
+    let run = written(2, delete());
+    assert_eq!(Permitted::local(run.clone(), true).unwrap_err(), Reason::StrictReplica);
+    assert!(Permitted::local(run, false).is_ok());
+}
+
+#[test]
+fn only_an_admin_can_grant_and_order_of_arrival_does_not_matter() {
+    let by_stranger = written(3, grant(4, Rights::ALL));
+    let by_origin = written(1, grant(3, Rights::ALL));
+    let mut one = Authority::new(&genesis());
+    one.apply(&by_stranger.ops()[0]);
+    assert!(!one.is_author(site(4)));
+    one.apply(&by_origin.ops()[0]);
+    let mut other = Authority::new(&genesis());
+    other.apply(&by_origin.ops()[0]);
+    other.apply(&by_stranger.ops()[0]);
+    assert_eq!(one, other);
+    assert!(
+        !other.apply(
+            &written(1, Body::Unblock(Unblock { block: OpId([0; 32]), reason: String::new() })).ops()[0]
+        )
+    );
+}
+
+#[test]
+fn a_grant_holds_for_its_prefix_and_until_it_expires() {
+    let mut authority = Authority::new(&genesis());
+    let limited = Body::Grant(Grant {
+        grantee: site(2),
+        label: String::new(),
+        rights: Rights::WRITE,
+        prefix: "acme-".to_owned(),
+        expires: Some(Timestamp(NOW.0 + 10)),
+    });
+    authority.apply(&written(1, limited).ops()[0]);
+    let log = LogId { feed: genesis().feed_id(), author: site(2), epoch: 1 };
+    let at = |ms: u64| Hlc((NOW.0 + ms) << 16);
+    assert!(authority.allows(log, 0, at(9), Verb::Publish, "acme-x"));
+    assert!(!authority.allows(log, 0, at(10), Verb::Publish, "acme-x"));
+    assert!(!authority.allows(log, 0, at(9), Verb::Publish, "other"));
+    assert!(!authority.allows(log, 0, at(9), Verb::Block, "acme-x"));
+}
+
+#[test]
+fn a_revoked_author_keeps_only_what_was_accepted() {
+    let mut authority = Authority::new(&genesis());
+    let log = LogId { feed: genesis().feed_id(), author: site(2), epoch: 1 };
+    authority.apply(&written(1, grant(2, Rights::WRITE)).ops()[0]);
+    let mut later = written(
+        1,
+        Body::Revoke(Revoke {
+            grantee: site(2),
+            accepted: vec![crate::op::Tip { author: site(2), epoch: 1, len: 5, root: [0; 32] }],
+            reason: String::new(),
+        }),
+    );
+    let mut named = later.ops()[0].clone();
+    named.op.stamp = Hlc((NOW.0 + 1) << 16);
+    authority.apply(&named);
+    assert!(authority.allows(log, 4, Hlc(0), Verb::Publish, "a"));
+    assert!(!authority.allows(log, 5, Hlc(0), Verb::Publish, "a"));
+    assert_eq!(authority.rights(site(2)), Rights::default());
+    later = written(1, grant(2, Rights::WRITE));
+    let mut again = later.ops()[0].clone();
+    again.op.stamp = Hlc((NOW.0 + 2) << 16);
+    again.id = OpId([77; 32]);
+    authority.apply(&again);
+    assert!(authority.allows(log, 5, Hlc(0), Verb::Publish, "a"));
+}
