@@ -120,7 +120,8 @@ impl Store {
                 if !whole {
                     self.mark_blob_missing(blob, at)?;
                 }
-                (whole, true)
+                // Where no damage lies, a loss of power took it before it was acknowledged.
+                (whole, verified.damage.iter().any(|damage| damage.covers(at)))
             }
             BlobEntry::Large { complete, outline, .. } if self.holds(Kind::Outline, blob.0, outline)? => {
                 if complete {

@@ -151,6 +151,12 @@ fn walk(file: &dyn PackFile, binding: Binding, from: u64, end: u64, payloads: bo
 }
 
 impl Damage {
+    /// Whether a record at that location would lie in these bytes.
+    pub(crate) const fn covers(&self, at: Location) -> bool {
+        let end = self.offset.saturating_add(self.bytes);
+        self.pack == at.pack && self.offset <= at.offset && at.offset < end
+    }
+
     /// What a finding tells of damage, if it does.
     pub(crate) fn of(pack: u32, found: &Found) -> Option<Self> {
         match found {
