@@ -35,7 +35,9 @@ const LOSS_PERMILLE_OF_OVERFLOW: u64 = 15;
 /// Packets after which a share of loss is worth judging.
 const LOSS_SAMPLE_PACKETS: u64 = 64;
 /// Shares of loss remembered to know what the link loses by itself.
-const LOSS_SAMPLES: usize = 16;
+const LOSS_SAMPLES: usize = 64;
+/// Packets by which the window grows in a round close to the target.
+const STEP_PACKETS: u64 = 4;
 /// The least window: enough to see a loss by later acknowledgements.
 const WINDOW_PACKETS_MIN: u64 = 4;
 /// One part of the base's memory; ten parts make five minutes.
@@ -276,7 +278,7 @@ impl Flow {
         }
         self.phase = Phase::Steady;
         self.drained = now;
-        self.set_window(resume);
+        self.set_window(resume * 9 / 10);
     }
 
     /// The steady law: up in steps below the target, down in proportion above it.
@@ -285,14 +287,15 @@ impl Flow {
         if permille > 1000 {
             self.calm_rounds = 0;
             let excess = (permille - 1000).min(1000);
-            self.scale_window(950 - excess / 10);
+            self.scale_window(920 - excess * 7 / 100);
             return;
         }
         if limited {
             return;
         }
-        self.calm_rounds = if permille < 500 { self.calm_rounds.saturating_add(1) } else { 0 };
-        let step = if self.calm_rounds > 3 { (self.window / 8).max(2 * self.mtu) } else { 2 * self.mtu };
+        self.calm_rounds = if permille < 250 { self.calm_rounds.saturating_add(1) } else { 0 };
+        let near = STEP_PACKETS * self.mtu;
+        let step = if self.calm_rounds > 3 { (self.window / 8).max(near) } else { near };
         self.set_window(self.window + step * (1000 - permille) / 1000);
     }
 
@@ -305,7 +308,7 @@ impl Flow {
             }
             Verdict::Bearable | Verdict::Rising | Verdict::Heavy => {
                 self.shallow =
-                    self.shallow.map(|shallow| shallow * 101 / 100).filter(|shallow| *shallow < usual);
+                    self.shallow.map(|shallow| shallow * 201 / 200).filter(|shallow| *shallow < usual);
             }
         }
     }
@@ -321,7 +324,7 @@ impl Flow {
         plateau.rounds += 1;
         plateau.least = plateau.least.min(round.least);
         plateau.most = plateau.most.max(round.least);
-        if plateau.most - plateau.least > target / 2 {
+        if plateau.most - plateau.least > target {
             plateau = fresh;
         }
         let stood =

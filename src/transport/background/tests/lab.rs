@@ -41,7 +41,7 @@ pub(super) struct Seen {
     pub(super) sent: u64,
     pub(super) overflowed: u64,
     /// The mean time a packet spent in the queue, by second.
-    pub(super) queued_ms: Vec<u64>,
+    queued_ms: Vec<u64>,
 }
 
 impl Seen {
@@ -49,6 +49,11 @@ impl Seen {
     pub(super) fn goodput(&self, flow: usize, from: usize, to: usize) -> f64 {
         let bytes: u64 = self.per_second[flow][from..to].iter().sum();
         bytes as f64 * 8.0 / (to - from) as f64
+    }
+
+    /// Mean milliseconds in the queue from second `from` to second `to`.
+    pub(super) fn queued_ms(&self, from: usize, to: usize) -> u64 {
+        self.queued_ms[from..to].iter().sum::<u64>() / (to - from) as u64
     }
 
     pub(super) fn overflow_share(&self) -> f64 {
@@ -150,7 +155,8 @@ impl Lab {
         };
         let mut dialler = side(&sender, None, at(0), true);
         let config = settings::client(Arc::new(tls), pace);
-        dialler.connection = Some(dialler.endpoint.connect(self.start, config, at(1), "site.invalid").unwrap());
+        dialler.connection =
+            Some(dialler.endpoint.connect(self.start, config, at(1), "site.invalid").unwrap());
         self.sides.push(dialler);
         self.sides.push(side(&receiver, Some(server), at(1), false));
     }
@@ -175,9 +181,11 @@ impl Lab {
         for index in 0..self.sides.len() {
             self.drive(index);
         }
-        let timers = self.sides.iter_mut().filter_map(|side| side.connection.as_mut()?.1.poll_timeout()).min();
+        let timers =
+            self.sides.iter_mut().filter_map(|side| side.connection.as_mut()?.1.poll_timeout()).min();
         let next = self.wire.keys().next().map(|(due, _)| *due).into_iter().chain(timers).min();
-        let next = next.unwrap_or(self.now + Duration::from_millis(10)).min(self.now + Duration::from_millis(10));
+        let next =
+            next.unwrap_or(self.now + Duration::from_millis(10)).min(self.now + Duration::from_millis(10));
         self.now = next.max(self.now + Duration::from_micros(50));
     }
 
