@@ -5,7 +5,7 @@
 //! five minutes. Below the target (25 ms or a tenth of the base) the window grows, above it shrinks in
 //! proportion; growth near the target is additive and shrinking multiplicative, so that two flows come to share.
 //! Loss counts only over 8 % of a round. What a plain delay law gets wrong is mended by three more rules:
-//! twice a minute the flow drains for two rounds, so that the base is not another flow's queue; a delay that stays and does not answer to
+//! twice a minute the flow drains for two rounds and gives up a tenth, so that the base is not another flow's queue and late flows find room; a delay that stays and does not answer to
 //! a smaller window is a new route and becomes the base; loss that comes with a queue below the target means the queue is shallow, and
 //! the target moves below what it holds.
 
@@ -71,7 +71,7 @@ impl Base {
     fn observe(&mut self, now: Instant, rtt: Duration) {
         match self.parts.back_mut() {
             Some((began, least)) if now.saturating_duration_since(*began) < BASE_PART => {
-                *least = rtt.min(*least)
+                *least = rtt.min(*least);
             }
             Some(_) | None => {
                 self.parts.push_back((now, rtt));

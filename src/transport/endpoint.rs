@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::settings::{self, HANDSHAKES_UNPROVEN_MAX, INCOMING_MAX, Pace};
-use super::tls::{self, Alpn, Expected, Peers, SERVER_NAME, TlsError, WrongSite, site_of_spki};
+use super::tls::{self, Alpn, Expected, Peers, ProviderError, SERVER_NAME, WrongSite, site_of_spki};
 use crate::identity::SiteKey;
 
 #[cfg(test)]
@@ -41,7 +41,7 @@ pub enum BindError {
     Socket { address: SocketAddr, source: io::Error },
     /// No TLS configuration came of the site key.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Tls(#[from] ProviderError),
 }
 
 /// Why a dial gave no connection.
@@ -64,7 +64,7 @@ pub enum DialError {
     Handshake { address: SocketAddr, source: ConnectionError },
     /// No TLS configuration came of the site key.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Tls(#[from] ProviderError),
 }
 
 /// Whether a connection ended because the other side's TLS does not admit this site. A dialler is
@@ -215,8 +215,8 @@ async fn listen(quinn: quinn::Endpoint, peers: Arc<dyn Peers>, admitted: mpsc::S
             match timeout(Duration::from_millis(HANDSHAKE_MS_MAX), handshake(incoming, &*peers)).await {
                 // The receiver is gone only when the endpoint is: nobody is left to tell.
                 Ok(Ok(accepted)) => drop(admitted.send(accepted).await),
-                Ok(Err(refusal)) => tracing::info!(%from, %refusal, "a visitor was turned away"),
-                Err(_elapsed) => tracing::info!(%from, "a visitor's handshake took too long"),
+                Ok(Err(refusal)) => tracing::debug!(%from, %refusal, "a visitor was turned away"),
+                Err(_elapsed) => tracing::debug!(%from, "a visitor's handshake took too long"),
             }
             drop(place);
         });
@@ -231,7 +231,7 @@ fn must_prove_address(handshakes_under_way: usize, incoming: &Incoming) -> bool 
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
     #[error("the handshake failed: {0}")]
-    Handshake(#[from] ConnectionError),
+    Handshake(ConnectionError),
     #[error("the handshake ended without a key or a protocol")]
     Anonymous,
     #[error("site {0} was forgotten while its handshake ran")]
@@ -239,7 +239,7 @@ enum Refusal {
 }
 
 async fn handshake(incoming: Incoming, peers: &dyn Peers) -> Result<Accepted, Refusal> {
-    let connection = incoming.accept()?.await?;
+    let connection = incoming.accept().map_err(Refusal::Handshake)?.await.map_err(Refusal::Handshake)?;
     let alpn = connection
         .handshake_data()
         .and_then(|data| data.downcast::<HandshakeData>().ok())

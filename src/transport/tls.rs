@@ -81,7 +81,7 @@ pub trait Peers: fmt::Debug + Send + Sync {
 
 /// Why no TLS configuration came of a key and a provider: a defect of the build, not of the world.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
+pub enum ProviderError {
     /// The provider does not load Ed25519 keys or does not speak TLS 1.3.
     #[error("the cryptography of this build cannot use a site key")]
     Provider(#[source] rustls::Error),
@@ -96,10 +96,11 @@ pub fn site_of_spki(spki: &[u8]) -> Option<SiteId> {
     spki.strip_prefix(&SPKI_PREFIX)?.try_into().ok().map(SiteId)
 }
 
-fn certified(key: &SiteKey, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, TlsError> {
+fn certified(key: &SiteKey, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, ProviderError> {
     let der = key.to_pkcs8_der();
     let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(der.as_slice()));
-    let signer = provider.key_provider.load_private_key(private.clone_key()).map_err(TlsError::Provider)?;
+    let signer =
+        provider.key_provider.load_private_key(private.clone_key()).map_err(ProviderError::Provider)?;
     let mut spki = SPKI_PREFIX.to_vec();
     spki.extend_from_slice(key.site_id().as_bytes());
     Ok(Arc::new(CertifiedKey::new(vec![CertificateDer::from(spki)], signer)))
@@ -204,19 +205,19 @@ impl ServerCertVerifier for Expected {
 /// `time` replaces the system's clock in simulations.
 ///
 /// # Errors
-/// [`TlsError`]
+/// [`ProviderError`]
 pub fn client(
     key: &SiteKey,
     expected: Arc<Expected>,
     alpn: Alpn,
     provider: Arc<CryptoProvider>,
     time: Option<Arc<dyn TimeProvider>>,
-) -> Result<QuicClientConfig, TlsError> {
+) -> Result<QuicClientConfig, ProviderError> {
     let certified = certified(key, &provider)?;
     let time = time.unwrap_or_else(|| Arc::new(DefaultTimeProvider));
     let mut config = rustls::ClientConfig::builder_with_details(provider, time)
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(TlsError::Provider)?
+        .map_err(ProviderError::Provider)?
         .dangerous()
         .with_custom_certificate_verifier(expected)
         .with_client_cert_resolver(Arc::new(rustls::client::AlwaysResolvesClientRawPublicKeys::new(
@@ -226,28 +227,28 @@ pub fn client(
     config.enable_sni = false;
     config.enable_early_data = false;
     config.resumption = rustls::client::Resumption::disabled();
-    QuicClientConfig::try_from(config).map_err(TlsError::InitialCipher)
+    QuicClientConfig::try_from(config).map_err(ProviderError::InitialCipher)
 }
 
 /// The listening side: shows `key` and admits whom `peers` admits, decided inside the handshake.
 /// `time` replaces the system's clock in simulations.
 ///
 /// # Errors
-/// [`TlsError`]
+/// [`ProviderError`]
 pub fn server(
     key: &SiteKey,
     peers: Arc<dyn Peers>,
     provider: Arc<CryptoProvider>,
     time: Option<Arc<dyn TimeProvider>>,
-) -> Result<Arc<dyn crypto::ServerConfig>, TlsError> {
+) -> Result<Arc<dyn crypto::ServerConfig>, ProviderError> {
     let certified = certified(key, &provider)?;
     let algorithms = provider.signature_verification_algorithms;
     let time = time.unwrap_or_else(|| Arc::new(DefaultTimeProvider));
     let builder = ServerConfig::builder_with_details(provider, time)
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(TlsError::Provider)?;
+        .map_err(ProviderError::Provider)?;
     let door = Door { builder, certified, peers, algorithms };
-    let closed = Arc::new(QuicServerConfig::try_from(door.config()).map_err(TlsError::InitialCipher)?);
+    let closed = Arc::new(QuicServerConfig::try_from(door.config()).map_err(ProviderError::InitialCipher)?);
     Ok(Arc::new(Listener { door, closed }))
 }
 
@@ -284,7 +285,7 @@ impl Door {
 
 struct Listener {
     door: Door,
-    /// Serves what concerns no connection, and would refuse every client: no hello notes a protocol in it twice.
+    /// Serves what concerns no connection: the keys of first packets and the tags of retries.
     closed: Arc<QuicServerConfig>,
 }
 
