@@ -1,1 +1,337 @@
-//! Everything on disk.
+//! Everything on disk: blobs, logs, feeds and this site's own records, in packs with a disposable index beside them.
+
+pub mod disk;
+pub mod engine;
+
+mod blobs;
+mod index;
+mod ingest;
+mod keys;
+mod life;
+mod packs;
+mod read;
+mod records;
+mod replay;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use protocol::id::StoreId;
+
+use disk::{Disk, FileDisk, Held};
+use engine::{Broken, Engine, Index, SledEngine};
+use index::IndexRoom;
+use keys::Location;
+use life::{Checkpoint, FormatError, Life};
+use packs::record::Draft;
+use packs::{Packs, Ticket};
+use replay::Changes;
+
+pub use blobs::{BlobState, PutError};
+pub use index::RebuildError;
+pub use ingest::{Ingest, Stored};
+pub use keys::Tree;
+pub use packs::{Damage, WriteError};
+pub use read::{BlobReader, ReadError};
+pub use verify::{Progress, Verified};
+
+/// Bytes at which a pack is sealed and the next begun: a rebuild reads one footer for each.
+const PACK_BYTES: u64 = 256 << 20;
+
+/// Bytes of the disk that blobs may not fill, so that deletes, logs and the index still find room.
+const RESERVE_BYTES: u64 = 64 << 20;
+
+/// Bytes appended between two checkpoints: what a start after a crash reads again.
+const CHECKPOINT_BYTES: u64 = 64 << 20;
+
+/// What a store can be opened with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The life of a folder that is still empty. Random, and never used twice.
+    pub generation: u128,
+    /// Bytes at which a pack is sealed.
+    pub pack_bytes: u64,
+    /// Bytes of the disk that blobs may not fill.
+    pub reserve_bytes: u64,
+    /// Bytes appended between two checkpoints.
+    pub checkpoint_bytes: u64,
+}
+
+impl Options {
+    /// The usual sizes, and `generation` for a new folder.
+    #[must_use]
+    pub const fn new(generation: u128) -> Self {
+        Self {
+            generation,
+            pack_bytes: PACK_BYTES,
+            reserve_bytes: RESERVE_BYTES,
+            checkpoint_bytes: CHECKPOINT_BYTES,
+        }
+    }
+}
+
+/// Why a store was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("{folder} is in use by another packetboat; stop that one or choose another folder with --data")]
+    InUse { folder: String },
+    /// The disk failed.
+    #[error("{folder} cannot be opened: the disk failed while {doing}")]
+    Disk { folder: String, doing: &'static str, source: io::Error },
+    /// There are packs and no FORMAT, or one that is damaged.
+    #[error("{folder} has packs and no readable FORMAT file; restore that file from a backup of the folder")]
+    Format { folder: String },
+    /// A newer program wrote it.
+    #[error("{folder} has format {found}, which this version of packetboat does not know; use a newer one")]
+    Version { folder: String, found: u32 },
+    /// The index could not be built.
+    #[error(transparent)]
+    Index(#[from] RebuildError),
+}
+
+/// One site's store. Cheap to clone; all clones are the same. All calls block on the disk.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    options: Options,
+    life: Life,
+    index: IndexRoom,
+    packs: Packs,
+    /// Read by whoever appends and indexes, written by a checkpoint: what lies before it is indexed.
+    settled: RwLock<()>,
+    checkpoint: Mutex<Taken>,
+    records: Mutex<()>,
+    partials: Mutex<blobs::Partials>,
+    damage: Vec<Damage>,
+    _held: Box<dyn Held>,
+}
+
+#[derive(Debug)]
+struct Taken {
+    number: u64,
+    position: u64,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Store {
+    /// Opens the store in a folder, or makes one there, with a sled index.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(folder: &Path, options: Options) -> Result<Self, OpenError> {
+        let disk = FileDisk::new(folder).map_err(|source| OpenError::Disk {
+            folder: folder.display().to_string(),
+            doing: "making the folder",
+            source,
+        })?;
+        Self::open_on(Arc::new(disk), Box::new(SledEngine::new(folder)), options)
+    }
+
+    /// Opens a store on any disk with any index.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        engine: Box<dyn Engine>,
+        options: Options,
+    ) -> Result<Self, OpenError> {
+        let folder = disk.folder();
+        let failed = |doing| {
+            let folder = folder.clone();
+            move |source| OpenError::Disk { folder, doing, source }
+        };
+        let held = disk.lock().map_err(|source| match source.kind() == io::ErrorKind::WouldBlock {
+            true => OpenError::InUse { folder: folder.clone() },
+            false => OpenError::Disk { folder: folder.clone(), doing: "taking the lock", source },
+        })?;
+        let life = read_life(&*disk, &options)?;
+        let checkpoint = Checkpoint::read(&*disk).map_err(failed("reading CHECKPOINT"))?;
+        let trusted = checkpoint.filter(|checkpoint| checkpoint.generation == life.generation);
+        let start = trusted.map(|checkpoint| checkpoint.start).unwrap_or_default();
+        let (packs, damage) = Packs::open(disk, life.salt, options.pack_bytes, start)
+            .map_err(failed("reading the packs"))?;
+        for damage in &damage {
+            tracing::warn!(?damage, "bytes of a pack are damaged and were stepped over");
+        }
+        let index = IndexRoom::open(engine, life.generation, trusted, &packs)?;
+        let taken = Taken {
+            number: checkpoint.map_or(0, |checkpoint| checkpoint.number),
+            position: packs.position(),
+        };
+        let store = Self {
+            inner: Arc::new(Inner {
+                options,
+                life,
+                index,
+                packs,
+                settled: RwLock::new(()),
+                checkpoint: Mutex::new(taken),
+                records: Mutex::new(()),
+                partials: Mutex::new(blobs::Partials::default()),
+                damage,
+                _held: held,
+            }),
+        };
+        // A full disk keeps nobody from reading: the old checkpoint still holds.
+        if let Err(error) = store.checkpoint() {
+            tracing::warn!(%error, "no checkpoint could be written; the next start takes longer");
+        }
+        Ok(store)
+    }
+
+    /// The life this store is in. Cursors into another life are void.
+    #[must_use]
+    pub fn id(&self) -> StoreId {
+        self.inner.life.id()
+    }
+
+    /// What a person calls this store; for messages.
+    #[must_use]
+    pub fn folder(&self) -> String {
+        self.inner.packs.disk().folder()
+    }
+
+    /// What was found damaged and stepped over when this store was opened.
+    #[must_use]
+    pub fn damage_at_open(&self) -> &[Damage] {
+        &self.inner.damage
+    }
+
+    /// How often the index was built anew since this store was opened.
+    #[must_use]
+    pub fn index_rebuilds(&self) -> u64 {
+        self.inner.index.rebuilds()
+    }
+
+    /// Makes everything written so far survive a loss of power. Calls at the same time share one sync.
+    ///
+    /// # Errors
+    /// When the disk fails; nothing since the last success may then be relied on.
+    pub fn sync(&self) -> Result<(), WriteError> {
+        self.wait(self.inner.packs.ticket())
+    }
+
+    /// Notes how far the index is whole, so that the next start need not read further back.
+    /// Done by itself each [`Options::checkpoint_bytes`]; the node also calls it at times and at its end.
+    ///
+    /// # Errors
+    /// When the disk is full or fails; the older checkpoint then holds.
+    pub fn checkpoint(&self) -> Result<(), WriteError> {
+        let mut taken = locked(&self.inner.checkpoint);
+        let (ticket, (pack, offset), position) = {
+            let _settled = self.inner.settled.write().unwrap_or_else(PoisonError::into_inner);
+            (self.inner.packs.ticket(), self.inner.packs.end(), self.inner.packs.position())
+        };
+        self.wait(ticket)?;
+        let number = taken.number.saturating_add(1);
+        self.inner.index.mark(&self.inner.packs, number)?;
+        let generation = self.inner.life.generation;
+        let checkpoint = Checkpoint { generation, number, start: packs::Start { pack, offset } };
+        let disk = self.inner.packs.disk();
+        checkpoint.write(disk).map_err(|error| self.inner.packs.fault("writing CHECKPOINT", error))?;
+        *taken = Taken { number, position };
+        Ok(())
+    }
+
+    /// Sets the index aside and builds it from the packs.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn rebuild_index(&self) -> Result<(), RebuildError> {
+        self.inner.index.rebuild_now(&self.inner.packs)
+    }
+
+    fn with_index<T>(&self, work: impl Fn(&dyn Index) -> Result<T, Broken>) -> Result<T, RebuildError> {
+        self.inner.index.with(&self.inner.packs, work)
+    }
+
+    fn wait(&self, ticket: Ticket) -> Result<(), WriteError> {
+        self.inner.packs.wait_durable(ticket)
+    }
+
+    /// Appends records and indexes them at once: seen before they are durable.
+    fn commit(&self, drafts: &[Draft<'_>]) -> Result<Vec<Location>, WriteError> {
+        let locations = {
+            let _settled = self.inner.settled.read().unwrap_or_else(PoisonError::into_inner);
+            let appended = self.inner.packs.append(drafts)?;
+            self.note(drafts, &appended.locations)?;
+            appended.locations
+        };
+        self.checkpoint_if_due();
+        Ok(locations)
+    }
+
+    /// Appends records, waits until they are durable, and only then indexes them.
+    fn commit_durable(&self, drafts: &[Draft<'_>]) -> Result<(), WriteError> {
+        {
+            let _settled = self.inner.settled.read().unwrap_or_else(PoisonError::into_inner);
+            let appended = self.inner.packs.append(drafts)?;
+            self.wait(appended.ticket)?;
+            self.note(drafts, &appended.locations)?;
+        }
+        self.checkpoint_if_due();
+        Ok(())
+    }
+
+    fn note(&self, drafts: &[Draft<'_>], locations: &[Location]) -> Result<(), WriteError> {
+        self.with_index(|index| {
+            let mut changes = Changes::default();
+            for (draft, &at) in drafts.iter().zip(locations) {
+                replay::record(&mut changes, draft.kind, draft.id, at, draft.payload);
+            }
+            changes.apply(index)
+        })?;
+        Ok(())
+    }
+
+    fn checkpoint_if_due(&self) {
+        // Somebody who holds it is taking one.
+        let Ok(taken) = self.inner.checkpoint.try_lock().map(|taken| taken.position) else { return };
+        let appended = self.inner.packs.position().saturating_sub(taken);
+        if appended >= self.inner.options.checkpoint_bytes
+            && let Err(error) = self.checkpoint()
+        {
+            tracing::warn!(%error, "no checkpoint could be written; the next start takes longer");
+        }
+    }
+
+    /// The payload at a location, if an undamaged record is there.
+    fn read_location(&self, at: Location) -> Result<Option<Vec<u8>>, ReadError> {
+        let read = self.inner.packs.read(at);
+        let read = read.map_err(|source| ReadError::Disk { folder: self.folder(), source: Arc::new(source) })?;
+        Ok(read.map(|(_, payload)| payload))
+    }
+}
+
+fn read_life(disk: &dyn Disk, options: &Options) -> Result<Life, OpenError> {
+    let folder = disk.folder();
+    let failed = |doing| {
+        let folder = folder.clone();
+        move |source| OpenError::Disk { folder, doing, source }
+    };
+    match Life::read(disk) {
+        Ok(Some(life)) => Ok(life),
+        Ok(None) if disk.packs().map_err(failed("listing the packs"))?.is_empty() => {
+            let life = Life::new(options.generation);
+            life.write(disk).map_err(failed("writing FORMAT"))?;
+            Ok(life)
+        }
+        Ok(None) | Err(FormatError::Damaged) => Err(OpenError::Format { folder }),
+        Err(FormatError::Version(found)) => Err(OpenError::Version { folder, found }),
+        Err(FormatError::Io(source)) => Err(OpenError::Disk { folder, doing: "reading FORMAT", source }),
+    }
+}

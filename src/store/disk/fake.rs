@@ -1,0 +1,204 @@
+//! A disk in memory for tests: it forgets and tears what was not synced, fills up, and flips bits.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::{Disk, Held, PackFile};
+
+/// Bytes a power cut keeps or loses as one.
+const PAGE_BYTES: usize = 4096;
+
+#[derive(Debug, Default)]
+struct Bytes {
+    written: Vec<u8>,
+    durable: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+struct World {
+    packs: Mutex<BTreeMap<u32, Arc<Mutex<Bytes>>>>,
+    small: Mutex<BTreeMap<String, Vec<u8>>>,
+    held: AtomicBool,
+    capacity: AtomicU64,
+    syncs: AtomicU64,
+    failing_sync: AtomicBool,
+}
+
+/// Cheap to clone: every clone is the same disk.
+#[derive(Debug, Clone)]
+pub(crate) struct FakeDisk {
+    world: Arc<World>,
+}
+
+impl FakeDisk {
+    pub(crate) fn new() -> Self {
+        let world = World { capacity: AtomicU64::new(1 << 40), ..World::default() };
+        Self { world: Arc::new(world) }
+    }
+
+    /// Lets the disk hold `bytes` in all.
+    pub(crate) fn hold_at_most(&self, bytes: u64) {
+        self.world.capacity.store(bytes, Ordering::SeqCst);
+    }
+
+    /// Bytes of all packs.
+    pub(crate) fn used(&self) -> u64 {
+        let packs = self.world.packs.lock().unwrap();
+        packs.values().map(|bytes| bytes.lock().unwrap().written.len() as u64).sum()
+    }
+
+    /// Syncs of packs so far.
+    pub(crate) fn syncs(&self) -> u64 {
+        self.world.syncs.load(Ordering::SeqCst)
+    }
+
+    /// Makes the next sync of a pack fail and keep nothing.
+    pub(crate) fn fail_next_sync(&self) {
+        self.world.failing_sync.store(true, Ordering::SeqCst);
+    }
+
+    /// Loses power: of what was not synced, each page is kept or lost as `keeps` says.
+    pub(crate) fn cut_power(&self, mut keeps: impl FnMut() -> bool) {
+        for bytes in self.world.packs.lock().unwrap().values() {
+            let mut bytes = bytes.lock().unwrap();
+            let mut after = bytes.durable.clone();
+            let written = bytes.written.clone();
+            for (page, content) in written.chunks(PAGE_BYTES).enumerate() {
+                let start = page * PAGE_BYTES;
+                let end = start + content.len();
+                if after.get(start..end) == Some(content) || !keeps() {
+                    continue;
+                }
+                if after.len() < end {
+                    after.resize(end, 0);
+                }
+                after[start..end].copy_from_slice(content);
+            }
+            bytes.durable.clone_from(&after);
+            bytes.written = after;
+        }
+        self.world.held.store(false, Ordering::SeqCst);
+    }
+
+    /// Changes bytes of a pack where they lie.
+    pub(crate) fn damage(&self, pack: u32, change: impl FnOnce(&mut Vec<u8>)) {
+        let packs = self.world.packs.lock().unwrap();
+        let mut bytes = packs[&pack].lock().unwrap();
+        change(&mut bytes.written);
+        bytes.durable = bytes.written.clone();
+    }
+}
+
+impl Disk for FakeDisk {
+    fn folder(&self) -> String {
+        String::from("a disk in memory")
+    }
+
+    fn lock(&self) -> io::Result<Box<dyn Held>> {
+        if self.world.held.swap(true, Ordering::SeqCst) {
+            return Err(io::Error::from(io::ErrorKind::WouldBlock));
+        }
+        Ok(Box::new(FakeHeld { world: Arc::clone(&self.world) }))
+    }
+
+    fn packs(&self) -> io::Result<Vec<u32>> {
+        Ok(self.world.packs.lock().unwrap().keys().copied().collect())
+    }
+
+    fn create_pack(&self, pack: u32) -> io::Result<Arc<dyn PackFile>> {
+        let bytes = Arc::default();
+        self.world.packs.lock().unwrap().insert(pack, Arc::clone(&bytes));
+        Ok(Arc::new(FakePack { disk: self.clone(), bytes }))
+    }
+
+    fn open_pack(&self, pack: u32) -> io::Result<Arc<dyn PackFile>> {
+        let packs = self.world.packs.lock().unwrap();
+        let bytes = packs.get(&pack).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        Ok(Arc::new(FakePack { disk: self.clone(), bytes: Arc::clone(bytes) }))
+    }
+
+    fn remove_pack(&self, pack: u32) -> io::Result<()> {
+        self.world.packs.lock().unwrap().remove(&pack);
+        Ok(())
+    }
+
+    fn read_small(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.world.small.lock().unwrap().get(name).cloned())
+    }
+
+    fn write_small(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.world.small.lock().unwrap().insert(name.to_owned(), bytes.to_vec());
+        Ok(())
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(self.world.capacity.load(Ordering::SeqCst).saturating_sub(self.used()))
+    }
+}
+
+#[derive(Debug)]
+struct FakeHeld {
+    world: Arc<World>,
+}
+
+impl Held for FakeHeld {}
+
+impl Drop for FakeHeld {
+    fn drop(&mut self) {
+        self.world.held.store(false, Ordering::SeqCst);
+    }
+}
+
+#[derive(Debug)]
+struct FakePack {
+    disk: FakeDisk,
+    bytes: Arc<Mutex<Bytes>>,
+}
+
+impl PackFile for FakePack {
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.bytes.lock().unwrap().written.len() as u64)
+    }
+
+    /// A write past the capacity leaves a torn part, as a real disk may.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let free = self.disk.free_bytes()? as usize;
+        let mut file = self.bytes.lock().unwrap();
+        let start = offset as usize;
+        assert!(start <= file.written.len(), "a pack has no holes");
+        let growth = (start + bytes.len()).saturating_sub(file.written.len());
+        let kept = if growth > free { bytes.len() - (growth - free) } else { bytes.len() };
+        if file.written.len() < start + kept {
+            file.written.resize(start + kept, 0);
+        }
+        file.written[start..start + kept].copy_from_slice(&bytes[..kept]);
+        if kept == bytes.len() { Ok(()) } else { Err(io::Error::from(io::ErrorKind::StorageFull)) }
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let file = self.bytes.lock().unwrap();
+        let start = offset as usize;
+        let bytes = file.written.get(start..start + buffer.len());
+        buffer.copy_from_slice(bytes.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.world.syncs.fetch_add(1, Ordering::SeqCst);
+        if self.disk.world.failing_sync.swap(false, Ordering::SeqCst) {
+            return Err(io::Error::other("the device went away"));
+        }
+        let mut file = self.bytes.lock().unwrap();
+        file.durable = file.written.clone();
+        Ok(())
+    }
+
+    fn truncate(&self, bytes: u64) -> io::Result<()> {
+        let mut file = self.bytes.lock().unwrap();
+        file.written.truncate(bytes as usize);
+        file.durable.truncate(bytes as usize);
+        Ok(())
+    }
+}

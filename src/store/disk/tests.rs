@@ -1,0 +1,45 @@
+//! What a folder on a real file system must do.
+
+use super::{Disk, FileDisk};
+
+#[test]
+fn a_pack_holds_what_was_written_and_is_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = FileDisk::new(folder.path()).unwrap();
+    let pack = disk.create_pack(7).unwrap();
+    pack.write_at(0, b"hello").unwrap();
+    pack.sync().unwrap();
+    pack.truncate(4).unwrap();
+    let again = disk.open_pack(7).unwrap();
+    let mut read = [0; 3];
+    again.read_at(1, &mut read).unwrap();
+    assert_eq!(&read, b"ell");
+    assert!(again.read_at(2, &mut read).is_err(), "the file ends at four bytes");
+    assert_eq!(again.bytes().unwrap(), 4);
+    assert_eq!(disk.packs().unwrap(), [7]);
+    disk.remove_pack(7).unwrap();
+    disk.remove_pack(7).unwrap();
+    assert!(disk.packs().unwrap().is_empty());
+}
+
+#[test]
+fn a_folder_has_one_holder() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = FileDisk::new(folder.path()).unwrap();
+    let held = disk.lock().unwrap();
+    let refused = FileDisk::new(folder.path()).unwrap().lock().unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::WouldBlock);
+    drop(held);
+    disk.lock().unwrap();
+}
+
+#[test]
+fn a_small_file_is_replaced_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = FileDisk::new(folder.path()).unwrap();
+    assert_eq!(disk.read_small("FORMAT").unwrap(), None);
+    disk.write_small("FORMAT", b"a longer text").unwrap();
+    disk.write_small("FORMAT", b"short").unwrap();
+    assert_eq!(disk.read_small("FORMAT").unwrap().unwrap(), b"short");
+    assert!(disk.free_bytes().unwrap() > 0);
+}

@@ -1,0 +1,127 @@
+//! One suite for every index, so that the one in memory cannot drift from sled.
+
+use super::*;
+
+fn set(tree: Tree, key: &[u8], value: &[u8]) -> Change {
+    Change { tree, key: key.to_vec(), value: Some(value.to_vec()) }
+}
+
+fn keys(page: &[Entry]) -> Vec<Vec<u8>> {
+    page.iter().map(|(key, _)| key.clone()).collect()
+}
+
+macro_rules! parity {
+    ($($room:ident => $engine:expr;)*) => {$(
+        mod $room {
+            use super::*;
+
+            #[test]
+            fn a_value_is_read_back_and_removed() {
+                let folder = tempfile::tempdir().unwrap();
+                let index = $engine(folder.path()).open().unwrap();
+                index.apply(&[set(Tree::Blob, b"a", b"1"), set(Tree::Extent, b"a", b"2")]).unwrap();
+                assert_eq!(index.value(Tree::Blob, b"a").unwrap().unwrap(), b"1");
+                let gone = Change { tree: Tree::Blob, key: b"a".to_vec(), value: None };
+                index.apply(&[gone]).unwrap();
+                assert_eq!(index.value(Tree::Blob, b"a").unwrap(), None);
+                assert_eq!(index.value(Tree::Extent, b"a").unwrap().unwrap(), b"2");
+            }
+
+            #[test]
+            fn a_later_change_of_one_call_wins_across_batches() {
+                let folder = tempfile::tempdir().unwrap();
+                let index = $engine(folder.path()).open().unwrap();
+                let changes: Vec<_> = (0..200_u8).map(|n| set(Tree::Blob, b"k", &[n])).collect();
+                index.apply(&changes).unwrap();
+                assert_eq!(index.value(Tree::Blob, b"k").unwrap().unwrap(), [199]);
+            }
+
+            #[test]
+            fn pages_cover_a_prefix_in_order_and_nothing_else() {
+                let folder = tempfile::tempdir().unwrap();
+                let index = $engine(folder.path()).open().unwrap();
+                let changes: Vec<_> = (0..=255_u8).map(|n| set(Tree::Blob, &[n / 100, n], b"")).collect();
+                index.apply(&changes).unwrap();
+                index.apply(&[set(Tree::Extent, &[1, 1], b"")]).unwrap();
+                let (mut from, mut seen) = (Vec::new(), Vec::new());
+                loop {
+                    let page = index.page(Tree::Blob, &[1], &from, 7).unwrap();
+                    assert!(page.len() <= 7);
+                    let Some((last, _)) = page.last() else { break };
+                    from = crate::store::keys::after(last);
+                    seen.extend(keys(&page));
+                }
+                assert_eq!(seen, (100..200_u8).map(|n| vec![1, n]).collect::<Vec<_>>());
+                assert_eq!(index.count(Tree::Blob).unwrap(), 256);
+            }
+
+            #[test]
+            fn a_page_starts_at_the_key_it_is_given() {
+                let folder = tempfile::tempdir().unwrap();
+                let index = $engine(folder.path()).open().unwrap();
+                index.apply(&[set(Tree::Blob, b"a1", b""), set(Tree::Blob, b"a3", b"")]).unwrap();
+                assert_eq!(keys(&index.page(Tree::Blob, b"a", b"a2", 9).unwrap()), [b"a3"]);
+                assert_eq!(keys(&index.page(Tree::Blob, b"", b"a3", 9).unwrap()), [b"a3"]);
+                assert!(index.page(Tree::Blob, b"a", b"b", 9).unwrap().is_empty());
+            }
+
+            #[test]
+            fn the_last_of_a_prefix_is_found_at_the_edges_too() {
+                let folder = tempfile::tempdir().unwrap();
+                let index = $engine(folder.path()).open().unwrap();
+                index.apply(&[set(Tree::Blob, &[255, 255, 3], b"x"), set(Tree::Extent, &[0], b"")]).unwrap();
+                assert_eq!(index.last(Tree::Blob, &[255, 255]).unwrap().unwrap().0, [255, 255, 3]);
+                assert_eq!(index.last(Tree::Blob, &[]).unwrap().unwrap().1, b"x");
+                assert_eq!(index.last(Tree::Blob, &[254]).unwrap(), None);
+            }
+
+            #[test]
+            fn a_value_over_the_limit_is_refused_whole() {
+                let folder = tempfile::tempdir().unwrap();
+                let index = $engine(folder.path()).open().unwrap();
+                let changes = [set(Tree::Blob, b"a", b"1"), set(Tree::Blob, b"b", &[0; VALUE_BYTES_MAX + 1])];
+                assert!(index.apply(&changes).is_err());
+                assert_eq!(index.value(Tree::Blob, b"a").unwrap(), None);
+                index.apply(&[set(Tree::Blob, b"b", &[0; VALUE_BYTES_MAX])]).unwrap();
+            }
+
+            #[test]
+            fn an_index_set_aside_is_empty_when_opened_again() {
+                let folder = tempfile::tempdir().unwrap();
+                let engine = $engine(folder.path());
+                let index = engine.open().unwrap();
+                index.apply(&[set(Tree::Blob, b"a", b"1")]).unwrap();
+                index.flush_durable().unwrap();
+                drop(index);
+                assert!(engine.open().unwrap().value(Tree::Blob, b"a").unwrap().is_some());
+                engine.set_aside().unwrap();
+                assert_eq!(engine.open().unwrap().value(Tree::Blob, b"a").unwrap(), None);
+            }
+        }
+    )*};
+}
+
+parity! {
+    sled => |folder: &Path| SledEngine::new(folder);
+    memory => |_folder: &Path| MemoryEngine::default();
+}
+
+#[test]
+fn garbage_where_sled_keeps_its_log_is_broken_and_never_a_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = SledEngine::new(folder.path());
+    let index = engine.open().unwrap();
+    let changes: Vec<_> = (0..2000_u32).map(|n| set(Tree::Blob, &n.to_be_bytes(), &[7; 40])).collect();
+    index.apply(&changes).unwrap();
+    index.flush_durable().unwrap();
+    drop(index);
+    let db = folder.path().join("index").join("db");
+    let mut bytes = fs::read(&db).unwrap();
+    bytes.fill(0xa5);
+    fs::write(&db, bytes).unwrap();
+    if let Ok(index) = engine.open() {
+        assert_ne!(index.count(Tree::Blob), Ok(2000));
+    }
+    engine.set_aside().unwrap();
+    assert!(folder.path().join("index.bad-1").is_dir());
+}

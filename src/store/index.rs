@@ -1,0 +1,185 @@
+//! The index as the store uses it: always there, because a broken one is set aside and built again from the packs.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::engine::{Broken, Change, Engine, Index};
+use super::keys::{self, Tree};
+use super::life::Checkpoint;
+use super::packs::{Packs, Start};
+use super::replay::{self, ReplayError};
+
+/// Times one call rebuilds the index before it gives up.
+const REBUILDS_MAX: u32 = 3;
+
+/// The index broke and building it again failed as well. Nothing is lost; the next call tries again.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RebuildError {
+    /// The disk failed while the packs were read or the old index was moved away.
+    #[error("the index of {folder} could not be rebuilt: the disk failed")]
+    Disk { folder: String, source: Arc<io::Error> },
+    /// Each new index broke in turn.
+    #[error("the index of {folder} breaks each time it is built")]
+    Broken { folder: String, source: Broken },
+}
+
+#[derive(Debug)]
+pub(crate) struct IndexRoom {
+    engine: Box<dyn Engine>,
+    generation: u128,
+    current: RwLock<Current>,
+    rebuilds: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Current {
+    index: Option<Arc<dyn Index>>,
+    /// The packs' era that this index reflects: when undurable records are taken back, the index knows too much.
+    era: u64,
+}
+
+impl IndexRoom {
+    /// Opens what is there, if it belongs to this life and has seen the checkpoint; brings it up to the packs' end, or builds it anew.
+    pub(crate) fn open(
+        engine: Box<dyn Engine>,
+        generation: u128,
+        checkpoint: Option<Checkpoint>,
+        packs: &Packs,
+    ) -> Result<Self, RebuildError> {
+        let room = Self {
+            engine,
+            generation,
+            current: RwLock::new(Current { index: None, era: packs.era() }),
+            rebuilds: AtomicU64::new(0),
+        };
+        let fits = checkpoint.filter(|checkpoint| checkpoint.generation == generation);
+        let usable = room.engine.open().and_then(|index| {
+            if let Some(checkpoint) = fits
+                && room.has_seen(&*index, checkpoint.number)?
+            {
+                return Ok(Some((index, checkpoint.start)));
+            }
+            let empty = index.last(Tree::About, b"")?.is_none();
+            Ok(empty.then_some((index, Start::default())))
+        });
+        let caught_up = usable.map_err(ReplayError::from).and_then(|usable| {
+            let Some((index, start)) = usable else { return Ok(None) };
+            room.fill(&*index, packs, start)?;
+            Ok(Some(index))
+        });
+        match caught_up {
+            Ok(Some(index)) => {
+                room.current.write().unwrap_or_else(PoisonError::into_inner).index = Some(index);
+            }
+            Ok(None) => room.rebuild(packs, None)?,
+            Err(ReplayError::Broken(broken)) => {
+                tracing::warn!(%broken, "the index cannot be used and is built again from the packs");
+                room.rebuild(packs, None)?;
+            }
+            Err(ReplayError::Io(error)) => return Err(disk_failed(packs, error)),
+        }
+        Ok(room)
+    }
+
+    /// Brings an index from `start` to the packs' end and says, last of all, whose index it is: one
+    /// whose building was cut short is never taken for a whole one.
+    fn fill(&self, index: &dyn Index, packs: &Packs, start: Start) -> Result<(), ReplayError> {
+        let unreadable = replay::all(index, packs, start)?;
+        if unreadable > 0 {
+            tracing::warn!(unreadable, "records in the packs cannot be read");
+        }
+        if index.value(Tree::About, keys::GENERATION)?.is_none() {
+            index.apply(&[about(keys::CHECKPOINT, &0_u64), about(keys::GENERATION, &self.generation)])?;
+        }
+        Ok(())
+    }
+
+    fn has_seen(&self, index: &dyn Index, checkpoint: u64) -> Result<bool, Broken> {
+        let read = |key| index.value(Tree::About, key);
+        let Some(generation) = read(keys::GENERATION)? else { return Ok(false) };
+        let Some(number) = read(keys::CHECKPOINT)? else { return Ok(false) };
+        let same = keys::decode::<u128>(&generation)? == self.generation;
+        Ok(same && keys::decode::<u64>(&number)? >= checkpoint)
+    }
+
+    /// How often this index was built anew since it was opened.
+    pub(crate) fn rebuilds(&self) -> u64 {
+        self.rebuilds.load(Ordering::Relaxed)
+    }
+
+    /// Runs `work` on the index. `work` must not call this again; it runs once more after each rebuild.
+    pub(crate) fn with<T>(
+        &self,
+        packs: &Packs,
+        work: impl Fn(&dyn Index) -> Result<T, Broken>,
+    ) -> Result<T, RebuildError> {
+        let mut attempts: u32 = 0;
+        loop {
+            let broken = {
+                let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+                match &current.index {
+                    Some(index) if current.era == packs.era() => match work(&**index) {
+                        Ok(value) => return Ok(value),
+                        Err(broken) => Some((Arc::clone(index), broken)),
+                    },
+                    Some(index) => Some((Arc::clone(index), Broken::new("records were taken back"))),
+                    None => None,
+                }
+            };
+            attempts = attempts.saturating_add(1);
+            if let (Some((_, source)), true) = (&broken, attempts > REBUILDS_MAX) {
+                return Err(RebuildError::Broken { folder: packs.disk().folder(), source: source.clone() });
+            }
+            self.rebuild(packs, broken)?;
+        }
+    }
+
+    /// Sets the index aside and builds it from all packs; unless another thread already replaced `broken`.
+    fn rebuild(&self, packs: &Packs, broken: Option<(Arc<dyn Index>, Broken)>) -> Result<(), RebuildError> {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some((index, broken)) = broken {
+            if current.index.as_ref().is_none_or(|now| !Arc::ptr_eq(now, &index)) {
+                return Ok(());
+            }
+            tracing::warn!(%broken, "the index is set aside and built again from the packs");
+        } else if current.index.is_some() {
+            return Ok(());
+        }
+        current.index = None;
+        self.engine.set_aside().map_err(|error| disk_failed(packs, error))?;
+        let folder = || packs.disk().folder();
+        let index = self.engine.open().map_err(|source| RebuildError::Broken { folder: folder(), source })?;
+        let era = packs.era();
+        match self.fill(&*index, packs, Start::default()) {
+            Ok(()) => {}
+            Err(ReplayError::Io(error)) => return Err(disk_failed(packs, error)),
+            Err(ReplayError::Broken(source)) => return Err(RebuildError::Broken { folder: folder(), source }),
+        }
+        self.rebuilds.fetch_add(1, Ordering::Relaxed);
+        *current = Current { index: Some(index), era };
+        Ok(())
+    }
+
+    /// Builds the index again although nothing is known to be wrong with it.
+    pub(crate) fn rebuild_now(&self, packs: &Packs) -> Result<(), RebuildError> {
+        let index = self.current.read().unwrap_or_else(PoisonError::into_inner).index.clone();
+        self.rebuild(packs, index.map(|index| (index, Broken::new("a rebuild was asked for"))))
+    }
+
+    /// Makes the index durable and marks it as having seen checkpoint `number`.
+    pub(crate) fn mark(&self, packs: &Packs, number: u64) -> Result<(), RebuildError> {
+        self.with(packs, |index| {
+            index.apply(&[about(keys::CHECKPOINT, &number)])?;
+            index.flush_durable()
+        })
+    }
+}
+
+fn about<T: serde::Serialize>(key: &[u8], value: &T) -> Change {
+    Change { tree: Tree::About, key: key.to_vec(), value: Some(keys::encode(value)) }
+}
+
+fn disk_failed(packs: &Packs, error: io::Error) -> RebuildError {
+    RebuildError::Disk { folder: packs.disk().folder(), source: Arc::new(error) }
+}

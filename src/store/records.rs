@@ -1,0 +1,147 @@
+//! Small durable records that no op tells: local names, links, runs, cursors, tokens. The latest value of a key holds.
+//!
+//! Each write is a record in the packs, so losing the index loses none of them.
+
+use serde::{Deserialize, Serialize};
+
+use super::keys::{self, Location, RecordEntry, Tree};
+use super::packs::record::{Draft, Kind};
+use super::replay::Changes;
+use super::{ReadError, Store, WriteError, locked};
+
+/// Bytes of a value that the index holds itself; a larger one is read from its pack.
+const INLINE_BYTES_MAX: usize = 2048;
+
+/// Bytes of one record's value. A genesis record with all its options stays far below.
+pub(super) const RECORD_BYTES_MAX: usize = 1 << 20;
+
+/// What a record is about. The number is on disk and never given to another shelf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Shelf {
+    /// feed 32 → the feed's genesis, local name and options.
+    Feeds,
+    /// link 8 → the link as configured.
+    Links,
+    /// run 8 → what a run did.
+    Runs,
+    /// Free key → how far a peer's store was followed.
+    Cursors,
+    /// Free key → a token's hash and rights.
+    Tokens,
+}
+
+impl Shelf {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Feeds => 1,
+            Self::Links => 2,
+            Self::Runs => 3,
+            Self::Cursors => 4,
+            Self::Tokens => 5,
+        }
+    }
+}
+
+/// A record's payload.
+#[derive(Debug, Serialize, Deserialize)]
+struct Written {
+    shelf: u8,
+    key: Vec<u8>,
+    /// `None`: the key is removed.
+    value: Option<Vec<u8>>,
+}
+
+/// What a record means for the index.
+pub(super) fn replay(changes: &mut Changes, at: Location, payload: &[u8]) {
+    let Ok(Written { shelf, key, value }) = keys::decode(payload) else { return };
+    let key = keys::record(shelf, &key);
+    match value {
+        None => changes.remove(Tree::Record, key),
+        Some(value) if value.len() <= INLINE_BYTES_MAX => {
+            changes.set(Tree::Record, key, keys::encode(&RecordEntry::Inline(value)));
+        }
+        Some(_) => changes.set(Tree::Record, key, keys::encode(&RecordEntry::At(at))),
+    }
+}
+
+impl Store {
+    /// Writes a value. Durable when this returns.
+    ///
+    /// # Errors
+    /// When the disk is full or fails; the old value then holds.
+    pub(crate) fn put_record(&self, shelf: Shelf, key: &[u8], value: &[u8]) -> Result<(), WriteError> {
+        if value.len() > RECORD_BYTES_MAX {
+            let bytes = u64::try_from(value.len()).unwrap_or(u64::MAX);
+            return Err(WriteError::TooLarge { bytes, limit_bytes: RECORD_BYTES_MAX as u64 });
+        }
+        self.write_record(shelf, key, Some(value.to_vec()))
+    }
+
+    /// Removes a key, whether it is there or not. Durable when this returns.
+    ///
+    /// # Errors
+    /// When the disk is full or fails; the old value then holds.
+    pub(crate) fn remove_record(&self, shelf: Shelf, key: &[u8]) -> Result<(), WriteError> {
+        if self.with_index(|index| index.value(Tree::Record, &keys::record(shelf.code(), key)))?.is_none() {
+            return Ok(());
+        }
+        self.write_record(shelf, key, None)
+    }
+
+    fn write_record(&self, shelf: Shelf, key: &[u8], value: Option<Vec<u8>>) -> Result<(), WriteError> {
+        let payload = keys::encode(&Written { shelf: shelf.code(), key: key.to_vec(), value });
+        let id = *blake3::hash(&payload).as_bytes();
+        // One at a time, so that the index sees two values of a key in the order of the packs.
+        let _order = locked(&self.inner.records);
+        self.commit_durable(&[Draft { kind: Kind::Meta, aux: 0, id, payload: &payload }])
+    }
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// When the disk fails, or the value's bytes are damaged.
+    pub(crate) fn record(&self, shelf: Shelf, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        let key = keys::record(shelf.code(), key);
+        let entry = self.with_index(|index| {
+            index.value(Tree::Record, &key)?.map(|value| keys::decode::<RecordEntry>(&value)).transpose()
+        })?;
+        entry.map(|entry| self.record_value(entry)).transpose()
+    }
+
+    /// At most `limit` records whose key begins with `prefix` and is not below `from`, in order of key.
+    ///
+    /// # Errors
+    /// When the disk fails, or a value's bytes are damaged.
+    pub(crate) fn records(
+        &self,
+        shelf: Shelf,
+        prefix: &[u8],
+        from: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ReadError> {
+        let (prefix, from) = (keys::record(shelf.code(), prefix), keys::record(shelf.code(), from));
+        let page = self.with_index(|index| {
+            let page = index.page(Tree::Record, &prefix, &from, limit)?;
+            let entry = |(key, value): (Vec<u8>, Vec<u8>)| Ok((key, keys::decode::<RecordEntry>(&value)?));
+            page.into_iter().map(entry).collect::<Result<Vec<_>, _>>()
+        })?;
+        let value = |(key, entry): (Vec<u8>, RecordEntry)| {
+            Ok((key.get(1..).unwrap_or_default().to_vec(), self.record_value(entry)?))
+        };
+        page.into_iter().map(value).collect()
+    }
+
+    fn record_value(&self, entry: RecordEntry) -> Result<Vec<u8>, ReadError> {
+        let at = match entry {
+            RecordEntry::Inline(value) => return Ok(value),
+            RecordEntry::At(at) => at,
+        };
+        let payload = self.read_location(at)?;
+        let written = payload.and_then(|payload| keys::decode::<Written>(&payload).ok());
+        written.and_then(|written| written.value).ok_or(ReadError::CorruptRecord {
+            folder: self.folder(),
+            pack: at.pack,
+            offset: at.offset,
+        })
+    }
+}
