@@ -1,1 +1,206 @@
-//! The site key on disk.
+//! The site key on disk: the one secret of a site, the id it gives, and the keys derived from it.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use ed25519_dalek::SigningKey;
+use protocol::id::SiteId;
+use zeroize::Zeroizing;
+
+#[cfg(test)]
+mod tests;
+
+/// Bytes of an Ed25519 seed, which is the whole content of a key file.
+const SEED_BYTES: usize = 32;
+
+/// RFC 8410: the DER of a version 1 `OneAsymmetricKey` up to the seed.
+const PKCS8_PREFIX: [u8; 16] =
+    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+
+/// Why a site key could not be created.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateKeyError {
+    /// There is a key already. It is never overwritten: a site that loses its key is another site.
+    #[error("{} already holds a site key; remove it yourself if this site is to get a new identity", .path.display())]
+    Exists { path: PathBuf },
+    /// The directory of the key lets other users in.
+    #[error("{} must be a directory for its owner alone (mode 0700), it has mode {mode:04o}", .path.display())]
+    Exposed { path: PathBuf, mode: u32 },
+    /// The operating system gave no random bytes.
+    #[error("no random bytes for a site key: {reason}")]
+    Randomness { reason: getrandom::Error },
+    /// The disk refused.
+    #[error("cannot write the site key at {}", .path.display())]
+    Disk { path: PathBuf, source: io::Error },
+}
+
+/// Why a site key could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadKeyError {
+    /// There is none.
+    #[error("{} holds no site key; `packetboat init` creates one", .path.display())]
+    Missing { path: PathBuf },
+    /// Other users of the machine can reach the key, so it may be stolen already.
+    #[error("{} is open to other users (mode {mode:04o}); a site key must be 0600 in a 0700 directory", .path.display())]
+    Exposed { path: PathBuf, mode: u32 },
+    /// The file is not a key.
+    #[error("{} is not a site key: it must be a file of {SEED_BYTES} bytes", .path.display())]
+    Damaged { path: PathBuf },
+    /// The disk refused.
+    #[error("cannot read the site key at {}", .path.display())]
+    Disk { path: PathBuf, source: io::Error },
+}
+
+/// A site's secret. Zeroed when dropped, never printed.
+#[derive(Clone)]
+pub struct SiteKey(SigningKey);
+
+impl fmt::Debug for SiteKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SiteKey(of {})", self.site_id().short())
+    }
+}
+
+impl SiteKey {
+    /// The key of this seed.
+    #[must_use]
+    pub fn from_seed(seed: &[u8; SEED_BYTES]) -> Self {
+        Self(SigningKey::from_bytes(seed))
+    }
+
+    /// Draws a key and writes it to `path`, durably. A missing directory is made.
+    ///
+    /// # Errors
+    /// [`CreateKeyError`]; an existing key is left alone.
+    pub fn create(path: &Path) -> Result<Self, CreateKeyError> {
+        let disk = |source| CreateKeyError::Disk { path: path.to_owned(), source };
+        let directory = directory_of(path);
+        owner_only::make_directory(directory).map_err(disk)?;
+        if let Some(mode) = owner_only::exposure(directory).map_err(disk)? {
+            return Err(CreateKeyError::Exposed { path: directory.to_owned(), mode });
+        }
+        let mut seed = Zeroizing::new([0; SEED_BYTES]);
+        getrandom::fill(seed.as_mut_slice()).map_err(|reason| CreateKeyError::Randomness { reason })?;
+        let mut file = owner_only::create_file(path).map_err(|source| {
+            match source.kind() == io::ErrorKind::AlreadyExists {
+                true => CreateKeyError::Exists { path: path.to_owned() },
+                false => disk(source),
+            }
+        })?;
+        file.write_all(seed.as_slice()).map_err(disk)?;
+        file.sync_all().map_err(disk)?;
+        owner_only::sync_directory(directory).map_err(disk)?;
+        Ok(Self::from_seed(&seed))
+    }
+
+    /// Reads the key at `path`.
+    ///
+    /// # Errors
+    /// [`LoadKeyError`]; on unix a key that others could have read is refused.
+    pub fn load(path: &Path) -> Result<Self, LoadKeyError> {
+        let disk = |source: io::Error| match source.kind() == io::ErrorKind::NotFound {
+            true => LoadKeyError::Missing { path: path.to_owned() },
+            false => LoadKeyError::Disk { path: path.to_owned(), source },
+        };
+        for place in [directory_of(path), path] {
+            if let Some(mode) = owner_only::exposure(place).map_err(disk)? {
+                return Err(LoadKeyError::Exposed { path: place.to_owned(), mode });
+            }
+        }
+        let damaged = || LoadKeyError::Damaged { path: path.to_owned() };
+        if fs::metadata(path).map_err(disk)?.len() != SEED_BYTES as u64 {
+            return Err(damaged());
+        }
+        let mut seed = Zeroizing::new([0; SEED_BYTES]);
+        File::open(path).map_err(disk)?.read_exact(seed.as_mut_slice()).map_err(disk)?;
+        Ok(Self::from_seed(&seed))
+    }
+
+    /// The public half, by which everyone knows this site.
+    #[must_use]
+    pub fn site_id(&self) -> SiteId {
+        SiteId(self.0.verifying_key().to_bytes())
+    }
+
+    /// The key that signs heads and records.
+    #[must_use]
+    pub fn signing_key(&self) -> &SigningKey {
+        &self.0
+    }
+
+    /// The key as PKCS #8 DER, as TLS libraries take it.
+    #[must_use]
+    pub fn to_pkcs8_der(&self) -> Zeroizing<Vec<u8>> {
+        let mut der = Zeroizing::new(Vec::with_capacity(PKCS8_PREFIX.len() + SEED_BYTES));
+        der.extend_from_slice(&PKCS8_PREFIX);
+        der.extend_from_slice(self.0.as_bytes());
+        der
+    }
+
+    /// A secret for one purpose, named by `context`; the same for every life of the site, so that a
+    /// restarted node can still answer for what it said before.
+    #[must_use]
+    pub fn derive(&self, context: &str) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(blake3::derive_key(context, self.0.as_bytes()))
+    }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+/// Files for their owner alone, by the mode bits.
+#[cfg(unix)]
+mod owner_only {
+    use std::fs::{self, DirBuilder, File, OpenOptions};
+    use std::io;
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+    use std::path::Path;
+
+    pub(super) fn make_directory(path: &Path) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(path)
+    }
+
+    pub(super) fn create_file(path: &Path) -> io::Result<File> {
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+    }
+
+    /// The mode, if it lets anyone but the owner in.
+    pub(super) fn exposure(path: &Path) -> io::Result<Option<u32>> {
+        let mode = fs::metadata(path)?.permissions().mode() & 0o7777;
+        Ok((mode & 0o077 != 0).then_some(mode))
+    }
+
+    pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+}
+
+/// Where there are no mode bits the folder's inherited access list decides, and nothing is checked.
+#[cfg(not(unix))]
+mod owner_only {
+    use std::fs::{self, File, OpenOptions};
+    use std::io;
+    use std::path::Path;
+
+    pub(super) fn make_directory(path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
+
+    pub(super) fn create_file(path: &Path) -> io::Result<File> {
+        OpenOptions::new().write(true).create_new(true).open(path)
+    }
+
+    pub(super) fn exposure(path: &Path) -> io::Result<Option<u32>> {
+        fs::metadata(path).map(|_present| None)
+    }
+
+    pub(super) fn sync_directory(_path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+}

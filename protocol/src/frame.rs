@@ -1,1 +1,376 @@
-//! The wire.
+//! The wire: every frame on the control, ops and piece streams, and how each is encoded. docs/protocol.md has the grammar.
+//!
+//! A frame is one type byte and a postcard body; the transport puts its length in front. The types
+//! are numbers of their own, not enum positions, so that adding one moves none.
+
+use serde::{Deserialize, Serialize};
+
+use crate::fault::{Misbehaved, Reason};
+use crate::grant::Switches;
+use crate::id::{BlobId, FeedId, LogId, SiteId, StoreId};
+use crate::limits::{
+    FEEDS_PER_LINK_MAX, FRAME_BYTES_MAX, LABEL_BYTES_MAX, OPS_PER_FRAME_MAX, RANGES_PER_FRAME_MAX,
+    WANTED_ITEMS_MAX,
+};
+use crate::log::Batch;
+use crate::outline::Cv;
+use crate::package::FeedKind;
+use crate::reconcile::{Answer, Question};
+use crate::time::Timestamp;
+use crate::transfer::Ask;
+
+/// The protocol's name in the TLS handshake.
+pub const ALPN: &[u8] = b"pktb/1";
+/// The pairing protocol's name in the TLS handshake.
+pub const ALPN_PAIR: &[u8] = b"pktb-pair/1";
+/// The lowest version of the frames that this release speaks.
+pub const VERSION_MIN: u16 = 1;
+/// The highest version of the frames that this release speaks.
+pub const VERSION_MAX: u16 = 1;
+
+/// What the dialler says first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    pub version_min: u16,
+    pub version_max: u16,
+    pub store: StoreId,
+    /// The dialler's name, for people.
+    pub name: String,
+    pub now: Timestamp,
+    pub feeds: Vec<FeedAsk>,
+}
+
+/// One feed the dialler wants on the link. Later frames name feeds by their position here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedAsk {
+    pub feed: FeedId,
+    pub kind: FeedKind,
+    /// In the dialler's terms.
+    pub ask: Switches,
+}
+
+/// What the listener answers. The link is up only after this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    pub version: u16,
+    pub store: StoreId,
+    /// The listener's name, for people.
+    pub name: String,
+    pub now: Timestamp,
+    /// For each feed asked, in order, what is allowed (in the dialler's terms) or why nothing is.
+    pub feeds: Vec<Result<Switches, Reason>>,
+}
+
+/// What a receiver last integrated of a sender's exports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    pub store: StoreId,
+    /// The sender's store generation at that time.
+    pub generation: u64,
+    /// The first half of the root of the sender's exported heads.
+    pub root: [u8; 16],
+}
+
+/// What a sender has to offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exports {
+    pub generation: u64,
+    pub root: [u8; 16],
+}
+
+/// Opens a run. One answer tells whether anything is to be done in either direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Poll {
+    /// Whether the dialler takes anything, and what it has.
+    pub pull: Option<Pull>,
+    /// What the dialler gives.
+    pub offer: Option<Exports>,
+}
+
+/// Asks for what is new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pull {
+    pub known: Option<Known>,
+    /// Bytes of earlier runs are still to be fetched, so the run is not over even where no op is new.
+    pub lacking: bool,
+}
+
+/// How the sender will bring the receiver up to date.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Supply {
+    /// Nothing flows this way on this link.
+    Nothing,
+    /// The receiver has it all.
+    Same,
+    /// The ops since what the receiver knows follow on the ops stream.
+    Since { generation: u64, root: [u8; 32], heads: Vec<HeadNote> },
+    /// What the receiver knows is of another store or time: it should ask ranges.
+    Ranges { generation: u64, root: [u8; 32] },
+}
+
+/// The length and root of one exported log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeadNote {
+    /// The feed's position in HELLO.
+    pub feed: u16,
+    pub author: SiteId,
+    pub epoch: u64,
+    pub len: u64,
+    pub root: [u8; 32],
+}
+
+/// Answers a poll.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Polled {
+    pub supply: Supply,
+    /// What the listener in turn asks of the dialler.
+    pub pull: Option<Pull>,
+}
+
+/// Asks for a log from a position on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WantOps {
+    pub feed: u16,
+    pub author: SiteId,
+    pub epoch: u64,
+    pub from: u64,
+}
+
+/// The receiver has stored all ops, durably.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// What the receiver itself exports on this link from here on.
+    pub exports: Option<Exports>,
+    /// Ops it did not take, by reason.
+    pub refused: Vec<(Reason, u64)>,
+}
+
+/// Frames of the control stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    Hello(Hello),
+    Welcome(Welcome),
+    Refuse(Reason),
+    Poll(Poll),
+    Polled(Polled),
+    /// The dialler's answer to the listener's pull.
+    Supply(Supply),
+    Question(Question),
+    Answer(Answer),
+    /// Asks for the heads behind items that reconciliation found.
+    HeadsOf(Vec<[u8; 32]>),
+    Heads(Vec<HeadNote>),
+    WantOps(Vec<WantOps>),
+    Applied(Applied),
+    Want(Vec<Ask>),
+    NotHave(Vec<Ask>),
+    /// The receiver has all it wanted of this run; so many blobs could not be had here.
+    Finished {
+        missing: u64,
+    },
+    /// The listener has news and asks the dialler to run.
+    Nudge,
+}
+
+/// Frames of an ops stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpsFrame {
+    Ops(Batch),
+    /// All ops that were promised have been sent.
+    End,
+}
+
+/// Frames of a piece stream: bytes that were asked for by hash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Piece {
+    /// A blob of at most 256 KiB, whole.
+    Small { blob: BlobId, bytes: Vec<u8> },
+    /// Part of a large blob's outline: the subtree hashes of extents `first..`.
+    Outline { blob: BlobId, size: u64, first: u32, extents: Vec<Cv> },
+    /// One extent of a large blob, with the subtree hashes of its groups.
+    Extent { blob: BlobId, index: u32, groups: Vec<Cv>, bytes: Vec<u8> },
+}
+
+fn encoded<T: Serialize>(kind: u8, body: &T) -> Vec<u8> {
+    let mut bytes = vec![kind];
+    bytes.extend(postcard::to_allocvec(body).expect("a plain value always encodes into memory"));
+    bytes
+}
+
+fn split(bytes: &[u8]) -> Result<(u8, &[u8]), Misbehaved> {
+    if bytes.len() > FRAME_BYTES_MAX {
+        return Err(Misbehaved::FrameTooLong);
+    }
+    bytes.split_first().map(|(kind, body)| (*kind, body)).ok_or(Misbehaved::FrameMalformed)
+}
+
+fn decoded<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Misbehaved> {
+    match postcard::take_from_bytes(body) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) | Err(_) => Err(Misbehaved::FrameMalformed),
+    }
+}
+
+impl Frame {
+    /// The frame's bytes, without a length in front.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Hello(body) => encoded(0x01, body),
+            Self::Welcome(body) => encoded(0x02, body),
+            Self::Refuse(body) => encoded(0x03, body),
+            Self::Poll(body) => encoded(0x10, body),
+            Self::Polled(body) => encoded(0x11, body),
+            Self::Supply(body) => encoded(0x12, body),
+            Self::Question(body) => encoded(0x13, body),
+            Self::Answer(body) => encoded(0x14, body),
+            Self::HeadsOf(body) => encoded(0x15, body),
+            Self::Heads(body) => encoded(0x16, body),
+            Self::WantOps(body) => encoded(0x17, body),
+            Self::Applied(body) => encoded(0x18, body),
+            Self::Want(body) => encoded(0x19, body),
+            Self::NotHave(body) => encoded(0x1a, body),
+            Self::Finished { missing } => encoded(0x1b, missing),
+            Self::Nudge => encoded(0x1c, &()),
+        }
+    }
+
+    /// A frame from its bytes, with every count and name within its limits.
+    ///
+    /// # Errors
+    /// How the peer broke the rules.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Misbehaved> {
+        let (kind, body) = split(bytes)?;
+        let frame = match kind {
+            0x01 => Self::Hello(decoded(body)?),
+            0x02 => Self::Welcome(decoded(body)?),
+            0x03 => Self::Refuse(decoded(body)?),
+            0x10 => Self::Poll(decoded(body)?),
+            0x11 => Self::Polled(decoded(body)?),
+            0x12 => Self::Supply(decoded(body)?),
+            0x13 => Self::Question(decoded(body)?),
+            0x14 => Self::Answer(decoded(body)?),
+            0x15 => Self::HeadsOf(decoded(body)?),
+            0x16 => Self::Heads(decoded(body)?),
+            0x17 => Self::WantOps(decoded(body)?),
+            0x18 => Self::Applied(decoded(body)?),
+            0x19 => Self::Want(decoded(body)?),
+            0x1a => Self::NotHave(decoded(body)?),
+            0x1b => Self::Finished { missing: decoded(body)? },
+            0x1c => {
+                decoded::<()>(body)?;
+                Self::Nudge
+            }
+            _ => return Err(Misbehaved::FrameUnknown),
+        };
+        frame.check()?;
+        Ok(frame)
+    }
+
+    fn check(&self) -> Result<(), Misbehaved> {
+        let (found, most, fault) = match self {
+            Self::Hello(hello) => {
+                label(&hello.name)?;
+                (hello.feeds.len(), FEEDS_PER_LINK_MAX, Misbehaved::FrameMalformed)
+            }
+            Self::Welcome(welcome) => {
+                label(&welcome.name)?;
+                (welcome.feeds.len(), FEEDS_PER_LINK_MAX, Misbehaved::FrameMalformed)
+            }
+            Self::HeadsOf(ids) => (ids.len(), RANGES_PER_FRAME_MAX, Misbehaved::RangesFlooded),
+            Self::Want(asks) | Self::NotHave(asks) => {
+                (asks.len(), WANTED_ITEMS_MAX, Misbehaved::WantsFlooded)
+            }
+            Self::Refuse(_)
+            | Self::Poll(_)
+            | Self::Polled(_)
+            | Self::Supply(_)
+            | Self::Question(_)
+            | Self::Answer(_)
+            | Self::Heads(_)
+            | Self::WantOps(_)
+            | Self::Applied(_)
+            | Self::Finished { .. }
+            | Self::Nudge => return Ok(()),
+        };
+        if found > most { Err(fault) } else { Ok(()) }
+    }
+}
+
+fn label(name: &str) -> Result<(), Misbehaved> {
+    let bad = name.len() > LABEL_BYTES_MAX || name.chars().any(char::is_control);
+    if bad { Err(Misbehaved::NameInvalid) } else { Ok(()) }
+}
+
+impl OpsFrame {
+    /// The frame's bytes, without a length in front.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Ops(batch) => encoded(0x20, batch),
+            Self::End => encoded(0x21, &()),
+        }
+    }
+
+    /// A frame from its bytes.
+    ///
+    /// # Errors
+    /// How the peer broke the rules.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Misbehaved> {
+        let (kind, body) = split(bytes)?;
+        match kind {
+            0x20 => {
+                let batch: Batch = decoded(body)?;
+                if batch.entries.len() > OPS_PER_FRAME_MAX {
+                    return Err(Misbehaved::FrameTooLong);
+                }
+                Ok(Self::Ops(batch))
+            }
+            0x21 => decoded::<()>(body).map(|()| Self::End),
+            _ => Err(Misbehaved::FrameUnknown),
+        }
+    }
+}
+
+impl Piece {
+    /// The frame's bytes, without a length in front.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        encoded(0x30, self)
+    }
+
+    /// A frame from its bytes.
+    ///
+    /// # Errors
+    /// How the peer broke the rules.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Misbehaved> {
+        match split(bytes)? {
+            (0x30, body) => decoded(body),
+            _ => Err(Misbehaved::FrameUnknown),
+        }
+    }
+}
+
+impl Piece {
+    /// Content bytes it carries.
+    #[must_use]
+    pub fn content_bytes(&self) -> u64 {
+        let bytes = match self {
+            Self::Small { bytes, .. } | Self::Extent { bytes, .. } => bytes.len(),
+            Self::Outline { .. } => 0,
+        };
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+}
+
+impl HeadNote {
+    /// The log it is of, where the feed's position in HELLO is that of `feeds`.
+    #[must_use]
+    pub fn log(&self, feeds: &[FeedId]) -> Option<LogId> {
+        let feed = *feeds.get(usize::from(self.feed))?;
+        Some(LogId { feed, author: self.author, epoch: self.epoch })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -210,6 +210,12 @@ impl SignedHead {
     }
 }
 
+/// The canonical bytes of one head as an item of a set of heads.
+#[must_use]
+pub fn head_item_bytes(log: LogId, len: u64, root: &[u8; 32]) -> Vec<u8> {
+    postcard::to_allocvec(&(log, len, root)).expect("a plain value always encodes into memory")
+}
+
 /// Two heads of one log that cannot both be honest: same length, other root.
 #[must_use]
 pub fn contradict(one: &SignedHead, other: &SignedHead) -> bool {

@@ -18,6 +18,7 @@ pub struct Cv(pub [u8; 32]);
 
 /// Why an outline is not one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[expect(clippy::module_name_repetitions, reason = "it is used beside the errors of other nouns")]
 pub enum OutlineError {
     /// A blob of up to one extent is verified whole and has no outline.
     #[error("a blob of {size} bytes has no outline")]
@@ -184,6 +185,7 @@ fn merged(size: u64, extents: &[Cv]) -> Result<BlobId, OutlineError> {
 
 /// Hashes a blob as it streams by: its id, its size, and its outline if it is large.
 #[derive(Debug, Clone)]
+#[expect(clippy::module_name_repetitions, reason = "a builder of what must be said where it is used")]
 pub struct OutlineBuilder {
     size: u64,
     /// Over the extent under way; for the first one also over the whole of a small blob.

@@ -1,1 +1,573 @@
-//! One conversation between two sites.
+//! One conversation between two sites: handshake, then runs. It decides nothing itself: the verdict is `grant`'s, the difference
+//! `reconcile`'s, the next bytes `transfer`'s. It is fed frames and time, and gives out frames and things to do.
+
+mod greeting;
+mod inbound;
+mod outbound;
+pub mod tally;
+pub mod view;
+
+use std::collections::VecDeque;
+
+pub use greeting::{Agreed, AgreedFeed, Terms};
+pub use inbound::Memory;
+
+use crate::fault::{Misbehaved, Outcome, Reason};
+use crate::frame::{Applied, Frame, OpsFrame, Piece, Poll, Polled, Pull};
+use crate::grant::Permitted;
+use crate::id::{SiteId, StoreId};
+use crate::limits::{HELLO_MS_MAX, PROGRESS_MS_MAX};
+use crate::log::{SignedHead, Verified};
+use crate::reconcile::answer;
+use crate::time::{Instant, Timestamp};
+use crate::transfer::Stored;
+use inbound::{Context, Inbound};
+use outbound::Outbound;
+use tally::Tally;
+use view::{Unreadable, View};
+
+/// Who opened the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Dialler,
+    Listener,
+}
+
+/// What a session is told at its start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub side: Side,
+    pub me: SiteId,
+    /// The key the connection was authenticated by.
+    pub peer: SiteId,
+    pub store: StoreId,
+    /// This site's name, for people.
+    pub name: String,
+    pub terms: Vec<Terms>,
+    pub paused: bool,
+    pub memory: Memory,
+    /// Fresh randomness: reconciliation is salted with it, so that nobody can aim at it beforehand.
+    pub salt: [u8; 8],
+}
+
+/// Something that happened to the session.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A frame came on the control stream.
+    Control(&'a [u8]),
+    /// A frame came on the ops stream.
+    Ops(&'a [u8]),
+    /// A frame came on a piece stream.
+    Piece(&'a [u8]),
+    /// What [`Output::Settle`] asked for is done.
+    Settled,
+    /// This site cannot store what came.
+    Refused(Reason),
+    /// This site's store failed.
+    Failed,
+    /// The peer broke the framing below this session.
+    Broken(Misbehaved),
+    /// Time went on.
+    Tick,
+    /// The connection is gone.
+    Closed,
+}
+
+/// Something the session wants done, in order.
+#[derive(Debug)]
+pub enum Output {
+    /// Send this frame on the control stream.
+    Send(Vec<u8>),
+    /// Both ends agreed: the link is up.
+    Up(Agreed),
+    /// Store these ops durably before the next input: what follows is checked against them.
+    Append(Permitted<Verified>),
+    /// Store these bytes.
+    Keep(Stored),
+    /// Make durable what was kept, then say [`Input::Settled`].
+    Settle,
+    /// Remember this of the peer for the next session.
+    Remember(Memory),
+    /// Something a person should know.
+    Note(Event),
+    /// A run began. Its record is the listener's cue too.
+    RunBegan,
+    /// A run ended.
+    RunEnded { outcome: Outcome, tally: Tally },
+    /// The peer has news: run when convenient.
+    Nudged,
+    /// Close the connection.
+    Close(Outcome),
+}
+
+/// What a session noticed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// An author signed two histories; this is the head of the one not held.
+    Forked { head: SignedHead },
+}
+
+/// Why a session stops.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stop {
+    Misbehaved(Misbehaved),
+    Refused(Reason),
+    Unreadable,
+}
+
+impl From<Misbehaved> for Stop {
+    fn from(fault: Misbehaved) -> Self {
+        Self::Misbehaved(fault)
+    }
+}
+
+impl From<Reason> for Stop {
+    fn from(reason: Reason) -> Self {
+        Self::Refused(reason)
+    }
+}
+
+impl From<Unreadable> for Stop {
+    fn from(_store: Unreadable) -> Self {
+        Self::Unreadable
+    }
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Waiting for HELLO or WELCOME until then.
+    Greeting {
+        deadline: Instant,
+    },
+    /// Agreed, between runs.
+    Idle(Agreed),
+    /// Agreed, in a run.
+    Running(Agreed),
+    Closed,
+}
+
+/// One conversation. See the module.
+pub struct Session {
+    config: Config,
+    phase: Phase,
+    inbound: Inbound,
+    outbound: Outbound,
+    /// The listener's pull, kept until this dialler's own ops are in: pull first, then push.
+    pull_due: Option<Pull>,
+    tally: Tally,
+    outputs: VecDeque<Output>,
+    progress: Instant,
+    wall: Timestamp,
+    run_wanted: bool,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("peer", &self.config.peer)
+            .field("phase", &self.phase)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// A session over a connection that was just made. The dialler says HELLO at once.
+    #[must_use]
+    pub fn new(config: Config, now: Instant, wall: Timestamp) -> Self {
+        let memory = config.memory.clone();
+        let mut session = Self {
+            phase: Phase::Greeting { deadline: now.after_ms(HELLO_MS_MAX) },
+            inbound: Inbound::new(memory),
+            outbound: Outbound::default(),
+            pull_due: None,
+            tally: Tally::default(),
+            outputs: VecDeque::new(),
+            progress: now,
+            wall,
+            run_wanted: false,
+            config,
+        };
+        if session.config.side == Side::Dialler {
+            let hello = Frame::Hello(greeting::hello(&session.config, wall)).encode();
+            session.outputs.push_back(Output::Send(hello));
+        }
+        session
+    }
+
+    /// Asks for a run: the dialler begins one as soon as the link is up and idle, the listener asks the dialler to.
+    pub fn run(&mut self, now: Instant, view: &dyn View) {
+        match (self.config.side, &self.phase) {
+            (Side::Listener, Phase::Idle(_) | Phase::Running(_)) => {
+                self.outputs.push_back(Output::Send(Frame::Nudge.encode()));
+            }
+            (Side::Dialler, Phase::Idle(_)) => {
+                let polled = self.poll_peer(now, view);
+                self.conclude(polled);
+            }
+            (Side::Dialler, Phase::Greeting { .. } | Phase::Running(_)) => self.run_wanted = true,
+            (Side::Listener, Phase::Greeting { .. }) | (_, Phase::Closed) => {}
+        }
+    }
+
+    /// Whether the link is up.
+    #[must_use]
+    pub const fn agreed(&self) -> Option<&Agreed> {
+        match &self.phase {
+            Phase::Idle(agreed) | Phase::Running(agreed) => Some(agreed),
+            Phase::Greeting { .. } | Phase::Closed => None,
+        }
+    }
+
+    /// Whether the session is over.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    /// Whether a run is going on.
+    #[must_use]
+    pub const fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Running(_))
+    }
+
+    /// Counts of the run so far.
+    #[must_use]
+    pub const fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// When to say [`Input::Tick`] at the latest.
+    #[must_use]
+    pub const fn wake_at(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Greeting { deadline } => Some(deadline),
+            Phase::Running(_) => Some(self.progress.after_ms(PROGRESS_MS_MAX)),
+            Phase::Idle(_) | Phase::Closed => None,
+        }
+    }
+
+    /// The next thing to do. Ask until there is none after every input.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// The next frame for the ops stream, when it can take one.
+    pub fn poll_ops(&mut self, view: &dyn View) -> Option<Vec<u8>> {
+        self.agreed()?;
+        let before = self.outbound.ops_sent;
+        match self.outbound.poll_ops(view) {
+            Ok(frame) => {
+                self.tally.ops_out += self.outbound.ops_sent - before;
+                let bytes = frame.as_ref().map_or(0, Vec::len);
+                self.tally.frames_out_bytes += bytes as u64;
+                frame
+            }
+            Err(unreadable) => {
+                self.conclude(Err(unreadable.into()));
+                None
+            }
+        }
+    }
+
+    /// The next frame for a piece stream, when one can take it.
+    pub fn poll_piece(&mut self, now: Instant, view: &dyn View) -> Option<Vec<u8>> {
+        let feeds = self.agreed()?.feeds.clone();
+        loop {
+            let before = self.outbound.content_bytes;
+            match self.outbound.poll_piece(&feeds, view) {
+                Ok(Some(Ok(piece))) => {
+                    self.tally.content_out_bytes += self.outbound.content_bytes - before;
+                    self.progress = now;
+                    return Some(piece);
+                }
+                Ok(Some(Err(not_have))) => self.send(&not_have),
+                Ok(None) => return None,
+                Err(unreadable) => {
+                    self.conclude(Err(unreadable.into()));
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Takes an input in. What follows from it comes from [`Session::poll`].
+    pub fn handle(&mut self, now: Instant, wall: Timestamp, input: Input<'_>, view: &dyn View) {
+        if self.is_closed() {
+            return;
+        }
+        self.wall = wall;
+        if !matches!(input, Input::Tick) {
+            self.progress = now;
+        }
+        let handled = self.take(now, input, view).and_then(|()| self.advance(now, view));
+        self.conclude(handled);
+    }
+
+    fn take(&mut self, now: Instant, input: Input<'_>, view: &dyn View) -> Result<(), Stop> {
+        match input {
+            Input::Control(bytes) => {
+                self.tally.frames_in_bytes += bytes.len() as u64;
+                self.control(now, Frame::decode(bytes)?, view)
+            }
+            Input::Ops(bytes) => {
+                self.tally.frames_in_bytes += bytes.len() as u64;
+                let frame = OpsFrame::decode(bytes)?;
+                let salt = self.config.salt;
+                self.receiving(view, |inbound, context| inbound.ops(frame, salt, context))
+            }
+            Input::Piece(bytes) => {
+                let piece = Piece::decode(bytes)?;
+                self.receiving(view, |inbound, context| inbound.piece(piece, context))
+            }
+            Input::Settled => self.receiving(view, |inbound, context| {
+                inbound.settled(context);
+                Ok(())
+            }),
+            Input::Refused(reason) => Err(reason.into()),
+            Input::Failed => Err(Stop::Unreadable),
+            Input::Broken(fault) => Err(fault.into()),
+            Input::Tick => self.tick(now),
+            Input::Closed => {
+                self.end(Outcome::Interrupted);
+                Ok(())
+            }
+        }
+    }
+
+    fn tick(&self, now: Instant) -> Result<(), Stop> {
+        match self.wake_at() {
+            Some(due) if due <= now => Err(Misbehaved::Stalled.into()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn control(&mut self, now: Instant, frame: Frame, view: &dyn View) -> Result<(), Stop> {
+        match (frame, self.config.side) {
+            (Frame::Hello(hello), Side::Listener) if matches!(self.phase, Phase::Greeting { .. }) => {
+                let (welcome, agreed) = greeting::welcome(&self.config, &hello, self.wall)?;
+                self.outputs.push_back(Output::Send(Frame::Welcome(welcome).encode()));
+                self.up(agreed);
+                Ok(())
+            }
+            (Frame::Welcome(welcome), Side::Dialler) if matches!(self.phase, Phase::Greeting { .. }) => {
+                let agreed = greeting::agree(&self.config, welcome, self.wall)?;
+                self.up(agreed);
+                if std::mem::take(&mut self.run_wanted) { self.poll_peer(now, view) } else { Ok(()) }
+            }
+            (Frame::Refuse(reason), _) => {
+                self.end(Outcome::Refused(reason));
+                Ok(())
+            }
+            (_, _) if matches!(self.phase, Phase::Greeting { .. }) => Err(Misbehaved::FrameUnexpected.into()),
+            (Frame::Poll(poll), Side::Listener) if !self.is_running() => self.polled(poll, view),
+            (Frame::Polled(polled), Side::Dialler) if self.is_running() => {
+                self.tally.round_trips += 1;
+                self.pull_due = polled.pull;
+                self.outbound.done = polled.pull.is_none();
+                let salt = self.config.salt;
+                self.receiving(view, |inbound, context| inbound.supplied(polled.supply, salt, context))
+            }
+            (Frame::Supply(supply), Side::Listener) if self.is_running() => {
+                self.tally.round_trips += 1;
+                let salt = self.config.salt;
+                self.receiving(view, |inbound, context| inbound.supplied(supply, salt, context))
+            }
+            (Frame::Nudge, Side::Dialler) => {
+                self.outputs.push_back(Output::Nudged);
+                Ok(())
+            }
+            (frame, _) if self.is_running() => self.in_run(frame, view),
+            (_, _) => Err(Misbehaved::FrameUnexpected.into()),
+        }
+    }
+
+    /// Frames that either side sends during a run: each belongs to one half.
+    fn in_run(&mut self, frame: Frame, view: &dyn View) -> Result<(), Stop> {
+        match frame {
+            Frame::Answer(answer) => {
+                self.receiving(view, |inbound, context| inbound.answered(answer, context))
+            }
+            Frame::Heads(heads) => self.receiving(view, |inbound, context| inbound.heads(&heads, context)),
+            Frame::NotHave(asks) => self.receiving(view, |inbound, context| {
+                inbound.not_have(&asks, context);
+                Ok(())
+            }),
+            Frame::Question(question) => {
+                let reply = answer(&self.outbound.summary(), &question)?;
+                self.send(&Frame::Answer(reply));
+                Ok(())
+            }
+            Frame::HeadsOf(ids) => {
+                let feeds = self.feeds();
+                let notes = self.outbound.notes_of(&ids, &feeds);
+                self.send(&Frame::Heads(notes));
+                Ok(())
+            }
+            Frame::WantOps(wants) => {
+                let feeds = self.feeds();
+                self.outbound.want_ops(&wants, &feeds)
+            }
+            Frame::Want(asks) => self.outbound.want(asks),
+            Frame::Applied(applied) => self.applied(applied, view),
+            Frame::Finished { .. } => {
+                self.outbound.done = true;
+                Ok(())
+            }
+            Frame::Hello(_)
+            | Frame::Welcome(_)
+            | Frame::Refuse(_)
+            | Frame::Poll(_)
+            | Frame::Polled(_)
+            | Frame::Supply(_)
+            | Frame::Nudge => Err(Misbehaved::FrameUnexpected.into()),
+        }
+    }
+
+    fn applied(&mut self, applied: Applied, view: &dyn View) -> Result<(), Stop> {
+        self.tally.refused_there = applied.refused.into_iter().collect();
+        let told = std::mem::take(&mut self.outbound.told);
+        if let Some(exports) = applied.exports {
+            self.receiving(view, |inbound, context| {
+                inbound.peer_applied(exports, &told, context);
+                Ok(())
+            })?;
+        }
+        self.outbound.told = told;
+        Ok(())
+    }
+
+    fn up(&mut self, agreed: Agreed) {
+        self.outputs.push_back(Output::Up(agreed.clone()));
+        self.phase = Phase::Idle(agreed);
+    }
+
+    fn begin(&mut self, now: Instant) {
+        if let Phase::Idle(agreed) = std::mem::replace(&mut self.phase, Phase::Closed) {
+            self.phase = Phase::Running(agreed);
+        }
+        self.tally = Tally::default();
+        self.inbound.begin();
+        self.outbound.begin();
+        self.pull_due = None;
+        self.progress = now;
+        self.outputs.push_back(Output::RunBegan);
+    }
+
+    fn poll_peer(&mut self, now: Instant, view: &dyn View) -> Result<(), Stop> {
+        self.begin(now);
+        let feeds = self.feeds();
+        let pull = self.inbound.pull(&feeds, view)?;
+        if pull.is_none() {
+            self.inbound.nothing_to_do();
+        }
+        let offer = Outbound::offer(&feeds, view)?;
+        self.send(&Frame::Poll(Poll { pull, offer }));
+        Ok(())
+    }
+
+    fn polled(&mut self, poll: Poll, view: &dyn View) -> Result<(), Stop> {
+        let frame_bytes = self.tally.frames_in_bytes;
+        self.begin(self.progress);
+        self.tally.frames_in_bytes = frame_bytes.min(Frame::Poll(poll).encode().len() as u64);
+        let feeds = self.feeds();
+        let store = self.config.store;
+        let supply = match poll.pull {
+            Some(pull) => self.outbound.supply(pull, store, &feeds, &self.inbound.copy, view)?,
+            None => {
+                self.outbound.done = true;
+                crate::frame::Supply::Nothing
+            }
+        };
+        let mut pull = self.inbound.pull(&feeds, view)?;
+        let peer_store = self.agreed().map_or(StoreId([0; 8]), |agreed| agreed.peer_store);
+        let known = self.inbound.root_known(peer_store);
+        let same = poll.offer.is_none_or(|offer| Some(offer.root) == known);
+        if same && pull.is_none_or(|pull| !pull.lacking) {
+            pull = None;
+        }
+        if pull.is_none() {
+            self.inbound.nothing_to_do();
+        }
+        self.send(&Frame::Polled(Polled { supply, pull }));
+        Ok(())
+    }
+
+    /// What becomes possible after each input: pushing once the pulled ops are in, and the end of the run.
+    fn advance(&mut self, now: Instant, view: &dyn View) -> Result<(), Stop> {
+        if !self.is_running() {
+            return Ok(());
+        }
+        if self.inbound.ops_are_in()
+            && let Some(pull) = self.pull_due.take()
+        {
+            let feeds = self.feeds();
+            let supply = self.outbound.supply(pull, self.config.store, &feeds, &self.inbound.copy, view)?;
+            self.send(&Frame::Supply(supply));
+        }
+        if self.inbound.is_done() && self.outbound.done && self.pull_due.is_none() {
+            let outcome = if self.tally.blobs_missing > 0 { Outcome::Interrupted } else { Outcome::Done };
+            self.run_over(outcome);
+            if std::mem::take(&mut self.run_wanted) {
+                return self.poll_peer(now, view);
+            }
+        }
+        Ok(())
+    }
+
+    fn run_over(&mut self, outcome: Outcome) {
+        if let Phase::Running(agreed) = std::mem::replace(&mut self.phase, Phase::Closed) {
+            self.phase = Phase::Idle(agreed);
+            self.outputs.push_back(Output::RunEnded { outcome, tally: self.tally.clone() });
+        }
+    }
+
+    fn feeds(&self) -> Vec<AgreedFeed> {
+        self.agreed().map_or_else(Vec::new, |agreed| agreed.feeds.clone())
+    }
+
+    fn receiving(
+        &mut self,
+        view: &dyn View,
+        step: impl FnOnce(&mut Inbound, &mut Context<'_>) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
+        let (Phase::Idle(agreed) | Phase::Running(agreed)) = &self.phase else {
+            return Err(Misbehaved::FrameUnexpected.into());
+        };
+        let mut context = Context {
+            me: self.config.me,
+            peer_store: agreed.peer_store,
+            feeds: &agreed.feeds,
+            view,
+            tally: &mut self.tally,
+            outputs: &mut self.outputs,
+        };
+        step(&mut self.inbound, &mut context)
+    }
+
+    fn send(&mut self, frame: &Frame) {
+        let bytes = frame.encode();
+        self.tally.frames_out_bytes += bytes.len() as u64;
+        self.outputs.push_back(Output::Send(bytes));
+    }
+
+    fn conclude(&mut self, result: Result<(), Stop>) {
+        match result {
+            Ok(()) => {}
+            Err(Stop::Misbehaved(fault)) => self.end(Outcome::Misbehaved(fault)),
+            Err(Stop::Refused(reason)) => {
+                self.outputs.push_back(Output::Send(Frame::Refuse(reason).encode()));
+                self.end(Outcome::Refused(reason));
+            }
+            Err(Stop::Unreadable) => self.end(Outcome::Fault),
+        }
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        self.run_over(outcome);
+        self.phase = Phase::Closed;
+        self.outputs.push_back(Output::Close(outcome));
+    }
+}
+
+#[cfg(test)]
+mod tests;

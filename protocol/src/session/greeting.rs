@@ -1,0 +1,145 @@
+//! The handshake: who speaks which version, which feeds are on the link, and what flows over each. Both ends compute the same.
+
+use crate::fault::{Misbehaved, Reason};
+use crate::frame::{FeedAsk, Hello, VERSION_MAX, VERSION_MIN, Welcome};
+use crate::grant::{Switches, Verdict};
+use crate::id::{FeedId, StoreId};
+use crate::package::FeedKind;
+use crate::time::Timestamp;
+
+use super::{Config, Stop};
+
+/// What one site states of one feed on a link, in its own terms: its mode where it dials, its grant where it listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    pub feed: FeedId,
+    pub kind: FeedKind,
+    pub switches: Switches,
+}
+
+/// What both ends know after the handshake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agreed {
+    pub version: u16,
+    pub peer_store: StoreId,
+    /// The peer's name for itself.
+    pub peer_name: String,
+    /// The peer's clock minus this site's, in milliseconds.
+    pub clock_ahead_ms: i64,
+    pub feeds: Vec<AgreedFeed>,
+}
+
+/// One feed of an agreed link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AgreedFeed {
+    pub feed: FeedId,
+    /// In the dialler's terms, the same at both ends.
+    pub verdict: Verdict,
+    /// What flows, in this site's terms.
+    pub effective: Switches,
+}
+
+/// What the dialler says.
+pub(super) fn hello(config: &Config, now: Timestamp) -> Hello {
+    let ask = |terms: &Terms| FeedAsk { feed: terms.feed, kind: terms.kind, ask: terms.switches };
+    Hello {
+        version_min: VERSION_MIN,
+        version_max: VERSION_MAX,
+        store: config.store,
+        name: config.name.clone(),
+        now,
+        feeds: config.terms.iter().map(ask).collect(),
+    }
+}
+
+/// The listener's answer to HELLO.
+///
+/// Where nothing at all can flow, the reason of the first feed is the whole answer.
+pub(super) fn welcome(config: &Config, hello: &Hello, now: Timestamp) -> Result<(Welcome, Agreed), Stop> {
+    if config.me == config.peer {
+        return Err(Reason::SameSite.into());
+    }
+    if config.paused {
+        return Err(Reason::LinkPaused.into());
+    }
+    let version = hello.version_max.min(VERSION_MAX);
+    if version < hello.version_min || version < VERSION_MIN {
+        return Err(Reason::VersionsApart.into());
+    }
+    let mut answers = Vec::with_capacity(hello.feeds.len());
+    let mut feeds = Vec::with_capacity(hello.feeds.len());
+    for ask in &hello.feeds {
+        let allowed = allowed(config, ask);
+        let verdict = match allowed {
+            Ok(allowed) => Verdict::of(allowed, ask.ask),
+            Err(reason) => Verdict::Invalid(reason),
+        };
+        answers.push(allowed);
+        feeds.push(AgreedFeed { feed: ask.feed, verdict, effective: verdict.effective().flip() });
+    }
+    if feeds.iter().all(|on| on.effective.is_off()) {
+        return Err(first_reason(&feeds).into());
+    }
+    let welcome = Welcome { version, store: config.store, name: config.name.clone(), now, feeds: answers };
+    let agreed = Agreed {
+        version,
+        peer_store: hello.store,
+        peer_name: hello.name.clone(),
+        clock_ahead_ms: apart_ms(hello.now, now),
+        feeds,
+    };
+    Ok((welcome, agreed))
+}
+
+fn allowed(config: &Config, ask: &FeedAsk) -> Result<Switches, Reason> {
+    let terms = config.terms.iter().find(|terms| terms.feed == ask.feed).ok_or(Reason::FeedUnknown)?;
+    if terms.kind == ask.kind { Ok(terms.switches.flip()) } else { Err(Reason::KindDiffers) }
+}
+
+/// What the dialler makes of WELCOME: the verdicts, computed anew from its own asks.
+pub(super) fn agree(config: &Config, welcome: Welcome, now: Timestamp) -> Result<Agreed, Stop> {
+    if config.me == config.peer {
+        return Err(Reason::SameSite.into());
+    }
+    if welcome.version < VERSION_MIN || welcome.version > VERSION_MAX {
+        return Err(Reason::VersionsApart.into());
+    }
+    if welcome.feeds.len() != config.terms.len() {
+        return Err(Misbehaved::FrameMalformed.into());
+    }
+    let feeds: Vec<AgreedFeed> = config
+        .terms
+        .iter()
+        .zip(&welcome.feeds)
+        .map(|(terms, answer)| {
+            let verdict = match answer {
+                Ok(allowed) => Verdict::of(*allowed, terms.switches),
+                Err(reason) => Verdict::Invalid(*reason),
+            };
+            AgreedFeed { feed: terms.feed, verdict, effective: verdict.effective() }
+        })
+        .collect();
+    if feeds.iter().all(|on| on.effective.is_off()) {
+        return Err(first_reason(&feeds).into());
+    }
+    Ok(Agreed {
+        version: welcome.version,
+        peer_store: welcome.store,
+        peer_name: welcome.name,
+        clock_ahead_ms: apart_ms(welcome.now, now),
+        feeds,
+    })
+}
+
+fn first_reason(feeds: &[AgreedFeed]) -> Reason {
+    let invalid = feeds.iter().find_map(|on| match on.verdict {
+        Verdict::Invalid(reason) => Some(reason),
+        Verdict::NothingAsked | Verdict::Warning { .. } | Verdict::Valid { .. } => None,
+    });
+    invalid.unwrap_or(Reason::NothingAsked)
+}
+
+fn apart_ms(theirs: Timestamp, ours: Timestamp) -> i64 {
+    let signed = |stamp: Timestamp| i64::try_from(stamp.0).unwrap_or(i64::MAX);
+    signed(theirs).saturating_sub(signed(ours))
+}

@@ -1,0 +1,493 @@
+//! The receiving half of a session: what the peer exports, which of it is missing here, and taking it in.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::outbound::{Heads, half, head_item, root_of};
+use super::tally::Tally;
+use super::view::{Holding, Unreadable, View};
+use super::{AgreedFeed, Event, Output, Stop};
+use crate::fault::{Misbehaved, Reason};
+use crate::frame::{Frame, HeadNote, Known, OpsFrame, Piece, Pull, Supply, WantOps};
+use crate::grant::Permitted;
+use crate::id::{BlobId, FeedId, LogId, SiteId, StoreId};
+use crate::limits::RANGES_PER_FRAME_MAX;
+use crate::log::{Batch, BatchError};
+use crate::op::Body;
+use crate::outline::{Cv, Outline, extent_count};
+use crate::reconcile::{Answer, Asker};
+use crate::summary::Summary;
+use crate::transfer::{Arrived, Ask, Stored, Transfer};
+
+/// What a site keeps of a peer between sessions: the exports it was last told and has taken in.
+/// Losing it costs a repair, nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Memory {
+    pub known: Option<Known>,
+    pub heads: Vec<(LogId, u64, [u8; 32])>,
+}
+
+#[derive(Debug, Default)]
+enum Stage {
+    #[default]
+    Idle,
+    /// Waiting for the ops that were promised.
+    Ops,
+    /// Finding out by ranges which heads the peer has.
+    Ranges(Box<Asker>),
+    /// Waiting for the heads behind the ids that ranges gave.
+    Heads {
+        left: usize,
+    },
+    /// Ops are in; bytes are coming.
+    Fetching,
+    /// All is in; waiting for the disk.
+    Settling,
+    Done,
+}
+
+struct Target {
+    generation: u64,
+    root: [u8; 32],
+    notes: Heads,
+    /// The logs told in this run: those whose ops must be here at its end.
+    told: BTreeSet<LogId>,
+    repaired: bool,
+    asked_again: bool,
+}
+
+/// The receiving half.
+pub(super) struct Inbound {
+    stage: Stage,
+    /// The peer's exports as they were told and taken in.
+    pub(super) copy: Heads,
+    known: Option<Known>,
+    target: Option<Target>,
+    refused_logs: BTreeSet<LogId>,
+    transfer: Transfer,
+    outlines: BTreeMap<BlobId, (u64, Vec<Cv>)>,
+    missing: u64,
+    /// Whether the pull of this run said that bytes are lacking.
+    lacking: bool,
+}
+
+impl Inbound {
+    pub(super) fn new(memory: Memory) -> Self {
+        Self {
+            stage: Stage::Idle,
+            copy: memory.heads.into_iter().map(|(log, len, root)| (log, (len, root))).collect(),
+            known: memory.known,
+            target: None,
+            refused_logs: BTreeSet::new(),
+            transfer: Transfer::new(),
+            outlines: BTreeMap::new(),
+            missing: 0,
+            lacking: false,
+        }
+    }
+
+    fn memory(&self) -> Memory {
+        let heads = self.copy.iter().map(|(log, (len, root))| (*log, *len, *root)).collect();
+        Memory { known: self.known, heads }
+    }
+
+    pub(super) fn begin(&mut self) {
+        self.stage = Stage::Idle;
+        self.target = None;
+        self.refused_logs.clear();
+        self.transfer = Transfer::new();
+        self.outlines.clear();
+        self.missing = 0;
+    }
+
+    pub(super) const fn is_done(&self) -> bool {
+        matches!(self.stage, Stage::Done)
+    }
+
+    /// Whether the ops of this run are in, so that this site may push in turn.
+    pub(super) const fn ops_are_in(&self) -> bool {
+        matches!(self.stage, Stage::Fetching | Stage::Settling | Stage::Done)
+    }
+
+    pub(super) fn root_known(&self, store: StoreId) -> Option<[u8; 16]> {
+        self.known.filter(|known| known.store == store).map(|known| known.root)
+    }
+
+    /// What to ask of the peer, if anything flows in.
+    pub(super) fn pull(&mut self, feeds: &[AgreedFeed], view: &dyn View) -> Result<Option<Pull>, Unreadable> {
+        if !feeds.iter().any(|on| on.effective.flows_in()) {
+            return Ok(None);
+        }
+        let mut lacking = false;
+        for on in feeds.iter().filter(|on| on.effective.in_add) {
+            lacking = lacking || !view.missing(on.feed)?.is_empty();
+        }
+        self.lacking = lacking;
+        Ok(Some(Pull { known: self.known, lacking }))
+    }
+
+    pub(super) fn nothing_to_do(&mut self) {
+        self.stage = Stage::Done;
+    }
+
+    /// The peer said how it brings this site up to date.
+    pub(super) fn supplied(
+        &mut self,
+        supply: Supply,
+        salt: [u8; 8],
+        context: &mut Context<'_>,
+    ) -> Result<(), Stop> {
+        match supply {
+            Supply::Nothing => self.stage = Stage::Done,
+            Supply::Same if self.lacking => self.fetch(context)?,
+            Supply::Same => self.stage = Stage::Done,
+            Supply::Since { generation, root, heads } => {
+                self.target = Some(Target {
+                    generation,
+                    root,
+                    notes: self.copy.clone(),
+                    told: BTreeSet::new(),
+                    repaired: false,
+                    asked_again: false,
+                });
+                self.note(&heads, context)?;
+                self.stage = Stage::Ops;
+            }
+            Supply::Ranges { generation, root } => {
+                self.target = Some(Target {
+                    generation,
+                    root,
+                    notes: self.copy.clone(),
+                    told: BTreeSet::new(),
+                    repaired: true,
+                    asked_again: false,
+                });
+                self.ask_ranges(salt, context)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, heads: &[HeadNote], context: &Context<'_>) -> Result<(), Stop> {
+        let Some(target) = &mut self.target else { return Err(Misbehaved::FrameUnexpected.into()) };
+        let feeds: Vec<FeedId> = context.feeds.iter().map(|on| on.feed).collect();
+        for head in heads {
+            let log = head.log(&feeds).ok_or(Misbehaved::FeedNotAgreed)?;
+            let flows = context.feeds.get(usize::from(head.feed)).is_some_and(|on| on.effective.flows_in());
+            if !flows {
+                return Err(Misbehaved::FeedNotAgreed.into());
+            }
+            target.notes.insert(log, (head.len, head.root));
+            target.told.insert(log);
+        }
+        Ok(())
+    }
+
+    fn ask_ranges(&mut self, salt: [u8; 8], context: &mut Context<'_>) -> Result<(), Stop> {
+        let Some(target) = &self.target else { return Ok(()) };
+        let mut mine = Summary::new();
+        for (log, (len, root)) in &target.notes {
+            mine.insert(head_item(*log, *len, root));
+        }
+        let mut asker = Asker::new(mine, salt, target.root);
+        if let Some(question) = asker.poll() {
+            context.send(&Frame::Question(question));
+            context.tally.round_trips += 1;
+        }
+        self.stage = Stage::Ranges(Box::new(asker));
+        Ok(())
+    }
+
+    /// An answer to a range question.
+    pub(super) fn answered(&mut self, answer: Answer, context: &mut Context<'_>) -> Result<(), Stop> {
+        let Stage::Ranges(asker) = &mut self.stage else { return Err(Misbehaved::FrameUnexpected.into()) };
+        asker.handle(answer).map_err(|lie| Stop::Misbehaved(lie.into()))?;
+        if let Some(question) = asker.poll() {
+            context.send(&Frame::Question(question));
+            context.tally.round_trips += 1;
+            return Ok(());
+        }
+        let Some(difference) = asker.difference() else { return Ok(()) };
+        let (lack, extra) = (difference.theirs.clone(), difference.ours.clone());
+        if let Some(target) = &mut self.target {
+            target.notes.retain(|log, (len, root)| !extra.contains(&head_item(*log, *len, root)));
+        }
+        for ids in lack.chunks(RANGES_PER_FRAME_MAX) {
+            context.send(&Frame::HeadsOf(ids.to_vec()));
+        }
+        if lack.is_empty() {
+            return self.ops_ended([0; 8], context);
+        }
+        context.tally.round_trips += 1;
+        self.stage = Stage::Heads { left: lack.len() };
+        Ok(())
+    }
+
+    /// Heads that were asked for by id.
+    pub(super) fn heads(&mut self, heads: &[HeadNote], context: &mut Context<'_>) -> Result<(), Stop> {
+        let Stage::Heads { left } = self.stage else { return Err(Misbehaved::FrameUnexpected.into()) };
+        if heads.is_empty() || heads.len() > left {
+            return Err(Misbehaved::RangesInvalid.into());
+        }
+        self.note(heads, context)?;
+        let left = left - heads.len();
+        self.stage = Stage::Heads { left };
+        if left == 0 { self.ops_ended([0; 8], context) } else { Ok(()) }
+    }
+
+    /// A frame of the ops stream.
+    pub(super) fn ops(
+        &mut self,
+        frame: OpsFrame,
+        salt: [u8; 8],
+        context: &mut Context<'_>,
+    ) -> Result<(), Stop> {
+        if !matches!(self.stage, Stage::Ops) {
+            return Err(Misbehaved::FrameUnexpected.into());
+        }
+        match frame {
+            OpsFrame::Ops(batch) => self.batch(batch, context),
+            OpsFrame::End => self.ops_ended(salt, context),
+        }
+    }
+
+    fn batch(&mut self, batch: Batch, context: &mut Context<'_>) -> Result<(), Stop> {
+        let log = batch.head.head.log;
+        let on = context.feeds.iter().find(|on| on.feed == log.feed).ok_or(Misbehaved::FeedNotAgreed)?;
+        if self.refused_logs.contains(&log) {
+            return Ok(());
+        }
+        let held = context.view.log(log)?;
+        let Some(batch) = batch.beyond(held.len()) else { return Ok(()) };
+        let head = batch.head;
+        let verified = match batch.verify(&held) {
+            Ok(verified) => verified,
+            Err(BatchError::Forked { .. }) => {
+                // The author signed two histories; whoever relays one of them is not to blame.
+                self.refused_logs.insert(log);
+                context.outputs.push_back(Output::Note(Event::Forked { head }));
+                return Ok(());
+            }
+            Err(
+                BatchError::WeakKey { .. }
+                | BatchError::BadSignature { .. }
+                | BatchError::Gap { .. }
+                | BatchError::WrongLength { .. }
+                | BatchError::Op { .. }
+                | BatchError::Misaligned(_),
+            ) => return Err(Misbehaved::BatchInvalid.into()),
+        };
+        let authority = context.view.authority(log.feed)?.ok_or(Misbehaved::FeedNotAgreed)?;
+        let ops = verified.ops().len() as u64;
+        let deletes = verified.ops().iter().filter(|named| matches!(named.op.body, Body::Delete(_))).count();
+        match Permitted::received(verified, on.feed, on.effective, &authority, context.me) {
+            Ok(permitted) => {
+                context.tally.ops_in += ops;
+                context.tally.deletes_in += deletes as u64;
+                context.outputs.push_back(Output::Append(permitted));
+                Ok(())
+            }
+            Err(Reason::AuthorNotAllowed) => {
+                self.refused_logs.insert(log);
+                context.tally.refuse(Reason::AuthorNotAllowed, ops);
+                Ok(())
+            }
+            Err(_held_back) => Err(Misbehaved::OpsNotPermitted.into()),
+        }
+    }
+
+    /// All promised ops came: is everything told really here, and do the heads add up?
+    fn ops_ended(&mut self, salt: [u8; 8], context: &mut Context<'_>) -> Result<(), Stop> {
+        let Some(target) = &mut self.target else { return Err(Misbehaved::FrameUnexpected.into()) };
+        let mut wants = Vec::new();
+        for log in &target.told {
+            let told = target.notes.get(log).map_or(0, |(len, _)| *len);
+            let held = context.view.log(*log)?.len();
+            if held < told && !self.refused_logs.contains(log) {
+                let feed = context.feeds.iter().position(|on| on.feed == log.feed).unwrap_or_default();
+                let feed = u16::try_from(feed).unwrap_or(u16::MAX);
+                wants.push(WantOps { feed, author: log.author, epoch: log.epoch, from: held });
+            }
+        }
+        if !wants.is_empty() {
+            if std::mem::replace(&mut target.asked_again, true) {
+                return Err(Misbehaved::RootContradicted.into());
+            }
+            context.send(&Frame::WantOps(wants));
+            context.tally.round_trips += 1;
+            self.stage = Stage::Ops;
+            return Ok(());
+        }
+        if root_of(&target.notes) != target.root {
+            if std::mem::replace(&mut target.repaired, true) {
+                return Err(Misbehaved::RootContradicted.into());
+            }
+            return self.ask_ranges(salt, context);
+        }
+        self.copy = std::mem::take(&mut target.notes);
+        self.known =
+            Some(Known { store: context.peer_store, generation: target.generation, root: half(target.root) });
+        context.outputs.push_back(Output::Remember(self.memory()));
+        context.applied()?;
+        self.fetch(context)
+    }
+
+    /// The peer took in what it was told: where it exports the same logs back, its exports grew by that.
+    pub(super) fn peer_applied(
+        &mut self,
+        exports: crate::frame::Exports,
+        told: &Heads,
+        context: &mut Context<'_>,
+    ) {
+        let back = |feed| context.feeds.iter().any(|on| on.feed == feed && on.effective.flows_in());
+        let mut heads = self.copy.clone();
+        for (log, state) in told.iter().filter(|(log, _)| back(log.feed)) {
+            let longer = heads.get(log).is_none_or(|(len, _)| *len < state.0);
+            if longer {
+                heads.insert(*log, *state);
+            }
+        }
+        if half(root_of(&heads)) == exports.root {
+            self.copy = heads;
+            let (store, generation, root) = (context.peer_store, exports.generation, exports.root);
+            self.known = Some(Known { store, generation, root });
+            context.outputs.push_back(Output::Remember(self.memory()));
+        }
+    }
+
+    /// Wants the bytes of what stands once all ops are in, so that nothing deleted is fetched.
+    fn fetch(&mut self, context: &mut Context<'_>) -> Result<(), Stop> {
+        self.stage = Stage::Fetching;
+        for on in context.feeds.iter().filter(|on| on.effective.in_add) {
+            for (blob, size) in context.view.missing(on.feed)? {
+                self.want(blob, size, context)?;
+            }
+        }
+        self.ask(context);
+        Ok(())
+    }
+
+    fn want(&mut self, blob: BlobId, size: u64, context: &Context<'_>) -> Result<(), Stop> {
+        match context.view.holding(blob)? {
+            Holding::Complete => {}
+            Holding::Missing => self.transfer.want(blob, size, None),
+            Holding::Partial { outline, missing } => self.transfer.want(blob, size, Some((outline, missing))),
+        }
+        Ok(())
+    }
+
+    /// Asks for as much as the window allows; when nothing is left, lets the disk settle.
+    fn ask(&mut self, context: &mut Context<'_>) {
+        let mut asks = Vec::new();
+        while let Some(ask) = self.transfer.poll() {
+            asks.push(ask);
+        }
+        if !asks.is_empty() {
+            if self.transfer.asked_first() {
+                context.tally.round_trips += 1;
+            }
+            context.send(&Frame::Want(asks));
+        }
+        if matches!(self.stage, Stage::Fetching) && self.transfer.is_idle() {
+            self.stage = Stage::Settling;
+            context.outputs.push_back(Output::Settle);
+        }
+    }
+
+    /// Bytes that were asked for.
+    pub(super) fn piece(&mut self, piece: Piece, context: &mut Context<'_>) -> Result<(), Stop> {
+        let bytes = piece.content_bytes();
+        let arrived = match piece {
+            Piece::Small { blob, bytes } => Arrived::Small { blob, bytes },
+            Piece::Extent { blob, index, groups: _, bytes } => Arrived::Extent { blob, index, bytes },
+            Piece::Outline { blob, size, first, extents } => {
+                let Some(outline) = self.assemble(blob, size, first, extents)? else { return Ok(()) };
+                Arrived::Outline { outline }
+            }
+        };
+        let stored = self.transfer.handle(arrived)?;
+        context.tally.content_in_bytes += bytes;
+        for kept in stored {
+            if matches!(kept, Stored::Complete { .. } | Stored::Small { .. }) {
+                context.tally.blobs_in += 1;
+            }
+            context.outputs.push_back(Output::Keep(kept));
+        }
+        self.ask(context);
+        Ok(())
+    }
+
+    /// Puts an outline together from its pieces, which come in order.
+    fn assemble(
+        &mut self,
+        blob: BlobId,
+        size: u64,
+        first: u32,
+        extents: Vec<Cv>,
+    ) -> Result<Option<Outline>, Stop> {
+        if !self.transfer.awaits_outline(blob) {
+            return Err(Misbehaved::BytesUnasked.into());
+        }
+        let (known_size, sofar) = self.outlines.entry(blob).or_insert((size, Vec::new()));
+        let count = usize::try_from(extent_count(size)).unwrap_or(usize::MAX);
+        let begins = usize::try_from(first).unwrap_or(usize::MAX);
+        if *known_size != size
+            || begins != sofar.len()
+            || extents.is_empty()
+            || begins + extents.len() > count
+        {
+            return Err(Misbehaved::BytesWrong.into());
+        }
+        sofar.extend(extents);
+        if sofar.len() < count {
+            return Ok(None);
+        }
+        let (size, extents) = self.outlines.remove(&blob).unwrap_or_default();
+        Ok(Some(Outline { blob, size, extents }))
+    }
+
+    /// The peer does not have what was asked.
+    pub(super) fn not_have(&mut self, asks: &[Ask], context: &mut Context<'_>) {
+        for ask in asks {
+            if self.transfer.not_have(ask.blob()) {
+                self.missing += 1;
+                context.tally.blobs_missing += 1;
+            }
+        }
+        self.ask(context);
+    }
+
+    /// The disk has everything: the run is over on this side.
+    pub(super) fn settled(&mut self, context: &mut Context<'_>) {
+        if matches!(self.stage, Stage::Settling) {
+            self.stage = Stage::Done;
+            context.send(&Frame::Finished { missing: self.missing });
+        }
+    }
+}
+
+/// What the half works with during one call.
+pub(super) struct Context<'a> {
+    pub(super) me: SiteId,
+    pub(super) peer_store: StoreId,
+    pub(super) feeds: &'a [AgreedFeed],
+    pub(super) view: &'a dyn View,
+    pub(super) tally: &'a mut Tally,
+    pub(super) outputs: &'a mut std::collections::VecDeque<Output>,
+}
+
+impl Context<'_> {
+    pub(super) fn send(&mut self, frame: &Frame) {
+        let bytes = frame.encode();
+        self.tally.frames_out_bytes += bytes.len() as u64;
+        self.outputs.push_back(Output::Send(bytes));
+    }
+
+    fn applied(&mut self) -> Result<(), Stop> {
+        let exports = super::outbound::Outbound::offer(self.feeds, self.view)?;
+        let refused = self.tally.refused.iter().map(|(reason, ops)| (*reason, *ops)).collect();
+        self.send(&Frame::Applied(crate::frame::Applied { exports, refused }));
+        Ok(())
+    }
+}

@@ -1,0 +1,300 @@
+//! The sending half of a session: what this site exports, the ops it owes, and the bytes it was asked for.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::view::{Unreadable, View};
+use super::{AgreedFeed, Stop};
+use crate::fault::Misbehaved;
+use crate::frame::{Exports, Frame, HeadNote, Known, OpsFrame, Piece, Pull, Supply, WantOps};
+use crate::id::{BlobId, FeedId, LogId, StoreId};
+use crate::limits::{EXTENT_BYTES, OPS_FRAME_BYTES_TARGET, WANTED_BYTES_MAX, WANTED_ITEMS_MAX};
+use crate::log::{Batch, Entry, head_item_bytes};
+use crate::op::{Op, Place};
+use crate::summary::{Summary, Tree, root_of as root_of_ids};
+use crate::transfer::Ask;
+
+/// Subtree hashes in one outline piece: half a frame.
+const OUTLINE_PER_PIECE: usize = 16_384;
+
+/// The exported heads of a set of feeds, by log.
+pub(super) type Heads = BTreeMap<LogId, (u64, [u8; 32])>;
+
+/// One head's place in a set of heads.
+pub(super) fn head_item(log: LogId, len: u64, root: &[u8; 32]) -> [u8; 32] {
+    Tree::Heads.item(&head_item_bytes(log, len, root))
+}
+
+/// The root of a set of heads: what polls compare.
+pub(super) fn root_of(heads: &Heads) -> [u8; 32] {
+    let mut items: Vec<[u8; 32]> =
+        heads.iter().map(|(log, (len, root))| head_item(*log, *len, root)).collect();
+    items.sort_unstable();
+    root_of_ids(items).0
+}
+
+/// The first half of a root: enough where a mistake only costs a repair.
+pub(super) fn half(root: [u8; 32]) -> [u8; 16] {
+    let mut half = [0; 16];
+    for (to, from) in half.iter_mut().zip(root) {
+        *to = from;
+    }
+    half
+}
+
+/// Everything this site lets flow out over the link: the logs of authors with rights. An overlay stays at home.
+pub(super) fn exports(feeds: &[AgreedFeed], view: &dyn View) -> Result<Heads, Unreadable> {
+    let mut heads = Heads::new();
+    for on in feeds.iter().filter(|on| on.effective.flows_out()) {
+        let Some(authority) = view.authority(on.feed)? else { continue };
+        for state in view.logs(on.feed)? {
+            if state.len > 0 && authority.is_author(state.log.author) {
+                heads.insert(state.log, (state.len, state.root));
+            }
+        }
+    }
+    Ok(heads)
+}
+
+#[derive(Debug)]
+struct Stretch {
+    log: LogId,
+    from: u64,
+    to: u64,
+    deletes: bool,
+}
+
+/// The sending half.
+#[derive(Debug, Default)]
+pub(super) struct Outbound {
+    stretches: VecDeque<Stretch>,
+    end_due: bool,
+    serving: VecDeque<Ask>,
+    serving_items: usize,
+    /// An outline too long for one piece, and where it goes on.
+    outline_rest: Option<(BlobId, u32)>,
+    /// The heads told to the peer in this run.
+    pub(super) told: Heads,
+    /// Whether the peer needs no more of this run.
+    pub(super) done: bool,
+    pub(super) ops_sent: u64,
+    pub(super) content_bytes: u64,
+}
+
+impl Outbound {
+    pub(super) fn begin(&mut self) {
+        *self = Self {
+            serving: std::mem::take(&mut self.serving),
+            serving_items: self.serving_items,
+            ..Self::default()
+        };
+    }
+
+    /// How to bring a peer that knows `pull.known` up to date. `copy` is what the peer itself has told to export: it needs no ops from there.
+    pub(super) fn supply(
+        &mut self,
+        pull: Pull,
+        store: StoreId,
+        feeds: &[AgreedFeed],
+        copy: &Heads,
+        view: &dyn View,
+    ) -> Result<Supply, Unreadable> {
+        let generation = view.generation();
+        let heads = exports(feeds, view)?;
+        let root = root_of(&heads);
+        if pull.known.is_some_and(|known| known.store == store && known.root == half(root)) {
+            self.done = !pull.lacking;
+            return Ok(Supply::Same);
+        }
+        self.told.clone_from(&heads);
+        let since = match pull.known {
+            None => 0,
+            Some(Known { store: of, generation: at, .. }) if of == store && at <= generation => at,
+            Some(_) => return Ok(Supply::Ranges { generation, root }),
+        };
+        let mut notes = Vec::new();
+        for (index, on) in feeds.iter().enumerate().filter(|(_, on)| on.effective.flows_out()) {
+            let origin = view.authority(on.feed)?.and_then(|authority| authority.origin());
+            let mut grown = view.grown_since(on.feed, since)?;
+            // The origin's log first: its grants are what the other logs' ops count by.
+            grown.sort_by_key(|growth| (Some(growth.log.author) != origin, growth.log));
+            for growth in grown {
+                let Some((len, root)) = heads.get(&growth.log) else { continue };
+                notes.push(note(index, growth.log, *len, *root));
+                let held = copy.get(&growth.log).map_or(0, |(len, _)| *len);
+                self.promise(growth.log, growth.first.max(held), *len, on.effective.out_delete);
+            }
+        }
+        self.end_due = true;
+        Ok(Supply::Since { generation, root, heads: notes })
+    }
+
+    fn promise(&mut self, log: LogId, from: u64, to: u64, deletes: bool) {
+        if from < to {
+            self.stretches.push_back(Stretch { log, from, to, deletes });
+        }
+    }
+
+    /// The peer asks for logs from positions on.
+    pub(super) fn want_ops(&mut self, wants: &[WantOps], feeds: &[AgreedFeed]) -> Result<(), Stop> {
+        for want in wants {
+            let on = feeds.get(usize::from(want.feed)).ok_or(Misbehaved::FeedNotAgreed)?;
+            let log = LogId { feed: on.feed, author: want.author, epoch: want.epoch };
+            let (len, _) = self.told.get(&log).ok_or(Misbehaved::FeedNotAgreed)?;
+            self.promise(log, want.from, *len, on.effective.out_delete);
+        }
+        self.end_due = true;
+        Ok(())
+    }
+
+    /// The notes of the told heads whose items have these ids.
+    pub(super) fn notes_of(&self, ids: &[[u8; 32]], feeds: &[AgreedFeed]) -> Vec<HeadNote> {
+        let position: BTreeMap<FeedId, usize> =
+            feeds.iter().enumerate().map(|(index, on)| (on.feed, index)).collect();
+        self.told
+            .iter()
+            .filter(|(log, (len, root))| ids.contains(&head_item(**log, *len, root)))
+            .filter_map(|(log, (len, root))| Some(note(*position.get(&log.feed)?, *log, *len, *root)))
+            .collect()
+    }
+
+    /// The told heads as a set, for range questions.
+    pub(super) fn summary(&self) -> Summary {
+        let mut items = Summary::new();
+        for (log, (len, root)) in &self.told {
+            items.insert(head_item(*log, *len, root));
+        }
+        items
+    }
+
+    /// The peer asks for bytes.
+    pub(super) fn want(&mut self, asks: Vec<Ask>) -> Result<(), Stop> {
+        self.serving_items = self.serving_items.saturating_add(asks.iter().map(Ask::items).sum());
+        // Twice what an honest receiver has open, because what it got and what we know of cross on the way.
+        let bytes = u64::try_from(self.serving_items * EXTENT_BYTES).unwrap_or(u64::MAX);
+        if self.serving_items > WANTED_ITEMS_MAX * 2 && bytes > WANTED_BYTES_MAX * 2 {
+            return Err(Misbehaved::WantsFlooded.into());
+        }
+        self.serving.extend(asks);
+        Ok(())
+    }
+
+    /// The next frame for the ops stream, when that stream can take one.
+    pub(super) fn poll_ops(&mut self, view: &dyn View) -> Result<Option<Vec<u8>>, Unreadable> {
+        while let Some(stretch) = self.stretches.front_mut() {
+            if stretch.from >= stretch.to {
+                self.stretches.pop_front();
+                continue;
+            }
+            let Some(mut batch) = view.run(stretch.log, stretch.from, OPS_FRAME_BYTES_TARGET)? else {
+                self.stretches.pop_front();
+                continue;
+            };
+            stretch.from = batch.head.head.len;
+            if !stretch.deletes {
+                hold_back_deletes(&mut batch);
+            }
+            self.ops_sent = self.ops_sent.saturating_add(batch.entries.iter().map(Entry::span).sum());
+            return Ok(Some(OpsFrame::Ops(batch).encode()));
+        }
+        if self.end_due {
+            self.end_due = false;
+            return Ok(Some(OpsFrame::End.encode()));
+        }
+        Ok(None)
+    }
+
+    /// The next frame for a piece stream, or a frame that says it cannot be had.
+    pub(super) fn poll_piece(
+        &mut self,
+        feeds: &[AgreedFeed],
+        view: &dyn View,
+    ) -> Result<Option<Result<Vec<u8>, Frame>>, Unreadable> {
+        if let Some((blob, first)) = self.outline_rest.take() {
+            return Ok(self.outline_piece(blob, first, view)?.map(|piece| Ok(piece.encode())));
+        }
+        let Some(ask) = self.serving.pop_front() else { return Ok(None) };
+        self.serving_items = self.serving_items.saturating_sub(1);
+        let blob = ask.blob();
+        if !named(blob, feeds, view)? {
+            self.serving_items = self.serving_items.saturating_sub(ask.items().saturating_sub(1));
+            return Ok(Some(Err(Frame::NotHave(vec![ask]))));
+        }
+        let piece = match ask {
+            Ask::Small { blob } => view.small(blob)?.map(|bytes| Piece::Small { blob, bytes }),
+            Ask::Outline { blob } => self.outline_piece(blob, 0, view)?,
+            Ask::Extents { blob, from, to } => {
+                if from.saturating_add(1) < to {
+                    self.serving.push_front(Ask::Extents { blob, from: from.saturating_add(1), to });
+                }
+                view.extent(blob, from)?.map(|bytes| {
+                    let groups = crate::outline::group_cvs(from, &bytes);
+                    Piece::Extent { blob, index: from, groups, bytes }
+                })
+            }
+        };
+        Ok(Some(match piece {
+            Some(piece) => {
+                self.content_bytes = self.content_bytes.saturating_add(piece.content_bytes());
+                Ok(piece.encode())
+            }
+            None => Err(Frame::NotHave(vec![ask])),
+        }))
+    }
+
+    fn outline_piece(
+        &mut self,
+        blob: BlobId,
+        first: u32,
+        view: &dyn View,
+    ) -> Result<Option<Piece>, Unreadable> {
+        let Some(outline) = view.outline(blob)? else { return Ok(None) };
+        let skip = usize::try_from(first).unwrap_or(usize::MAX);
+        let extents: Vec<_> = outline.extents.iter().skip(skip).take(OUTLINE_PER_PIECE).copied().collect();
+        if skip.saturating_add(extents.len()) < outline.extents.len() {
+            let next = u32::try_from(skip.saturating_add(extents.len())).unwrap_or(u32::MAX);
+            self.outline_rest = Some((blob, next));
+        }
+        Ok(Some(Piece::Outline { blob, size: outline.size, first, extents }))
+    }
+
+    /// What this site exports, for a poll's offer or an APPLIED.
+    pub(super) fn offer(feeds: &[AgreedFeed], view: &dyn View) -> Result<Option<Exports>, Unreadable> {
+        if !feeds.iter().any(|on| on.effective.flows_out()) {
+            return Ok(None);
+        }
+        let root = half(root_of(&exports(feeds, view)?));
+        Ok(Some(Exports { generation: view.generation(), root }))
+    }
+}
+
+fn note(index: usize, log: LogId, len: u64, root: [u8; 32]) -> HeadNote {
+    let feed = u16::try_from(index).unwrap_or(u16::MAX);
+    HeadNote { feed, author: log.author, epoch: log.epoch, len, root }
+}
+
+/// Whether an op that flows out names the blob: knowing a hash is no right to the bytes.
+fn named(blob: BlobId, feeds: &[AgreedFeed], view: &dyn View) -> Result<bool, Unreadable> {
+    for on in feeds.iter().filter(|on| on.effective.out_add) {
+        if view.names(on.feed, blob)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Puts the hash of each removing op in its place, where the link lets no deletions through.
+fn hold_back_deletes(batch: &mut Batch) {
+    let log = batch.head.head.log;
+    let mut seq = batch.first;
+    for entry in &mut batch.entries {
+        let span = entry.span();
+        if let Entry::Op(statement) = entry {
+            let place = Place { log, seq };
+            let removal = Op::decode_statement(place, statement).is_ok_and(|op| op.body.is_removal());
+            if removal {
+                *entry = Entry::Skip { height: 0, hash: Op::id_of(place, statement).0 };
+            }
+        }
+        seq = seq.saturating_add(span);
+    }
+}

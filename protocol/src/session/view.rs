@@ -1,0 +1,112 @@
+//! What a session may ask of the site's own state: a small, synchronous, read-only list of questions.
+
+use crate::grant::Authority;
+use crate::id::{BlobId, FeedId, LogId};
+use crate::log::{Batch, Mmr};
+use crate::outline::Outline;
+
+/// This site's store cannot be read. The session ends as this site's own fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("this site's store cannot be read: {0}")]
+pub struct Unreadable(pub String);
+
+/// One log as it stands here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogState {
+    pub log: LogId,
+    /// Ops.
+    pub len: u64,
+    pub root: [u8; 32],
+}
+
+/// One log that grew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Growth {
+    pub log: LogId,
+    /// The position of the first op that is new.
+    pub first: u64,
+}
+
+/// How much of a blob is here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holding {
+    Missing,
+    /// The outline and some extents; these indices are missing, ascending.
+    Partial {
+        outline: Outline,
+        missing: Vec<u32>,
+    },
+    Complete,
+}
+
+/// The site's state, read as the session goes.
+pub trait View {
+    /// The store's generation: it rises with every op appended.
+    fn generation(&self) -> u64;
+
+    /// All logs of a feed.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn logs(&self, feed: FeedId) -> Result<Vec<LogState>, Unreadable>;
+
+    /// One log, empty if there is none.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn log(&self, log: LogId) -> Result<Mmr, Unreadable>;
+
+    /// Who may write in a feed; none if the feed is not here.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn authority(&self, feed: FeedId) -> Result<Option<Authority>, Unreadable>;
+
+    /// The logs of a feed that grew after a generation.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn grown_since(&self, feed: FeedId, generation: u64) -> Result<Vec<Growth>, Unreadable>;
+
+    /// A run of a log that begins at `from` and ends at a signed head, of about `bytes_target` bytes; none at the end.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn run(&self, log: LogId, from: u64, bytes_target: usize) -> Result<Option<Batch>, Unreadable>;
+
+    /// The blobs that what stands in a feed needs and that are not whole here, with their sizes.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn missing(&self, feed: FeedId) -> Result<Vec<(BlobId, u64)>, Unreadable>;
+
+    /// How much of a blob is here.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn holding(&self, blob: BlobId) -> Result<Holding, Unreadable>;
+
+    /// Whether an op of the feed names the blob: a peer gets only what its feeds name.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn names(&self, feed: FeedId, blob: BlobId) -> Result<bool, Unreadable>;
+
+    /// A blob of at most one extent; none if it is not here or its bytes are bad.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn small(&self, blob: BlobId) -> Result<Option<Vec<u8>>, Unreadable>;
+
+    /// A large blob's outline.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn outline(&self, blob: BlobId) -> Result<Option<Outline>, Unreadable>;
+
+    /// One extent of a large blob; none if it is not here or its bytes are bad.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn extent(&self, blob: BlobId, index: u32) -> Result<Option<Vec<u8>>, Unreadable>;
+}

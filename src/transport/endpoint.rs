@@ -1,0 +1,264 @@
+//! The UDP socket of a site: dials sites by key and hands over the connections of sites that were admitted.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::id::SiteId;
+use quinn::{Connection, ConnectionError, Incoming, TokioRuntime, VarInt};
+use quinn_proto::crypto::rustls::HandshakeData;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio::time::timeout;
+
+use super::settings::{self, HANDSHAKES_UNPROVEN_MAX, INCOMING_MAX, Pace};
+use super::tls::{self, Alpn, Expected, Peers, ProviderError, SERVER_NAME, WrongSite, site_of_spki};
+use crate::identity::SiteKey;
+
+#[cfg(test)]
+mod tests;
+
+/// How long a visitor may take for its handshake: eight round trips of the longest link.
+const HANDSHAKE_MS_MAX: u64 = 10_000;
+
+/// Admitted connections waiting for [`Endpoint::accept`]; further ones wait in their handshake.
+const ADMITTED_WAITING_MAX: usize = 16;
+
+/// The code a connection is closed with when its site was forgotten while its handshake ran.
+const CLOSE_FORGOTTEN: VarInt = VarInt::from_u32(1);
+
+/// QUIC's code for a TLS alert: 0x100 and the alert, here `access_denied`.
+const REFUSED_BY_TLS: u64 = 0x100 + 49;
+
+/// Why no socket was opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The address is taken or not this machine's.
+    #[error("cannot listen on UDP {address}; another node may be using it")]
+    Socket { address: SocketAddr, source: io::Error },
+    /// No TLS configuration came of the site key.
+    #[error(transparent)]
+    Tls(#[from] ProviderError),
+}
+
+/// Why a dial gave no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// Nobody answered, or the answer took too long.
+    #[error("no answer from {address} within {} ms", .within.as_millis())]
+    Silent { address: SocketAddr, within: Duration },
+    /// Another site answered: the address is wrong, or someone is in between.
+    #[error("{address}: {wrong}")]
+    WrongSite { address: SocketAddr, wrong: WrongSite },
+    /// The site answered and turned this one away.
+    #[error("site {site} at {address} does not admit this site; pair the two, or ask for a fresh ticket")]
+    Refused { address: SocketAddr, site: SiteId },
+    /// The address cannot be dialled from this socket.
+    #[error("cannot dial {address} from this socket")]
+    Address { address: SocketAddr, source: quinn::ConnectError },
+    /// The handshake broke off.
+    #[error("the handshake with {address} failed")]
+    Handshake { address: SocketAddr, source: ConnectionError },
+    /// No TLS configuration came of the site key.
+    #[error(transparent)]
+    Tls(#[from] ProviderError),
+}
+
+/// Whether a connection ended because the other side's TLS does not admit this site. A dialler is
+/// connected before it is refused, so this is asked of whatever error the first frames meet.
+#[must_use]
+pub fn is_refusal(error: &ConnectionError) -> bool {
+    match error {
+        ConnectionError::ConnectionClosed(close) => u64::from(close.error_code) == REFUSED_BY_TLS,
+        ConnectionError::ApplicationClosed(close) => close.error_code == CLOSE_FORGOTTEN,
+        ConnectionError::VersionMismatch
+        | ConnectionError::TransportError(_)
+        | ConnectionError::Reset
+        | ConnectionError::TimedOut
+        | ConnectionError::LocallyClosed
+        | ConnectionError::CidsExhausted => false,
+    }
+}
+
+/// A connection of an admitted site.
+#[derive(Debug)]
+pub struct Accepted {
+    /// Who called, proved by its key.
+    pub peer: SiteId,
+    /// What it called for. On [`Alpn::Pairing`] `peer` may be anyone: the ticket is still to be proved.
+    pub alpn: Alpn,
+    /// No stream of it has been read.
+    pub connection: Connection,
+}
+
+/// A site's QUIC endpoint. Dropping it ends its connections without a word; [`Endpoint::close`] says goodbye.
+pub struct Endpoint {
+    quinn: quinn::Endpoint,
+    key: SiteKey,
+    provider: Arc<CryptoProvider>,
+    admitted: Mutex<mpsc::Receiver<Accepted>>,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint").field("key", &self.key).field("quinn", &self.quinn).finish_non_exhaustive()
+    }
+}
+
+impl Endpoint {
+    /// Opens a UDP socket and listens on it. `pace` is how answers to callers share the link.
+    /// Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`BindError`]
+    pub fn bind(
+        address: SocketAddr,
+        key: &SiteKey,
+        peers: Arc<dyn Peers>,
+        pace: Pace,
+    ) -> Result<Self, BindError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = tls::server(key, Arc::clone(&peers), Arc::clone(&provider), None)?;
+        let socket = |source| BindError::Socket { address, source };
+        let quinn = quinn::Endpoint::new(
+            settings::endpoint(key),
+            Some(settings::server(key, tls, pace)),
+            UdpSocket::bind(address).map_err(socket)?,
+            Arc::new(TokioRuntime),
+        )
+        .map_err(socket)?;
+        let (sender, receiver) = mpsc::channel(ADMITTED_WAITING_MAX);
+        tokio::spawn(listen(quinn.clone(), peers, sender));
+        Ok(Self { quinn, key: key.clone(), provider, admitted: Mutex::new(receiver) })
+    }
+
+    /// The address of the socket.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.quinn.local_addr()
+    }
+
+    /// Calls the site `expected` at `address`. A connection means only that `expected` answered: it
+    /// may still turn this site away, which shows at the first frame ([`is_refusal`]).
+    ///
+    /// # Errors
+    /// [`DialError`]
+    pub async fn dial(
+        &self,
+        address: SocketAddr,
+        expected: SiteId,
+        alpn: Alpn,
+        pace: Pace,
+        within: Duration,
+    ) -> Result<Connection, DialError> {
+        let verifier = Expected::new(expected, &self.provider);
+        let tls = tls::client(&self.key, Arc::clone(&verifier), alpn, Arc::clone(&self.provider), None)?;
+        let connecting = self
+            .quinn
+            .connect_with(settings::client(Arc::new(tls), pace), address, SERVER_NAME)
+            .map_err(|source| DialError::Address { address, source })?;
+        let outcome = match timeout(within, connecting).await {
+            Ok(outcome) => outcome,
+            Err(_elapsed) => return Err(DialError::Silent { address, within }),
+        };
+        outcome.map_err(|source| match verifier.met() {
+            Some(found) if found != expected => {
+                DialError::WrongSite { address, wrong: WrongSite { expected, found } }
+            }
+            Some(_) | None if is_refusal(&source) => DialError::Refused { address, site: expected },
+            Some(_) | None if source == ConnectionError::TimedOut => DialError::Silent { address, within },
+            Some(_) | None => DialError::Handshake { address, source },
+        })
+    }
+
+    /// The next connection of an admitted site; `None` once the endpoint is closed. May be dropped and called again.
+    pub async fn accept(&self) -> Option<Accepted> {
+        self.admitted.lock().await.recv().await
+    }
+
+    /// Ends every connection with `code` and `reason` and waits until the peers have been told.
+    pub async fn close(&self, code: u32, reason: &str) {
+        self.quinn.close(VarInt::from_u32(code), reason.as_bytes());
+        self.quinn.wait_idle().await;
+    }
+}
+
+/// Looks at every attempt to connect until the endpoint closes or nobody takes the admitted.
+async fn listen(quinn: quinn::Endpoint, peers: Arc<dyn Peers>, admitted: mpsc::Sender<Accepted>) {
+    let handshakes = Arc::new(Semaphore::new(INCOMING_MAX));
+    loop {
+        let incoming = tokio::select! {
+            biased;
+            () = admitted.closed() => return,
+            incoming = quinn.accept() => incoming,
+        };
+        let Some(incoming) = incoming else { return };
+        let Ok(place) = Arc::clone(&handshakes).try_acquire_owned() else {
+            incoming.refuse();
+            continue;
+        };
+        let under_way = INCOMING_MAX - handshakes.available_permits();
+        if must_prove_address(under_way, &incoming) {
+            if let Err(error) = incoming.retry() {
+                tracing::debug!(%error, "an attempt could not be asked to prove its address");
+            }
+            continue;
+        }
+        let (peers, admitted) = (Arc::clone(&peers), admitted.clone());
+        tokio::spawn(async move {
+            let from = incoming.remote_address();
+            match timeout(Duration::from_millis(HANDSHAKE_MS_MAX), handshake(incoming, &*peers)).await {
+                // The receiver is gone only when the endpoint is: nobody is left to tell.
+                Ok(Ok(accepted)) => drop(admitted.send(accepted).await),
+                Ok(Err(refusal)) => tracing::debug!(%from, %refusal, "a visitor was turned away"),
+                Err(_elapsed) => tracing::debug!(%from, "a visitor's handshake took too long"),
+            }
+            drop(place);
+        });
+    }
+}
+
+fn must_prove_address(handshakes_under_way: usize, incoming: &Incoming) -> bool {
+    handshakes_under_way > HANDSHAKES_UNPROVEN_MAX && incoming.may_retry()
+}
+
+/// Why a visitor was turned away. It is logged, never sent.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("the handshake failed: {0}")]
+    Handshake(ConnectionError),
+    #[error("the handshake ended without a key or a protocol")]
+    Anonymous,
+    #[error("site {0} was forgotten while its handshake ran")]
+    Forgotten(SiteId),
+}
+
+async fn handshake(incoming: Incoming, peers: &dyn Peers) -> Result<Accepted, Refusal> {
+    let connection = incoming.accept().map_err(Refusal::Handshake)?.await.map_err(Refusal::Handshake)?;
+    let alpn = connection
+        .handshake_data()
+        .and_then(|data| data.downcast::<HandshakeData>().ok())
+        .and_then(|data| Alpn::from_bytes(data.protocol.as_deref()?));
+    let (Some(alpn), Some(peer)) = (alpn, peer_of(&connection)) else { return Err(Refusal::Anonymous) };
+    let admitted = match alpn {
+        Alpn::Link => peers.known(&peer),
+        Alpn::Pairing => peers.pairing_open(),
+    };
+    if admitted {
+        return Ok(Accepted { peer, alpn, connection });
+    }
+    connection.close(CLOSE_FORGOTTEN, b"this site is not admitted");
+    Err(Refusal::Forgotten(peer))
+}
+
+/// The site at the other end, by the key it proved in the handshake.
+#[must_use]
+pub fn peer_of(connection: &Connection) -> Option<SiteId> {
+    let keys = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    site_of_spki(keys.first()?)
+}

@@ -1,0 +1,195 @@
+//! Tests with real quinn on loopback: who gets in, what they are told, and how a restart shows.
+
+use std::net::Ipv4Addr;
+use std::time::Instant;
+
+use tokio::runtime::Runtime;
+
+use super::*;
+use crate::transport::framing::{ReadFrameError, read_frame, write_frame};
+
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Default)]
+struct Table {
+    known: Vec<SiteId>,
+    pairing: bool,
+}
+
+impl Peers for Table {
+    fn known(&self, site: &SiteId) -> bool {
+        self.known.contains(site)
+    }
+
+    fn pairing_open(&self) -> bool {
+        self.pairing
+    }
+}
+
+fn key(seed: u8) -> SiteKey {
+    SiteKey::from_seed(&[seed; 32])
+}
+
+fn listener(address: SocketAddr, knows: &[u8], pairing: bool) -> Endpoint {
+    let known = knows.iter().map(|seed| key(*seed).site_id()).collect();
+    Endpoint::bind(address, &key(1), Arc::new(Table { known, pairing }), Pace::Background).unwrap()
+}
+
+fn dialler(seed: u8) -> Endpoint {
+    Endpoint::bind(LOOPBACK, &key(seed), Arc::new(Table::default()), Pace::Background).unwrap()
+}
+
+async fn dial(from: &Endpoint, to: &Endpoint, expected: u8, alpn: Alpn) -> Result<Connection, DialError> {
+    from.dial(to.local_addr().unwrap(), key(expected).site_id(), alpn, Pace::Background, PATIENCE).await
+}
+
+/// The error that ends a connection, which must come soon.
+async fn end_of(connection: &Connection) -> ConnectionError {
+    timeout(PATIENCE, connection.closed()).await.unwrap()
+}
+
+/// How a dial that was turned away ends: during the handshake, or right after.
+async fn was_refused(outcome: Result<Connection, DialError>) -> bool {
+    match outcome {
+        Ok(connection) => is_refusal(&end_of(&connection).await),
+        Err(error) => matches!(error, DialError::Refused { .. }),
+    }
+}
+
+/// Whether anything was handed over, asked after the endpoint has finished with all visitors.
+async fn admitted_nobody(listener: &Endpoint) -> bool {
+    listener.close(0, "").await;
+    timeout(PATIENCE, listener.accept()).await.unwrap().is_none()
+}
+
+#[tokio::test]
+async fn known_sites_meet_and_exchange_frames() {
+    let (listener, dialler) = (listener(LOOPBACK, &[2], false), dialler(2));
+    let connection = dial(&dialler, &listener, 1, Alpn::Link).await.unwrap();
+    assert_eq!(peer_of(&connection), Some(key(1).site_id()));
+    let accepted = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+    assert_eq!((accepted.peer, accepted.alpn), (key(2).site_id(), Alpn::Link));
+
+    let (mut send, mut receive) = connection.open_bi().await.unwrap();
+    write_frame(&mut send, b"hello").await.unwrap();
+    let (mut answer, mut question) = accepted.connection.accept_bi().await.unwrap();
+    assert_eq!(read_frame(&mut question).await.unwrap().unwrap(), b"hello".as_slice());
+    write_frame(&mut answer, b"welcome").await.unwrap();
+    assert_eq!(read_frame(&mut receive).await.unwrap().unwrap(), b"welcome".as_slice());
+}
+
+#[tokio::test]
+async fn a_listener_with_another_key_is_refused_by_both_names() {
+    let (listener, dialler) = (listener(LOOPBACK, &[2], false), dialler(2));
+    let error = dial(&dialler, &listener, 9, Alpn::Link).await.unwrap_err();
+    let text = error.to_string();
+    let DialError::WrongSite { wrong, .. } = error else { panic!("{error:?}") };
+    assert_eq!(wrong, WrongSite { expected: key(9).site_id(), found: key(1).site_id() });
+    assert!(text.contains(&wrong.expected.to_string()) && text.contains(&wrong.found.to_string()), "{text}");
+    assert!(admitted_nobody(&listener).await);
+}
+
+#[tokio::test]
+async fn a_stranger_is_refused_before_any_stream_is_read() {
+    let (listener, dialler) = (listener(LOOPBACK, &[2], false), dialler(3));
+    assert!(was_refused(dial(&dialler, &listener, 1, Alpn::Link).await).await);
+    assert!(admitted_nobody(&listener).await);
+}
+
+#[tokio::test]
+async fn an_open_ticket_admits_a_stranger_to_pairing_only() {
+    let (listener, dialler) = (listener(LOOPBACK, &[], true), dialler(3));
+    assert!(was_refused(dial(&dialler, &listener, 1, Alpn::Link).await).await);
+    let connection = dial(&dialler, &listener, 1, Alpn::Pairing).await.unwrap();
+    let accepted = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+    assert_eq!((accepted.peer, accepted.alpn), (key(3).site_id(), Alpn::Pairing));
+
+    let (mut here, mut there) = ([0; 32], [1; 32]);
+    connection.export_keying_material(&mut here, b"pairing", b"").unwrap();
+    accepted.connection.export_keying_material(&mut there, b"pairing", b"").unwrap();
+    assert_eq!(here, there);
+}
+
+#[tokio::test]
+async fn without_an_open_ticket_pairing_is_refused_even_to_a_known_site() {
+    let (listener, dialler) = (listener(LOOPBACK, &[2], false), dialler(2));
+    assert!(was_refused(dial(&dialler, &listener, 1, Alpn::Pairing).await).await);
+    assert!(admitted_nobody(&listener).await);
+}
+
+#[tokio::test]
+async fn a_client_that_asks_for_both_protocols_is_refused() {
+    let (listener, dialler) = (listener(LOOPBACK, &[3], true), dialler(3));
+    let provider = &dialler.provider;
+    let mut spki = vec![0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
+    spki.extend_from_slice(key(3).site_id().as_bytes());
+    let der = key(3).to_pkcs8_der();
+    let signer = rustls::pki_types::PrivateKeyDer::try_from(der.to_vec()).unwrap();
+    let certified = rustls::sign::CertifiedKey::new(
+        vec![CertificateDer::from(spki)],
+        provider.key_provider.load_private_key(signer).unwrap(),
+    );
+    let mut both = rustls::ClientConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Expected::new(key(1).site_id(), provider))
+        .with_client_cert_resolver(Arc::new(rustls::client::AlwaysResolvesClientRawPublicKeys::new(
+            Arc::new(certified),
+        )));
+    both.alpn_protocols = Alpn::ALL.map(|alpn| alpn.as_bytes().to_vec()).into();
+    let tls = quinn_proto::crypto::rustls::QuicClientConfig::try_from(both).unwrap();
+    let config = settings::client(Arc::new(tls), Pace::Background);
+    let connecting = dialler.quinn.connect_with(config, listener.local_addr().unwrap(), SERVER_NAME).unwrap();
+    assert!(is_refusal(&timeout(PATIENCE, connecting).await.unwrap().unwrap_err()));
+    assert!(admitted_nobody(&listener).await);
+}
+
+#[tokio::test]
+async fn an_oversized_frame_over_a_real_stream_is_refused_unread() {
+    let (listener, dialler) = (listener(LOOPBACK, &[2], false), dialler(2));
+    let connection = dial(&dialler, &listener, 1, Alpn::Link).await.unwrap();
+    let accepted = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+    let mut send = connection.open_uni().await.unwrap();
+    send.write_all(&[0xbf, 0xff, 0xff, 0xff]).await.unwrap();
+    let mut receive = accepted.connection.accept_uni().await.unwrap();
+    let error = timeout(PATIENCE, read_frame(&mut receive)).await.unwrap().unwrap_err();
+    assert!(matches!(error, ReadFrameError::Oversized { announced: 0x3fff_ffff }), "{error:?}");
+}
+
+#[tokio::test]
+async fn nobody_there_is_silence_not_a_hang() {
+    let dialler = dialler(2);
+    let deaf = UdpSocket::bind(LOOPBACK).unwrap();
+    let (address, within) = (deaf.local_addr().unwrap(), Duration::from_millis(200));
+    let outcome = dialler.dial(address, key(1).site_id(), Alpn::Link, Pace::Background, within).await;
+    assert!(matches!(outcome, Err(DialError::Silent { .. })), "{outcome:?}");
+}
+
+#[test]
+fn a_restarted_peer_is_noticed_by_a_reset_and_not_by_silence() {
+    let here = Runtime::new().unwrap();
+    let first_life = Runtime::new().unwrap();
+    let killed = first_life.block_on(async { listener(LOOPBACK, &[2], false) });
+    let address = killed.local_addr().unwrap();
+    let dialler = here.block_on(async { dialler(2) });
+    let connection = here.block_on(dial(&dialler, &killed, 1, Alpn::Link)).unwrap();
+    let accepted = first_life.block_on(killed.accept()).unwrap();
+    // Dropping the runtime first is a kill: no task is left that could say goodbye.
+    drop(first_life);
+    drop((accepted, killed));
+
+    here.block_on(async {
+        let _second_life = listener(address, &[2], false);
+        let restarted = Instant::now();
+        let mut send = connection.open_uni().await.unwrap();
+        send.write_all(b"are you there").await.unwrap();
+        assert_eq!(end_of(&connection).await, ConnectionError::Reset);
+        assert!(
+            restarted.elapsed() < Duration::from_millis(settings::KEEP_ALIVE_MS),
+            "{:?}",
+            restarted.elapsed()
+        );
+    });
+}
