@@ -18,6 +18,7 @@ mod records;
 mod replay;
 mod runs;
 mod verify;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -38,7 +39,6 @@ use packs::{Packs, Ticket};
 use replay::Changes;
 
 pub use blobs::{BlobState, PutError};
-pub use cursors::{Cursor, Way};
 pub use feeds::{FeedRecord, Look};
 pub use index::RebuildError;
 pub use ingest::{Ingest, Stored};
@@ -49,6 +49,7 @@ pub use read::{BlobReader, ReadError};
 pub use records::{RECORD_BYTES_MAX, Shelf};
 pub use runs::{RUNS_MAX, RunRecord};
 pub use verify::{Progress, Verified};
+pub use view::SiteView;
 
 /// Bytes at which a pack is sealed and the next begun: a rebuild reads one footer for each.
 const PACK_BYTES: u64 = 256 << 20;
@@ -178,8 +179,8 @@ impl Store {
         let checkpoint = Checkpoint::read(&*disk).map_err(failed("reading CHECKPOINT"))?;
         let trusted = checkpoint.filter(|checkpoint| checkpoint.generation == life.generation);
         let start = trusted.map(|checkpoint| checkpoint.start).unwrap_or_default();
-        let (packs, damage) = Packs::open(disk, life.salt, options.pack_bytes, start)
-            .map_err(failed("reading the packs"))?;
+        let (packs, damage) =
+            Packs::open(disk, life.salt, options.pack_bytes, start).map_err(failed("reading the packs"))?;
         for damage in &damage {
             tracing::warn!(?damage, "bytes of a pack are damaged and were stepped over");
         }
@@ -337,7 +338,8 @@ impl Store {
     /// The payload at a location, if an undamaged record is there.
     fn read_location(&self, at: Location) -> Result<Option<Vec<u8>>, ReadError> {
         let read = self.inner.packs.read(at);
-        let read = read.map_err(|source| ReadError::Disk { folder: self.folder(), source: Arc::new(source) })?;
+        let read =
+            read.map_err(|source| ReadError::Disk { folder: self.folder(), source: Arc::new(source) })?;
         Ok(read.map(|(_, payload)| payload))
     }
 }

@@ -123,7 +123,7 @@ impl Store {
         let payload = self.read_location(at)?;
         let read = payload.and_then(|payload| record::decode_outline(&payload));
         let Some(outline) = read.filter(|outline| outline.blob == blob) else {
-            self.change(Tree::Blob, keys::blob(blob), None)?;
+            self.mark_blob_missing(blob, at)?;
             return Err(ReadError::Corrupt { blob, extent: None });
         };
         let outline = Arc::new(outline);
@@ -298,10 +298,12 @@ impl Store {
         }
         if complete {
             locked(&self.inner.partials).forget(blob);
-        } else if let Some(partial) = locked(&self.inner.partials).by_blob.get_mut(&blob) {
+            return Ok(());
+        }
+        if let Some(partial) = locked(&self.inner.partials).by_blob.get_mut(&blob) {
             partial.missing = None;
         }
-        Ok(())
+        self.want_again(blob)
     }
 }
 

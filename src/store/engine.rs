@@ -327,7 +327,8 @@ impl Engine for MemoryEngine {
 }
 
 fn check(changes: &[Change]) -> Result<(), Broken> {
-    let oversize = changes.iter().filter_map(|change| change.value.as_ref()).find(|v| v.len() > VALUE_BYTES_MAX);
+    let oversize =
+        changes.iter().filter_map(|change| change.value.as_ref()).find(|v| v.len() > VALUE_BYTES_MAX);
     oversize.map_or(Ok(()), |value| Err(Broken::new(format!("a value of {} bytes", value.len()))))
 }
 

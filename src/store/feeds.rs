@@ -194,7 +194,8 @@ impl Store {
         look: Look,
     ) -> Result<Vec<(Coordinate, Item)>, ReadError> {
         let Some(eyes) = self.eyes(feed, look)? else { return Ok(Vec::new()) };
-        let from = after.map_or_else(Vec::new, |(name, version)| keys::after(&keys::view(feed, name, version)));
+        let from =
+            after.map_or_else(Vec::new, |(name, version)| keys::after(&keys::view(feed, name, version)));
         self.items_under(feed, &keys::joined(&[feed.as_bytes(), prefix.as_bytes()]), &from, limit, &eyes)
     }
 
@@ -202,7 +203,12 @@ impl Store {
     ///
     /// # Errors
     /// When the disk fails, or the bytes of an op are damaged.
-    pub fn versions(&self, feed: FeedId, name: &str, look: Look) -> Result<Vec<(Coordinate, Item)>, ReadError> {
+    pub fn versions(
+        &self,
+        feed: FeedId,
+        name: &str,
+        look: Look,
+    ) -> Result<Vec<(Coordinate, Item)>, ReadError> {
         let Some(eyes) = self.eyes(feed, look)? else { return Ok(Vec::new()) };
         self.items_under(feed, &keys::view(feed, name, ""), &[], usize::MAX, &eyes)
     }

@@ -42,6 +42,8 @@ pub enum Tree {
     Said,
     /// blob 32, feed 32, op 32 → nothing: the publishes that name a blob.
     Use,
+    /// feed 32, blob 32 → nothing: blobs that publishes name and that were not yet found whole.
+    Want,
     /// feed 32, name, 0, version → [`ViewEntry`]: each coordinate of which anything is known.
     View,
 }
@@ -62,6 +64,7 @@ impl Tree {
             Self::Said => 11,
             Self::Use => 12,
             Self::View => 13,
+            Self::Want => 14,
         }
     }
 }
@@ -172,6 +175,10 @@ pub(crate) fn used(blob: BlobId, feed: FeedId, op: OpId) -> Vec<u8> {
     joined(&[blob.as_bytes(), feed.as_bytes(), op.as_bytes()])
 }
 
+pub(crate) fn want(feed: FeedId, blob: BlobId) -> Vec<u8> {
+    joined(&[feed.as_bytes(), blob.as_bytes()])
+}
+
 /// The op that a key ends with.
 pub(crate) fn op_of(key: &[u8]) -> Result<OpId, Broken> {
     key.last_chunk::<32>().copied().map(OpId).ok_or_else(|| Broken::new("a key does not end with an op"))
@@ -206,15 +213,15 @@ pub(crate) fn after(key: &[u8]) -> Vec<u8> {
 
 /// A value as the index keeps it.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    postcard::to_extend(value, vec![VALUE_VERSION]).expect("values are plain data, which postcard always takes")
+    postcard::to_extend(value, vec![VALUE_VERSION])
+        .expect("values are plain data, which postcard always takes")
 }
 
 /// The value behind the index's bytes.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Broken> {
     match bytes.split_first() {
-        Some((&VALUE_VERSION, body)) => {
-            postcard::from_bytes(body).map_err(|error| Broken::new(format!("a value does not decode: {error}")))
-        }
+        Some((&VALUE_VERSION, body)) => postcard::from_bytes(body)
+            .map_err(|error| Broken::new(format!("a value does not decode: {error}"))),
         Some((version, _)) => Err(Broken::new(format!("a value has version {version}, not {VALUE_VERSION}"))),
         None => Err(Broken::new("a value is empty")),
     }

@@ -3,6 +3,9 @@
 //! A batch is one record, so ops and head are there together or not at all. It is indexed only once
 //! it is durable: whoever reads an op may pass it on.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
@@ -203,6 +206,7 @@ fn note_body(changes: &mut Changes, feed: FeedId, id: OpId, body: &Body) {
         Body::Publish(publish) => {
             for file in &publish.manifest.files {
                 changes.set(Tree::Use, keys::used(file.blob, feed, id), Vec::new());
+                changes.set(Tree::Want, keys::want(feed, file.blob), Vec::new());
             }
             None
         }
@@ -260,14 +264,14 @@ impl Store {
         if payloads.is_empty() {
             return Ok(generation);
         }
-        let draft = |payload| Draft { kind: Kind::Ops, aux: 0, id: *blake3::hash(payload).as_bytes(), payload };
+        let draft =
+            |payload| Draft { kind: Kind::Ops, aux: 0, id: *blake3::hash(payload).as_bytes(), payload };
         let drafts: Vec<_> = payloads.iter().map(|payload| draft(payload.as_slice())).collect();
         // A failure may come after the bytes were durable: the generation is then read again.
         *newest = None;
         self.commit_ops(&drafts)?;
         *newest = Some(generation);
-        let speaks_of_rights =
-            |named: &NamedOp| matches!(named.op.body, Body::Grant(_) | Body::Revoke(_));
+        let speaks_of_rights = |named: &NamedOp| matches!(named.op.body, Body::Grant(_) | Body::Revoke(_));
         for verified in batches.iter().map(Permitted::inner) {
             if verified.ops().iter().any(speaks_of_rights) {
                 self.forget_authority(verified.log().feed);
@@ -374,7 +378,8 @@ impl Store {
             if !batches.is_empty() && bytes > bytes_max {
                 return Ok(batches);
             }
-            let corrupt = ReadError::CorruptRecord { folder: self.folder(), pack: at.pack, offset: at.offset };
+            let corrupt =
+                ReadError::CorruptRecord { folder: self.folder(), pack: at.pack, offset: at.offset };
             let payload = self.read_location(at)?;
             let parts = payload.as_deref().and_then(take_apart).filter(|parts| parts.prelude.first <= next);
             let batch = parts.ok_or(corrupt)?.batch();

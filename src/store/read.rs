@@ -173,6 +173,7 @@ impl Store {
         };
         if places == Some(at) {
             self.change(Tree::Blob, keys::blob(blob), None)?;
+            self.want_again(blob)?;
         }
         Ok(())
     }

@@ -12,8 +12,8 @@ use super::{ReadError, Store, WriteError, locked};
 /// Bytes of a value that the index holds itself; a larger one is read from its pack.
 const INLINE_BYTES_MAX: usize = 2048;
 
-/// Bytes of one record's value. A genesis record with all its options stays far below.
-pub const RECORD_BYTES_MAX: usize = 1 << 20;
+/// Bytes of one record's value. The memory of a peer with ten thousand logs is about a quarter of it.
+pub const RECORD_BYTES_MAX: usize = 8 << 20;
 
 /// What a record is about. The number is on disk and never given to another shelf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +24,7 @@ pub enum Shelf {
     Links,
     /// run 8 → what a run did.
     Runs,
-    /// peer 32, feed 32, way u8 → how far a store was followed.
+    /// peer 32, link name → how far the peer's store was followed.
     Cursors,
     /// Free key → a token's or ticket's hash and what it allows.
     Tokens,

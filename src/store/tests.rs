@@ -10,7 +10,6 @@ use protocol::outline::{Cv, Outline, extent_cv};
 
 use super::disk::fake::FakeDisk;
 use super::engine::{Change, Entry, MemoryEngine};
-use super::records::Shelf;
 use super::*;
 
 const EXTENT: usize = EXTENT_BYTES;
@@ -367,8 +366,7 @@ fn verify_finds_each_damaged_blob_in_sealed_packs_too() {
 fn a_full_disk_refuses_blobs_keeps_what_it_has_and_takes_them_again_later() {
     let disk = FakeDisk::new();
     let options = Options { reserve_bytes: 500_000, ..small_options() };
-    let store =
-        Store::open_on(Arc::new(disk.clone()), Box::new(MemoryEngine::default()), options).unwrap();
+    let store = Store::open_on(Arc::new(disk.clone()), Box::new(MemoryEngine::default()), options).unwrap();
     let mut dice = Dice::new(8);
     let first = dice.bytes(3 * EXTENT);
     ingest(&store, &first).unwrap();

@@ -124,10 +124,11 @@ impl Store {
                 (whole, verified.damage.iter().any(|damage| damage.covers(at)))
             }
             BlobEntry::Large { complete, outline, .. } if self.holds(Kind::Outline, blob.0, outline)? => {
-                if complete {
+                let whole = self.missing(blob)?.is_empty();
+                if complete && !whole {
                     self.mark_complete(blob, false)?;
                 }
-                (self.missing(blob)?.is_empty(), complete)
+                (whole, complete)
             }
             BlobEntry::Large { complete, outline, .. } => {
                 self.mark_blob_missing(blob, outline)?;

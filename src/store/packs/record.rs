@@ -125,9 +125,8 @@ impl Header {
         match self.kind {
             Kind::Blob => *blake3::hash(payload).as_bytes() == self.id,
             Kind::Extent => outline::extent_cv(self.aux, payload) == Some(Cv(self.id)),
-            Kind::Outline => {
-                decode_outline(payload).is_some_and(|found| found.blob == BlobId(self.id) && found.verify().is_ok())
-            }
+            Kind::Outline => decode_outline(payload)
+                .is_some_and(|found| found.blob == BlobId(self.id) && found.verify().is_ok()),
             Kind::Ops | Kind::Meta => *blake3::hash(payload).as_bytes() == self.id,
         }
     }
