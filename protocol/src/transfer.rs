@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::id::BlobId;
-use crate::limits::{BLOB_BYTES_MAX, EXTENT_BYTES, PROGRESS_MS_MAX, WANTED_BYTES_MAX, WANTED_ITEMS_MAX};
+use crate::limits::{BLOB_BYTES_MAX, PROGRESS_MS_MAX, WANTED_BYTES_MAX, WANTED_ITEMS_MAX};
 use crate::outline::{Cv, Outline, extent_count, extent_cv, extent_len};
 use crate::time::Instant;
 

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::limits::EXTENT_BYTES;
 use crate::outline::OutlineBuilder;
 
 const START: Instant = Instant(1_000);
