@@ -9,6 +9,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use crate::fault::Misbehaved;
+
 use crate::limits::{FRAME_BYTES_MAX, RANGES_PER_FRAME_MAX, RANGES_PER_RUN_MAX};
 use crate::range::{Key, NIBBLES_MAX, Range};
 use crate::summary::{Digest, LEAF_IDS_MAX, Summary};
@@ -115,6 +117,24 @@ pub struct Difference {
     pub extra: BTreeSet<Key>,
     /// The answerer's root, which the asker's would be without `extra` and with `missing`.
     pub root: Digest,
+}
+
+impl From<QuestionFault> for Misbehaved {
+    fn from(fault: QuestionFault) -> Self {
+        match fault {
+            QuestionFault::TooManyRanges { .. } | QuestionFault::TooManyIds { .. } => Self::RangesFlooded,
+        }
+    }
+}
+
+impl From<AnswerFault> for Misbehaved {
+    fn from(fault: AnswerFault) -> Self {
+        match fault {
+            AnswerFault::TooManyRanges { .. } => Self::RangesFlooded,
+            AnswerFault::NeverAgreed => Self::RootContradicted,
+            _ => Self::RangesInvalid,
+        }
+    }
 }
 
 /// The hashing of one salt.
