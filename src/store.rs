@@ -4,14 +4,19 @@ pub mod disk;
 pub mod engine;
 
 mod blobs;
+mod cursors;
+mod feeds;
 mod index;
 mod ingest;
 mod keys;
 mod life;
+mod links;
+mod ops;
 mod packs;
 mod read;
 mod records;
 mod replay;
+mod runs;
 mod verify;
 
 #[cfg(test)]
@@ -33,11 +38,16 @@ use packs::{Packs, Ticket};
 use replay::Changes;
 
 pub use blobs::{BlobState, PutError};
+pub use cursors::{Cursor, Way};
+pub use feeds::{FeedRecord, Look};
 pub use index::RebuildError;
 pub use ingest::{Ingest, Stored};
 pub use keys::Tree;
+pub use ops::{AppendError, Changed, LogState, Topic};
 pub use packs::{Damage, WriteError};
 pub use read::{BlobReader, ReadError};
+pub use records::{RECORD_BYTES_MAX, Shelf};
+pub use runs::{RUNS_MAX, RunRecord};
 pub use verify::{Progress, Verified};
 
 /// Bytes at which a pack is sealed and the next begun: a rebuild reads one footer for each.
@@ -111,6 +121,12 @@ struct Inner {
     settled: RwLock<()>,
     checkpoint: Mutex<Taken>,
     records: Mutex<()>,
+    runs: Mutex<()>,
+    /// Held while ops are appended: the newest generation given.
+    generation: Mutex<Option<u64>>,
+    /// Read by whoever works out what stands at a coordinate, written while ops are indexed.
+    folding: RwLock<()>,
+    authorities: Mutex<feeds::Authorities>,
     partials: Mutex<blobs::Partials>,
     damage: Vec<Damage>,
     _held: Box<dyn Held>,
@@ -181,6 +197,10 @@ impl Store {
                 settled: RwLock::new(()),
                 checkpoint: Mutex::new(taken),
                 records: Mutex::new(()),
+                runs: Mutex::new(()),
+                generation: Mutex::new(None),
+                folding: RwLock::new(()),
+                authorities: Mutex::new(feeds::Authorities::default()),
                 partials: Mutex::new(blobs::Partials::default()),
                 damage,
                 _held: held,
@@ -307,6 +327,11 @@ impl Store {
         {
             tracing::warn!(%error, "no checkpoint could be written; the next start takes longer");
         }
+    }
+
+    /// Decodes a record's value.
+    fn understood<T: serde::de::DeserializeOwned>(&self, value: &[u8]) -> Result<T, ReadError> {
+        keys::decode(value).map_err(|source| ReadError::Unreadable { folder: self.folder(), source })
     }
 
     /// The payload at a location, if an undamaged record is there.

@@ -3,7 +3,10 @@
 //! Integers in keys are big-endian, so that keys sort as the numbers do. Values are postcard behind
 //! one version byte; a value of another version is not understood and makes the index disposable.
 
-use protocol::id::BlobId;
+use protocol::feed::Item;
+use protocol::id::{BlobId, FeedId, LogId, OpId};
+use protocol::log::{Mmr, SignedHead};
+use protocol::op::Place;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -12,18 +15,35 @@ use super::engine::Broken;
 /// Version of every value's encoding. A change of any value's shape is a new number, and a rebuild.
 const VALUE_VERSION: u8 = 1;
 
-/// The trees of the index. The number is the first byte of each key on disk.
+/// The trees of the index. [`Tree::tag`] is the first byte of each key on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
 pub enum Tree {
     /// What this index is an index of: name → value.
-    About = 1,
+    About,
     /// blob 32 → [`BlobEntry`].
-    Blob = 2,
+    Blob,
     /// chaining value 32 → [`Location`].
-    Extent = 3,
+    Extent,
     /// shelf u8, key → [`RecordEntry`]: records that no op tells, kept whole in the packs.
-    Record = 4,
+    Record,
+    /// feed 32, author 32, epoch u64 → [`LogEntry`]: how far a log is held.
+    Log,
+    /// feed 32, author 32, epoch u64, last seq u64 → [`Location`] of the batch that ends there.
+    Batch,
+    /// op 32 → [`OpEntry`].
+    Op,
+    /// generation u64 of a batch's last op → [`Arrival`].
+    Arrival,
+    /// feed 32, name, 0, version, 0, op 32 → nothing: the ops about a coordinate.
+    Fact,
+    /// feed 32, package, 0, ref, 0, op 32 → nothing: the ops about a ref.
+    Ref,
+    /// feed 32, topic u8, op 32 → nothing: the ops about the feed as a whole.
+    Said,
+    /// blob 32, feed 32, op 32 → nothing: the publishes that name a blob.
+    Use,
+    /// feed 32, name, 0, version → [`ViewEntry`]: each coordinate of which anything is known.
+    View,
 }
 
 impl Tree {
@@ -33,6 +53,15 @@ impl Tree {
             Self::Blob => 2,
             Self::Extent => 3,
             Self::Record => 4,
+            Self::Log => 5,
+            Self::Batch => 6,
+            Self::Op => 7,
+            Self::Arrival => 8,
+            Self::Fact => 9,
+            Self::Ref => 10,
+            Self::Said => 11,
+            Self::Use => 12,
+            Self::View => 13,
         }
     }
 }
@@ -67,6 +96,97 @@ pub(crate) enum RecordEntry {
     At(Location),
 }
 
+/// How far a log is held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogEntry {
+    pub(crate) head: SignedHead,
+    pub(crate) after: Mmr,
+}
+
+/// Where an op's statement lies: `bytes` from `start` in the payload of the batch at `batch`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OpEntry {
+    pub(crate) place: Place,
+    pub(crate) batch: Location,
+    pub(crate) start: u64,
+    pub(crate) bytes: u64,
+}
+
+/// A batch in the order of arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Arrival {
+    pub(crate) log: LogId,
+    /// The position of its first entry.
+    pub(crate) first: u64,
+}
+
+/// What stands at a coordinate, as far as it was worked out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ViewEntry {
+    /// Ops have arrived since.
+    Stale,
+    /// Worked out under the rules that `rules` is the digest of.
+    Known { rules: [u8; 16], item: Item },
+}
+
+pub(crate) fn log(log: LogId) -> Vec<u8> {
+    let mut key = Vec::with_capacity(80);
+    key.extend_from_slice(log.feed.as_bytes());
+    key.extend_from_slice(log.author.as_bytes());
+    key.extend_from_slice(&log.epoch.to_be_bytes());
+    key
+}
+
+pub(crate) fn batch(of: LogId, seq: u64) -> Vec<u8> {
+    joined(&[&log(of), &seq.to_be_bytes()])
+}
+
+/// The coordinate's key in [`Tree::View`]. No name or version holds a zero byte.
+pub(crate) fn view(feed: FeedId, name: &str, version: &str) -> Vec<u8> {
+    joined(&[feed.as_bytes(), name.as_bytes(), &[0], version.as_bytes()])
+}
+
+/// Name and version in a key of [`Tree::View`].
+pub(crate) fn view_of(key: &[u8]) -> Result<(String, String), Broken> {
+    let names = key.get(32..).and_then(|names| std::str::from_utf8(names).ok());
+    let parts = names.and_then(|names| names.split_once('\0'));
+    let (name, version) = parts.ok_or_else(|| Broken::new("a coordinate's key has no name and version"))?;
+    Ok((name.to_owned(), version.to_owned()))
+}
+
+/// What all facts about a coordinate begin with.
+pub(crate) fn facts(feed: FeedId, name: &str, version: &str) -> Vec<u8> {
+    joined(&[&view(feed, name, version), &[0]])
+}
+
+/// What all ops about refs of a package begin with.
+pub(crate) fn refs(feed: FeedId, package: &str) -> Vec<u8> {
+    joined(&[feed.as_bytes(), package.as_bytes(), &[0]])
+}
+
+pub(crate) fn said(feed: FeedId, topic: u8) -> Vec<u8> {
+    joined(&[feed.as_bytes(), &[topic]])
+}
+
+pub(crate) fn used(blob: BlobId, feed: FeedId, op: OpId) -> Vec<u8> {
+    joined(&[blob.as_bytes(), feed.as_bytes(), op.as_bytes()])
+}
+
+/// The op that a key ends with.
+pub(crate) fn op_of(key: &[u8]) -> Result<OpId, Broken> {
+    key.last_chunk::<32>().copied().map(OpId).ok_or_else(|| Broken::new("a key does not end with an op"))
+}
+
+/// The feed in a key of [`Tree::Use`].
+pub(crate) fn feed_of_use(key: &[u8]) -> Result<FeedId, Broken> {
+    let feed = key.get(32..64).and_then(|feed| feed.try_into().ok());
+    feed.map(FeedId).ok_or_else(|| Broken::new("a use's key has no feed"))
+}
+
+pub(crate) fn joined(parts: &[&[u8]]) -> Vec<u8> {
+    parts.concat()
+}
+
 pub(crate) fn blob(blob: BlobId) -> Vec<u8> {
     blob.as_bytes().to_vec()
 }
@@ -76,17 +196,12 @@ pub(crate) fn blob_of(key: &[u8]) -> Result<BlobId, Broken> {
 }
 
 pub(crate) fn record(shelf: u8, key: &[u8]) -> Vec<u8> {
-    let mut whole = Vec::with_capacity(key.len().saturating_add(1));
-    whole.push(shelf);
-    whole.extend_from_slice(key);
-    whole
+    joined(&[&[shelf], key])
 }
 
 /// The least key above every key that begins with `key`'s bytes and nothing more: `key` and a zero byte.
 pub(crate) fn after(key: &[u8]) -> Vec<u8> {
-    let mut next = key.to_vec();
-    next.push(0);
-    next
+    joined(&[key, &[0]])
 }
 
 /// A value as the index keeps it.

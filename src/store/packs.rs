@@ -19,7 +19,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use super::disk::{Disk, PackFile, is_full};
 use super::keys::Location;
 use footer::Place;
-use record::{Binding, Draft, HEADER_BYTES, Header};
+use record::{Binding, Draft, HEADER_BYTES, Header, PAYLOAD_BYTES_MAX};
 
 pub use recover::Damage;
 pub(crate) use recover::Start;
@@ -46,8 +46,8 @@ pub enum WriteError {
     /// A sync failed, so everything since the last one was taken back. Write it again.
     #[error("the disk of {folder} lost what was being written; it was taken back and must be written again")]
     TakenBack { folder: String },
-    /// No blob may be so large.
-    #[error("a blob of {bytes} bytes is over the limit of {limit_bytes}")]
+    /// No blob, batch or record may be so large.
+    #[error("{bytes} bytes in one piece are over the limit of {limit_bytes}")]
     TooLarge { bytes: u64, limit_bytes: u64 },
     /// The index broke and could not be built again.
     #[error("the index could not be rebuilt")]
@@ -154,6 +154,9 @@ impl Packs {
 
     /// Appends the records in order, all in one pack. Readable at once, durable after [`Self::wait_durable`].
     pub(crate) fn append(&self, drafts: &[Draft<'_>]) -> Result<Appended, WriteError> {
+        if let Some(bytes) = drafts.iter().map(|draft| draft.header().bytes).find(|&bytes| bytes > PAYLOAD_BYTES_MAX) {
+            return Err(WriteError::TooLarge { bytes, limit_bytes: PAYLOAD_BYTES_MAX });
+        }
         let size = drafts.iter().fold(0, |sum: u64, draft| sum.saturating_add(draft.header().span()));
         let appended = loop {
             let mut tail = locked(&self.tail);
@@ -371,6 +374,21 @@ impl Packs {
             Err(error) => return Err(error),
         };
         Ok(header.matches(&payload).then_some((header, payload)))
+    }
+
+    /// A part of a record's payload, unchecked: the caller knows what it must hash to.
+    pub(crate) fn read_part(&self, at: Location, start: u64, bytes: u64) -> io::Result<Option<Vec<u8>>> {
+        if start.saturating_add(bytes) > at.bytes {
+            return Ok(None);
+        }
+        let Some(file) = self.file(at.pack) else { return Ok(None) };
+        let mut part = vec![0; usize::try_from(bytes).unwrap_or(0)];
+        let offset = at.offset.saturating_add(HEADER_BYTES as u64).saturating_add(start);
+        match file.read_at(offset, &mut part) {
+            Ok(()) => Ok(Some(part)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The packs as they are at this moment: number, file, and where the records end if the pack is the open one.

@@ -29,6 +29,9 @@ pub enum ReadError {
     /// A record that is not a blob's is damaged.
     #[error("a record in {folder} is damaged: pack {pack} at {offset}")]
     CorruptRecord { folder: String, pack: u32, offset: u64 },
+    /// A record is whole and says nothing this program understands.
+    #[error("a record in {folder} is not understood; a newer packetboat may have written it")]
+    Unreadable { folder: String, source: super::engine::Broken },
     /// The disk failed.
     #[error("the disk of {folder} failed while reading")]
     Disk { folder: String, source: Arc<io::Error> },

@@ -13,21 +13,23 @@ use super::{ReadError, Store, WriteError, locked};
 const INLINE_BYTES_MAX: usize = 2048;
 
 /// Bytes of one record's value. A genesis record with all its options stays far below.
-pub(super) const RECORD_BYTES_MAX: usize = 1 << 20;
+pub const RECORD_BYTES_MAX: usize = 1 << 20;
 
 /// What a record is about. The number is on disk and never given to another shelf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Shelf {
+pub enum Shelf {
     /// feed 32 → the feed's genesis, local name and options.
     Feeds,
-    /// link 8 → the link as configured.
+    /// name → the link as configured.
     Links,
     /// run 8 → what a run did.
     Runs,
-    /// Free key → how far a peer's store was followed.
+    /// peer 32, feed 32, way u8 → how far a store was followed.
     Cursors,
-    /// Free key → a token's hash and rights.
+    /// Free key → a token's or ticket's hash and what it allows.
     Tokens,
+    /// Free key → what a person set at this site.
+    Settings,
 }
 
 impl Shelf {
@@ -38,6 +40,7 @@ impl Shelf {
             Self::Runs => 3,
             Self::Cursors => 4,
             Self::Tokens => 5,
+            Self::Settings => 6,
         }
     }
 }
@@ -69,7 +72,7 @@ impl Store {
     ///
     /// # Errors
     /// When the disk is full or fails; the old value then holds.
-    pub(crate) fn put_record(&self, shelf: Shelf, key: &[u8], value: &[u8]) -> Result<(), WriteError> {
+    pub fn put_record(&self, shelf: Shelf, key: &[u8], value: &[u8]) -> Result<(), WriteError> {
         if value.len() > RECORD_BYTES_MAX {
             let bytes = u64::try_from(value.len()).unwrap_or(u64::MAX);
             return Err(WriteError::TooLarge { bytes, limit_bytes: RECORD_BYTES_MAX as u64 });
@@ -81,7 +84,7 @@ impl Store {
     ///
     /// # Errors
     /// When the disk is full or fails; the old value then holds.
-    pub(crate) fn remove_record(&self, shelf: Shelf, key: &[u8]) -> Result<(), WriteError> {
+    pub fn remove_record(&self, shelf: Shelf, key: &[u8]) -> Result<(), WriteError> {
         if self.with_index(|index| index.value(Tree::Record, &keys::record(shelf.code(), key)))?.is_none() {
             return Ok(());
         }
@@ -100,7 +103,7 @@ impl Store {
     ///
     /// # Errors
     /// When the disk fails, or the value's bytes are damaged.
-    pub(crate) fn record(&self, shelf: Shelf, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+    pub fn record(&self, shelf: Shelf, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
         let key = keys::record(shelf.code(), key);
         let entry = self.with_index(|index| {
             index.value(Tree::Record, &key)?.map(|value| keys::decode::<RecordEntry>(&value)).transpose()
@@ -112,7 +115,7 @@ impl Store {
     ///
     /// # Errors
     /// When the disk fails, or a value's bytes are damaged.
-    pub(crate) fn records(
+    pub fn records(
         &self,
         shelf: Shelf,
         prefix: &[u8],
@@ -129,6 +132,12 @@ impl Store {
             Ok((key.get(1..).unwrap_or_default().to_vec(), self.record_value(entry)?))
         };
         page.into_iter().map(value).collect()
+    }
+
+    /// The last key of a shelf.
+    pub(super) fn last_record_key(&self, shelf: Shelf) -> Result<Option<Vec<u8>>, ReadError> {
+        let last = self.with_index(|index| index.last(Tree::Record, &[shelf.code()]))?;
+        Ok(last.map(|(key, _)| key.get(1..).unwrap_or_default().to_vec()))
     }
 
     fn record_value(&self, entry: RecordEntry) -> Result<Vec<u8>, ReadError> {

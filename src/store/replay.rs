@@ -7,7 +7,7 @@ use super::engine::{Broken, Change, Index};
 use super::keys::{self, BlobEntry, Location, Tree};
 use super::packs::record::{self, Kind};
 use super::packs::{Packs, Start, footer::Place};
-use super::records;
+use super::{ops, records};
 
 /// Changes gathered before they are applied in sorted order: sled takes sorted keys twice as fast.
 const CHANGES_MAX: usize = 1 << 15;
@@ -61,7 +61,7 @@ pub(crate) fn record(changes: &mut Changes, kind: Kind, id: [u8; 32], at: Locati
                 changes.set(Tree::Blob, id.to_vec(), keys::encode(&entry));
             }
         }
-        Kind::Ops => {}
+        Kind::Ops => ops::replay(changes, at, payload),
         Kind::Meta => records::replay(changes, at, payload),
     }
 }

@@ -1,0 +1,284 @@
+//! Feeds: what each is called and set to here, and what stands at each of its coordinates.
+//!
+//! What stands is a pure function of the ops ([`protocol::feed`]). It is worked out when it is asked for and kept until an op about
+//! the coordinate arrives, the feed's rules change, or a parked op falls due.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+
+use protocol::feed::{Item, Rules, decide};
+use protocol::grant::Authority;
+use protocol::id::{FeedId, SiteId};
+use protocol::limits::STAMP_AHEAD_MS_MAX;
+use protocol::log::NamedOp;
+use protocol::op::Genesis;
+use protocol::package::{Coordinate, FeedKind};
+use protocol::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::engine::VALUE_BYTES_MAX;
+use super::keys::{self, Tree, ViewEntry};
+use super::ops::Topic;
+use super::records::Shelf;
+use super::{ReadError, Store, WriteError, locked};
+
+/// Feeds listed under one hold of the index.
+const PAGE_FEEDS: usize = 256;
+
+/// Feeds whose authorities are kept in memory. Another is read again when it is asked for.
+const AUTHORITIES_MAX: usize = 256;
+
+/// A feed as it is at this site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedRecord {
+    pub genesis: Genesis,
+    /// This site's name for it, unique here.
+    pub name: String,
+    /// Whether this site takes no local changes in it.
+    pub strict: bool,
+    /// Whether a local package is served instead of an authorised one of the same coordinate.
+    pub local_wins: bool,
+}
+
+/// Who looks at a feed, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    pub me: SiteId,
+    pub now: Timestamp,
+}
+
+/// Who may write in the feeds that were looked at, with a digest of what that follows from.
+#[derive(Debug, Default)]
+pub(super) struct Authorities {
+    by_feed: BTreeMap<FeedId, (Arc<Authority>, [u8; 16])>,
+    /// Rises with each feed forgotten, so that what was read before is not kept after.
+    turn: u64,
+}
+
+impl Store {
+    /// Makes a feed known, or changes its local name and options. Durable when this returns.
+    ///
+    /// # Errors
+    /// When the disk is full or fails.
+    pub fn put_feed(&self, record: &FeedRecord) -> Result<FeedId, WriteError> {
+        let feed = record.genesis.feed_id();
+        self.put_record(Shelf::Feeds, feed.as_bytes(), &keys::encode(record))?;
+        Ok(feed)
+    }
+
+    /// Forgets a feed's record. Its ops and blobs stay until they are swept.
+    ///
+    /// # Errors
+    /// When the disk is full or fails.
+    pub fn remove_feed(&self, feed: FeedId) -> Result<(), WriteError> {
+        self.remove_record(Shelf::Feeds, feed.as_bytes())?;
+        self.forget_authority(feed);
+        Ok(())
+    }
+
+    /// A feed's record.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn feed(&self, feed: FeedId) -> Result<Option<FeedRecord>, ReadError> {
+        let value = self.record(Shelf::Feeds, feed.as_bytes())?;
+        value.map(|value| self.understood(&value)).transpose()
+    }
+
+    /// All feeds of this site, in order of their ids.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn feeds(&self) -> Result<Vec<(FeedId, FeedRecord)>, ReadError> {
+        let mut feeds = Vec::new();
+        let mut from = Vec::new();
+        loop {
+            let page = self.records(Shelf::Feeds, &[], &from, PAGE_FEEDS)?;
+            let Some((last, _)) = page.last() else { return Ok(feeds) };
+            from = keys::after(last);
+            for (_, value) in page {
+                let record: FeedRecord = self.understood(&value)?;
+                feeds.push((record.genesis.feed_id(), record));
+            }
+        }
+    }
+
+    /// The feed that this site calls `name`.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn feed_named(&self, name: &str) -> Result<Option<(FeedId, FeedRecord)>, ReadError> {
+        Ok(self.feeds()?.into_iter().find(|(_, record)| record.name == name))
+    }
+
+    /// Who may write in a feed, after every grant and revoke that is held. Nothing for a feed that is not known here.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn authority(&self, feed: FeedId) -> Result<Option<Arc<Authority>>, ReadError> {
+        Ok(self.authority_and_digest(feed)?.map(|(authority, _)| authority))
+    }
+
+    fn authority_and_digest(&self, feed: FeedId) -> Result<Option<(Arc<Authority>, [u8; 16])>, ReadError> {
+        let turn = {
+            let authorities = locked(&self.inner.authorities);
+            if let Some(found) = authorities.by_feed.get(&feed) {
+                return Ok(Some(found.clone()));
+            }
+            authorities.turn
+        };
+        let Some(record) = self.feed(feed)? else { return Ok(None) };
+        let mut authority = Authority::new(&record.genesis);
+        let mut hasher = blake3::Hasher::new();
+        for named in self.ops_about(feed, Topic::Rights)? {
+            hasher.update(&named.id.0);
+            authority.apply(&named);
+        }
+        let mut digest = [0; 16];
+        hasher.finalize_xof().fill(&mut digest);
+        let found = (Arc::new(authority), digest);
+        let mut authorities = locked(&self.inner.authorities);
+        if authorities.turn == turn {
+            if authorities.by_feed.len() >= AUTHORITIES_MAX {
+                authorities.by_feed.pop_first();
+            }
+            authorities.by_feed.insert(feed, found.clone());
+        }
+        Ok(Some(found))
+    }
+
+    pub(super) fn forget_authority(&self, feed: FeedId) {
+        let mut authorities = locked(&self.inner.authorities);
+        authorities.by_feed.remove(&feed);
+        authorities.turn = authorities.turn.saturating_add(1);
+    }
+
+    /// The ops about one coordinate, in order of their names.
+    ///
+    /// # Errors
+    /// When the disk fails, or the bytes of one are damaged.
+    pub fn facts(&self, feed: FeedId, name: &str, version: &str) -> Result<Vec<NamedOp>, ReadError> {
+        self.ops_under(Tree::Fact, &keys::facts(feed, name, version))
+    }
+
+    /// What stands at a coordinate. Nothing when no op is about it, or the feed is not known here.
+    ///
+    /// # Errors
+    /// When the disk fails, or the bytes of an op are damaged.
+    pub fn item(
+        &self,
+        feed: FeedId,
+        name: &str,
+        version: &str,
+        look: Look,
+    ) -> Result<Option<Item>, ReadError> {
+        let Some(eyes) = self.eyes(feed, look)? else { return Ok(None) };
+        let key = keys::view(feed, name, version);
+        let entry = self.with_index(|index| {
+            index.value(Tree::View, &key)?.map(|value| keys::decode::<ViewEntry>(&value)).transpose()
+        })?;
+        entry.map(|entry| self.seen(feed, (name, version), entry, &eyes)).transpose()
+    }
+
+    /// At most `limit` coordinates with what stands at each, in order of name and version (as bytes). Only names that begin with
+    /// `prefix`; only what follows the coordinate `after`.
+    ///
+    /// # Errors
+    /// When the disk fails, or the bytes of an op are damaged.
+    pub fn items(
+        &self,
+        feed: FeedId,
+        prefix: &str,
+        after: Option<(&str, &str)>,
+        limit: usize,
+        look: Look,
+    ) -> Result<Vec<(Coordinate, Item)>, ReadError> {
+        let Some(eyes) = self.eyes(feed, look)? else { return Ok(Vec::new()) };
+        let from = after.map_or_else(Vec::new, |(name, version)| keys::after(&keys::view(feed, name, version)));
+        self.items_under(feed, &keys::joined(&[feed.as_bytes(), prefix.as_bytes()]), &from, limit, &eyes)
+    }
+
+    /// Every version of one package with what stands at each, in order of version (as bytes).
+    ///
+    /// # Errors
+    /// When the disk fails, or the bytes of an op are damaged.
+    pub fn versions(&self, feed: FeedId, name: &str, look: Look) -> Result<Vec<(Coordinate, Item)>, ReadError> {
+        let Some(eyes) = self.eyes(feed, look)? else { return Ok(Vec::new()) };
+        self.items_under(feed, &keys::view(feed, name, ""), &[], usize::MAX, &eyes)
+    }
+
+    fn items_under(
+        &self,
+        feed: FeedId,
+        prefix: &[u8],
+        from: &[u8],
+        limit: usize,
+        eyes: &Eyes,
+    ) -> Result<Vec<(Coordinate, Item)>, ReadError> {
+        let page = self.with_index(|index| {
+            let page = index.page(Tree::View, prefix, from, limit)?;
+            let entry = |(key, value): (Vec<u8>, Vec<u8>)| {
+                Ok((keys::view_of(&key)?, keys::decode::<ViewEntry>(&value)?))
+            };
+            page.into_iter().map(entry).collect::<Result<Vec<_>, _>>()
+        })?;
+        let item = |((name, version), entry): ((String, String), ViewEntry)| {
+            let item = self.seen(feed, (&name, &version), entry, eyes)?;
+            Ok((Coordinate { kind: eyes.kind, name, version }, item))
+        };
+        page.into_iter().map(item).collect()
+    }
+
+    fn eyes(&self, feed: FeedId, look: Look) -> Result<Option<Eyes>, ReadError> {
+        let Some(record) = self.feed(feed)? else { return Ok(None) };
+        let Some((authority, digest)) = self.authority_and_digest(feed)? else { return Ok(None) };
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&digest).update(look.me.as_bytes()).update(&[u8::from(record.local_wins)]);
+        let mut rules = [0; 16];
+        hasher.finalize_xof().fill(&mut rules);
+        Ok(Some(Eyes { kind: record.genesis.kind, local_wins: record.local_wins, authority, rules, look }))
+    }
+
+    /// The item of an entry: as it was kept, or worked out and kept.
+    fn seen(
+        &self,
+        feed: FeedId,
+        (name, version): (&str, &str),
+        entry: ViewEntry,
+        eyes: &Eyes,
+    ) -> Result<Item, ReadError> {
+        if let ViewEntry::Known { rules, item } = entry
+            && rules == eyes.rules
+            && item.due.is_none_or(|due| due.0 > eyes.look.now.0.saturating_add(STAMP_AHEAD_MS_MAX))
+        {
+            return Ok(item);
+        }
+        // No op is indexed between reading the ops and keeping what they amount to.
+        let _folding = self.inner.folding.read().unwrap_or_else(PoisonError::into_inner);
+        let facts = self.facts(feed, name, version)?;
+        let item = decide(
+            &facts,
+            Rules {
+                authority: &eyes.authority,
+                me: eyes.look.me,
+                now: eyes.look.now,
+                local_wins: eyes.local_wins,
+            },
+        );
+        let value = keys::encode(&ViewEntry::Known { rules: eyes.rules, item: item.clone() });
+        if value.len() <= VALUE_BYTES_MAX {
+            self.change(Tree::View, keys::view(feed, name, version), Some(value))?;
+        }
+        Ok(item)
+    }
+}
+
+/// What an item is seen through.
+struct Eyes {
+    kind: FeedKind,
+    local_wins: bool,
+    authority: Arc<Authority>,
+    /// A digest of everything but the ops and the time that an item follows from.
+    rules: [u8; 16],
+    look: Look,
+}

@@ -1,0 +1,451 @@
+//! The signed logs: batches of ops with the head each ends at, in the order in which they arrived.
+//!
+//! A batch is one record, so ops and head are there together or not at all. It is indexed only once
+//! it is durable: whoever reads an op may pass it on.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+use protocol::grant::Permitted;
+use protocol::id::{FeedId, LogId, OpId};
+use protocol::limits::OP_BYTES_MAX;
+use protocol::log::{Batch, Entry, Mmr, NamedOp, SignedHead, Verified};
+use protocol::op::{Block, Blocked, Body, Op, Place};
+use serde::{Deserialize, Serialize};
+
+use super::keys::{self, Arrival, Location, LogEntry, OpEntry, Tree, ViewEntry};
+use super::packs::record::{Draft, Kind};
+use super::replay::Changes;
+use super::{ReadError, Store, WriteError, locked};
+
+/// Version of a batch's layout in its record.
+const LAYOUT: u8 = 1;
+
+/// Entries of the index looked at under one hold of it.
+const PAGE_ENTRIES: usize = 512;
+
+/// Why a batch was not appended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The log has grown since the batch was verified, or was never as long: verify again against what is held.
+    #[error("the log of {} in feed {} holds {held} ops, and the batch begins at {first}", .log.author, .log.feed)]
+    Moved { log: LogId, held: u64, first: u64 },
+    /// The disk could not take it.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// What is held could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// How far a log is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogState {
+    /// The newest head.
+    pub head: SignedHead,
+    /// What the next batch is verified against.
+    pub after: Mmr,
+}
+
+/// What has arrived since some generation.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Changed {
+    /// The generation of the newest op. Ask again with this.
+    pub generation: u64,
+    /// Each log that has grown, and the first position that is new.
+    pub logs: BTreeMap<LogId, u64>,
+}
+
+/// What ops that are about a feed as a whole are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Topic {
+    /// Grants and revokes.
+    Rights,
+    /// Seals.
+    Seals,
+    /// Blocks of blobs, and all unblocks.
+    Blocks,
+    /// Downloads.
+    Statistics,
+    /// Openings of later epochs.
+    Epochs,
+    /// Ops of kinds this program does not know.
+    Unknown,
+}
+
+impl Topic {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Rights => 1,
+            Self::Seals => 2,
+            Self::Blocks => 3,
+            Self::Statistics => 4,
+            Self::Epochs => 5,
+            Self::Unknown => 6,
+        }
+    }
+}
+
+/// What precedes the statements in a batch's record.
+#[derive(Debug, Serialize, Deserialize)]
+struct Prelude {
+    /// The generation of the first op; the others follow one by one.
+    generation: u64,
+    first: u64,
+    head: SignedHead,
+    after: Mmr,
+    marks: Vec<Mark>,
+}
+
+/// One entry: an op with its statement's length, or what stands for ops left out.
+#[derive(Debug, Serialize, Deserialize)]
+enum Mark {
+    Op { id: OpId, bytes: u32 },
+    Skip { height: u8, hash: [u8; 32] },
+}
+
+/// A batch's record, taken apart.
+struct Parts<'a> {
+    prelude: Prelude,
+    /// For each op: its name, its position, where its statement starts in the payload, the statement.
+    ops: Vec<(OpId, u64, u64, &'a [u8])>,
+}
+
+fn encode(verified: &Verified, generation: u64) -> Vec<u8> {
+    let batch = verified.to_batch();
+    let mut ids = verified.ops().iter().map(|named| named.id);
+    let mark = |entry: &Entry| match entry {
+        Entry::Op(statement) => Mark::Op {
+            id: ids.next().unwrap_or(OpId([0; 32])),
+            bytes: u32::try_from(statement.len()).unwrap_or(u32::MAX),
+        },
+        Entry::Skip { height, hash } => Mark::Skip { height: *height, hash: *hash },
+    };
+    let marks = batch.entries.iter().map(mark).collect();
+    let (head, after) = (batch.head, verified.after().clone());
+    let prelude = keys::encode(&Prelude { generation, first: batch.first, head, after, marks });
+    let mut payload = vec![LAYOUT];
+    payload.extend_from_slice(&u32::try_from(prelude.len()).unwrap_or(u32::MAX).to_le_bytes());
+    payload.extend_from_slice(&prelude);
+    for named in verified.ops() {
+        payload.extend_from_slice(&named.statement);
+    }
+    payload
+}
+
+fn take_apart(payload: &[u8]) -> Option<Parts<'_>> {
+    let rest = payload.strip_prefix(&[LAYOUT])?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let (prelude, mut rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+    let prelude: Prelude = keys::decode(prelude).ok()?;
+    let mut start = u64::try_from(payload.len().checked_sub(rest.len())?).ok()?;
+    let mut seq = prelude.first;
+    let mut ops = Vec::with_capacity(prelude.marks.len());
+    for mark in &prelude.marks {
+        match mark {
+            Mark::Op { id, bytes } => {
+                let (statement, behind) = rest.split_at_checked(usize::try_from(*bytes).ok()?)?;
+                ops.push((*id, seq, start, statement));
+                rest = behind;
+                start = start.checked_add(u64::from(*bytes))?;
+                seq = seq.checked_add(1)?;
+            }
+            Mark::Skip { height, .. } => seq = seq.checked_add(1_u64.checked_shl(u32::from(*height))?)?,
+        }
+    }
+    rest.is_empty().then_some(Parts { prelude, ops })
+}
+
+impl Parts<'_> {
+    fn batch(&self) -> Batch {
+        let mut statements = self.ops.iter().map(|(_, _, _, statement)| statement.to_vec());
+        let entry = |mark: &Mark| match mark {
+            Mark::Op { .. } => Entry::Op(statements.next().unwrap_or_default()),
+            Mark::Skip { height, hash } => Entry::Skip { height: *height, hash: *hash },
+        };
+        let entries = self.prelude.marks.iter().map(entry).collect();
+        Batch { first: self.prelude.first, entries, head: self.prelude.head }
+    }
+}
+
+/// What a batch means for the index.
+pub(super) fn replay(changes: &mut Changes, at: Location, payload: &[u8]) {
+    let Some(parts) = take_apart(payload) else { return };
+    let Prelude { generation, first, head, after, .. } = &parts.prelude;
+    let log = head.head.log;
+    let entry = LogEntry { head: *head, after: after.clone() };
+    changes.set(Tree::Log, keys::log(log), keys::encode(&entry));
+    let last = head.head.len.saturating_sub(1);
+    changes.set(Tree::Batch, keys::batch(log, last), keys::encode(&at));
+    let count = u64::try_from(parts.ops.len()).unwrap_or(u64::MAX).max(1);
+    let newest = generation.saturating_add(count).saturating_sub(1);
+    let arrival = Arrival { log, first: *first };
+    changes.set(Tree::Arrival, newest.to_be_bytes().to_vec(), keys::encode(&arrival));
+    for (id, seq, start, statement) in parts.ops {
+        let place = Place { log, seq };
+        let bytes = u64::try_from(statement.len()).unwrap_or(u64::MAX);
+        let entry = OpEntry { place, batch: at, start, bytes };
+        changes.set(Tree::Op, id.0.to_vec(), keys::encode(&entry));
+        if let Ok(op) = Op::decode_statement(place, statement) {
+            note_body(changes, log.feed, id, &op.body);
+        }
+    }
+}
+
+fn note_body(changes: &mut Changes, feed: FeedId, id: OpId, body: &Body) {
+    if let Some(coordinate) = body.coordinate() {
+        let (name, version) = (&coordinate.name, &coordinate.version);
+        let fact = keys::joined(&[&keys::facts(feed, name, version), &id.0]);
+        changes.set(Tree::Fact, fact, Vec::new());
+        changes.set(Tree::View, keys::view(feed, name, version), keys::encode(&ViewEntry::Stale));
+    }
+    let topic = match body {
+        Body::Publish(publish) => {
+            for file in &publish.manifest.files {
+                changes.set(Tree::Use, keys::used(file.blob, feed, id), Vec::new());
+            }
+            None
+        }
+        Body::SetRef(set) => {
+            let key = keys::joined(&[&keys::refs(feed, &set.package), set.name.as_bytes(), &[0], &id.0]);
+            changes.set(Tree::Ref, key, Vec::new());
+            None
+        }
+        Body::Delete(_) | Body::SetState(_) | Body::Resolve(_) => None,
+        Body::Block(Block { target: Blocked::Coordinate(_), .. }) => None,
+        Body::Block(Block { target: Blocked::Blob(_), .. }) | Body::Unblock(_) => Some(Topic::Blocks),
+        Body::Grant(_) | Body::Revoke(_) => Some(Topic::Rights),
+        Body::Seal(_) => Some(Topic::Seals),
+        Body::Statistics(_) => Some(Topic::Statistics),
+        Body::OpenEpoch(_) => Some(Topic::Epochs),
+        Body::Unknown { .. } => Some(Topic::Unknown),
+    };
+    if let Some(topic) = topic {
+        let key = keys::joined(&[&keys::said(feed, topic.code()), &id.0]);
+        changes.set(Tree::Said, key, Vec::new());
+    }
+}
+
+impl Store {
+    /// Appends batches, all with one sync. They are durable, and only then seen, when this returns. A batch that adds nothing is passed over.
+    ///
+    /// # Errors
+    /// [`AppendError::Moved`] when one of them does not follow what is held; nothing is then appended.
+    pub fn append(&self, batches: &[Permitted<Verified>]) -> Result<u64, AppendError> {
+        let mut newest = locked(&self.inner.generation);
+        let mut generation = match *newest {
+            Some(generation) => generation,
+            None => self.newest_generation()?,
+        };
+        let mut ends: BTreeMap<LogId, u64> = BTreeMap::new();
+        let mut payloads = Vec::with_capacity(batches.len());
+        for verified in batches.iter().map(Permitted::inner) {
+            let (log, first) = (verified.log(), verified.first());
+            let held = match ends.get(&log) {
+                Some(&end) => end,
+                None => self.log_state(log)?.map_or(0, |state| state.after.len()),
+            };
+            if first != held {
+                return Err(AppendError::Moved { log, held, first });
+            }
+            if verified.after().len() == held {
+                continue;
+            }
+            ends.insert(log, verified.after().len());
+            payloads.push(encode(verified, generation.saturating_add(1)));
+            // A batch of nothing but skipped ops takes a generation as well, or nobody would hear of it.
+            let count = u64::try_from(verified.ops().len()).unwrap_or(u64::MAX).max(1);
+            generation = generation.saturating_add(count);
+        }
+        if payloads.is_empty() {
+            return Ok(generation);
+        }
+        let draft = |payload| Draft { kind: Kind::Ops, aux: 0, id: *blake3::hash(payload).as_bytes(), payload };
+        let drafts: Vec<_> = payloads.iter().map(|payload| draft(payload.as_slice())).collect();
+        // A failure may come after the bytes were durable: the generation is then read again.
+        *newest = None;
+        self.commit_ops(&drafts)?;
+        *newest = Some(generation);
+        let speaks_of_rights =
+            |named: &NamedOp| matches!(named.op.body, Body::Grant(_) | Body::Revoke(_));
+        for verified in batches.iter().map(Permitted::inner) {
+            if verified.ops().iter().any(speaks_of_rights) {
+                self.forget_authority(verified.log().feed);
+            }
+        }
+        Ok(generation)
+    }
+
+    fn commit_ops(&self, drafts: &[Draft<'_>]) -> Result<(), WriteError> {
+        {
+            let _settled = self.inner.settled.read().unwrap_or_else(PoisonError::into_inner);
+            let appended = self.inner.packs.append(drafts)?;
+            self.wait(appended.ticket)?;
+            let _folding = self.inner.folding.write().unwrap_or_else(PoisonError::into_inner);
+            self.note(drafts, &appended.locations)?;
+        }
+        self.checkpoint_if_due();
+        Ok(())
+    }
+
+    /// The generation of the newest op: each op that arrives, from wherever, takes the next.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn newest_generation(&self) -> Result<u64, ReadError> {
+        let last = self.with_index(|index| index.last(Tree::Arrival, &[]))?;
+        let newest = last.and_then(|(key, _)| key.try_into().ok()).map(u64::from_be_bytes);
+        Ok(newest.unwrap_or(0))
+    }
+
+    /// The logs that have grown since `generation` was the newest.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn changed_since(&self, generation: u64) -> Result<Changed, ReadError> {
+        let mut changed = Changed { generation, logs: BTreeMap::new() };
+        loop {
+            let from = changed.generation.saturating_add(1).to_be_bytes();
+            let page = self.with_index(|index| {
+                let page = index.page(Tree::Arrival, &[], &from, PAGE_ENTRIES)?;
+                let entry = |(key, value): (Vec<u8>, Vec<u8>)| Ok((key, keys::decode::<Arrival>(&value)?));
+                page.into_iter().map(entry).collect::<Result<Vec<_>, _>>()
+            })?;
+            if page.is_empty() {
+                return Ok(changed);
+            }
+            for (key, Arrival { log, first }) in page {
+                let since = changed.logs.entry(log).or_insert(first);
+                *since = first.min(*since);
+                let newest = key.try_into().map_or(u64::MAX, u64::from_be_bytes);
+                changed.generation = changed.generation.max(newest);
+            }
+        }
+    }
+
+    /// How far a log is held.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn log_state(&self, log: LogId) -> Result<Option<LogState>, ReadError> {
+        let key = keys::log(log);
+        let entry = self.with_index(|index| {
+            index.value(Tree::Log, &key)?.map(|value| keys::decode::<LogEntry>(&value)).transpose()
+        })?;
+        Ok(entry.map(|LogEntry { head, after }| LogState { head, after }))
+    }
+
+    /// The newest head of each log of a feed.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn heads(&self, feed: FeedId) -> Result<Vec<SignedHead>, ReadError> {
+        let mut heads = Vec::new();
+        let mut from = Vec::new();
+        loop {
+            let page = self.with_index(|index| {
+                let page = index.page(Tree::Log, feed.as_bytes(), &from, PAGE_ENTRIES)?;
+                let entry = |(key, value): (Vec<u8>, Vec<u8>)| Ok((key, keys::decode::<LogEntry>(&value)?));
+                page.into_iter().map(entry).collect::<Result<Vec<_>, _>>()
+            })?;
+            let Some((last, _)) = page.last() else { return Ok(heads) };
+            from = keys::after(last);
+            heads.extend(page.into_iter().map(|(_, entry)| entry.head));
+        }
+    }
+
+    /// A log's batches from position `from` on, at least one if there is one, and further ones while their statements stay within
+    /// `bytes_max` in all. Each ends at a head that its author signed; the first may begin before `from` where ops were left out.
+    ///
+    /// # Errors
+    /// [`ReadError::CorruptRecord`] when a batch is damaged.
+    pub fn batches(&self, log: LogId, from: u64, bytes_max: u64) -> Result<Vec<Batch>, ReadError> {
+        let mut batches = Vec::new();
+        let mut bytes: u64 = 0;
+        let mut next = from;
+        loop {
+            let key = keys::batch(log, next);
+            let found = self.with_index(|index| {
+                let page = index.page(Tree::Batch, &keys::log(log), &key, 1)?;
+                page.first().map(|(_, value)| keys::decode::<Location>(value)).transpose()
+            })?;
+            let Some(at) = found else { return Ok(batches) };
+            bytes = bytes.saturating_add(at.bytes);
+            if !batches.is_empty() && bytes > bytes_max {
+                return Ok(batches);
+            }
+            let corrupt = ReadError::CorruptRecord { folder: self.folder(), pack: at.pack, offset: at.offset };
+            let payload = self.read_location(at)?;
+            let parts = payload.as_deref().and_then(take_apart).filter(|parts| parts.prelude.first <= next);
+            let batch = parts.ok_or(corrupt)?.batch();
+            next = batch.head.head.len;
+            batches.extend(batch.beyond(from));
+        }
+    }
+
+    /// One op by its name.
+    ///
+    /// # Errors
+    /// [`ReadError::CorruptRecord`] when its bytes are damaged.
+    pub fn op(&self, id: OpId) -> Result<Option<NamedOp>, ReadError> {
+        let entry = self.with_index(|index| {
+            index.value(Tree::Op, &id.0)?.map(|value| keys::decode::<OpEntry>(&value)).transpose()
+        })?;
+        let Some(OpEntry { place, batch, start, bytes }) = entry else { return Ok(None) };
+        let statement = if bytes <= OP_BYTES_MAX as u64 {
+            self.inner.packs.read_part(batch, start, bytes).map_err(|error| self.unreadable(error))?
+        } else {
+            None
+        };
+        let statement = statement.filter(|statement| Op::id_of(place, statement) == id);
+        let named = statement.and_then(|statement| {
+            let op = Op::decode_statement(place, &statement).ok()?;
+            Some(NamedOp { id, op, statement })
+        });
+        let corrupt =
+            || ReadError::CorruptRecord { folder: self.folder(), pack: batch.pack, offset: batch.offset };
+        named.ok_or_else(corrupt).map(Some)
+    }
+
+    /// The ops of a feed as a whole, by topic, in order of their names.
+    ///
+    /// # Errors
+    /// When the disk fails, or the bytes of one are damaged.
+    pub fn ops_about(&self, feed: FeedId, topic: Topic) -> Result<Vec<NamedOp>, ReadError> {
+        self.ops_under(Tree::Said, &keys::said(feed, topic.code()))
+    }
+
+    /// The ops about all refs (tags, dist-tags) of a package.
+    ///
+    /// # Errors
+    /// When the disk fails, or the bytes of one are damaged.
+    pub fn ref_ops(&self, feed: FeedId, package: &str) -> Result<Vec<NamedOp>, ReadError> {
+        self.ops_under(Tree::Ref, &keys::refs(feed, package))
+    }
+
+    /// The publishes that name a blob, with their feeds; at most `limit`.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn uses(&self, blob: protocol::id::BlobId, limit: usize) -> Result<Vec<(FeedId, OpId)>, ReadError> {
+        Ok(self.with_index(|index| {
+            let page = index.page(Tree::Use, blob.as_bytes(), &[], limit)?;
+            page.iter().map(|(key, _)| Ok((keys::feed_of_use(key)?, keys::op_of(key)?))).collect()
+        })?)
+    }
+
+    /// The ops that the keys under a prefix end with.
+    pub(super) fn ops_under(&self, tree: Tree, prefix: &[u8]) -> Result<Vec<NamedOp>, ReadError> {
+        let mut ops = Vec::new();
+        let mut from = Vec::new();
+        loop {
+            let page = self.with_index(|index| index.page(tree, prefix, &from, PAGE_ENTRIES))?;
+            let Some((last, _)) = page.last() else { return Ok(ops) };
+            from = keys::after(last);
+            for (key, _) in &page {
+                let Some(id) = key.last_chunk::<32>() else { continue };
+                ops.extend(self.op(OpId(*id))?);
+            }
+        }
+    }
+}

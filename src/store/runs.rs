@@ -1,0 +1,95 @@
+//! What the runs of this site's links did: the executions log, bounded.
+
+use protocol::fault::Outcome;
+use protocol::id::{RunId, SiteId};
+use protocol::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::keys;
+use super::{ReadError, Shelf, Store, WriteError, locked};
+
+/// Runs kept. At a run each minute this is a week.
+pub const RUNS_MAX: u64 = 10_000;
+
+/// Old runs removed with each new one, so that a lowered limit is reached by and by.
+const REMOVED_AT_ONCE: usize = 4;
+
+/// One run of one link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// This site's name for the link.
+    pub link: String,
+    pub peer: SiteId,
+    pub started: Timestamp,
+    /// Nothing while it runs, and for ever if the process was killed.
+    pub ended: Option<Timestamp>,
+    pub outcome: Option<Outcome>,
+    pub ops_in: u64,
+    pub ops_out: u64,
+    pub blobs_in: u64,
+    pub blobs_out: u64,
+    /// Bytes of blobs that this run moved; what was held already is not among them.
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    /// What a person should know of it.
+    pub notes: Vec<String>,
+}
+
+impl Store {
+    /// Records the beginning of a run and gives it its id; ids rise. The oldest runs beyond [`RUNS_MAX`] are forgotten.
+    ///
+    /// # Errors
+    /// When the disk is full or fails.
+    pub fn begin_run(&self, record: &RunRecord) -> Result<RunId, ReadError> {
+        let _one_at_a_time = locked(&self.inner.runs);
+        let last = self.last_record_key(Shelf::Runs)?;
+        let last = last.and_then(|key| key.try_into().ok()).map_or(0, u64::from_be_bytes);
+        let number = last.saturating_add(1);
+        let run = RunId(number.to_be_bytes());
+        self.put_run(run, record).map_err(ReadError::Incomplete)?;
+        for (key, _) in self.records(Shelf::Runs, &[], &[], REMOVED_AT_ONCE)? {
+            let old = key.as_slice().try_into().map_or(0, u64::from_be_bytes);
+            if old.saturating_add(RUNS_MAX) <= number {
+                self.remove_record(Shelf::Runs, &key).map_err(ReadError::Incomplete)?;
+            }
+        }
+        Ok(run)
+    }
+
+    /// Replaces what is recorded of a run.
+    ///
+    /// # Errors
+    /// When the disk is full or fails.
+    pub fn put_run(&self, run: RunId, record: &RunRecord) -> Result<(), WriteError> {
+        self.put_record(Shelf::Runs, run.as_bytes(), &keys::encode(record))
+    }
+
+    /// One run.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn run(&self, run: RunId) -> Result<Option<RunRecord>, ReadError> {
+        self.record(Shelf::Runs, run.as_bytes())?.map(|value| self.understood(&value)).transpose()
+    }
+
+    /// At most `limit` runs, newest first, older than `before` if it is given.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn runs(&self, before: Option<RunId>, limit: usize) -> Result<Vec<(RunId, RunRecord)>, ReadError> {
+        let last = self.last_record_key(Shelf::Runs)?;
+        let newest = last.and_then(|key| key.try_into().ok()).map_or(0, u64::from_be_bytes);
+        let end = before.map_or(newest.saturating_add(1), |run| u64::from_be_bytes(run.0));
+        let mut runs = Vec::new();
+        let mut number = end;
+        // Ids are given one by one, so counting down meets each run that is kept.
+        while runs.len() < limit && number > newest.saturating_sub(RUNS_MAX).max(1) {
+            number = number.saturating_sub(1);
+            let run = RunId(number.to_be_bytes());
+            if let Some(record) = self.run(run)? {
+                runs.push((run, record));
+            }
+        }
+        Ok(runs)
+    }
+}
