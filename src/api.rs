@@ -1,1 +1,459 @@
-//! The shapes of the node's HTTP/JSON API.
+//! The shapes of the node's HTTP/JSON API: what the web server answers, the command line reads and scripts may rely on.
+//!
+//! Times are milliseconds since the Unix epoch, sizes are bytes, ids are lowercase hexadecimal. Every top-level answer has a
+//! `schema` field; a change that breaks a reader gets a new number there. docs/api.md lists the routes.
+
+use serde::{Deserialize, Serialize};
+
+/// An answer with its schema's name in front.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer<T> {
+    pub schema: String,
+    #[serde(flatten)]
+    pub body: T,
+}
+
+/// A type that is a top-level answer.
+pub trait Schema: Sized {
+    /// `packetboat.NAME/VERSION`.
+    const NAME: &'static str;
+
+    /// The answer as it is sent.
+    fn answer(self) -> Answer<Self> {
+        Answer { schema: Self::NAME.to_owned(), body: self }
+    }
+}
+
+macro_rules! schemas {
+    ($($type:ty => $name:literal),* $(,)?) => {
+        $(impl Schema for $type { const NAME: &'static str = concat!("packetboat.", $name, "/1"); })*
+    };
+}
+
+schemas! {
+    Site => "site", Feed => "feed", Feeds => "feeds", Packages => "packages", Package => "package",
+    Deleted => "deleted", Upload => "upload", Invite => "invite", TicketPreview => "ticket", Link => "link",
+    Links => "links", Pairings => "pairings", Run => "run", Runs => "runs", Status => "status", Why => "why",
+    Verification => "verification", TokenMade => "token", Tokens => "tokens",
+}
+
+/// This site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    pub id: String,
+    pub name: String,
+    pub version: String,
+    /// UDP address of the links.
+    pub listen: String,
+    /// TCP address of the package clients' door.
+    pub http: String,
+    pub started_ms: u64,
+}
+
+/// Asks for a new feed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewFeed {
+    pub name: String,
+    /// raw, oci, npm, pypi, cargo, nuget, maven, apt.
+    pub kind: String,
+    /// Whether package clients may read without a token.
+    pub open_reads: bool,
+}
+
+/// One feed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feed {
+    pub id: String,
+    pub name: String,
+    pub kind: String,
+    pub open_reads: bool,
+    /// The site that made it and says who may write.
+    pub origin: String,
+    /// Whether this site's publishes reach other sites.
+    pub may_publish: bool,
+    pub may_delete: bool,
+    pub packages: u64,
+    pub ops: u64,
+    /// Blobs named here whose bytes have not arrived.
+    pub missing_blobs: u64,
+    pub missing_bytes: u64,
+    /// Equal at two sites exactly when the same packages stand there (local ones aside).
+    pub state_root: String,
+}
+
+/// All feeds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feeds {
+    pub feeds: Vec<Feed>,
+}
+
+/// One file of a version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct File {
+    pub name: String,
+    pub size: u64,
+    pub blake3: String,
+    pub sha256: String,
+}
+
+/// One version of a package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Package {
+    pub feed: String,
+    pub name: String,
+    pub version: String,
+    /// ready, pending, deleted, suppressed, hidden-here, parked-future, author-not-authorised.
+    pub state: String,
+    /// Whether it is this site's own, which no other site is given.
+    pub local: bool,
+    /// Other builds of the same version that lost to this one.
+    pub clashes: u64,
+    pub files: Vec<File>,
+    /// The site that published it.
+    pub author: Option<String>,
+    pub published_ms: Option<u64>,
+    pub op: Option<String>,
+}
+
+/// A page of packages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packages {
+    pub feed: String,
+    pub packages: Vec<Package>,
+    /// Give this as `after` for the next page.
+    pub next: Option<String>,
+}
+
+/// Bytes that were uploaded and belong to no version yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upload {
+    pub blake3: String,
+    pub size: u64,
+    pub sha256: String,
+}
+
+/// Asks for a version to be published from uploaded bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewPackage {
+    pub name: String,
+    pub version: String,
+    pub files: Vec<File>,
+    /// Publish over deletes of this version.
+    pub restore: bool,
+}
+
+/// A delete that took place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deleted {
+    pub feed: String,
+    pub name: String,
+    pub version: String,
+    pub op: String,
+    /// Whether it holds at this site only, because this site may not delete in this feed.
+    pub local: bool,
+    /// Publishes it removed.
+    pub removed: u64,
+}
+
+/// Asks for a ticket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InviteRequest {
+    pub feeds: Vec<String>,
+    /// mirror, pull, push, or a list of switches, in the joiner's terms.
+    pub peer_may: String,
+    pub expires_ms: u64,
+    /// `host:port` under which the joiner reaches this site; none means the addresses it listens on.
+    pub addresses: Vec<String>,
+}
+
+/// A ticket and what it says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invite {
+    pub ticket: String,
+    pub preview: TicketPreview,
+}
+
+/// What a ticket says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketPreview {
+    pub site: String,
+    pub name: String,
+    pub addresses: Vec<String>,
+    pub expires_ms: u64,
+    pub feeds: Vec<OfferedFeed>,
+    /// Four words that are the same at both ends; at the inviting end only known once the other has joined.
+    pub check_words: Option<String>,
+}
+
+/// A feed that a ticket offers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferedFeed {
+    pub feed: String,
+    pub kind: String,
+    pub may: String,
+    /// In words: "This site may read tools. It may not change tools there."
+    pub sentence: String,
+}
+
+/// Asks to join by a ticket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceptRequest {
+    pub ticket: String,
+    /// This site's mode; none means all that is offered.
+    pub mode: Option<String>,
+    /// Name of the link; none means the other site's name.
+    pub link: Option<String>,
+    /// `REMOTE=LOCAL` names.
+    pub feeds: Vec<(String, String)>,
+    pub every_ms: Option<u64>,
+}
+
+/// One link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    pub name: String,
+    pub peer: String,
+    pub peer_name: String,
+    /// incoming or outgoing: who opens the connection.
+    pub dial: String,
+    pub addresses: Vec<String>,
+    pub feeds: Vec<LinkFeed>,
+    pub every_ms: Option<u64>,
+    pub paused: bool,
+    /// up, down, never.
+    pub connection: String,
+    pub running: bool,
+    pub last_run: Option<Run>,
+    /// When the last run that was done ended: this site has everything the other had then.
+    pub as_of_ms: Option<u64>,
+    pub next_run_ms: Option<u64>,
+    /// Four words to compare with the other site's.
+    pub check_words: String,
+}
+
+/// One feed on a link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkFeed {
+    pub feed: String,
+    /// What this end states: its mode on an outgoing link, its grant on an incoming one.
+    pub stated: String,
+    /// What both ends agreed in the last handshake, in this site's terms.
+    pub effective: Option<String>,
+    /// valid, warning, invalid, nothing asked.
+    pub verdict: Option<String>,
+    pub reason: Option<String>,
+    /// Ops the other end has and this one lacks, as of the last run.
+    pub ops_behind: u64,
+    pub missing_blobs: u64,
+    pub missing_bytes: u64,
+}
+
+/// All links.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Links {
+    pub links: Vec<Link>,
+}
+
+/// Changes to a link; what is absent stays.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LinkChange {
+    pub mode: Option<String>,
+    /// Zero: only when told.
+    pub every_ms: Option<u64>,
+    pub paused: Option<bool>,
+    pub addresses: Option<Vec<String>>,
+}
+
+/// An invitation that nobody has used yet, or a site that joined.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pairing {
+    /// open, used, expired.
+    pub state: String,
+    pub expires_ms: u64,
+    pub feeds: Vec<String>,
+    pub may: String,
+    pub site: Option<String>,
+    pub site_name: Option<String>,
+}
+
+/// All invitations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pairings {
+    pub pairings: Vec<Pairing>,
+}
+
+/// One run of a link at this end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    pub id: String,
+    pub link: String,
+    pub peer: String,
+    /// manual, interval, peer.
+    pub trigger: String,
+    pub started_ms: u64,
+    pub duration_ms: u64,
+    /// done, refused, misbehaved, interrupted, fault.
+    pub outcome: String,
+    /// Why, where it is not done.
+    pub reason: Option<String>,
+    pub ops_in: u64,
+    pub deletes_in: u64,
+    pub ops_out: u64,
+    pub blobs_in: u64,
+    pub blobs_missing: u64,
+    pub content_in_bytes: u64,
+    pub content_out_bytes: u64,
+    pub frames_in_bytes: u64,
+    pub frames_out_bytes: u64,
+    pub round_trips: u64,
+    /// Ops not taken here, by reason.
+    pub refused: Vec<Refusal>,
+    /// Ops the other end did not take, by reason.
+    pub refused_there: Vec<Refusal>,
+}
+
+/// Ops not taken, for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    pub reason: String,
+    pub ops: u64,
+}
+
+/// Runs, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Runs {
+    pub runs: Vec<Run>,
+}
+
+/// A line of a stream that is answered while something long goes on; the last one is `Done` or `Failed`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Progress<T> {
+    /// So far, of so much where it is known.
+    Step { what: String, done: u64, of: Option<u64> },
+    Done { result: T },
+    Failed { problem: Problem },
+}
+
+/// Everything at a glance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub site: Site,
+    pub feeds: Vec<Feed>,
+    pub links: Vec<Link>,
+    /// 0, or 3 where a link is behind: the exit code of `packetboat status`.
+    pub verdict: u8,
+    pub verdict_words: String,
+}
+
+/// Why a version is or is not here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Why {
+    pub feed: String,
+    pub name: String,
+    pub version: String,
+    pub state: String,
+    /// The rule in words.
+    pub because: String,
+    pub ops: Vec<WhyOp>,
+}
+
+/// An op that has a say in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhyOp {
+    pub op: String,
+    pub kind: String,
+    pub author: String,
+    pub author_name: Option<String>,
+    pub stamp_ms: u64,
+    /// "serves", "lost the clash", "removed by …", "hides here", "its author may not publish here".
+    pub role: String,
+    pub reason: Option<String>,
+}
+
+/// What a check of all bytes found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verification {
+    pub records: u64,
+    pub bytes: u64,
+    pub damaged: Vec<String>,
+    pub blobs_damaged: u64,
+}
+
+/// Asks for a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewToken {
+    pub label: String,
+    /// Feeds it is good for; none means all.
+    pub feeds: Vec<String>,
+    pub write: bool,
+    /// May use the whole API over TCP.
+    pub admin: bool,
+}
+
+/// A new token. The secret is shown this once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenMade {
+    pub token: String,
+    pub about: Token,
+}
+
+/// One token, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    pub id: String,
+    pub label: String,
+    pub feeds: Vec<String>,
+    pub write: bool,
+    pub admin: bool,
+    pub created_ms: u64,
+}
+
+/// All tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tokens {
+    pub tokens: Vec<Token>,
+}
+
+/// What went wrong, as `application/problem+json` (RFC 9457).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    pub detail: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// A stable word for programs.
+    pub code: String,
+}
+
+impl Problem {
+    /// A problem without a hint.
+    #[must_use]
+    pub fn new(status: u16, code: &str, title: &str, detail: impl Into<String>) -> Self {
+        Self { title: title.to_owned(), status, detail: detail.into(), hint: None, code: code.to_owned() }
+    }
+
+    /// The same with what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The exit code of a command that ends with it.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self.code.as_str() {
+            "usage" => 2,
+            "behind" => 3,
+            "conflict" => 4,
+            "unreachable" => 5,
+            "refused" => 6,
+            "integrity" => 7,
+            _ => 1,
+        }
+    }
+}

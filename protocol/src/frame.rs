@@ -15,7 +15,7 @@ use crate::limits::{
 use crate::log::Batch;
 use crate::outline::Cv;
 use crate::package::FeedKind;
-use crate::reconcile::{Answer, Question};
+use crate::reconcile::{Answers, Questions};
 use crate::time::Timestamp;
 use crate::transfer::Ask;
 
@@ -155,8 +155,8 @@ pub enum Frame {
     Polled(Polled),
     /// The dialler's answer to the listener's pull.
     Supply(Supply),
-    Question(Question),
-    Answer(Answer),
+    Questions(Questions),
+    Answers(Answers),
     /// Asks for the heads behind items that reconciliation found.
     HeadsOf(Vec<[u8; 32]>),
     Heads(Vec<HeadNote>),
@@ -222,8 +222,8 @@ impl Frame {
             Self::Poll(body) => encoded(0x10, body),
             Self::Polled(body) => encoded(0x11, body),
             Self::Supply(body) => encoded(0x12, body),
-            Self::Question(body) => encoded(0x13, body),
-            Self::Answer(body) => encoded(0x14, body),
+            Self::Questions(body) => encoded(0x13, body),
+            Self::Answers(body) => encoded(0x14, body),
             Self::HeadsOf(body) => encoded(0x15, body),
             Self::Heads(body) => encoded(0x16, body),
             Self::WantOps(body) => encoded(0x17, body),
@@ -248,8 +248,8 @@ impl Frame {
             0x10 => Self::Poll(decoded(body)?),
             0x11 => Self::Polled(decoded(body)?),
             0x12 => Self::Supply(decoded(body)?),
-            0x13 => Self::Question(decoded(body)?),
-            0x14 => Self::Answer(decoded(body)?),
+            0x13 => Self::Questions(decoded(body)?),
+            0x14 => Self::Answers(decoded(body)?),
             0x15 => Self::HeadsOf(decoded(body)?),
             0x16 => Self::Heads(decoded(body)?),
             0x17 => Self::WantOps(decoded(body)?),
@@ -285,8 +285,8 @@ impl Frame {
             | Self::Poll(_)
             | Self::Polled(_)
             | Self::Supply(_)
-            | Self::Question(_)
-            | Self::Answer(_)
+            | Self::Questions(_)
+            | Self::Answers(_)
             | Self::Heads(_)
             | Self::WantOps(_)
             | Self::Applied(_)

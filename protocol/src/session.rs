@@ -269,7 +269,7 @@ impl Session {
         }
     }
 
-    /// The next frame for a piece stream, when one can take it.
+    /// The next frame for a piece stream, when one can take it. It may leave outputs too (what cannot be had): poll after it.
     pub fn poll_piece(&mut self, now: Instant, view: &dyn View) -> Option<Vec<u8>> {
         let feeds = self.agreed()?.feeds.clone();
         loop {
@@ -384,7 +384,7 @@ impl Session {
     /// Frames that either side sends during a run: each belongs to one half.
     fn in_run(&mut self, frame: Frame, view: &dyn View) -> Result<(), Stop> {
         match frame {
-            Frame::Answer(answer) => {
+            Frame::Answers(answer) => {
                 self.receiving(view, |inbound, context| inbound.answered(answer, context))
             }
             Frame::Heads(heads) => self.receiving(view, |inbound, context| inbound.heads(&heads, context)),
@@ -392,9 +392,9 @@ impl Session {
                 inbound.not_have(&asks, context);
                 Ok(())
             }),
-            Frame::Question(question) => {
-                let reply = answer(&self.outbound.summary(), &question)?;
-                self.send(&Frame::Answer(reply));
+            Frame::Questions(questions) => {
+                let answers = answer(self.outbound.summary(), &questions).map_err(Misbehaved::from)?;
+                self.send(&Frame::Answers(answers));
                 Ok(())
             }
             Frame::HeadsOf(ids) => {

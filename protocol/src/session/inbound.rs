@@ -16,7 +16,7 @@ use crate::limits::RANGES_PER_FRAME_MAX;
 use crate::log::{Batch, BatchError};
 use crate::op::Body;
 use crate::outline::{Cv, Outline, extent_count};
-use crate::reconcile::{Answer, Asker};
+use crate::reconcile::{Answers, Asker, Salt};
 use crate::summary::Summary;
 use crate::transfer::{Arrived, Ask, Stored, Transfer};
 
@@ -35,7 +35,7 @@ enum Stage {
     /// Waiting for the ops that were promised.
     Ops,
     /// Finding out by ranges which heads the peer has.
-    Ranges(Box<Asker>),
+    Ranges(Box<(Asker, Summary)>),
     /// Waiting for the heads behind the ids that ranges gave.
     Heads {
         left: usize,
@@ -186,33 +186,40 @@ impl Inbound {
 
     fn ask_ranges(&mut self, salt: [u8; 8], context: &mut Context<'_>) -> Result<(), Stop> {
         let Some(target) = &self.target else { return Ok(()) };
-        let mut mine = Summary::new();
-        for (log, (len, root)) in &target.notes {
-            mine.insert(head_item(*log, *len, root));
+        let mut mine: Summary =
+            target.notes.iter().map(|(log, (len, root))| head_item(*log, *len, root)).collect();
+        let mut spare = salt;
+        spare.reverse();
+        let asker = Asker::new(&mut mine, Salt(salt), Salt(spare));
+        self.stage = Stage::Ranges(Box::new((asker, mine)));
+        self.question(context)
+    }
+
+    fn question(&mut self, context: &mut Context<'_>) -> Result<(), Stop> {
+        let Stage::Ranges(asking) = &mut self.stage else { return Ok(()) };
+        let (asker, mine) = asking.as_mut();
+        let mut asked = false;
+        while let Some(questions) = asker.poll(mine).map_err(Misbehaved::from)? {
+            context.send(&Frame::Questions(questions));
+            asked = true;
         }
-        let mut asker = Asker::new(mine, salt, target.root);
-        if let Some(question) = asker.poll() {
-            context.send(&Frame::Question(question));
-            context.tally.round_trips += 1;
-        }
-        self.stage = Stage::Ranges(Box::new(asker));
+        context.tally.round_trips += u64::from(asked);
         Ok(())
     }
 
-    /// An answer to a range question.
-    pub(super) fn answered(&mut self, answer: Answer, context: &mut Context<'_>) -> Result<(), Stop> {
-        let Stage::Ranges(asker) = &mut self.stage else { return Err(Misbehaved::FrameUnexpected.into()) };
-        asker.handle(answer).map_err(|lie| Stop::Misbehaved(lie.into()))?;
-        if let Some(question) = asker.poll() {
-            context.send(&Frame::Question(question));
-            context.tally.round_trips += 1;
-            return Ok(());
+    /// Answers to range questions.
+    pub(super) fn answered(&mut self, answers: Answers, context: &mut Context<'_>) -> Result<(), Stop> {
+        let Stage::Ranges(asking) = &mut self.stage else { return Err(Misbehaved::FrameUnexpected.into()) };
+        let (asker, mine) = asking.as_mut();
+        let Some(difference) = asker.handle(mine, answers).map_err(Misbehaved::from)? else {
+            return self.question(context);
+        };
+        let Some(target) = &mut self.target else { return Err(Misbehaved::FrameUnexpected.into()) };
+        if difference.root.0 != target.root {
+            return Err(Misbehaved::RootContradicted.into());
         }
-        let Some(difference) = asker.difference() else { return Ok(()) };
-        let (lack, extra) = (difference.theirs.clone(), difference.ours.clone());
-        if let Some(target) = &mut self.target {
-            target.notes.retain(|log, (len, root)| !extra.contains(&head_item(*log, *len, root)));
-        }
+        target.notes.retain(|log, (len, root)| !difference.extra.contains(&head_item(*log, *len, root)));
+        let lack: Vec<[u8; 32]> = difference.missing.into_iter().collect();
         for ids in lack.chunks(RANGES_PER_FRAME_MAX) {
             context.send(&Frame::HeadsOf(ids.to_vec()));
         }

@@ -74,6 +74,7 @@ pub(super) struct Outbound {
     outline_rest: Option<(BlobId, u32)>,
     /// The heads told to the peer in this run.
     pub(super) told: Heads,
+    told_summary: Option<Summary>,
     /// Whether the peer needs no more of this run.
     pub(super) done: bool,
     pub(super) ops_sent: u64,
@@ -106,6 +107,7 @@ impl Outbound {
             return Ok(Supply::Same);
         }
         self.told.clone_from(&heads);
+        self.told_summary = None;
         let since = match pull.known {
             None => 0,
             Some(Known { store: of, generation: at, .. }) if of == store && at <= generation => at,
@@ -157,13 +159,12 @@ impl Outbound {
             .collect()
     }
 
-    /// The told heads as a set, for range questions.
-    pub(super) fn summary(&self) -> Summary {
-        let mut items = Summary::new();
-        for (log, (len, root)) in &self.told {
-            items.insert(head_item(*log, *len, root));
-        }
-        items
+    /// The told heads as a set, for range questions. It stays the same through a run, whatever is published meanwhile.
+    pub(super) fn summary(&mut self) -> &mut Summary {
+        let told = &self.told;
+        self.told_summary.get_or_insert_with(|| {
+            told.iter().map(|(log, (len, root))| head_item(*log, *len, root)).collect()
+        })
     }
 
     /// The peer asks for bytes.

@@ -310,13 +310,18 @@ fn turn(from: &mut Session, site: &mut Site, to: &mut Session, other: &mut Site,
         to.handle(now, wall, Input::Ops(&frame), other);
         back.extend(drain(to, other));
     }
-    if *pieces > 0
-        && let Some(piece) = from.poll_piece(now, site)
-    {
-        *pieces -= 1;
-        busy = true;
-        to.handle(now, wall, Input::Piece(&piece), other);
-        back.extend(drain(to, other));
+    if *pieces > 0 {
+        if let Some(piece) = from.poll_piece(now, site) {
+            *pieces -= 1;
+            busy = true;
+            to.handle(now, wall, Input::Piece(&piece), other);
+            back.extend(drain(to, other));
+        }
+        for frame in drain(from, site) {
+            busy = true;
+            to.handle(now, wall, Input::Control(&frame), other);
+            back.extend(drain(to, other));
+        }
     }
     for frame in back {
         from.handle(now, wall, Input::Control(&frame), site);

@@ -18,7 +18,7 @@ fn defined(ids: &BTreeSet<Key>, depth: usize) -> [u8; 32] {
     }
     bytes.extend((ids.len() as u64).to_le_bytes());
     for nibble in 0..16 {
-        let at = |id: &Key| if depth % 2 == 0 { id[depth / 2] >> 4 } else { id[depth / 2] & 15 };
+        let at = |id: &Key| if depth.is_multiple_of(2) { id[depth / 2] >> 4 } else { id[depth / 2] & 15 };
         let child = ids.iter().filter(|id| at(id) == nibble).copied().collect();
         bytes.extend(defined(&child, depth + 1));
     }
