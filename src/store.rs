@@ -29,8 +29,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use protocol::id::StoreId;
 
-use disk::{Disk, FileDisk, Held};
-use engine::{Broken, Engine, Index, SledEngine};
+use disk::{Disk, Folder, Held};
+use engine::{Broken, Engine, Index, Sled};
 use index::IndexRoom;
 use keys::Location;
 use life::{Checkpoint, FormatError, Life};
@@ -149,12 +149,12 @@ impl Store {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(folder: &Path, options: Options) -> Result<Self, OpenError> {
-        let disk = FileDisk::new(folder).map_err(|source| OpenError::Disk {
+        let disk = Folder::new(folder).map_err(|source| OpenError::Disk {
             folder: folder.display().to_string(),
             doing: "making the folder",
             source,
         })?;
-        Self::open_on(Arc::new(disk), Box::new(SledEngine::new(folder)), options)
+        Self::open_on(Arc::new(disk), Box::new(Sled::new(folder)), options)
     }
 
     /// Opens a store on any disk with any index.

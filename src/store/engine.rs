@@ -111,11 +111,11 @@ pub trait Engine: fmt::Debug + Send + Sync {
 
 /// sled in the folder `index` of a store.
 #[derive(Debug, Clone)]
-pub struct SledEngine {
+pub struct Sled {
     folder: PathBuf,
 }
 
-impl SledEngine {
+impl Sled {
     /// An engine for the store in `folder`.
     #[must_use]
     pub fn new(folder: &Path) -> Self {
@@ -127,7 +127,7 @@ impl SledEngine {
     }
 }
 
-impl Engine for SledEngine {
+impl Engine for Sled {
     fn open(&self) -> Result<Arc<dyn Index>, Broken> {
         let folder = self.index();
         let db = guarded(|| {
@@ -310,11 +310,11 @@ impl Index for MemoryIndex {
 
 /// One index in memory that outlives the store that opened it, as a file would. Cheap to clone: every clone is the same.
 #[derive(Debug, Clone, Default)]
-pub struct MemoryEngine {
+pub struct InMemory {
     index: Arc<Mutex<Arc<MemoryIndex>>>,
 }
 
-impl Engine for MemoryEngine {
+impl Engine for InMemory {
     fn open(&self) -> Result<Arc<dyn Index>, Broken> {
         let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Arc::<MemoryIndex>::clone(&index))

@@ -147,7 +147,7 @@ impl Store {
         };
         let payload = self.read_location(at)?;
         let written = payload.and_then(|payload| keys::decode::<Written>(&payload).ok());
-        written.and_then(|written| written.value).ok_or(ReadError::CorruptRecord {
+        written.and_then(|written| written.value).ok_or_else(|| ReadError::CorruptRecord {
             folder: self.folder(),
             pack: at.pack,
             offset: at.offset,

@@ -79,7 +79,7 @@ impl Store {
     pub fn runs(&self, before: Option<RunId>, limit: usize) -> Result<Vec<(RunId, RunRecord)>, ReadError> {
         let last = self.last_record_key(Shelf::Runs)?;
         let newest = last.and_then(|key| key.try_into().ok()).map_or(0, u64::from_be_bytes);
-        let end = before.map_or(newest.saturating_add(1), |run| u64::from_be_bytes(run.0));
+        let end = before.map_or_else(|| newest.saturating_add(1), |run| u64::from_be_bytes(run.0));
         let mut runs = Vec::new();
         let mut number = end;
         // Ids are given one by one, so counting down meets each run that is kept.

@@ -102,14 +102,14 @@ macro_rules! parity {
 }
 
 parity! {
-    sled => |folder: &Path| SledEngine::new(folder);
-    memory => |_folder: &Path| MemoryEngine::default();
+    sled => |folder: &Path| Sled::new(folder);
+    memory => |_folder: &Path| InMemory::default();
 }
 
 #[test]
 fn garbage_where_sled_keeps_its_log_is_broken_and_never_a_panic() {
     let folder = tempfile::tempdir().unwrap();
-    let engine = SledEngine::new(folder.path());
+    let engine = Sled::new(folder.path());
     let index = engine.open().unwrap();
     let changes: Vec<_> = (0..2000_u32).map(|n| set(Tree::Blob, &n.to_be_bytes(), &[7; 40])).collect();
     index.apply(&changes).unwrap();

@@ -13,7 +13,7 @@ use protocol::time::{Hlc, Timestamp};
 
 use super::*;
 use crate::store::disk::fake::FakeDisk;
-use crate::store::engine::{Engine, MemoryEngine};
+use crate::store::engine::{Engine, InMemory};
 use crate::store::tests::{Dice, open};
 use crate::store::{FeedRecord, Look, RUNS_MAX, RunRecord};
 
@@ -89,8 +89,8 @@ fn look(author: &Author) -> Look {
     Look { me: author.site(), now: Timestamp(WALL.0 + 60_000) }
 }
 
-fn fresh() -> (FakeDisk, MemoryEngine, Store) {
-    let (disk, engine) = (FakeDisk::new(), MemoryEngine::default());
+fn fresh() -> (FakeDisk, InMemory, Store) {
+    let (disk, engine) = (FakeDisk::new(), InMemory::default());
     let store = open(&disk, &engine);
     (disk, engine, store)
 }
