@@ -83,6 +83,29 @@ pub(crate) struct Location {
     pub(crate) bytes: u64,
 }
 
+/// Where the bytes of an entry of [`Tree::Blob`] or [`Tree::Extent`] lie: those of its one record, or of its outline.
+pub(crate) fn location(tree: Tree, value: &[u8]) -> Result<Option<Location>, Broken> {
+    Ok(match tree {
+        Tree::Extent => Some(decode(value)?),
+        Tree::Blob => Some(match decode(value)? {
+            BlobEntry::Small { at } => at,
+            BlobEntry::Large { outline, .. } => outline,
+        }),
+        Tree::About
+        | Tree::Record
+        | Tree::Log
+        | Tree::Batch
+        | Tree::Op
+        | Tree::Arrival
+        | Tree::Fact
+        | Tree::Ref
+        | Tree::Said
+        | Tree::Use
+        | Tree::View
+        | Tree::Want => None,
+    })
+}
+
 /// What the index knows of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum BlobEntry {

@@ -4,7 +4,7 @@
 //! it is durable: whoever reads an op may pass it on.
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -177,7 +177,7 @@ pub(super) fn replay(changes: &mut Changes, at: Location, payload: &[u8]) {
     let Prelude { generation, first, head, after, .. } = &parts.prelude;
     let log = head.head.log;
     let entry = LogEntry { head: *head, after: after.clone() };
-    changes.set(Tree::Log, keys::log(log), keys::encode(&entry));
+    changes.raise(keys::log(log), &entry);
     let last = head.head.len.saturating_sub(1);
     changes.set(Tree::Batch, keys::batch(log, last), keys::encode(&at));
     let count = u64::try_from(parts.ops.len()).unwrap_or(u64::MAX).max(1);
@@ -364,6 +364,10 @@ impl Store {
     /// # Errors
     /// [`ReadError::CorruptRecord`] when a batch is damaged.
     pub fn batches(&self, log: LogId, from: u64, bytes_max: u64) -> Result<Vec<Batch>, ReadError> {
+        Self::steadily(|| self.batches_once(log, from, bytes_max))
+    }
+
+    fn batches_once(&self, log: LogId, from: u64, bytes_max: u64) -> Result<Vec<Batch>, ReadError> {
         let mut batches = Vec::new();
         let mut bytes: u64 = 0;
         let mut next = from;
@@ -393,6 +397,10 @@ impl Store {
     /// # Errors
     /// [`ReadError::CorruptRecord`] when its bytes are damaged.
     pub fn op(&self, id: OpId) -> Result<Option<NamedOp>, ReadError> {
+        Self::steadily(|| self.op_once(id))
+    }
+
+    fn op_once(&self, id: OpId) -> Result<Option<NamedOp>, ReadError> {
         let entry = self.with_index(|index| {
             index.value(Tree::Op, &id.0)?.map(|value| keys::decode::<OpEntry>(&value)).transpose()
         })?;

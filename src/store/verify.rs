@@ -91,7 +91,7 @@ impl Store {
                 }
                 Ok(())
             }
-            Kind::Ops | Kind::Meta => Ok(()),
+            Kind::Ops | Kind::Meta | Kind::Drop => Ok(()),
         }
     }
 

@@ -19,26 +19,26 @@ use crate::store::{FeedRecord, Look, RUNS_MAX, RunRecord};
 
 const WALL: Timestamp = Timestamp(1_800_000_000_000);
 
-struct Author {
+pub(in crate::store) struct Author {
     key: SigningKey,
     mmr: BTreeMap<FeedId, Mmr>,
     clock: Hlc,
 }
 
 impl Author {
-    fn new(n: u8) -> Self {
+    pub(in crate::store) fn new(n: u8) -> Self {
         Self { key: SigningKey::from_bytes(&[n; 32]), mmr: BTreeMap::new(), clock: Hlc::default().next(WALL) }
     }
 
-    fn site(&self) -> SiteId {
+    pub(in crate::store) fn site(&self) -> SiteId {
         SiteId(self.key.verifying_key().to_bytes())
     }
 
-    fn log(&self, feed: FeedId) -> LogId {
+    pub(in crate::store) fn log(&self, feed: FeedId) -> LogId {
         LogId { feed, author: self.site(), epoch: 1 }
     }
 
-    fn says(&mut self, feed: FeedId, bodies: Vec<Body>) -> Permitted<Verified> {
+    pub(in crate::store) fn says(&mut self, feed: FeedId, bodies: Vec<Body>) -> Permitted<Verified> {
         let log = self.log(feed);
         let held = self.mmr.entry(feed).or_default();
         self.clock = Hlc(self.clock.0 + 1000);
@@ -48,7 +48,7 @@ impl Author {
     }
 }
 
-fn genesis(origin: &Author) -> Genesis {
+pub(in crate::store) fn genesis(origin: &Author) -> Genesis {
     Genesis {
         kind: FeedKind::Raw,
         name: "tools".to_owned(),
@@ -61,11 +61,11 @@ fn genesis(origin: &Author) -> Genesis {
     }
 }
 
-fn record(origin: &Author) -> FeedRecord {
+pub(in crate::store) fn record(origin: &Author) -> FeedRecord {
     FeedRecord { genesis: genesis(origin), name: "tools".to_owned(), strict: false, local_wins: false }
 }
 
-fn publish(name: &str, version: &str, content: &[u8]) -> Body {
+pub(in crate::store) fn publish(name: &str, version: &str, content: &[u8]) -> Body {
     let file = File {
         name: "file".to_owned(),
         blob: BlobId(*blake3::hash(content).as_bytes()),
@@ -80,12 +80,12 @@ fn publish(name: &str, version: &str, content: &[u8]) -> Body {
     })
 }
 
-fn delete(name: &str, version: &str, saw: Vec<OpId>) -> Body {
+pub(in crate::store) fn delete(name: &str, version: &str, saw: Vec<OpId>) -> Body {
     let coordinate = Coordinate::new(FeedKind::Raw, name, version).unwrap();
     Body::Delete(Delete { coordinate, saw, reason: String::new() })
 }
 
-fn look(author: &Author) -> Look {
+pub(in crate::store) fn look(author: &Author) -> Look {
     Look { me: author.site(), now: Timestamp(WALL.0 + 60_000) }
 }
 
