@@ -67,7 +67,7 @@ impl Changes {
     }
 
     pub(crate) fn raise(&mut self, key: Vec<u8>, entry: &LogEntry) {
-        let len = entry.head.head.len;
+        let len = entry.after.len();
         let known = self.by_key.get(&(Tree::Log, key.clone()));
         if !matches!(known, Some(Step::Raise { len: other, .. }) if *other > len) {
             self.by_key.insert((Tree::Log, key), Step::Raise { len, value: keys::encode(entry) });
@@ -91,10 +91,14 @@ impl Changes {
                 Step::Raise { len, value } => {
                     let now = index.value(*tree, key)?;
                     let now = now.map(|value| keys::decode::<LogEntry>(&value)).transpose()?;
-                    if now.is_some_and(|now| now.head.head.len > *len) {
-                        continue;
+                    match now {
+                        Some(now) if now.after.len() > *len => continue,
+                        Some(now) if now.longest > *len => {
+                            let entry = LogEntry { longest: now.longest, ..keys::decode(value)? };
+                            Some(keys::encode(&entry))
+                        }
+                        Some(_) | None => Some(value.clone()),
                     }
-                    Some(value.clone())
                 }
             };
             changes.push(Change { tree: *tree, key: key.clone(), value });
