@@ -17,6 +17,7 @@ mod read;
 mod records;
 mod replay;
 mod runs;
+mod sweep;
 mod verify;
 mod view;
 
@@ -48,6 +49,7 @@ pub use packs::{Damage, WriteError};
 pub use read::{BlobReader, ReadError};
 pub use records::{RECORD_BYTES_MAX, Shelf};
 pub use runs::{RUNS_MAX, RunRecord};
+pub use sweep::{Reclaimed, SweepError, Swept};
 pub use verify::{Progress, Verified};
 pub use view::SiteView;
 
@@ -129,6 +131,8 @@ struct Inner {
     folding: RwLock<()>,
     authorities: Mutex<feeds::Authorities>,
     partials: Mutex<blobs::Partials>,
+    sweeping: Mutex<()>,
+    touched: Mutex<sweep::Touched>,
     damage: Vec<Damage>,
     _held: Box<dyn Held>,
 }
@@ -203,6 +207,8 @@ impl Store {
                 folding: RwLock::new(()),
                 authorities: Mutex::new(feeds::Authorities::default()),
                 partials: Mutex::new(blobs::Partials::default()),
+                sweeping: Mutex::new(()),
+                touched: Mutex::new(sweep::Touched::default()),
                 damage,
                 _held: held,
             }),

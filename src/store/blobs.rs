@@ -285,6 +285,12 @@ impl Store {
         Ok(missing)
     }
 
+    /// Forgets what is remembered of a blob that was dropped. Should it be needed again, it is wanted.
+    pub(super) fn forget_blob(&self, blob: BlobId) -> Result<(), ReadError> {
+        locked(&self.inner.partials).forget(blob);
+        self.want_again(blob)
+    }
+
     /// Marks a blob whose extents are all there. They are durable first, so the mark can be believed for ever.
     fn complete(&self, blob: BlobId) -> Result<(), ReadError> {
         self.sync().map_err(ReadError::Incomplete)?;

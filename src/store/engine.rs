@@ -30,6 +30,9 @@ const CACHE_BYTES: u64 = 32 << 20;
 /// How often sled's own thread flushes. It is the only one that cleans sled's log, so it stays on.
 const CLEANING_MS: u64 = 500;
 
+/// Broken indexes kept for whoever wants to know why. Each may take hundreds of MiB.
+const ASIDE_MAX: u32 = 2;
+
 /// The index cannot be used. Nothing is lost: it is set aside and built again from the packs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the index is broken: {what}")]
@@ -145,13 +148,16 @@ impl Engine for Sled {
         if !index.exists() {
             return Ok(());
         }
-        for attempt in 1..=u32::MAX {
-            let aside = self.folder.join(format!("index.bad-{attempt}"));
-            if !aside.exists() {
-                return fs::rename(&index, aside);
+        let place = |number: u32| self.folder.join(format!("index.bad-{number}"));
+        let free = (1..=ASIDE_MAX).map(place).find(|aside| !aside.exists());
+        let aside = match free {
+            Some(aside) => aside,
+            None => {
+                fs::remove_dir_all(place(1))?;
+                place(1)
             }
-        }
-        fs::remove_dir_all(index)
+        };
+        fs::rename(&index, aside)
     }
 }
 

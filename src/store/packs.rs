@@ -406,6 +406,21 @@ impl Packs {
         (tail.newest, tail.bytes)
     }
 
+    /// Removes a sealed pack. What is live in it must have been written elsewhere and be durable.
+    pub(crate) fn discard(&self, number: u32) -> Result<(), WriteError> {
+        let open = locked(&self.tail).open.as_ref().map(|pack| pack.number);
+        if open == Some(number) {
+            return Ok(());
+        }
+        self.files.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        self.disk.remove_pack(number).map_err(|error| self.fault("removing a pack", error))
+    }
+
+    /// Whether a pack is still there.
+    pub(crate) fn has(&self, number: u32) -> bool {
+        self.file(number).is_some()
+    }
+
     /// Bytes appended since this store was opened.
     pub(crate) fn position(&self) -> u64 {
         locked(&self.tail).position()

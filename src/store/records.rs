@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::engine::{Broken, Index};
 use super::keys::{self, Location, RecordEntry, Tree};
 use super::packs::record::{Draft, Kind};
 use super::replay::Changes;
@@ -67,6 +68,19 @@ pub(super) fn replay(changes: &mut Changes, at: Location, payload: &[u8]) {
     }
 }
 
+/// Whether a record's payload says what holds for its key: its value, or that there is none.
+pub(super) fn holds(index: &dyn Index, at: Location, payload: &[u8]) -> Result<bool, Broken> {
+    let Ok(Written { shelf, key, value }) = keys::decode(payload) else { return Ok(false) };
+    let now = index.value(Tree::Record, &keys::record(shelf, &key))?;
+    let now = now.map(|now| keys::decode::<RecordEntry>(&now)).transpose()?;
+    Ok(match (now, value) {
+        (None, None) => true,
+        (Some(RecordEntry::Inline(now)), Some(value)) => now == value,
+        (Some(RecordEntry::At(now)), Some(_)) => now == at,
+        (Some(_), None) | (None, Some(_)) => false,
+    })
+}
+
 impl Store {
     /// Writes a value. Durable when this returns.
     ///
@@ -93,10 +107,9 @@ impl Store {
 
     fn write_record(&self, shelf: Shelf, key: &[u8], value: Option<Vec<u8>>) -> Result<(), WriteError> {
         let payload = keys::encode(&Written { shelf: shelf.code(), key: key.to_vec(), value });
-        let id = *blake3::hash(&payload).as_bytes();
         // One at a time, so that the index sees two values of a key in the order of the packs.
         let _order = locked(&self.inner.records);
-        self.commit_durable(&[Draft { kind: Kind::Meta, aux: 0, id, payload: &payload }])
+        self.commit_durable(&[Draft::hashed(Kind::Meta, &payload)])
     }
 
     /// The value of a key.
@@ -104,6 +117,10 @@ impl Store {
     /// # Errors
     /// When the disk fails, or the value's bytes are damaged.
     pub fn record(&self, shelf: Shelf, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        Self::steadily(|| self.record_once(shelf, key))
+    }
+
+    fn record_once(&self, shelf: Shelf, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
         let key = keys::record(shelf.code(), key);
         let entry = self.with_index(|index| {
             index.value(Tree::Record, &key)?.map(|value| keys::decode::<RecordEntry>(&value)).transpose()
@@ -116,6 +133,16 @@ impl Store {
     /// # Errors
     /// When the disk fails, or a value's bytes are damaged.
     pub fn records(
+        &self,
+        shelf: Shelf,
+        prefix: &[u8],
+        from: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ReadError> {
+        Self::steadily(|| self.records_once(shelf, prefix, from, limit))
+    }
+
+    fn records_once(
         &self,
         shelf: Shelf,
         prefix: &[u8],

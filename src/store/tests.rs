@@ -8,6 +8,7 @@ use protocol::limits::EXTENT_BYTES;
 use protocol::outline::{Cv, Outline, extent_cv};
 
 use super::disk::fake::FakeDisk;
+use super::engine::tests::Lagging;
 use super::engine::{Change, Entry, InMemory};
 use super::*;
 
@@ -28,7 +29,7 @@ impl Dice {
         (self.0 >> 11) % sides
     }
 
-    fn bytes(&mut self, length: usize) -> Vec<u8> {
+    pub(super) fn bytes(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         let seed = self.roll(u64::MAX).to_le_bytes();
         blake3::Hasher::new().update(&seed).finalize_xof().fill(&mut bytes);
@@ -40,11 +41,19 @@ fn small_options() -> Options {
     Options { pack_bytes: 1 << 20, reserve_bytes: 0, checkpoint_bytes: 1 << 20, ..Options::new(77) }
 }
 
-pub(super) fn open(disk: &FakeDisk, engine: &InMemory) -> Store {
+pub(super) fn open(disk: &FakeDisk, engine: &(impl Engine + Clone + 'static)) -> Store {
     Store::open_on(Arc::new(disk.clone()), Box::new(engine.clone()), small_options()).unwrap()
 }
 
-fn ingest(store: &Store, bytes: &[u8]) -> Result<Stored, WriteError> {
+/// What happens to the index when power is lost.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Lost,
+    SetBack,
+    Ahead,
+}
+
+pub(super) fn ingest(store: &Store, bytes: &[u8]) -> Result<Stored, WriteError> {
     let mut ingest = store.ingest();
     for part in bytes.chunks(70_001) {
         ingest.write(part)?;
@@ -52,11 +61,11 @@ fn ingest(store: &Store, bytes: &[u8]) -> Result<Stored, WriteError> {
     ingest.finish()
 }
 
-fn read(store: &Store, blob: BlobId) -> Result<Vec<u8>, ReadError> {
+pub(super) fn read(store: &Store, blob: BlobId) -> Result<Vec<u8>, ReadError> {
     store.read_at(blob, 0, usize::MAX)
 }
 
-fn id(bytes: &[u8]) -> BlobId {
+pub(super) fn id(bytes: &[u8]) -> BlobId {
     BlobId(*blake3::hash(bytes).as_bytes())
 }
 
@@ -432,9 +441,9 @@ fn live(store: &Store, dice: &mut Dice, held: &mut Vec<Vec<u8>>, records: &mut V
 
 #[test]
 fn nothing_acknowledged_is_lost_in_a_hundred_power_cuts() {
-    for index_survives in [false, true] {
+    for fate in [Fate::Lost, Fate::SetBack, Fate::Ahead] {
         let disk = FakeDisk::new();
-        let engine = InMemory::default();
+        let engine = Lagging::default();
         let (mut held, mut records): (Vec<Vec<u8>>, _) = (Vec::new(), Vec::new());
         for round in 0..100 {
             let mut dice = Dice::new(1000 + round);
@@ -442,13 +451,15 @@ fn nothing_acknowledged_is_lost_in_a_hundred_power_cuts() {
             live(&store, &mut dice, &mut held, &mut records);
             drop(store);
             disk.cut_power(|| dice.roll(3) == 0);
-            if !index_survives {
-                engine.set_aside().unwrap();
+            match fate {
+                Fate::Lost => engine.set_aside().unwrap(),
+                Fate::SetBack => engine.cut_power(),
+                Fate::Ahead => {}
             }
             let store = open(&disk, &engine);
             for bytes in &held {
                 let state = store.blob_state(id(bytes)).unwrap();
-                assert_eq!(state, BlobState::Complete { size: bytes.len() as u64 }, "round {round}");
+                assert_eq!(state, BlobState::Complete { size: bytes.len() as u64 }, "{fate:?} round {round}");
             }
             for bytes in held.iter().rev().take(5) {
                 assert_eq!(&read(&store, id(bytes)).unwrap(), bytes, "round {round}");

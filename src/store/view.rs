@@ -171,7 +171,14 @@ impl View for SiteView {
 
     fn run(&self, log: LogId, from: u64, bytes_target: usize) -> Result<Option<Batch>, Unreadable> {
         let bytes_max = u64::try_from(bytes_target).unwrap_or(u64::MAX);
-        let batches = self.store.batches(log, from, bytes_max).map_err(|error| told(&error))?;
+        let batches = match self.store.batches(log, from, bytes_max) {
+            Ok(batches) => batches,
+            // A damaged log is not served further, and is pulled again from whoever has it.
+            Err(error @ ReadError::CorruptRecord { .. }) => {
+                return self.store.set_back(log).map(|()| None).map_err(|_worse| told(&error));
+            }
+            Err(error) => return Err(told(&error)),
+        };
         // The last head signs everything before it, so the batches are one run.
         Ok(batches.into_iter().reduce(|mut run, next| {
             run.entries.extend(next.entries);

@@ -19,26 +19,26 @@ use crate::store::{FeedRecord, Look, RUNS_MAX, RunRecord};
 
 const WALL: Timestamp = Timestamp(1_800_000_000_000);
 
-struct Author {
+pub(in crate::store) struct Author {
     key: SigningKey,
     mmr: BTreeMap<FeedId, Mmr>,
     clock: Hlc,
 }
 
 impl Author {
-    fn new(n: u8) -> Self {
+    pub(in crate::store) fn new(n: u8) -> Self {
         Self { key: SigningKey::from_bytes(&[n; 32]), mmr: BTreeMap::new(), clock: Hlc::default().next(WALL) }
     }
 
-    fn site(&self) -> SiteId {
+    pub(in crate::store) fn site(&self) -> SiteId {
         SiteId(self.key.verifying_key().to_bytes())
     }
 
-    fn log(&self, feed: FeedId) -> LogId {
+    pub(in crate::store) fn log(&self, feed: FeedId) -> LogId {
         LogId { feed, author: self.site(), epoch: 1 }
     }
 
-    fn says(&mut self, feed: FeedId, bodies: Vec<Body>) -> Permitted<Verified> {
+    pub(in crate::store) fn says(&mut self, feed: FeedId, bodies: Vec<Body>) -> Permitted<Verified> {
         let log = self.log(feed);
         let held = self.mmr.entry(feed).or_default();
         self.clock = Hlc(self.clock.0 + 1000);
@@ -48,7 +48,7 @@ impl Author {
     }
 }
 
-fn genesis(origin: &Author) -> Genesis {
+pub(in crate::store) fn genesis(origin: &Author) -> Genesis {
     Genesis {
         kind: FeedKind::Raw,
         name: "tools".to_owned(),
@@ -61,11 +61,11 @@ fn genesis(origin: &Author) -> Genesis {
     }
 }
 
-fn record(origin: &Author) -> FeedRecord {
+pub(in crate::store) fn record(origin: &Author) -> FeedRecord {
     FeedRecord { genesis: genesis(origin), name: "tools".to_owned(), strict: false, local_wins: false }
 }
 
-fn publish(name: &str, version: &str, content: &[u8]) -> Body {
+pub(in crate::store) fn publish(name: &str, version: &str, content: &[u8]) -> Body {
     let file = File {
         name: "file".to_owned(),
         blob: BlobId(*blake3::hash(content).as_bytes()),
@@ -80,12 +80,12 @@ fn publish(name: &str, version: &str, content: &[u8]) -> Body {
     })
 }
 
-fn delete(name: &str, version: &str, saw: Vec<OpId>) -> Body {
+pub(in crate::store) fn delete(name: &str, version: &str, saw: Vec<OpId>) -> Body {
     let coordinate = Coordinate::new(FeedKind::Raw, name, version).unwrap();
     Body::Delete(Delete { coordinate, saw, reason: String::new() })
 }
 
-fn look(author: &Author) -> Look {
+pub(in crate::store) fn look(author: &Author) -> Look {
     Look { me: author.site(), now: Timestamp(WALL.0 + 60_000) }
 }
 
@@ -328,24 +328,72 @@ fn ops_about_refs_and_rights_are_found_by_what_they_are_about() {
 }
 
 #[test]
-fn a_damaged_batch_is_told_and_its_neighbours_are_served() {
-    let (disk, _, store) = fresh();
+fn a_damaged_batch_is_told_its_log_set_back_and_mended_by_pulling_it_again() {
+    let (disk, engine, store) = fresh();
     let mut origin = Author::new(11);
     let feed = store.put_feed(&record(&origin)).unwrap();
-    let first = origin.says(feed, vec![publish("damaged-here", "1", b"a")]);
-    let second = origin.says(feed, vec![publish("b", "1", b"b")]);
-    let ids = [first.inner().ops()[0].id, second.inner().ops()[0].id];
-    store.append(&[first]).unwrap();
-    store.append(&[second]).unwrap();
+    let names = ["before", "damaged-here", "behind", "last"];
+    let said = names.map(|name| origin.says(feed, vec![publish(name, "1", b"a")]));
+    for batch in &said {
+        store.append(std::slice::from_ref(batch)).unwrap();
+    }
+    let log = origin.log(feed);
+    let memory = protocol::session::Memory { known: None, heads: vec![(log, 4, [1; 32])] };
+    store.remember(origin.site(), "tokyo", &memory).unwrap();
+    disk.damage(1, |pack| {
+        let at = pack.windows(12).position(|part| part == b"damaged-here").unwrap();
+        pack[at] ^= 1;
+    });
+    assert!(matches!(store.batches(log, 0, u64::MAX), Err(ReadError::CorruptRecord { .. })));
+    assert!(matches!(store.op(said[1].inner().ops()[0].id), Err(ReadError::CorruptRecord { .. })));
+    assert_eq!(store.batches(log, 2, u64::MAX).unwrap().len(), 2);
+    let view = store.view(look(&origin));
+    assert_eq!(view.run(log, 1, usize::MAX).unwrap(), None);
+    assert_eq!(store.log_state(log).unwrap().unwrap().head, *said[0].inner().head());
+    assert_eq!(store.log_longest(log).unwrap(), 4);
+    assert_eq!(store.memory(origin.site(), "tokyo").unwrap(), protocol::session::Memory::default());
+
+    // One run brings what is behind in one batch, so batches overlap from here on.
+    let mut run = said[1].inner().to_batch();
+    for batch in &said[2..] {
+        run.entries.extend(batch.inner().to_batch().entries);
+        run.head = *batch.inner().head();
+    }
+    let held = store.log_state(log).unwrap().unwrap().after;
+    let pulled = Permitted::local(run.verify(&held).unwrap(), false).unwrap();
+    store.append(&[pulled]).unwrap();
+    drop((view, store));
+    engine.set_aside().unwrap();
+    let store = open(&disk, &engine);
+    for from in 0..4_u64 {
+        let batches = store.batches(log, from, u64::MAX).unwrap();
+        assert_eq!(batches.first().unwrap().first, from);
+        assert_eq!(batches.last().unwrap().head, *said[3].inner().head());
+    }
+    for batch in &said {
+        let named = &batch.inner().ops()[0];
+        assert_eq!(store.op(named.id).unwrap().as_ref(), Some(named));
+    }
+    let verified = store.verify(|_| {}).unwrap();
+    assert_eq!((verified.damage.len(), verified.logs_set_back.len()), (1, 0));
+}
+
+#[test]
+fn verify_sets_a_damaged_log_back() {
+    let (disk, _, store) = fresh();
+    let mut origin = Author::new(13);
+    let feed = store.put_feed(&record(&origin)).unwrap();
+    store.append(&[origin.says(feed, vec![publish("damaged-here", "1", b"a")])]).unwrap();
+    store.append(&[origin.says(feed, vec![publish("behind", "1", b"a")])]).unwrap();
     disk.damage(1, |pack| {
         let at = pack.windows(12).position(|part| part == b"damaged-here").unwrap();
         pack[at] ^= 1;
     });
     let log = origin.log(feed);
-    assert!(matches!(store.batches(log, 0, 1), Err(ReadError::CorruptRecord { .. })));
-    assert!(matches!(store.op(ids[0]), Err(ReadError::CorruptRecord { .. })));
-    assert_eq!(store.batches(log, 1, 1).unwrap().len(), 1);
-    assert!(store.op(ids[1]).unwrap().is_some());
+    assert_eq!(store.verify(|_| {}).unwrap().logs_set_back, [log]);
+    assert_eq!(store.log_state(log).unwrap(), None);
+    assert_eq!(store.log_longest(log).unwrap(), 2);
+    assert!(store.heads(feed).unwrap().is_empty());
 }
 
 #[test]
