@@ -114,7 +114,8 @@ impl SiteStore {
     fn said(&self, feed: FeedId, bodies: Vec<Body>, clock: Hlc) -> Result<(Verified, bool), ReadError> {
         let store = self.store();
         let strict = store.feed(feed)?.is_some_and(|record| record.strict);
-        let own = store.heads(feed)?.into_iter().map(|head| head.head.log).filter(|log| log.author == self.me());
+        let own =
+            store.heads(feed)?.into_iter().map(|head| head.head.log).filter(|log| log.author == self.me());
         let epoch = own.map(|log| log.epoch).max().unwrap_or(1);
         let log = LogId { feed, author: self.me(), epoch };
         let state = store.log_state(log)?;

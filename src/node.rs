@@ -30,7 +30,8 @@ use crate::transport::settings::Pace;
 use crate::transport::tls::Peers;
 
 pub use files::{OpenFile, UploadStream};
-pub use serve::{InitError, ServeError, init, serve, verify_offline};
+pub use runs::Step;
+pub use serve::{InitError, ServeError, VerifyError, init, serve, verify_offline};
 use sessions::LinkState;
 
 /// The site key's file in the data folder's private part.
@@ -189,7 +190,10 @@ impl Node {
 
     /// Ends all sessions and lets the store settle.
     pub async fn stop(&self) {
-        self.inner.endpoint.close(protocol::fault::Outcome::Interrupted.close_code(), "the node is stopping").await;
+        self.inner
+            .endpoint
+            .close(protocol::fault::Outcome::Interrupted.close_code(), "the node is stopping")
+            .await;
         let store = self.inner.site.store().clone();
         let settled = tokio::task::spawn_blocking(move || store.checkpoint()).await;
         if let Ok(Err(error)) = settled {
@@ -205,7 +209,9 @@ impl Node {
         let site = self.inner.site.clone();
         match tokio::task::spawn_blocking(move || work(&site)).await {
             Ok(result) => result,
-            Err(_panic) => Err(Problem::new(500, "bug", "This is a defect of packetboat", "the work panicked")),
+            Err(_panic) => {
+                Err(Problem::new(500, "bug", "This is a defect of packetboat", "the work panicked"))
+            }
         }
     }
 }
@@ -224,3 +230,6 @@ fn link_name(wanted: &str, taken: impl Fn(&str) -> bool) -> String {
     }
     name
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,7 +120,9 @@ fn may_publish(
     match item.standing {
         Standing::Served => {
             let held = item.winner.map(|winner| store.op(winner)).transpose()?.flatten();
-            let Some(Body::Publish(held)) = held.map(|named| named.op.body) else { return Ok(Some(Vec::new())) };
+            let Some(Body::Publish(held)) = held.map(|named| named.op.body) else {
+                return Ok(Some(Vec::new()));
+            };
             if held.manifest.same_bytes(manifest) {
                 return Ok(None);
             }
@@ -138,7 +140,10 @@ fn may_publish(
                 return Err(PublishError::Deleted { coordinate: coordinate.clone(), delete });
             }
             let known = published(store, record, coordinate)?;
-            if !record.genesis.reuse && !known.is_empty() && !known.iter().any(|held| held.same_bytes(manifest)) {
+            if !record.genesis.reuse
+                && !known.is_empty()
+                && !known.iter().any(|held| held.same_bytes(manifest))
+            {
                 return Err(PublishError::Reused { coordinate: coordinate.clone() });
             }
             Ok(Some(item.deletes))

@@ -1,6 +1,5 @@
 //! A task per outgoing link: when it runs. It decides nothing (`protocol::timetable` does), it only waits.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -33,7 +33,8 @@ impl Node {
     pub async fn create_feed(&self, new: api::NewFeed) -> Result<api::Feed, Problem> {
         let kind: FeedKind = new.kind.parse().map_err(|error| usage(format!("{error}")))?;
         check_label("feed name", &new.name)?;
-        let nonce = random::<16>().map_err(|error| Problem::new(500, "random", "No randomness", error.to_string()))?;
+        let nonce = random::<16>()
+            .map_err(|error| Problem::new(500, "random", "No randomness", error.to_string()))?;
         self.blocking(move |site| {
             if site.store().feed_named(&new.name)?.is_some() {
                 let detail = format!("there is a feed {:?} at this site already", new.name);
@@ -182,8 +183,9 @@ impl Node {
                 let deletion = delete(site, id, coordinate, reason, unseen)?;
                 let authority = site.store().authority(id)?;
                 let name = &deletion.coordinate.name;
-                let wide = authority
-                    .is_some_and(|authority| counts_elsewhere(&authority, id, site.me(), Verb::DeleteWide, name));
+                let wide = authority.is_some_and(|authority| {
+                    counts_elsewhere(&authority, id, site.me(), Verb::DeleteWide, name)
+                });
                 Ok(api::Deleted {
                     feed,
                     name: deletion.coordinate.name.clone(),

@@ -53,7 +53,8 @@ impl UploadStream {
     /// The disk is full or fails.
     pub async fn finish(mut self) -> Result<api::Upload, Problem> {
         let ingest = self.ingest.take().ok_or_else(lost)?;
-        let stored = tokio::task::spawn_blocking(move || ingest.finish()).await.map_err(|_panic| lost())??;
+        let stored =
+            tokio::task::spawn_blocking(move || ingest.finish()).await.map_err(|_panic| lost())??;
         Ok(api::Upload {
             blake3: stored.blob.to_string(),
             size: stored.size,
@@ -98,7 +99,13 @@ impl Node {
     ///
     /// # Errors
     /// There is no such version or file, or its bytes have not arrived.
-    pub async fn open_file(&self, feed: &str, name: &str, version: &str, file: &str) -> Result<OpenFile, Problem> {
+    pub async fn open_file(
+        &self,
+        feed: &str,
+        name: &str,
+        version: &str,
+        file: &str,
+    ) -> Result<OpenFile, Problem> {
         let (feed, name) = (feed.to_owned(), name.to_owned());
         let (version, file) = (version.to_owned(), file.to_owned());
         self.blocking(move |site| {

@@ -121,8 +121,10 @@ fn told(site: &SiteStore, seen: Seen) -> Result<api::Link, Problem> {
     for on in &link.feeds {
         let Some(record) = store.feed(on.feed)? else { continue };
         let agreed = agreed.as_ref().and_then(|agreed| agreed.feeds.iter().find(|both| both.feed == on.feed));
-        let ours = store.heads(on.feed)?.into_iter().map(|signed| (signed.head.log, signed.head.len)).collect();
-        let theirs = memory.heads.iter().filter(|(log, ..)| log.feed == on.feed).map(|(log, len, _)| (*log, *len));
+        let ours =
+            store.heads(on.feed)?.into_iter().map(|signed| (signed.head.log, signed.head.len)).collect();
+        let theirs =
+            memory.heads.iter().filter(|(log, ..)| log.feed == on.feed).map(|(log, len, _)| (*log, *len));
         let missing = store.missing_blobs(on.feed, site.look())?;
         let stated = if link.is_outgoing() { on.switches } else { on.switches.flip() };
         feeds.push(api::LinkFeed {

@@ -5,7 +5,9 @@ use std::net::{IpAddr, UdpSocket};
 use protocol::fault::Reason;
 use protocol::grant::Switches;
 use protocol::id::{FeedId, SiteId};
-use protocol::limits::{PAIRING_ATTEMPTS_PER_MINUTE_MAX, TICKET_ADDRESSES_MAX, TICKET_FEEDS_MAX, TICKET_LIFE_MS_MAX};
+use protocol::limits::{
+    PAIRING_ATTEMPTS_PER_MINUTE_MAX, TICKET_ADDRESSES_MAX, TICKET_FEEDS_MAX, TICKET_LIFE_MS_MAX,
+};
 use protocol::link::{Dial, Link, LinkFeed};
 use protocol::op::{Body, Grant, Rights};
 use protocol::package::check_label;
@@ -59,7 +61,8 @@ impl Node {
             addresses.push(self.guessed_address());
         }
         addresses.truncate(TICKET_ADDRESSES_MAX);
-        let secret = random::<16>().map_err(|error| Problem::new(500, "random", "No randomness", error.to_string()))?;
+        let secret = random::<16>()
+            .map_err(|error| Problem::new(500, "random", "No randomness", error.to_string()))?;
         let (site_name, expires) = (self.inner.name.clone(), Timestamp(request.expires_ms));
         let ticket = self
             .blocking(move |site| {
@@ -101,7 +104,12 @@ impl Node {
     pub async fn accept(&self, request: api::AcceptRequest) -> Result<api::Link, Problem> {
         let ticket = parsed(&request.ticket)?;
         if ticket.site == self.me() {
-            return Err(Problem::new(409, "refused", "The ticket is this site's own", Reason::SameSite.to_string()));
+            return Err(Problem::new(
+                409,
+                "refused",
+                "The ticket is this site's own",
+                Reason::SameSite.to_string(),
+            ));
         }
         if ticket.expires <= wall_clock() {
             return Err(refused(Reason::TicketExpired));
@@ -162,7 +170,9 @@ impl Node {
             check_label("link name", name)?;
             if locked(&self.inner.links).contains_key(name) {
                 let detail = format!("there is a link {name:?} at this site already");
-                return Err(Problem::new(409, "conflict", "The link exists", detail).hint("choose another --name"));
+                return Err(
+                    Problem::new(409, "conflict", "The link exists", detail).hint("choose another --name")
+                );
             }
         }
         for (remote, _) in &request.feeds {
@@ -178,7 +188,8 @@ impl Node {
                 check_label("feed name", &name)?;
                 let Some((_, held)) = site.store().feed_named(&name)? else { continue };
                 if held.genesis.kind != kind {
-                    let detail = format!("feed {name:?} is of kind {} here and {kind} there", held.genesis.kind);
+                    let detail =
+                        format!("feed {name:?} is of kind {} here and {kind} there", held.genesis.kind);
                     return Err(Problem::new(409, "refused", "The feed is of another kind", detail)
                         .hint("give the other site's feed another name here: --feed REMOTE=LOCAL"));
                 }
@@ -205,15 +216,19 @@ impl Node {
             Some(error @ ConnectError::Dial(DialError::WrongSite { .. })) => {
                 Problem::new(403, "refused", "Another site answered", error.to_string())
             }
-            Some(error) => Problem::new(503, "unreachable", "The other site is not reached", error.to_string())
-                .hint("check that it runs, and that its UDP port is open to this site"),
+            Some(error) => {
+                Problem::new(503, "unreachable", "The other site is not reached", error.to_string())
+                    .hint("check that it runs, and that its UDP port is open to this site")
+            }
         })
     }
 
     /// A site came on the pairing protocol: it proves its ticket or is told why not.
     pub(super) async fn admit_joiner(self, connection: Connection, joiner: SiteId) {
         let node = self.clone();
-        let decide = async move |joining: Joining, exporter: [u8; 32]| match node.judge(joiner, joining, exporter).await
+        let decide = async move |joining: Joining, exporter: [u8; 32]| match node
+            .judge(joiner, joining, exporter)
+            .await
         {
             Ok(answer) => answer,
             Err(reason) => {
@@ -226,7 +241,12 @@ impl Node {
         }
     }
 
-    async fn judge(&self, joiner: SiteId, joining: Joining, exporter: [u8; 32]) -> Result<JoinAnswer, Reason> {
+    async fn judge(
+        &self,
+        joiner: SiteId,
+        joining: Joining,
+        exporter: [u8; 32],
+    ) -> Result<JoinAnswer, Reason> {
         let most = usize::try_from(PAIRING_ATTEMPTS_PER_MINUTE_MAX).unwrap_or(usize::MAX);
         if self.attempts_in_last_minute() > most {
             return Err(Reason::PairingTooOften);
@@ -320,7 +340,8 @@ fn may_offer(site: &SiteStore, feed: FeedId, record: &FeedRecord, may: Switches)
 }
 
 fn put_ticket(site: &SiteStore, name: &[u8], record: &TicketRecord) -> Result<(), Problem> {
-    let value = serde_json::to_vec(record).map_err(|error| Problem::new(500, "bug", "A defect", error.to_string()))?;
+    let value = serde_json::to_vec(record)
+        .map_err(|error| Problem::new(500, "bug", "A defect", error.to_string()))?;
     Ok(site.store().put_record(Shelf::Tickets, name, &value)?)
 }
 
@@ -404,7 +425,9 @@ fn join_failed(error: JoinError) -> Problem {
     match error {
         JoinError::WrongSite(_) => Problem::new(403, "refused", "Another site answered", detail),
         JoinError::ClosedEarly => Problem::new(403, "refused", "The other site refused", detail),
-        JoinError::Malformed(_) => Problem::new(502, "misbehaved", "The other site's answer does not read", detail),
+        JoinError::Malformed(_) => {
+            Problem::new(502, "misbehaved", "The other site's answer does not read", detail)
+        }
         JoinError::Unreachable(_) | JoinError::Silent => {
             Problem::new(503, "unreachable", "The other site is not reached", detail)
         }

@@ -68,7 +68,8 @@ impl From<AuthorError> for Problem {
             AuthorError::Append(AppendError::Write(error)) => error.into(),
             AuthorError::Append(AppendError::Read(error)) | AuthorError::Read(error) => error.into(),
             AuthorError::Append(error @ AppendError::Moved { .. }) => {
-                Self::new(409, "conflict", "This site's log grew meanwhile", error.to_string()).hint("try again")
+                Self::new(409, "conflict", "This site's log grew meanwhile", error.to_string())
+                    .hint("try again")
             }
         }
     }
@@ -137,11 +138,13 @@ pub(super) fn outcome_words(outcome: Outcome, note: Option<&str>) -> (String, Op
         }
         Outcome::Interrupted => (
             "interrupted".to_owned(),
-            noted().or_else(|| Some("the connection ended first; the next run goes on from there".to_owned())),
+            noted()
+                .or_else(|| Some("the connection ended first; the next run goes on from there".to_owned())),
         ),
-        Outcome::Fault => {
-            ("fault".to_owned(), noted().or_else(|| Some("this site's own disk or program failed".to_owned())))
-        }
+        Outcome::Fault => (
+            "fault".to_owned(),
+            noted().or_else(|| Some("this site's own disk or program failed".to_owned())),
+        ),
     }
 }
 

@@ -89,7 +89,8 @@ impl Node {
         let mut names: Vec<String> = match link {
             Some(name) => vec![self.known_link(&name)?.name],
             None => {
-                let outgoing = self.link_names().into_values().filter(|link| link.is_outgoing() && !link.paused);
+                let outgoing =
+                    self.link_names().into_values().filter(|link| link.is_outgoing() && !link.paused);
                 outgoing.map(|link| link.name).collect()
             }
         };
@@ -97,7 +98,9 @@ impl Node {
             names.retain(|name| self.known_link(name).is_ok_and(|link| link.switches(feed).is_some()));
         }
         if names.is_empty() {
-            return Err(usage("there is no outgoing link to run").hint("`packetboat pair accept TICKET` makes one"));
+            return Err(
+                usage("there is no outgoing link to run").hint("`packetboat pair accept TICKET` makes one")
+            );
         }
         let mut runs = Vec::new();
         for name in names {
@@ -123,14 +126,15 @@ impl Node {
             let commands = self.with_link(name, |state| state.commands.clone()).flatten();
             let told = commands.is_some_and(|commands| commands.send(Command::Run).is_ok());
             if !told {
-                let detail = format!("{} opens the connection of link {name:?} and is not connected", link.peer_name);
+                let detail =
+                    format!("{} opens the connection of link {name:?} and is not connected", link.peer_name);
                 return Err(Problem::new(503, "unreachable", "The other site is not connected", detail)
                     .hint("run `packetboat sync` there"));
             }
         }
-        ended(watch, Some(steps))
-            .await
-            .ok_or_else(|| Problem::new(409, "conflict", "The link was removed", format!("link {name:?} is gone")))
+        ended(watch, Some(steps)).await.ok_or_else(|| {
+            Problem::new(409, "conflict", "The link was removed", format!("link {name:?} is gone"))
+        })
     }
 
     /// The newest runs, of one link or all.
@@ -145,7 +149,8 @@ impl Node {
                 let page = site.store().runs(before, limit)?;
                 let Some((last, _)) = page.last() else { break };
                 before = Some(*last);
-                let of_link = page.iter().filter(|(_, record)| link.as_ref().is_none_or(|link| *link == record.link));
+                let of_link =
+                    page.iter().filter(|(_, record)| link.as_ref().is_none_or(|link| *link == record.link));
                 runs.extend(of_link.map(|(run, record)| run_told(*run, record)));
             }
             runs.truncate(limit);
@@ -176,7 +181,8 @@ impl Node {
         let bad = |link: &&api::Link| {
             !link.paused && link.last_run.as_ref().is_some_and(|run| run.outcome != "done")
         };
-        let behind = |link: &&api::Link| link.feeds.iter().any(|on| on.missing_blobs > 0 || on.ops_behind > 0);
+        let behind =
+            |link: &&api::Link| link.feeds.iter().any(|on| on.missing_blobs > 0 || on.ops_behind > 0);
         let failing: Vec<&str> = links.iter().filter(bad).map(|link| link.name.as_str()).collect();
         let lagging: Vec<&str> = links.iter().filter(behind).map(|link| link.name.as_str()).collect();
         let (verdict, verdict_words) = if !failing.is_empty() {
@@ -213,7 +219,8 @@ pub(super) fn run_told(id: RunId, record: &RunRecord) -> api::Run {
     let (outcome, mut reason) = record.outcome.map_or_else(unfinished, words);
     let Tally { blobs_missing, .. } = record.tally;
     if blobs_missing > 0 {
-        reason = Some(format!("{blobs_missing} blobs could not be had from the other site; they stay wanted"));
+        reason =
+            Some(format!("{blobs_missing} blobs could not be had from the other site; they stay wanted"));
     }
     let tally = &record.tally;
     api::Run {

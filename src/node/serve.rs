@@ -93,7 +93,11 @@ pub async fn serve(data: &Path, config: Config, ready: impl FnOnce(&api::Site)) 
 ///
 /// # Errors
 /// The address is taken, or the socket cannot be made.
-pub(crate) async fn open_doors(node: &Node, data: Option<&Path>, http: SocketAddr) -> Result<Doors, DoorError> {
+pub(crate) async fn open_doors(
+    node: &Node,
+    data: Option<&Path>,
+    http: SocketAddr,
+) -> Result<Doors, DoorError> {
     let socket = data.map(socket_path);
     let doors = Doors::open(node.clone(), socket.as_deref(), http).await?;
     node.http_is(&doors.tcp_address().to_string());
@@ -119,7 +123,10 @@ async fn stop_signal() -> Result<(), std::io::Error> {
 ///
 /// # Errors
 /// A daemon has it open, or the disk fails.
-pub fn verify_offline(data: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<api::Verification, VerifyError> {
+pub fn verify_offline(
+    data: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<api::Verification, VerifyError> {
     let key = SiteKey::load(&key_path(data))?;
     let generation = generation().map_err(VerifyError::Randomness)?;
     let store = Store::open(&store_path(data), Options::new(generation))?;
@@ -141,7 +148,10 @@ impl Node {
     ///
     /// # Errors
     /// The disk fails.
-    pub async fn verify(&self, steps: tokio::sync::mpsc::Sender<super::runs::Step>) -> Result<api::Verification, Problem> {
+    pub async fn verify(
+        &self,
+        steps: tokio::sync::mpsc::Sender<super::runs::Step>,
+    ) -> Result<api::Verification, Problem> {
         self.blocking(move |site| {
             verified(site, &mut |done, of| {
                 // A step nobody has room for is followed by another.

@@ -91,6 +91,13 @@ pub(super) enum ConnectError {
     Store(String),
 }
 
+/// Tells a session something. One that just ended needs telling no more.
+fn tell(commands: &UnboundedSender<Command>, command: Command) {
+    if commands.send(command).is_err() {
+        tracing::debug!(?command, "the session is over already");
+    }
+}
+
 impl Node {
     /// Takes up the links of the store.
     pub(super) fn start_links(&self) -> Result<(), crate::store::ReadError> {
@@ -121,8 +128,7 @@ impl Node {
             if !state.link.is_outgoing()
                 && let Some(commands) = &state.commands
             {
-                // A session that just ended hears of it at its next run.
-                drop(commands.send(Command::Run));
+                tell(commands, Command::Run);
             }
         }
     }
@@ -136,10 +142,10 @@ impl Node {
                     tokio::spawn(async move { node.admit_joiner(accepted.connection, accepted.peer).await });
                 }
                 Alpn::Link => {
-                    let by_peer = |state: &&LinkState| {
-                        state.link.peer == accepted.peer && !state.link.is_outgoing()
-                    };
-                    let link = locked(&self.inner.links).values().find(by_peer).map(|state| state.link.clone());
+                    let by_peer =
+                        |state: &&LinkState| state.link.peer == accepted.peer && !state.link.is_outgoing();
+                    let link =
+                        locked(&self.inner.links).values().find(by_peer).map(|state| state.link.clone());
                     match link {
                         Some(link) => drop(node.attach(link, Side::Listener, accepted.connection)),
                         None => accepted.connection.close(
@@ -176,10 +182,16 @@ impl Node {
     }
 
     /// Connects to a site at `host:port`.
-    pub(super) async fn dial(&self, address: &str, peer: SiteId, alpn: Alpn) -> Result<Connection, ConnectError> {
+    pub(super) async fn dial(
+        &self,
+        address: &str,
+        peer: SiteId,
+        alpn: Alpn,
+    ) -> Result<Connection, ConnectError> {
         let resolve = |source| ConnectError::Resolve { address: address.to_owned(), source };
         let resolved: Vec<_> = tokio::net::lookup_host(address).await.map_err(resolve)?.collect();
-        let mut last = resolve(std::io::Error::new(std::io::ErrorKind::NotFound, "no address behind the name"));
+        let mut last =
+            resolve(std::io::Error::new(std::io::ErrorKind::NotFound, "no address behind the name"));
         for at in resolved {
             match self.inner.endpoint.dial(at, peer, alpn, Pace::Background, DIAL_WITHIN).await {
                 Ok(connection) => return Ok(connection),
@@ -206,7 +218,7 @@ impl Node {
             };
             if let Some(old) = state.commands.replace(commands.clone()) {
                 // The other site came anew, so its old connection is dead, whether this end knows or not.
-                drop(old.send(Command::Close(Outcome::Interrupted)));
+                tell(&old, Command::Close(Outcome::Interrupted));
             }
             state.turn += 1;
             state.turn
@@ -347,7 +359,13 @@ impl Node {
             }
         };
         let run = self.run_began(&link);
-        self.run_ended(&link, run, outcome, Tally::default(), Some(format!("{} not reached: {error}", link.peer_name)));
+        self.run_ended(
+            &link,
+            run,
+            outcome,
+            Tally::default(),
+            Some(format!("{} not reached: {error}", link.peer_name)),
+        );
     }
 
     fn watched(&self, name: &str, watch: Watch) {
@@ -375,7 +393,7 @@ impl Node {
     pub(super) fn reconnect(&self, name: &str) {
         self.with_link(name, |state| {
             if let Some(commands) = state.commands.take() {
-                drop(commands.send(Command::Close(Outcome::Interrupted)));
+                tell(&commands, Command::Close(Outcome::Interrupted));
             }
             state.agreed = None;
             state.wake.notify_one();

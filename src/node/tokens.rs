@@ -32,7 +32,8 @@ impl Node {
     /// # Errors
     /// A feed is unknown, or the disk refuses.
     pub async fn create_token(&self, new: api::NewToken) -> Result<api::TokenMade, Problem> {
-        let secret = random::<32>().map_err(|error| Problem::new(500, "random", "No randomness", error.to_string()))?;
+        let secret = random::<32>()
+            .map_err(|error| Problem::new(500, "random", "No randomness", error.to_string()))?;
         self.blocking(move |site| {
             for feed in &new.feeds {
                 super::feeds::named(site, feed)?;

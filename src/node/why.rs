@@ -31,9 +31,10 @@ impl Node {
                 return Ok(api::Why {
                     feed,
                     state: state_word(Standing::Absent, false).to_owned(),
-                    because: "no op about it has reached this site: nobody published it as of the last runs of \
+                    because:
+                        "no op about it has reached this site: nobody published it as of the last runs of \
                               its links, or a link does not let it in"
-                        .to_owned(),
+                            .to_owned(),
                     name: at.name,
                     version: at.version,
                     ops: Vec::new(),
@@ -55,7 +56,10 @@ fn because(item: &Item, pending: bool, me: SiteId, authority: Option<&Authority>
         if item.clash.is_empty() {
             return text;
         }
-        format!("{text}; {} other builds of it lost, because this one has the earliest stamp", item.clash.len())
+        format!(
+            "{text}; {} other builds of it lost, because this one has the earliest stamp",
+            item.clash.len()
+        )
     };
     let at_home = authority.is_some_and(|authority| authority.rights(me) == Rights::default());
     match item.standing {
