@@ -48,7 +48,7 @@ pub use ops::{AppendError, Changed, LogState, Topic};
 pub use packs::{Damage, WriteError};
 pub use read::{BlobReader, ReadError};
 pub use records::{RECORD_BYTES_MAX, Shelf};
-pub use runs::{RUNS_MAX, RunRecord};
+pub use runs::{RUNS_MAX, RunRecord, Trigger};
 pub use sweep::{Reclaimed, SweepError, Swept};
 pub use verify::{Progress, Verified};
 pub use view::SiteView;

@@ -3,6 +3,9 @@
 pub mod background;
 pub mod endpoint;
 pub mod framing;
+mod lane;
+pub mod pairing;
+pub mod pump;
 pub mod rate;
 pub mod settings;
 pub mod tls;

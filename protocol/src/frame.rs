@@ -352,6 +352,14 @@ impl Piece {
 }
 
 impl Piece {
+    /// The blob it is of.
+    #[must_use]
+    pub const fn blob(&self) -> BlobId {
+        match self {
+            Self::Small { blob, .. } | Self::Outline { blob, .. } | Self::Extent { blob, .. } => *blob,
+        }
+    }
+
     /// Content bytes it carries.
     #[must_use]
     pub fn content_bytes(&self) -> u64 {

@@ -86,3 +86,9 @@ pub const TICKET_FEEDS_MAX: usize = 16;
 
 /// Pairing attempts a minute at one site: a ticket's secret has 128 bits, this keeps the log readable.
 pub const PAIRING_ATTEMPTS_PER_MINUTE_MAX: u32 = 5;
+
+/// Bytes of one pairing frame: sixteen feeds with names of full length are a fifth of this.
+pub const PAIRING_FRAME_BYTES_MAX: usize = 16 << 10;
+
+/// How long either end of a pairing waits for the other's one frame.
+pub const PAIRING_MS_MAX: u64 = 10_000;

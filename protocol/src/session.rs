@@ -230,6 +230,18 @@ impl Session {
         matches!(self.phase, Phase::Running(_))
     }
 
+    /// Whether a frame of the ops stream has its place here yet. Streams overtake each other: in a run, whoever carries the
+    /// frames keeps those of the ops stream back until the control stream has said that ops follow.
+    #[must_use]
+    pub const fn awaits_ops(&self) -> bool {
+        self.inbound.awaits_ops()
+    }
+
+    /// What this session sent is getting through, though nothing came back yet: a slow link is not a stalled peer.
+    pub const fn moved(&mut self, now: Instant) {
+        self.progress = now;
+    }
+
     /// Counts of the run so far.
     #[must_use]
     pub const fn tally(&self) -> &Tally {
@@ -377,6 +389,8 @@ impl Session {
                 Ok(())
             }
             (frame, _) if self.is_running() => self.in_run(frame, view),
+            // The run may have ended without bytes that were refused, and what refuses them twice comes after its end.
+            (Frame::NotHave(_), _) => Ok(()),
             (_, _) => Err(Misbehaved::FrameUnexpected.into()),
         }
     }
@@ -410,7 +424,7 @@ impl Session {
             Frame::Want(asks) => self.outbound.want(asks),
             Frame::Applied(applied) => self.applied(applied, view),
             Frame::Finished { .. } => {
-                self.outbound.done = true;
+                self.outbound.finished();
                 Ok(())
             }
             Frame::Hello(_)

@@ -3,10 +3,10 @@
 use data_encoding::{BASE32_NOPAD, Specification};
 use serde::{Deserialize, Serialize};
 
-use crate::fault::Reason;
+use crate::fault::{Misbehaved, Reason};
 use crate::grant::Switches;
 use crate::id::SiteId;
-use crate::limits::{LABEL_BYTES_MAX, TICKET_ADDRESSES_MAX, TICKET_FEEDS_MAX};
+use crate::limits::{LABEL_BYTES_MAX, PAIRING_FRAME_BYTES_MAX, TICKET_ADDRESSES_MAX, TICKET_FEEDS_MAX};
 use crate::op::Genesis;
 use crate::package::{FeedKind, check_label};
 use crate::time::Timestamp;
@@ -191,6 +191,75 @@ pub enum JoinAnswer {
     Refused(Reason),
 }
 
+fn encoded<T: Serialize>(body: &T) -> Vec<u8> {
+    postcard::to_allocvec(body).expect("a plain value always encodes into memory")
+}
+
+/// A value from exactly the bytes that encode it: there is one form and nothing after it.
+fn decoded<T: Serialize + for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, Misbehaved> {
+    if bytes.len() > PAIRING_FRAME_BYTES_MAX {
+        return Err(Misbehaved::FrameTooLong);
+    }
+    match postcard::take_from_bytes::<T>(bytes) {
+        Ok((value, [])) if encoded(&value) == bytes => Ok(value),
+        Ok(_) | Err(_) => Err(Misbehaved::FrameMalformed),
+    }
+}
+
+/// A name that a site gives itself.
+fn own_name(name: &str) -> Result<(), Misbehaved> {
+    let bad = name.len() > LABEL_BYTES_MAX || name.chars().any(char::is_control);
+    if bad { Err(Misbehaved::NameInvalid) } else { Ok(()) }
+}
+
+impl Joining {
+    /// The bytes that travel.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        encoded(self)
+    }
+
+    /// What a joiner says, from its bytes, with the name within its limits.
+    ///
+    /// # Errors
+    /// How the joiner broke the rules.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Misbehaved> {
+        let joining: Self = decoded(bytes)?;
+        own_name(&joining.name)?;
+        Ok(joining)
+    }
+}
+
+impl JoinAnswer {
+    /// The bytes that travel.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        encoded(self)
+    }
+
+    /// What the inviting site answers, from its bytes, with every count and name within its limits.
+    ///
+    /// # Errors
+    /// How the inviting site broke the rules.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Misbehaved> {
+        let answer: Self = decoded(bytes)?;
+        if let Self::Admitted { name, feeds } = &answer {
+            own_name(name)?;
+            if feeds.len() > TICKET_FEEDS_MAX {
+                return Err(Misbehaved::FrameMalformed);
+            }
+            for feed in feeds {
+                let fits = check_label("feed name", &feed.feed).is_ok()
+                    && check_label("feed name", &feed.genesis.name).is_ok();
+                if !fits {
+                    return Err(Misbehaved::NameInvalid);
+                }
+            }
+        }
+        Ok(answer)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,5 +311,51 @@ mod tests {
         assert_eq!(check_words(one, other), check_words(other, one));
         assert_ne!(check_words(one, other), check_words(one, SiteId([3; 32])));
         assert_eq!(check_words(one, other).split('-').count(), 4);
+    }
+
+    fn joining() -> Joining {
+        Joining { ticket: ticket().ticket_name(), proof: [7; 32], name: "Tokyo".to_owned() }
+    }
+
+    fn admitted() -> Admitted {
+        let genesis = Genesis {
+            kind: FeedKind::Raw,
+            name: "tools".to_owned(),
+            origin: SiteId([1; 32]),
+            second_origin: None,
+            reuse: false,
+            overwrite: false,
+            created: Timestamp(1_795_000_000_000),
+            nonce: [0; 16],
+        };
+        Admitted { genesis, feed: "tools".to_owned(), may: Switches::PULL }
+    }
+
+    #[test]
+    fn what_is_said_while_pairing_reads_back() {
+        assert_eq!(Joining::decode(&joining().encode()), Ok(joining()));
+        let yes = JoinAnswer::Admitted { name: "New York".to_owned(), feeds: vec![admitted()] };
+        let no = JoinAnswer::Refused(Reason::TicketUsed);
+        assert_eq!(JoinAnswer::decode(&yes.encode()), Ok(yes));
+        assert_eq!(JoinAnswer::decode(&no.encode()), Ok(no));
+    }
+
+    #[test]
+    fn a_pairing_frame_has_one_form_and_keeps_the_limits() {
+        let mut longer = joining().encode();
+        longer.push(0);
+        assert_eq!(Joining::decode(&longer), Err(Misbehaved::FrameMalformed));
+        assert_eq!(Joining::decode(&longer[..20]), Err(Misbehaved::FrameMalformed));
+        // The variant 1, and the reason 0 in two bytes where one would do.
+        assert_eq!(JoinAnswer::decode(&[1, 0x80, 0]), Err(Misbehaved::FrameMalformed));
+        assert_eq!(JoinAnswer::decode(&[1, 0]), Ok(JoinAnswer::Refused(Reason::SameSite)));
+        let named = |name: &str| Joining { name: name.to_owned(), ..joining() }.encode();
+        assert_eq!(Joining::decode(&named(&"x".repeat(LABEL_BYTES_MAX + 1))), Err(Misbehaved::NameInvalid));
+        assert_eq!(Joining::decode(&named("a\nb")), Err(Misbehaved::NameInvalid));
+        let feeds = vec![admitted(); TICKET_FEEDS_MAX + 1];
+        let many = JoinAnswer::Admitted { name: String::new(), feeds };
+        assert_eq!(JoinAnswer::decode(&many.encode()), Err(Misbehaved::FrameMalformed));
+        let long = vec![0; PAIRING_FRAME_BYTES_MAX + 1];
+        assert_eq!(JoinAnswer::decode(&long), Err(Misbehaved::FrameTooLong));
     }
 }

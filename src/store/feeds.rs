@@ -42,6 +42,8 @@ pub struct FeedRecord {
     pub strict: bool,
     /// Whether a local package is served instead of an authorised one of the same coordinate.
     pub local_wins: bool,
+    /// Whether package clients read without a token.
+    pub open_reads: bool,
 }
 
 /// Who looks at a feed, and when.

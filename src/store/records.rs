@@ -27,8 +27,10 @@ pub enum Shelf {
     Runs,
     /// peer 32, link name → how far the peer's store was followed.
     Cursors,
-    /// Free key → a token's or ticket's hash and what it allows.
+    /// token id → a token's hash and what it allows.
     Tokens,
+    /// ticket name → what a pairing ticket offers, and who used it.
+    Tickets,
     /// Free key → what a person set at this site.
     Settings,
 }
@@ -42,6 +44,7 @@ impl Shelf {
             Self::Cursors => 4,
             Self::Tokens => 5,
             Self::Settings => 6,
+            Self::Tickets => 7,
         }
     }
 }

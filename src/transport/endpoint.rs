@@ -28,7 +28,8 @@ const HANDSHAKE_MS_MAX: u64 = 10_000;
 const ADMITTED_WAITING_MAX: usize = 16;
 
 /// The code a connection is closed with when its site was forgotten while its handshake ran.
-const CLOSE_FORGOTTEN: VarInt = VarInt::from_u32(1);
+/// None of the codes of outcomes: no session was begun.
+pub(super) const CLOSE_FORGOTTEN: VarInt = VarInt::from_u32(5);
 
 /// QUIC's code for a TLS alert: 0x100 and the alert, here `access_denied`.
 const REFUSED_BY_TLS: u64 = 0x100 + 49;

@@ -66,7 +66,10 @@ pub(super) struct Inbound {
     target: Option<Target>,
     refused_logs: BTreeSet<LogId>,
     transfer: Transfer,
-    outlines: BTreeMap<BlobId, (u64, Vec<Cv>)>,
+    /// Outlines of which only parts came yet: the size, and the parts by their first extent.
+    outlines: BTreeMap<BlobId, (u64, BTreeMap<u32, Vec<Cv>>)>,
+    /// Blobs the peer said it does not have. Pieces of them that were on the way arrive all the same.
+    forsaken: BTreeSet<BlobId>,
     missing: u64,
     /// Whether the pull of this run said that bytes are lacking.
     lacking: bool,
@@ -82,6 +85,7 @@ impl Inbound {
             refused_logs: BTreeSet::new(),
             transfer: Transfer::new(),
             outlines: BTreeMap::new(),
+            forsaken: BTreeSet::new(),
             missing: 0,
             lacking: false,
         }
@@ -99,6 +103,10 @@ impl Inbound {
         self.transfer = Transfer::new();
         self.outlines.clear();
         self.missing = 0;
+    }
+
+    pub(super) const fn awaits_ops(&self) -> bool {
+        matches!(self.stage, Stage::Ops)
     }
 
     pub(super) const fn is_done(&self) -> bool {
@@ -405,15 +413,21 @@ impl Inbound {
     /// Bytes that were asked for.
     pub(super) fn piece(&mut self, piece: Piece, context: &mut Context<'_>) -> Result<(), Stop> {
         let bytes = piece.content_bytes();
+        let forsaken = self.forsaken.contains(&piece.blob());
         let arrived = match piece {
             Piece::Small { blob, bytes } => Arrived::Small { blob, bytes },
             Piece::Extent { blob, index, groups: _, bytes } => Arrived::Extent { blob, index, bytes },
+            Piece::Outline { blob, .. } if forsaken && !self.transfer.awaits_outline(blob) => return Ok(()),
             Piece::Outline { blob, size, first, extents } => {
                 let Some(outline) = self.assemble(blob, size, first, extents)? else { return Ok(()) };
                 Arrived::Outline { outline }
             }
         };
-        let stored = self.transfer.handle(arrived)?;
+        let stored = match self.transfer.handle(arrived) {
+            Ok(stored) => stored,
+            Err(Misbehaved::BytesUnasked) if forsaken => return Ok(()),
+            Err(fault) => return Err(fault.into()),
+        };
         context.tally.content_in_bytes += bytes;
         for kept in stored {
             if matches!(kept, Stored::Complete { .. } | Stored::Small { .. }) {
@@ -425,7 +439,7 @@ impl Inbound {
         Ok(())
     }
 
-    /// Puts an outline together from its pieces, which come in order.
+    /// Puts an outline together from its parts, in whichever order the lanes bring them.
     fn assemble(
         &mut self,
         blob: BlobId,
@@ -436,21 +450,25 @@ impl Inbound {
         if !self.transfer.awaits_outline(blob) {
             return Err(Misbehaved::BytesUnasked.into());
         }
-        let (known_size, sofar) = self.outlines.entry(blob).or_insert((size, Vec::new()));
+        let (known_size, parts) = self.outlines.entry(blob).or_insert((size, BTreeMap::new()));
         let count = usize::try_from(extent_count(size)).unwrap_or(usize::MAX);
-        let begins = usize::try_from(first).unwrap_or(usize::MAX);
-        if *known_size != size
-            || begins != sofar.len()
-            || extents.is_empty()
-            || begins + extents.len() > count
-        {
+        let end = usize::try_from(first).unwrap_or(usize::MAX).saturating_add(extents.len());
+        let wrong = *known_size != size || extents.is_empty() || end > count;
+        if wrong || parts.insert(first, extents).is_some() {
             return Err(Misbehaved::BytesWrong.into());
         }
-        sofar.extend(extents);
-        if sofar.len() < count {
+        let held: usize = parts.values().map(Vec::len).sum();
+        if held < count {
             return Ok(None);
         }
-        let (size, extents) = self.outlines.remove(&blob).unwrap_or_default();
+        let (size, parts) = self.outlines.remove(&blob).unwrap_or_default();
+        let mut extents = Vec::with_capacity(held);
+        for (first, part) in parts {
+            if usize::try_from(first) != Ok(extents.len()) {
+                return Err(Misbehaved::BytesWrong.into());
+            }
+            extents.extend(part);
+        }
         Ok(Some(Outline { blob, size, extents }))
     }
 
@@ -458,6 +476,8 @@ impl Inbound {
     pub(super) fn not_have(&mut self, asks: &[Ask], context: &mut Context<'_>) {
         for ask in asks {
             if self.transfer.not_have(ask.blob()) {
+                self.forsaken.insert(ask.blob());
+                self.outlines.remove(&ask.blob());
                 self.missing += 1;
                 context.tally.blobs_missing += 1;
             }

@@ -217,8 +217,7 @@ impl Outbound {
         self.serving_items = self.serving_items.saturating_sub(1);
         let blob = ask.blob();
         if !named(blob, feeds, view)? {
-            self.serving_items = self.serving_items.saturating_sub(ask.items().saturating_sub(1));
-            return Ok(Some(Err(Frame::NotHave(vec![ask]))));
+            return Ok(Some(Err(self.not_have(ask))));
         }
         let piece = match ask {
             Ask::Small { blob } => view.small(blob)?.map(|bytes| Piece::Small { blob, bytes }),
@@ -238,8 +237,23 @@ impl Outbound {
                 self.content_bytes = self.content_bytes.saturating_add(piece.content_bytes());
                 Ok(piece.encode())
             }
-            None => Err(Frame::NotHave(vec![ask])),
+            None => Err(self.not_have(ask)),
         }))
+    }
+
+    /// Says that a blob cannot be had, once: what else was asked of it is not answered.
+    fn not_have(&mut self, ask: Ask) -> Frame {
+        self.serving.retain(|other| other.blob() != ask.blob());
+        self.serving_items = self.serving.iter().map(Ask::items).sum();
+        Frame::NotHave(vec![ask])
+    }
+
+    /// The peer needs no more of this run.
+    pub(super) fn finished(&mut self) {
+        self.done = true;
+        self.serving.clear();
+        self.serving_items = 0;
+        self.outline_rest = None;
     }
 
     fn outline_piece(

@@ -62,7 +62,7 @@ pub(in crate::store) fn genesis(origin: &Author) -> Genesis {
 }
 
 pub(in crate::store) fn record(origin: &Author) -> FeedRecord {
-    FeedRecord { genesis: genesis(origin), name: "tools".to_owned(), strict: false, local_wins: false }
+    FeedRecord { genesis: genesis(origin), name: "tools".to_owned(), strict: false, local_wins: false, open_reads: false }
 }
 
 pub(in crate::store) fn publish(name: &str, version: &str, content: &[u8]) -> Body {
@@ -473,12 +473,8 @@ fn the_newest_runs_are_kept_and_the_oldest_forgotten() {
         started: WALL,
         ended: None,
         outcome: None,
-        ops_in: 0,
-        ops_out: 0,
-        blobs_in: 0,
-        blobs_out: 0,
-        bytes_in: 0,
-        bytes_out: 0,
+        trigger: crate::store::Trigger::Manual,
+        tally: protocol::session::tally::Tally::default(),
         notes: Vec::new(),
     };
     let first = store.begin_run(&record).unwrap();

@@ -1,0 +1,184 @@
+//! Drives one session over one connection: a blocking thread for the session and its store, tasks for the streams.
+
+mod talk;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use protocol::fault::Outcome;
+use protocol::grant::Permitted;
+use protocol::log::Verified;
+use protocol::session::tally::Tally;
+use protocol::session::view::View;
+use protocol::session::{Agreed, Config, Event, Memory};
+use protocol::transfer::Stored;
+use quinn::{Connection, VarInt};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+
+use super::lane::{self, Ears, HEARD_FRAMES_MAX, HEARD_OPS_FRAMES_MAX, Lane};
+use talk::{Talk, Wires};
+
+#[cfg(test)]
+mod tests;
+
+/// How long the last control frames, a refusal mostly, may take to reach the peer before the connection is closed over them.
+const FAREWELL_MS_MAX: u64 = 1_000;
+
+/// What a session's pump needs of this site's store beyond reading it. It is called on a thread that may block.
+pub trait Keeper: View + Send {
+    /// Stores ops. They are durable on return, and the next question of the [`View`] sees them.
+    ///
+    /// # Errors
+    /// [`KeepError`]
+    fn append(&mut self, run: Permitted<Verified>) -> Result<(), KeepError>;
+
+    /// Stores bytes, durable or not.
+    ///
+    /// # Errors
+    /// [`KeepError`]
+    fn keep(&mut self, stored: Stored) -> Result<(), KeepError>;
+
+    /// Makes durable what was kept.
+    ///
+    /// # Errors
+    /// [`KeepError`]
+    fn settle(&mut self) -> Result<(), KeepError>;
+
+    /// Keeps what the next session with this peer is to be told. Losing it costs a repair.
+    fn remember(&mut self, memory: Memory);
+}
+
+/// Why something was not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeepError {
+    /// The disk takes no more: the peer is told, and nobody is at fault.
+    #[error("the disk is full")]
+    Full,
+    /// The store failed: the session ends as this site's own fault.
+    #[error("the store failed")]
+    Failed,
+}
+
+/// What a session is told from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Run as soon as possible; at the listener, ask the dialler to.
+    Run,
+    /// End the session. [`Outcome::Refused`] tells the peer the reason; any other it reads from the close code.
+    Close(Outcome),
+}
+
+/// What a session tells to the outside.
+#[derive(Debug)]
+pub enum Happening {
+    /// Both ends agreed.
+    Up(Agreed),
+    RunBegan,
+    /// Counts of the run so far, at most five a second.
+    Progress(Tally),
+    RunEnded {
+        outcome: Outcome,
+        tally: Tally,
+    },
+    /// The listener has news: run when convenient.
+    Nudged,
+    Note(Event),
+    /// The session is over and the connection closed. Always the last.
+    Closed(Outcome),
+}
+
+/// Drives a session over a connection of the link protocol until it ends, and closes the connection.
+///
+/// Dropping the sender of `commands` ends the session as if it had been told to close as
+/// [`Outcome::Done`]. Aborting the task ends it as [`Outcome::Interrupted`]. The outcome that is
+/// returned is also the last happening. Must be called inside a tokio runtime.
+pub fn drive(
+    connection: Connection,
+    config: Config,
+    keeper: Box<dyn Keeper>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    happenings: mpsc::UnboundedSender<Happening>,
+) -> JoinHandle<Outcome> {
+    tokio::spawn(async move {
+        let outcome = pump(connection, config, keeper, commands, happenings.clone()).await;
+        // Nobody may be listening any more; the outcome is returned as well.
+        drop(happenings.send(Happening::Closed(outcome)));
+        outcome
+    })
+}
+
+async fn pump(
+    connection: Connection,
+    config: Config,
+    keeper: Box<dyn Keeper>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    happenings: mpsc::UnboundedSender<Happening>,
+) -> Outcome {
+    let mut tasks = JoinSet::new();
+    // Declared after the tasks, so dropped before them: a stream dropped with half a frame written
+    // must not reach the peer as one that was finished there.
+    let hangup = Hangup(connection.clone());
+    let (heard_sender, heard) = mpsc::channel(HEARD_FRAMES_MAX);
+    let (ops_sender, ops) = mpsc::channel(HEARD_OPS_FRAMES_MAX);
+    let ears = Ears { heard: heard_sender, ops: ops_sender };
+    let (sending, to_send) = oneshot::channel();
+    tasks.spawn(lane::hear_control(connection.clone(), config.side, ears.clone(), sending));
+    tasks.spawn(lane::hear_lanes(connection.clone(), ears));
+    let room = Arc::new(Notify::new());
+    let (ops_lane, piece_lanes) = Lane::all(&mut tasks, &connection, &room);
+    let (control, control_frames) = mpsc::unbounded_channel();
+    let waiting_bytes = Arc::new(AtomicUsize::new(0));
+    let mut speaking = JoinSet::new();
+    speaking.spawn(lane::speak_control(to_send, control_frames, Arc::clone(&waiting_bytes)));
+
+    let wires =
+        Wires { heard, ops, commands, happenings, control, waiting_bytes, ops_lane, piece_lanes, room };
+    let (runtime, over) = (Handle::current(), connection.clone());
+    let peer = config.peer;
+    let talking = tokio::task::spawn_blocking(move || Talk::new(over, config, keeper, wires, runtime).run());
+    let outcome = match talking.await {
+        Ok(outcome) => outcome,
+        Err(bug) => {
+            tracing::error!(%peer, %bug, "a session ended by a bug of this node; please report it");
+            Outcome::Fault
+        }
+    };
+    if connection.close_reason().is_none() {
+        let farewell = async { while speaking.join_next().await.is_some() {} };
+        // A peer that does not read its refusal is closed on without it.
+        drop(timeout(Duration::from_millis(FAREWELL_MS_MAX), farewell).await);
+    }
+    hangup.with(outcome);
+    speaking.shutdown().await;
+    tasks.shutdown().await;
+    outcome
+}
+
+/// Closes the connection when dropped.
+struct Hangup(Connection);
+
+impl Hangup {
+    fn with(&self, outcome: Outcome) {
+        if self.0.close_reason().is_some() {
+            return;
+        }
+        let reason = match outcome {
+            Outcome::Done => "done".to_owned(),
+            Outcome::Refused(reason) => reason.to_string(),
+            Outcome::Misbehaved(fault) => fault.to_string(),
+            Outcome::Interrupted => "interrupted".to_owned(),
+            Outcome::Fault => "a fault at this site".to_owned(),
+        };
+        self.0.close(VarInt::from_u32(outcome.close_code()), reason.as_bytes());
+    }
+}
+
+impl Drop for Hangup {
+    fn drop(&mut self) {
+        self.with(Outcome::Interrupted);
+    }
+}
