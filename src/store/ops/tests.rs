@@ -291,8 +291,8 @@ fn sites_with_the_same_ops_have_the_same_root_whatever_came_first() {
     };
     let first = origin.says(feed, vec![Body::Grant(grant), publish("a", "1", b"a")]);
     let second = other.says(feed, vec![publish("a", "1", b"other"), publish("b", "1", b"b")]);
-    one.append(&[first.clone()]).unwrap();
-    one.append(&[second.clone()]).unwrap();
+    one.append(std::slice::from_ref(&first)).unwrap();
+    one.append(std::slice::from_ref(&second)).unwrap();
     two.append(&[second]).unwrap();
     let root = |store: &Store, author: &Author| store.state_root(feed, look(author)).unwrap();
     assert_ne!(root(&one, &origin), root(&two, &origin));
