@@ -62,7 +62,13 @@ pub(in crate::store) fn genesis(origin: &Author) -> Genesis {
 }
 
 pub(in crate::store) fn record(origin: &Author) -> FeedRecord {
-    FeedRecord { genesis: genesis(origin), name: "tools".to_owned(), strict: false, local_wins: false, open_reads: false }
+    FeedRecord {
+        genesis: genesis(origin),
+        name: "tools".to_owned(),
+        strict: false,
+        local_wins: false,
+        open_reads: false,
+    }
 }
 
 pub(in crate::store) fn publish(name: &str, version: &str, content: &[u8]) -> Body {
