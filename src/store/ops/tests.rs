@@ -282,6 +282,35 @@ fn items_are_listed_in_pages_by_prefix() {
 }
 
 #[test]
+fn sites_with_the_same_ops_have_the_same_root_whatever_came_first() {
+    let (_, _, one) = fresh();
+    let (_, _, two) = fresh();
+    let (mut origin, mut other) = (Author::new(14), Author::new(15));
+    let feed = one.put_feed(&record(&origin)).unwrap();
+    two.put_feed(&record(&origin)).unwrap();
+    let grant = Grant {
+        grantee: other.site(),
+        label: String::new(),
+        rights: Rights::WRITE,
+        prefix: String::new(),
+        expires: None,
+    };
+    let first = origin.says(feed, vec![Body::Grant(grant), publish("a", "1", b"a")]);
+    let second = other.says(feed, vec![publish("a", "1", b"other"), publish("b", "1", b"b")]);
+    one.append(std::slice::from_ref(&first)).unwrap();
+    one.append(std::slice::from_ref(&second)).unwrap();
+    two.append(&[second]).unwrap();
+    let root = |store: &Store, author: &Author| store.state_root(feed, look(author)).unwrap();
+    assert_ne!(root(&one, &origin), root(&two, &origin));
+    two.append(&[first]).unwrap();
+    assert_eq!(root(&one, &origin), root(&two, &other));
+    let overlay = Author::new(16).says(feed, vec![publish("local", "1", b"x")]);
+    let before = root(&two, &Author::new(16));
+    two.append(&[overlay]).unwrap();
+    assert_eq!(root(&two, &Author::new(16)), before, "a local package is no part of the feed");
+}
+
+#[test]
 fn a_feed_wants_the_blobs_it_serves_until_they_are_whole_and_again_when_they_are_damaged() {
     let (disk, _, store) = fresh();
     let mut origin = Author::new(9);
