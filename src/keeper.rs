@@ -30,6 +30,9 @@ pub enum AuthorError {
     /// The feed takes no local changes here.
     #[error("this site is a strict replica of the feed and takes no local changes in it")]
     Strict,
+    /// Damage took the end of this site's own log. Signing on would fork it.
+    #[error("{lost} ops of this site's own log in the feed are damaged here; sync with a site that has them first")]
+    SetBack { lost: u64 },
     #[error(transparent)]
     Append(#[from] AppendError),
     #[error(transparent)]
@@ -101,7 +104,7 @@ impl SiteStore {
         if bodies.is_empty() {
             return Ok(Vec::new());
         }
-        let (said, strict) = self.said(feed, bodies, *clock).map_err(AuthorError::from)?;
+        let (said, strict) = self.said(feed, bodies, *clock)?;
         let ops = said.ops().to_vec();
         let permitted = Permitted::local(said, strict).map_err(|_reason| AuthorError::Strict)?;
         self.store().append(&[permitted]).map_err(AuthorError::from)?;
@@ -111,7 +114,7 @@ impl SiteStore {
         Ok(ops)
     }
 
-    fn said(&self, feed: FeedId, bodies: Vec<Body>, clock: Hlc) -> Result<(Verified, bool), ReadError> {
+    fn said(&self, feed: FeedId, bodies: Vec<Body>, clock: Hlc) -> Result<(Verified, bool), AuthorError> {
         let store = self.store();
         let strict = store.feed(feed)?.is_some_and(|record| record.strict);
         let own =
@@ -120,6 +123,10 @@ impl SiteStore {
         let log = LogId { feed, author: self.me(), epoch };
         let state = store.log_state(log)?;
         let held = state.as_ref().map_or_else(Mmr::default, |state| state.after.clone());
+        let lost = store.log_longest(log)?.saturating_sub(held.len());
+        if lost > 0 {
+            return Err(AuthorError::SetBack { lost });
+        }
         // A restart forgets the clock, never the time of this site's own last head.
         let last = state.map_or(0, |state| state.head.head.time.0);
         let floor = clock.max(Hlc(last.saturating_add(1) << 16));

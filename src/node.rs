@@ -14,8 +14,10 @@ mod why;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
+use protocol::fault::Outcome;
 use protocol::id::SiteId;
 use protocol::limits::LABEL_BYTES_MAX;
 use protocol::package::{BadName, check_label};
@@ -31,8 +33,12 @@ use crate::transport::tls::Peers;
 
 pub use files::{OpenFile, UploadStream};
 pub use runs::Step;
+pub(crate) use serve::open_doors;
 pub use serve::{InitError, ServeError, VerifyError, init, serve, verify_offline};
 use sessions::LinkState;
+
+/// How often the store settles: what a start after a crash has to read again at most.
+const SETTLE_EVERY: Duration = Duration::from_secs(30);
 
 /// The site key's file in the data folder's private part.
 pub(crate) fn key_path(data: &Path) -> PathBuf {
@@ -155,6 +161,7 @@ impl Node {
         node.open_pairings()?;
         node.start_links()?;
         tokio::spawn(node.clone().accept_sites());
+        tokio::spawn(settle_now_and_then(Arc::downgrade(&node.inner)));
         Ok(node)
     }
 
@@ -188,16 +195,22 @@ impl Node {
         }
     }
 
-    /// Ends all sessions and lets the store settle.
+    /// Ends all sessions and timetables and lets the store settle.
     pub async fn stop(&self) {
-        self.inner
-            .endpoint
-            .close(protocol::fault::Outcome::Interrupted.close_code(), "the node is stopping")
-            .await;
+        let links = std::mem::take(&mut *locked(&self.inner.links));
+        for state in links.into_values() {
+            state.wake.notify_one();
+        }
+        self.inner.endpoint.close(Outcome::Interrupted.close_code(), "the node is stopping").await;
+        self.checkpoint().await;
+    }
+
+    async fn checkpoint(&self) {
         let store = self.inner.site.store().clone();
-        let settled = tokio::task::spawn_blocking(move || store.checkpoint()).await;
-        if let Ok(Err(error)) = settled {
-            tracing::warn!(%error, "the store did not settle: the next start takes longer");
+        match tokio::task::spawn_blocking(move || store.checkpoint()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the store did not settle: the next start takes longer"),
+            Err(panic) => tracing::error!(%panic, "the store panicked while settling"),
         }
     }
 
@@ -213,6 +226,17 @@ impl Node {
                 Err(Problem::new(500, "bug", "This is a defect of packetboat", "the work panicked"))
             }
         }
+    }
+}
+
+/// Lets the store settle from time to time, so that a start after a crash has little to read again.
+async fn settle_now_and_then(inner: Weak<Inner>) {
+    let mut every = tokio::time::interval(SETTLE_EVERY);
+    every.tick().await;
+    loop {
+        every.tick().await;
+        let Some(inner) = inner.upgrade() else { return };
+        Node { inner }.checkpoint().await;
     }
 }
 

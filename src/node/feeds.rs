@@ -6,7 +6,6 @@ use protocol::id::{BlobId, FeedId, OpId};
 use protocol::manifest;
 use protocol::op::{Body, Genesis};
 use protocol::package::{Coordinate, FeedKind, check_label};
-use protocol::summary::{Tree, root_of};
 
 use super::problem::{not_found, usage};
 use super::{Node, random};
@@ -264,7 +263,6 @@ pub(super) const fn state_word(standing: Standing, pending: bool) -> &'static st
 /// What the API tells of a feed.
 pub(super) fn described(site: &SiteStore, feed: FeedId, record: &FeedRecord) -> Result<api::Feed, Problem> {
     let store = site.store();
-    let mut items = Vec::new();
     let mut packages = 0;
     let mut after: Option<Coordinate> = None;
     loop {
@@ -272,18 +270,8 @@ pub(super) fn described(site: &SiteStore, feed: FeedId, record: &FeedRecord) -> 
         let page = store.items(feed, "", from, PAGE_ITEMS, site.look())?;
         let Some((last, _)) = page.last() else { break };
         after = Some(last.clone());
-        for (at, item) in page {
-            let Some(winner) = item.winner else { continue };
-            packages += 1;
-            if !item.local {
-                let mut bytes = at.to_string().into_bytes();
-                bytes.push(0);
-                bytes.extend(winner.0);
-                items.push(Tree::State.item(&bytes));
-            }
-        }
+        packages += page.iter().filter(|(_, item)| item.winner.is_some()).count() as u64;
     }
-    items.sort_unstable();
     let missing = store.missing_blobs(feed, site.look())?;
     let authority = store.authority(feed)?;
     let may = |verb| {
@@ -301,6 +289,6 @@ pub(super) fn described(site: &SiteStore, feed: FeedId, record: &FeedRecord) -> 
         ops: store.heads(feed)?.iter().map(|signed| signed.head.len).sum(),
         missing_blobs: missing.len() as u64,
         missing_bytes: missing.iter().map(|(_, size)| size).sum(),
-        state_root: BlobId(root_of(items).0).to_string(),
+        state_root: BlobId(store.state_root(feed, site.look())?.0).to_string(),
     })
 }

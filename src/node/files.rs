@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream;
 use protocol::id::BlobId;
+use protocol::limits::EXTENT_BYTES;
 use protocol::op::Body;
 use protocol::package::Coordinate;
 
@@ -93,6 +94,29 @@ impl Node {
     #[must_use]
     pub fn begin_upload(&self) -> UploadStream {
         UploadStream { ingest: Some(self.inner.site.store().ingest()) }
+    }
+
+    /// Bytes of a version's files that are here so far; nothing while the version is not known.
+    pub(crate) async fn feed_progress(&self, feed: &str, name: &str, version: &str) -> Option<u64> {
+        let package = self.package(feed, name, version).await.ok()?;
+        self.blocking(move |site| {
+            let mut got: u64 = 0;
+            for file in &package.files {
+                let Ok(blob) = file.blake3.parse::<BlobId>() else { continue };
+                got = got.saturating_add(match site.store().blob_state(blob)? {
+                    BlobState::Missing => 0,
+                    BlobState::Complete { size } => size,
+                    BlobState::Partial { size, missing } => {
+                        let lacking: u64 =
+                            missing.iter().map(|range| u64::from(range.end.saturating_sub(range.start))).sum();
+                        size.saturating_sub(lacking.saturating_mul(EXTENT_BYTES as u64))
+                    }
+                });
+            }
+            Ok(got)
+        })
+        .await
+        .ok()
     }
 
     /// A file of a version.

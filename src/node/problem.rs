@@ -65,6 +65,10 @@ impl From<AuthorError> for Problem {
             AuthorError::Strict => {
                 Self::new(403, "refused", "This site takes no local changes", error.to_string())
             }
+            AuthorError::SetBack { .. } => {
+                Self::new(500, "integrity", "This site's own log is damaged", error.to_string())
+                    .hint("run `packetboat sync` with a site that has this feed, then try again")
+            }
             AuthorError::Append(AppendError::Write(error)) => error.into(),
             AuthorError::Append(AppendError::Read(error)) | AuthorError::Read(error) => error.into(),
             AuthorError::Append(error @ AppendError::Moved { .. }) => {

@@ -400,6 +400,14 @@ impl Node {
         });
     }
 
+    /// Cuts every standing connection, as a broken line would. What arrived is kept.
+    pub(crate) fn cut_connections(&self) {
+        let names: Vec<String> = locked(&self.inner.links).keys().cloned().collect();
+        for name in names {
+            self.reconnect(&name);
+        }
+    }
+
     /// The link of that name.
     pub(super) fn known_link(&self, name: &str) -> Result<Link, Problem> {
         self.with_link(name, |state| state.link.clone())
