@@ -118,9 +118,8 @@ impl End {
     }
 
     async fn run_ended(&mut self) -> (Outcome, Tally) {
-        self.until("the end of the run", |happening| match happening {
-            Happening::RunEnded { outcome, tally } => Some((outcome, tally)),
-            _ => None,
+        self.until("the end of the run", |happening| {
+            if let Happening::RunEnded { outcome, tally } = happening { Some((outcome, tally)) } else { None }
         })
         .await
     }
@@ -128,9 +127,8 @@ impl End {
     /// The outcome, as it is returned and as it is told last.
     async fn outcome(mut self) -> Outcome {
         let told = self
-            .until("the end of the session", |happening| match happening {
-                Happening::Closed(outcome) => Some(outcome),
-                _ => None,
+            .until("the end of the session", |happening| {
+                if let Happening::Closed(outcome) = happening { Some(outcome) } else { None }
             })
             .await;
         assert_eq!(soon("the end of the task", self.task).await.unwrap(), told);
