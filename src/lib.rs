@@ -4,6 +4,7 @@ pub mod config;
 pub mod identity;
 pub mod store;
 
+pub mod keeper;
 pub mod publish;
 pub mod scheduler;
 pub mod transport;

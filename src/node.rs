@@ -1,1 +1,235 @@
 //! The node: one store, one endpoint, its links and feeds, and what the API and the gateways ask of them.
+
+mod feeds;
+mod files;
+mod links;
+mod pairing;
+mod problem;
+mod runs;
+mod serve;
+mod sessions;
+mod tokens;
+mod why;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use protocol::id::SiteId;
+use protocol::limits::LABEL_BYTES_MAX;
+use protocol::package::{BadName, check_label};
+use protocol::time::Timestamp;
+
+use crate::api::{self, Problem};
+use crate::identity::{CreateKeyError, LoadKeyError, SiteKey};
+use crate::keeper::{SiteStore, wall_clock};
+use crate::store::{OpenError, Options, ReadError, Store};
+use crate::transport::endpoint::{BindError, Endpoint};
+use crate::transport::settings::Pace;
+use crate::transport::tls::Peers;
+
+pub use files::{OpenFile, UploadStream};
+pub use runs::Step;
+pub use serve::{InitError, ServeError, VerifyError, init, serve, verify_offline};
+use sessions::LinkState;
+
+/// The site key's file in the data folder's private part.
+pub(crate) fn key_path(data: &Path) -> PathBuf {
+    data.join("key").join("site.key")
+}
+
+/// The store's folder.
+pub(crate) fn store_path(data: &Path) -> PathBuf {
+    data.join("store")
+}
+
+/// The socket that the command line speaks to.
+#[must_use]
+pub fn socket_path(data: &Path) -> PathBuf {
+    data.join("api.sock")
+}
+
+/// Why a node did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Key(#[from] LoadKeyError),
+    #[error(transparent)]
+    NewKey(#[from] CreateKeyError),
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("the site's name is not allowed")]
+    Name(#[from] BadName),
+    #[error("no random bytes: {0}")]
+    Randomness(getrandom::Error),
+}
+
+/// A running node. Clones are the same node.
+#[derive(Debug, Clone)]
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    site: SiteStore,
+    name: String,
+    endpoint: Endpoint,
+    listen: SocketAddr,
+    http: Mutex<String>,
+    started: Timestamp,
+    admitted: Arc<Admitted>,
+    links: Mutex<BTreeMap<String, LinkState>>,
+    attempts: Mutex<Vec<u64>>,
+}
+
+/// Which sites' connections are let in: what the TLS verifier asks.
+#[derive(Debug, Default)]
+struct Admitted {
+    sites: Mutex<BTreeSet<SiteId>>,
+    pairing_until: Mutex<Timestamp>,
+}
+
+impl Peers for Admitted {
+    fn known(&self, site: &SiteId) -> bool {
+        locked(&self.sites).contains(site)
+    }
+
+    fn pairing_open(&self) -> bool {
+        wall_clock() < *locked(&self.pairing_until)
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Random bytes of the operating system.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}
+
+impl Node {
+    /// Opens the data folder and listens for other sites. `name` is for people; none means the start of the site's id.
+    ///
+    /// # Errors
+    /// The folder is in use or damaged, the key is exposed, or the address is taken.
+    pub async fn start(data: &Path, name: Option<&str>, listen: SocketAddr) -> Result<Self, StartError> {
+        let path = key_path(data);
+        let generation = u128::from_le_bytes(random::<16>().map_err(StartError::Randomness)?);
+        let folder = store_path(data);
+        let (key, store) = tokio::task::spawn_blocking(move || {
+            let key = if path.exists() { SiteKey::load(&path)? } else { SiteKey::create(&path)? };
+            Ok::<_, StartError>((key, Store::open(&folder, Options::new(generation))?))
+        })
+        .await
+        .expect("opening a store does not panic: it answers every failure")?;
+        for damage in store.damage_at_open() {
+            tracing::error!(?damage, "damage was found while opening the store");
+        }
+        let name = name.map_or_else(|| key.site_id().short(), ToOwned::to_owned);
+        check_label("site name", &name)?;
+        let admitted = Arc::new(Admitted::default());
+        let peers: Arc<dyn Peers> = Arc::clone(&admitted) as Arc<dyn Peers>;
+        let endpoint = Endpoint::bind(listen, &key, peers, Pace::Background)?;
+        let listen = endpoint.local_addr().unwrap_or(listen);
+        let inner = Inner {
+            site: SiteStore::new(store, key),
+            name,
+            endpoint,
+            listen,
+            http: Mutex::new(String::new()),
+            started: wall_clock(),
+            admitted,
+            links: Mutex::default(),
+            attempts: Mutex::default(),
+        };
+        let node = Self { inner: Arc::new(inner) };
+        node.open_pairings()?;
+        node.start_links()?;
+        tokio::spawn(node.clone().accept_sites());
+        Ok(node)
+    }
+
+    /// This site.
+    #[must_use]
+    pub fn me(&self) -> SiteId {
+        self.inner.site.me()
+    }
+
+    /// The UDP address it listens on for other sites.
+    #[must_use]
+    pub fn listen_address(&self) -> SocketAddr {
+        self.inner.listen
+    }
+
+    /// Tells the address of the package clients' door, for [`Node::site`].
+    pub fn http_is(&self, address: &str) {
+        address.clone_into(&mut locked(&self.inner.http));
+    }
+
+    /// What this site is.
+    #[must_use]
+    pub fn site(&self) -> api::Site {
+        api::Site {
+            id: self.me().to_string(),
+            name: self.inner.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            listen: self.inner.listen.to_string(),
+            http: locked(&self.inner.http).clone(),
+            started_ms: self.inner.started.0,
+        }
+    }
+
+    /// Ends all sessions and lets the store settle.
+    pub async fn stop(&self) {
+        self.inner
+            .endpoint
+            .close(protocol::fault::Outcome::Interrupted.close_code(), "the node is stopping")
+            .await;
+        let store = self.inner.site.store().clone();
+        let settled = tokio::task::spawn_blocking(move || store.checkpoint()).await;
+        if let Ok(Err(error)) = settled {
+            tracing::warn!(%error, "the store did not settle: the next start takes longer");
+        }
+    }
+
+    /// Runs what blocks on the disk off the async threads.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&SiteStore) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let site = self.inner.site.clone();
+        match tokio::task::spawn_blocking(move || work(&site)).await {
+            Ok(result) => result,
+            Err(_panic) => {
+                Err(Problem::new(500, "bug", "This is a defect of packetboat", "the work panicked"))
+            }
+        }
+    }
+}
+
+/// A link's name made of what another site calls itself: lower case, no spaces, free here.
+fn link_name(wanted: &str, taken: impl Fn(&str) -> bool) -> String {
+    let plain: String =
+        wanted.chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    let base: String = plain.trim_matches('-').chars().take(LABEL_BYTES_MAX / 4).collect();
+    let base = if base.is_empty() { "site".to_owned() } else { base };
+    let mut name = base.clone();
+    let mut n = 2;
+    while taken(&name) {
+        name = format!("{base}-{n}");
+        n += 1;
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests;

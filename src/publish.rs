@@ -1,1 +1,205 @@
-//! Bytes to blobs to a signed op.
+//! Bytes to blobs to a signed op: what a publish or delete of this site's own may say, given what stands.
+
+use protocol::feed::{Item, Standing};
+use protocol::grant::{Authority, Verb};
+use protocol::id::{FeedId, LogId, OpId, SiteId};
+use protocol::limits::{OPS_NAMED_MAX, REASON_BYTES_MAX};
+use protocol::log::NamedOp;
+use protocol::manifest::{File, Manifest, ManifestError};
+use protocol::op::{Body, Delete, Publish};
+use protocol::package::{BadName, Coordinate};
+use protocol::time::Hlc;
+
+use crate::keeper::{AuthorError, SiteStore};
+use crate::store::{BlobState, FeedRecord, ReadError, Store, WriteError};
+
+/// Why a version was not published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    #[error(transparent)]
+    Name(#[from] BadName),
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    #[error("a version needs at least one file")]
+    NoFiles,
+    #[error("file {file:?} names bytes that were not uploaded here")]
+    NotUploaded { file: String },
+    #[error("{coordinate} is published already with other bytes: file {file:?} has blake3 {held}")]
+    Exists { coordinate: Coordinate, file: String, held: String },
+    #[error("{coordinate} was deleted by op {delete}")]
+    Deleted { coordinate: Coordinate, delete: OpId },
+    #[error("{coordinate} was deleted, and this feed does not let it come back with other bytes")]
+    Reused { coordinate: Coordinate },
+    #[error(transparent)]
+    Author(#[from] AuthorError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// Why a version was not deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum DeleteError {
+    #[error(transparent)]
+    Name(#[from] BadName),
+    #[error("the reason has {found} bytes, and at most {REASON_BYTES_MAX} are allowed")]
+    LongReason { found: usize },
+    #[error("{coordinate} is not here")]
+    Absent { coordinate: Coordinate },
+    #[error(transparent)]
+    Author(#[from] AuthorError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// A publish as it now stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    pub coordinate: Coordinate,
+    /// Whether the same bytes stood there before, so that nothing was said.
+    pub already: bool,
+}
+
+/// A delete that was said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deletion {
+    pub coordinate: Coordinate,
+    pub op: OpId,
+    /// Publishes it names.
+    pub removed: usize,
+}
+
+/// Publishes a version whose bytes are in the store. Durable when this returns.
+///
+/// # Errors
+/// A rule refuses it, or the disk does.
+pub fn publish(
+    site: &SiteStore,
+    feed: FeedId,
+    record: &FeedRecord,
+    coordinate: Coordinate,
+    files: Vec<File>,
+    restore: bool,
+) -> Result<Published, PublishError> {
+    if files.is_empty() {
+        return Err(PublishError::NoFiles);
+    }
+    let manifest = Manifest::of(files)?;
+    for file in &manifest.files {
+        match site.store().blob_state(file.blob)? {
+            BlobState::Complete { size } if size == file.size => {}
+            BlobState::Complete { .. } | BlobState::Partial { .. } | BlobState::Missing => {
+                return Err(PublishError::NotUploaded { file: file.name.clone() });
+            }
+        }
+    }
+    site.store().sync()?;
+    let look = site.look();
+    let said = site.author_if(feed, |store| {
+        let item = store.item(feed, &coordinate.name, &coordinate.version, look)?;
+        let Some(supersedes) = may_publish(store, record, &coordinate, &manifest, item, restore)? else {
+            return Ok(Vec::new());
+        };
+        let body = Publish { coordinate: coordinate.clone(), manifest, supersedes, provenance: None };
+        Ok::<_, PublishError>(vec![Body::Publish(body)])
+    })?;
+    Ok(Published { coordinate, already: said.is_empty() })
+}
+
+/// The deletes that the publish must supersede, or nothing where the same bytes stand already.
+fn may_publish(
+    store: &Store,
+    record: &FeedRecord,
+    coordinate: &Coordinate,
+    manifest: &Manifest,
+    item: Option<Item>,
+    restore: bool,
+) -> Result<Option<Vec<OpId>>, PublishError> {
+    let Some(item) = item else { return Ok(Some(Vec::new())) };
+    match item.standing {
+        Standing::Served => {
+            let held = item.winner.map(|winner| store.op(winner)).transpose()?.flatten();
+            let Some(Body::Publish(held)) = held.map(|named| named.op.body) else {
+                return Ok(Some(Vec::new()));
+            };
+            if held.manifest.same_bytes(manifest) {
+                return Ok(None);
+            }
+            let other = held.manifest.files.iter().find(|file| !manifest.files.contains(file));
+            let first = other.or_else(|| held.manifest.files.first());
+            Err(PublishError::Exists {
+                coordinate: coordinate.clone(),
+                file: first.map_or_else(String::new, |file| file.name.clone()),
+                held: first.map_or_else(String::new, |file| file.blob.to_string()),
+            })
+        }
+        Standing::Deleted | Standing::Suppressed | Standing::Hidden => {
+            let delete = item.deletes.first().copied().unwrap_or(OpId([0; 32]));
+            if !restore {
+                return Err(PublishError::Deleted { coordinate: coordinate.clone(), delete });
+            }
+            let known = published(store, record, coordinate)?;
+            if !record.genesis.reuse
+                && !known.is_empty()
+                && !known.iter().any(|held| held.same_bytes(manifest))
+            {
+                return Err(PublishError::Reused { coordinate: coordinate.clone() });
+            }
+            Ok(Some(item.deletes))
+        }
+        Standing::Parked | Standing::NotAuthorised | Standing::Absent => Ok(Some(Vec::new())),
+    }
+}
+
+fn published(
+    store: &Store,
+    record: &FeedRecord,
+    coordinate: &Coordinate,
+) -> Result<Vec<Manifest>, ReadError> {
+    let facts = store.facts(record.genesis.feed_id(), &coordinate.name, &coordinate.version)?;
+    let manifest = |named: NamedOp| match named.op.body {
+        Body::Publish(publish) => Some(publish.manifest),
+        _ => None,
+    };
+    Ok(facts.into_iter().filter_map(manifest).collect())
+}
+
+/// Deletes a version. Durable when this returns. `unseen`: also where nothing is known of it, so that it never appears.
+///
+/// # Errors
+/// There is nothing to delete, or the disk refused.
+pub fn delete(
+    site: &SiteStore,
+    feed: FeedId,
+    coordinate: Coordinate,
+    reason: String,
+    unseen: bool,
+) -> Result<Deletion, DeleteError> {
+    if reason.len() > REASON_BYTES_MAX {
+        return Err(DeleteError::LongReason { found: reason.len() });
+    }
+    let look = site.look();
+    let mut removed = 0;
+    let said = site.author_if(feed, |store| {
+        let item = store.item(feed, &coordinate.name, &coordinate.version, look)?;
+        let stands = item.is_some_and(|item| matches!(item.standing, Standing::Served | Standing::Parked));
+        if !stands && !unseen {
+            return Err(DeleteError::Absent { coordinate: coordinate.clone() });
+        }
+        let facts = store.facts(feed, &coordinate.name, &coordinate.version)?;
+        let publishes = facts.iter().filter(|named| matches!(named.op.body, Body::Publish(_)));
+        let saw: Vec<OpId> = publishes.map(|named| named.id).take(OPS_NAMED_MAX).collect();
+        removed = saw.len();
+        Ok(vec![Body::Delete(Delete { coordinate: coordinate.clone(), saw, reason })])
+    })?;
+    let op = said.first().map_or(OpId([0; 32]), |named| named.id);
+    Ok(Deletion { coordinate, op, removed })
+}
+
+/// Whether a site's ops of that kind count in the feed at other sites.
+#[must_use]
+pub fn counts_elsewhere(authority: &Authority, feed: FeedId, site: SiteId, verb: Verb, name: &str) -> bool {
+    let log = LogId { feed, author: site, epoch: u64::MAX };
+    authority.allows(log, u64::MAX, Hlc::default(), verb, name)
+}

@@ -17,7 +17,9 @@ mod read;
 mod records;
 mod replay;
 mod runs;
+mod sweep;
 mod verify;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -28,8 +30,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use protocol::id::StoreId;
 
-use disk::{Disk, FileDisk, Held};
-use engine::{Broken, Engine, Index, SledEngine};
+use disk::{Disk, Folder, Held};
+use engine::{Broken, Engine, Index, Sled};
 use index::IndexRoom;
 use keys::Location;
 use life::{Checkpoint, FormatError, Life};
@@ -38,7 +40,6 @@ use packs::{Packs, Ticket};
 use replay::Changes;
 
 pub use blobs::{BlobState, PutError};
-pub use cursors::{Cursor, Way};
 pub use feeds::{FeedRecord, Look};
 pub use index::RebuildError;
 pub use ingest::{Ingest, Stored};
@@ -47,8 +48,10 @@ pub use ops::{AppendError, Changed, LogState, Topic};
 pub use packs::{Damage, WriteError};
 pub use read::{BlobReader, ReadError};
 pub use records::{RECORD_BYTES_MAX, Shelf};
-pub use runs::{RUNS_MAX, RunRecord};
+pub use runs::{RUNS_MAX, RunRecord, Trigger};
+pub use sweep::{Reclaimed, SweepError, Swept};
 pub use verify::{Progress, Verified};
+pub use view::SiteView;
 
 /// Bytes at which a pack is sealed and the next begun: a rebuild reads one footer for each.
 const PACK_BYTES: u64 = 256 << 20;
@@ -128,6 +131,8 @@ struct Inner {
     folding: RwLock<()>,
     authorities: Mutex<feeds::Authorities>,
     partials: Mutex<blobs::Partials>,
+    sweeping: Mutex<()>,
+    touched: Mutex<sweep::Touched>,
     damage: Vec<Damage>,
     _held: Box<dyn Held>,
 }
@@ -148,12 +153,12 @@ impl Store {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(folder: &Path, options: Options) -> Result<Self, OpenError> {
-        let disk = FileDisk::new(folder).map_err(|source| OpenError::Disk {
+        let disk = Folder::new(folder).map_err(|source| OpenError::Disk {
             folder: folder.display().to_string(),
             doing: "making the folder",
             source,
         })?;
-        Self::open_on(Arc::new(disk), Box::new(SledEngine::new(folder)), options)
+        Self::open_on(Arc::new(disk), Box::new(Sled::new(folder)), options)
     }
 
     /// Opens a store on any disk with any index.
@@ -178,8 +183,8 @@ impl Store {
         let checkpoint = Checkpoint::read(&*disk).map_err(failed("reading CHECKPOINT"))?;
         let trusted = checkpoint.filter(|checkpoint| checkpoint.generation == life.generation);
         let start = trusted.map(|checkpoint| checkpoint.start).unwrap_or_default();
-        let (packs, damage) = Packs::open(disk, life.salt, options.pack_bytes, start)
-            .map_err(failed("reading the packs"))?;
+        let (packs, damage) =
+            Packs::open(disk, life.salt, options.pack_bytes, start).map_err(failed("reading the packs"))?;
         for damage in &damage {
             tracing::warn!(?damage, "bytes of a pack are damaged and were stepped over");
         }
@@ -202,6 +207,8 @@ impl Store {
                 folding: RwLock::new(()),
                 authorities: Mutex::new(feeds::Authorities::default()),
                 partials: Mutex::new(blobs::Partials::default()),
+                sweeping: Mutex::new(()),
+                touched: Mutex::new(sweep::Touched::default()),
                 damage,
                 _held: held,
             }),
@@ -337,7 +344,8 @@ impl Store {
     /// The payload at a location, if an undamaged record is there.
     fn read_location(&self, at: Location) -> Result<Option<Vec<u8>>, ReadError> {
         let read = self.inner.packs.read(at);
-        let read = read.map_err(|source| ReadError::Disk { folder: self.folder(), source: Arc::new(source) })?;
+        let read =
+            read.map_err(|source| ReadError::Disk { folder: self.folder(), source: Arc::new(source) })?;
         Ok(read.map(|(_, payload)| payload))
     }
 }

@@ -123,7 +123,7 @@ impl Store {
         let payload = self.read_location(at)?;
         let read = payload.and_then(|payload| record::decode_outline(&payload));
         let Some(outline) = read.filter(|outline| outline.blob == blob) else {
-            self.change(Tree::Blob, keys::blob(blob), None)?;
+            self.mark_blob_missing(blob, at)?;
             return Err(ReadError::Corrupt { blob, extent: None });
         };
         let outline = Arc::new(outline);
@@ -285,6 +285,12 @@ impl Store {
         Ok(missing)
     }
 
+    /// Forgets what is remembered of a blob that was dropped. Should it be needed again, it is wanted.
+    pub(super) fn forget_blob(&self, blob: BlobId) -> Result<(), ReadError> {
+        locked(&self.inner.partials).forget(blob);
+        self.want_again(blob)
+    }
+
     /// Marks a blob whose extents are all there. They are durable first, so the mark can be believed for ever.
     fn complete(&self, blob: BlobId) -> Result<(), ReadError> {
         self.sync().map_err(ReadError::Incomplete)?;
@@ -298,10 +304,12 @@ impl Store {
         }
         if complete {
             locked(&self.inner.partials).forget(blob);
-        } else if let Some(partial) = locked(&self.inner.partials).by_blob.get_mut(&blob) {
+            return Ok(());
+        }
+        if let Some(partial) = locked(&self.inner.partials).by_blob.get_mut(&blob) {
             partial.missing = None;
         }
-        Ok(())
+        self.want_again(blob)
     }
 }
 

@@ -1,69 +1,43 @@
-//! How far another site's store was followed, and how far that site followed this one.
+//! What this site remembers of each peer between sessions: how far that peer's store was followed.
 
-use protocol::id::{FeedId, SiteId, StoreId};
-use serde::{Deserialize, Serialize};
+use protocol::id::SiteId;
+use protocol::session::Memory;
 
 use super::keys;
 use super::{ReadError, Shelf, Store, WriteError};
 
-/// A generation in one life of one store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cursor {
-    /// Whose generation it is. In another life of that store it means nothing.
-    pub store: StoreId,
-    pub generation: u64,
-}
-
-/// Which way the followed ops flow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Way {
-    /// What this site has taken from the peer's store.
-    In,
-    /// What the peer said it has taken from this store.
-    Out,
-}
-
-fn key(peer: SiteId, feed: FeedId, way: Way) -> Vec<u8> {
-    let way = match way {
-        Way::In => 1,
-        Way::Out => 2,
-    };
-    keys::joined(&[peer.as_bytes(), feed.as_bytes(), &[way]])
+fn key(peer: SiteId, link: &str) -> Vec<u8> {
+    keys::joined(&[peer.as_bytes(), link.as_bytes()])
 }
 
 impl Store {
-    /// Moves a cursor. Durable when this returns, after everything written before it. Moving it to where it is writes nothing.
+    /// Remembers how far a peer was followed over a link. Durable when this returns, and so is everything that was written before.
+    /// The same as before writes nothing.
     ///
     /// # Errors
-    /// When the disk is full or fails; the old cursor then holds.
-    pub fn put_cursor(
-        &self,
-        peer: SiteId,
-        feed: FeedId,
-        way: Way,
-        cursor: Cursor,
-    ) -> Result<(), WriteError> {
-        let (key, value) = (key(peer, feed, way), keys::encode(&cursor));
+    /// When the disk is full or fails; the older memory then holds, which costs a repair and nothing else.
+    pub fn remember(&self, peer: SiteId, link: &str, memory: &Memory) -> Result<(), WriteError> {
+        let (key, value) = (key(peer, link), keys::encode(memory));
         if self.record(Shelf::Cursors, &key).is_ok_and(|now| now.as_ref() == Some(&value)) {
             return Ok(());
         }
         self.put_record(Shelf::Cursors, &key, &value)
     }
 
-    /// Where a cursor stands.
+    /// What is remembered of a peer; nothing is an empty memory.
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn cursor(&self, peer: SiteId, feed: FeedId, way: Way) -> Result<Option<Cursor>, ReadError> {
-        let value = self.record(Shelf::Cursors, &key(peer, feed, way))?;
-        value.map(|value| self.understood(&value)).transpose()
+    pub fn memory(&self, peer: SiteId, link: &str) -> Result<Memory, ReadError> {
+        let value = self.record(Shelf::Cursors, &key(peer, link))?;
+        value.map_or_else(|| Ok(Memory::default()), |value| self.understood(&value))
     }
 
-    /// Forgets a cursor, so that the next run compares everything.
+    /// Forgets a peer, so that the next run compares everything.
     ///
     /// # Errors
     /// When the disk is full or fails.
-    pub fn remove_cursor(&self, peer: SiteId, feed: FeedId, way: Way) -> Result<(), WriteError> {
-        self.remove_record(Shelf::Cursors, &key(peer, feed, way))
+    pub fn forget(&self, peer: SiteId, link: &str) -> Result<(), WriteError> {
+        self.remove_record(Shelf::Cursors, &key(peer, link))
     }
 }

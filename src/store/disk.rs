@@ -16,7 +16,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-pub use file::FileDisk;
+pub use file::Folder;
 
 /// A place that holds packs and small files. Object-safe; shared by all threads of a store.
 pub trait Disk: fmt::Debug + Send + Sync {

@@ -30,6 +30,9 @@ const CACHE_BYTES: u64 = 32 << 20;
 /// How often sled's own thread flushes. It is the only one that cleans sled's log, so it stays on.
 const CLEANING_MS: u64 = 500;
 
+/// Broken indexes kept for whoever wants to know why. Each may take hundreds of MiB.
+const ASIDE_MAX: u32 = 2;
+
 /// The index cannot be used. Nothing is lost: it is set aside and built again from the packs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the index is broken: {what}")]
@@ -111,11 +114,11 @@ pub trait Engine: fmt::Debug + Send + Sync {
 
 /// sled in the folder `index` of a store.
 #[derive(Debug, Clone)]
-pub struct SledEngine {
+pub struct Sled {
     folder: PathBuf,
 }
 
-impl SledEngine {
+impl Sled {
     /// An engine for the store in `folder`.
     #[must_use]
     pub fn new(folder: &Path) -> Self {
@@ -127,7 +130,7 @@ impl SledEngine {
     }
 }
 
-impl Engine for SledEngine {
+impl Engine for Sled {
     fn open(&self) -> Result<Arc<dyn Index>, Broken> {
         let folder = self.index();
         let db = guarded(|| {
@@ -145,13 +148,16 @@ impl Engine for SledEngine {
         if !index.exists() {
             return Ok(());
         }
-        for attempt in 1..=u32::MAX {
-            let aside = self.folder.join(format!("index.bad-{attempt}"));
-            if !aside.exists() {
-                return fs::rename(&index, aside);
+        let place = |number: u32| self.folder.join(format!("index.bad-{number}"));
+        let free = (1..=ASIDE_MAX).map(place).find(|aside| !aside.exists());
+        let aside = match free {
+            Some(aside) => aside,
+            None => {
+                fs::remove_dir_all(place(1))?;
+                place(1)
             }
-        }
-        fs::remove_dir_all(index)
+        };
+        fs::rename(&index, aside)
     }
 }
 
@@ -310,11 +316,11 @@ impl Index for MemoryIndex {
 
 /// One index in memory that outlives the store that opened it, as a file would. Cheap to clone: every clone is the same.
 #[derive(Debug, Clone, Default)]
-pub struct MemoryEngine {
+pub struct InMemory {
     index: Arc<Mutex<Arc<MemoryIndex>>>,
 }
 
-impl Engine for MemoryEngine {
+impl Engine for InMemory {
     fn open(&self) -> Result<Arc<dyn Index>, Broken> {
         let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Arc::<MemoryIndex>::clone(&index))
@@ -327,7 +333,8 @@ impl Engine for MemoryEngine {
 }
 
 fn check(changes: &[Change]) -> Result<(), Broken> {
-    let oversize = changes.iter().filter_map(|change| change.value.as_ref()).find(|v| v.len() > VALUE_BYTES_MAX);
+    let oversize =
+        changes.iter().filter_map(|change| change.value.as_ref()).find(|v| v.len() > VALUE_BYTES_MAX);
     oversize.map_or(Ok(()), |value| Err(Broken::new(format!("a value of {} bytes", value.len()))))
 }
 

@@ -13,6 +13,7 @@ use protocol::limits::STAMP_AHEAD_MS_MAX;
 use protocol::log::NamedOp;
 use protocol::op::Genesis;
 use protocol::package::{Coordinate, FeedKind};
+use protocol::summary::{self, Digest};
 use protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,9 @@ use super::{ReadError, Store, WriteError, locked};
 
 /// Feeds listed under one hold of the index.
 const PAGE_FEEDS: usize = 256;
+
+/// Coordinates looked at under one hold of the index.
+const PAGE_ITEMS: usize = 512;
 
 /// Feeds whose authorities are kept in memory. Another is read again when it is asked for.
 const AUTHORITIES_MAX: usize = 256;
@@ -38,6 +42,8 @@ pub struct FeedRecord {
     pub strict: bool,
     /// Whether a local package is served instead of an authorised one of the same coordinate.
     pub local_wins: bool,
+    /// Whether package clients read without a token.
+    pub open_reads: bool,
 }
 
 /// Who looks at a feed, and when.
@@ -194,7 +200,8 @@ impl Store {
         look: Look,
     ) -> Result<Vec<(Coordinate, Item)>, ReadError> {
         let Some(eyes) = self.eyes(feed, look)? else { return Ok(Vec::new()) };
-        let from = after.map_or_else(Vec::new, |(name, version)| keys::after(&keys::view(feed, name, version)));
+        let from =
+            after.map_or_else(Vec::new, |(name, version)| keys::after(&keys::view(feed, name, version)));
         self.items_under(feed, &keys::joined(&[feed.as_bytes(), prefix.as_bytes()]), &from, limit, &eyes)
     }
 
@@ -202,9 +209,37 @@ impl Store {
     ///
     /// # Errors
     /// When the disk fails, or the bytes of an op are damaged.
-    pub fn versions(&self, feed: FeedId, name: &str, look: Look) -> Result<Vec<(Coordinate, Item)>, ReadError> {
+    pub fn versions(
+        &self,
+        feed: FeedId,
+        name: &str,
+        look: Look,
+    ) -> Result<Vec<(Coordinate, Item)>, ReadError> {
         let Some(eyes) = self.eyes(feed, look)? else { return Ok(Vec::new()) };
         self.items_under(feed, &keys::view(feed, name, ""), &[], usize::MAX, &eyes)
+    }
+
+    /// The root of what a feed serves: equal at every site that holds the same ops, whatever the order in which they came and whatever
+    /// local packages lie over them.
+    ///
+    /// # Errors
+    /// When the disk fails, or the bytes of an op are damaged.
+    pub fn state_root(&self, feed: FeedId, look: Look) -> Result<Digest, ReadError> {
+        let mut served = Vec::new();
+        let mut after: Option<(String, String)> = None;
+        loop {
+            let from = after.as_ref().map(|(name, version)| (name.as_str(), version.as_str()));
+            let page = self.items(feed, "", from, PAGE_ITEMS, look)?;
+            let Some((last, _)) = page.last() else { return Ok(summary::root_of(served)) };
+            after = Some((last.name.clone(), last.version.clone()));
+            for (coordinate, item) in page {
+                if let Some(winner) = item.winner.filter(|_| !item.local) {
+                    let parts = [coordinate.name.as_bytes(), &[0], coordinate.version.as_bytes(), &[0]];
+                    let canonical = keys::joined(&[&keys::joined(&parts), &winner.0]);
+                    served.push(summary::Tree::State.item(&canonical));
+                }
+            }
+        }
     }
 
     fn items_under(

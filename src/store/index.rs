@@ -154,7 +154,9 @@ impl IndexRoom {
         match self.fill(&*index, packs, Start::default()) {
             Ok(()) => {}
             Err(ReplayError::Io(error)) => return Err(disk_failed(packs, error)),
-            Err(ReplayError::Broken(source)) => return Err(RebuildError::Broken { folder: folder(), source }),
+            Err(ReplayError::Broken(source)) => {
+                return Err(RebuildError::Broken { folder: folder(), source });
+            }
         }
         self.rebuilds.fetch_add(1, Ordering::Relaxed);
         *current = Current { index: Some(index), era };

@@ -72,6 +72,7 @@ impl Ingest {
     pub fn finish(mut self) -> Result<Stored, WriteError> {
         let blob = if self.extents.is_empty() { self.finish_small() } else { self.finish_large() };
         let blob = blob.map_err(|error| self.fault(error))?;
+        self.store.touch(blob);
         Ok(Stored { blob, size: self.size, sha256: self.sha256.finalize().into() })
     }
 

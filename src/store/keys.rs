@@ -4,7 +4,7 @@
 //! one version byte; a value of another version is not understood and makes the index disposable.
 
 use protocol::feed::Item;
-use protocol::id::{BlobId, FeedId, LogId, OpId};
+use protocol::id::{BlobId, FeedId, LogId, OpId, SiteId};
 use protocol::log::{Mmr, SignedHead};
 use protocol::op::Place;
 use serde::de::DeserializeOwned;
@@ -28,7 +28,7 @@ pub enum Tree {
     Record,
     /// feed 32, author 32, epoch u64 → [`LogEntry`]: how far a log is held.
     Log,
-    /// feed 32, author 32, epoch u64, last seq u64 → [`Location`] of the batch that ends there.
+    /// feed 32, author 32, epoch u64, last seq u64 → [`BatchEntry`] of the batch that ends there.
     Batch,
     /// op 32 → [`OpEntry`].
     Op,
@@ -42,6 +42,8 @@ pub enum Tree {
     Said,
     /// blob 32, feed 32, op 32 → nothing: the publishes that name a blob.
     Use,
+    /// feed 32, blob 32 → nothing: blobs that publishes name and that were not yet found whole.
+    Want,
     /// feed 32, name, 0, version → [`ViewEntry`]: each coordinate of which anything is known.
     View,
 }
@@ -62,6 +64,7 @@ impl Tree {
             Self::Said => 11,
             Self::Use => 12,
             Self::View => 13,
+            Self::Want => 14,
         }
     }
 }
@@ -78,6 +81,29 @@ pub(crate) struct Location {
     pub(crate) pack: u32,
     pub(crate) offset: u64,
     pub(crate) bytes: u64,
+}
+
+/// Where the bytes of an entry of [`Tree::Blob`] or [`Tree::Extent`] lie: those of its one record, or of its outline.
+pub(crate) fn location(tree: Tree, value: &[u8]) -> Result<Option<Location>, Broken> {
+    Ok(match tree {
+        Tree::Extent => Some(decode(value)?),
+        Tree::Blob => Some(match decode(value)? {
+            BlobEntry::Small { at } => at,
+            BlobEntry::Large { outline, .. } => outline,
+        }),
+        Tree::About
+        | Tree::Record
+        | Tree::Log
+        | Tree::Batch
+        | Tree::Op
+        | Tree::Arrival
+        | Tree::Fact
+        | Tree::Ref
+        | Tree::Said
+        | Tree::Use
+        | Tree::View
+        | Tree::Want => None,
+    })
 }
 
 /// What the index knows of a blob.
@@ -99,8 +125,19 @@ pub(crate) enum RecordEntry {
 /// How far a log is held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LogEntry {
-    pub(crate) head: SignedHead,
+    /// The newest head; none when the log's first batch is damaged.
+    pub(crate) head: Option<SignedHead>,
     pub(crate) after: Mmr,
+    /// Ops that were ever held. More than are held means that batches are damaged.
+    pub(crate) longest: u64,
+}
+
+/// A batch of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BatchEntry {
+    /// The position of its first entry.
+    pub(crate) first: u64,
+    pub(crate) at: Location,
 }
 
 /// Where an op's statement lies: `bytes` from `start` in the payload of the batch at `batch`.
@@ -135,6 +172,16 @@ pub(crate) fn log(log: LogId) -> Vec<u8> {
     key.extend_from_slice(log.author.as_bytes());
     key.extend_from_slice(&log.epoch.to_be_bytes());
     key
+}
+
+/// The log in a key of [`Tree::Batch`].
+pub(crate) fn log_of(key: &[u8]) -> Result<LogId, Broken> {
+    let parts = key.split_first_chunk::<32>().and_then(|(feed, rest)| {
+        let (author, rest) = rest.split_first_chunk::<32>()?;
+        let (epoch, _seq) = rest.split_first_chunk::<8>()?;
+        Some(LogId { feed: FeedId(*feed), author: SiteId(*author), epoch: u64::from_be_bytes(*epoch) })
+    });
+    parts.ok_or_else(|| Broken::new("a batch's key has no log"))
 }
 
 pub(crate) fn batch(of: LogId, seq: u64) -> Vec<u8> {
@@ -172,6 +219,10 @@ pub(crate) fn used(blob: BlobId, feed: FeedId, op: OpId) -> Vec<u8> {
     joined(&[blob.as_bytes(), feed.as_bytes(), op.as_bytes()])
 }
 
+pub(crate) fn want(feed: FeedId, blob: BlobId) -> Vec<u8> {
+    joined(&[feed.as_bytes(), blob.as_bytes()])
+}
+
 /// The op that a key ends with.
 pub(crate) fn op_of(key: &[u8]) -> Result<OpId, Broken> {
     key.last_chunk::<32>().copied().map(OpId).ok_or_else(|| Broken::new("a key does not end with an op"))
@@ -206,15 +257,15 @@ pub(crate) fn after(key: &[u8]) -> Vec<u8> {
 
 /// A value as the index keeps it.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    postcard::to_extend(value, vec![VALUE_VERSION]).expect("values are plain data, which postcard always takes")
+    postcard::to_extend(value, vec![VALUE_VERSION])
+        .expect("values are plain data, which postcard always takes")
 }
 
 /// The value behind the index's bytes.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Broken> {
     match bytes.split_first() {
-        Some((&VALUE_VERSION, body)) => {
-            postcard::from_bytes(body).map_err(|error| Broken::new(format!("a value does not decode: {error}")))
-        }
+        Some((&VALUE_VERSION, body)) => postcard::from_bytes(body)
+            .map_err(|error| Broken::new(format!("a value does not decode: {error}"))),
         Some((version, _)) => Err(Broken::new(format!("a value has version {version}, not {VALUE_VERSION}"))),
         None => Err(Broken::new("a value is empty")),
     }

@@ -3,6 +3,9 @@
 //! A batch is one record, so ops and head are there together or not at all. It is indexed only once
 //! it is durable: whoever reads an op may pass it on.
 
+#[cfg(test)]
+pub(super) mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
@@ -13,10 +16,10 @@ use protocol::log::{Batch, Entry, Mmr, NamedOp, SignedHead, Verified};
 use protocol::op::{Block, Blocked, Body, Op, Place};
 use serde::{Deserialize, Serialize};
 
-use super::keys::{self, Arrival, Location, LogEntry, OpEntry, Tree, ViewEntry};
+use super::keys::{self, Arrival, BatchEntry, Location, LogEntry, OpEntry, Tree, ViewEntry};
 use super::packs::record::{Draft, Kind};
 use super::replay::Changes;
-use super::{ReadError, Store, WriteError, locked};
+use super::{ReadError, Shelf, Store, WriteError, locked};
 
 /// Version of a batch's layout in its record.
 const LAYOUT: u8 = 1;
@@ -173,10 +176,10 @@ pub(super) fn replay(changes: &mut Changes, at: Location, payload: &[u8]) {
     let Some(parts) = take_apart(payload) else { return };
     let Prelude { generation, first, head, after, .. } = &parts.prelude;
     let log = head.head.log;
-    let entry = LogEntry { head: *head, after: after.clone() };
-    changes.set(Tree::Log, keys::log(log), keys::encode(&entry));
+    let entry = LogEntry { head: Some(*head), after: after.clone(), longest: head.head.len };
+    changes.raise(keys::log(log), &entry);
     let last = head.head.len.saturating_sub(1);
-    changes.set(Tree::Batch, keys::batch(log, last), keys::encode(&at));
+    changes.set(Tree::Batch, keys::batch(log, last), keys::encode(&BatchEntry { first: *first, at }));
     let count = u64::try_from(parts.ops.len()).unwrap_or(u64::MAX).max(1);
     let newest = generation.saturating_add(count).saturating_sub(1);
     let arrival = Arrival { log, first: *first };
@@ -203,6 +206,7 @@ fn note_body(changes: &mut Changes, feed: FeedId, id: OpId, body: &Body) {
         Body::Publish(publish) => {
             for file in &publish.manifest.files {
                 changes.set(Tree::Use, keys::used(file.blob, feed, id), Vec::new());
+                changes.set(Tree::Want, keys::want(feed, file.blob), Vec::new());
             }
             None
         }
@@ -260,14 +264,14 @@ impl Store {
         if payloads.is_empty() {
             return Ok(generation);
         }
-        let draft = |payload| Draft { kind: Kind::Ops, aux: 0, id: *blake3::hash(payload).as_bytes(), payload };
+        let draft =
+            |payload| Draft { kind: Kind::Ops, aux: 0, id: *blake3::hash(payload).as_bytes(), payload };
         let drafts: Vec<_> = payloads.iter().map(|payload| draft(payload.as_slice())).collect();
         // A failure may come after the bytes were durable: the generation is then read again.
         *newest = None;
         self.commit_ops(&drafts)?;
         *newest = Some(generation);
-        let speaks_of_rights =
-            |named: &NamedOp| matches!(named.op.body, Body::Grant(_) | Body::Revoke(_));
+        let speaks_of_rights = |named: &NamedOp| matches!(named.op.body, Body::Grant(_) | Body::Revoke(_));
         for verified in batches.iter().map(Permitted::inner) {
             if verified.ops().iter().any(speaks_of_rights) {
                 self.forget_authority(verified.log().feed);
@@ -328,11 +332,23 @@ impl Store {
     /// # Errors
     /// When the disk fails.
     pub fn log_state(&self, log: LogId) -> Result<Option<LogState>, ReadError> {
+        let entry = self.log_entry(log)?;
+        Ok(entry.and_then(|LogEntry { head, after, .. }| Some(LogState { head: head?, after })))
+    }
+
+    /// How many ops of a log were ever held. An author whose own log is shorter than that must learn it back before it signs.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn log_longest(&self, log: LogId) -> Result<u64, ReadError> {
+        Ok(self.log_entry(log)?.map_or(0, |entry| entry.longest))
+    }
+
+    pub(super) fn log_entry(&self, log: LogId) -> Result<Option<LogEntry>, ReadError> {
         let key = keys::log(log);
-        let entry = self.with_index(|index| {
-            index.value(Tree::Log, &key)?.map(|value| keys::decode::<LogEntry>(&value)).transpose()
-        })?;
-        Ok(entry.map(|LogEntry { head, after }| LogState { head, after }))
+        Ok(self.with_index(|index| {
+            index.value(Tree::Log, &key)?.map(|value| keys::decode(&value)).transpose()
+        })?)
     }
 
     /// The newest head of each log of a feed.
@@ -350,7 +366,7 @@ impl Store {
             })?;
             let Some((last, _)) = page.last() else { return Ok(heads) };
             from = keys::after(last);
-            heads.extend(page.into_iter().map(|(_, entry)| entry.head));
+            heads.extend(page.into_iter().filter_map(|(_, entry)| entry.head));
         }
     }
 
@@ -360,27 +376,87 @@ impl Store {
     /// # Errors
     /// [`ReadError::CorruptRecord`] when a batch is damaged.
     pub fn batches(&self, log: LogId, from: u64, bytes_max: u64) -> Result<Vec<Batch>, ReadError> {
-        let mut batches = Vec::new();
+        Self::steadily(|| self.batches_once(log, from, bytes_max))
+    }
+
+    fn batches_once(&self, log: LogId, from: u64, bytes_max: u64) -> Result<Vec<Batch>, ReadError> {
+        let mut batches: Vec<Batch> = Vec::new();
         let mut bytes: u64 = 0;
         let mut next = from;
-        loop {
-            let key = keys::batch(log, next);
-            let found = self.with_index(|index| {
-                let page = index.page(Tree::Batch, &keys::log(log), &key, 1)?;
-                page.first().map(|(_, value)| keys::decode::<Location>(value)).transpose()
-            })?;
-            let Some(at) = found else { return Ok(batches) };
-            bytes = bytes.saturating_add(at.bytes);
+        let held = self.log_state(log)?.map_or(0, |state| state.after.len());
+        while next < held {
+            let batch = match self.batch_at(log, next)? {
+                Ok((batch, size)) => {
+                    bytes = bytes.saturating_add(size);
+                    batch
+                }
+                Err(at) => {
+                    let (pack, offset) = (at.pack, at.offset);
+                    return Err(ReadError::CorruptRecord { folder: self.folder(), pack, offset });
+                }
+            };
             if !batches.is_empty() && bytes > bytes_max {
-                return Ok(batches);
+                break;
             }
-            let corrupt = ReadError::CorruptRecord { folder: self.folder(), pack: at.pack, offset: at.offset };
-            let payload = self.read_location(at)?;
-            let parts = payload.as_deref().and_then(take_apart).filter(|parts| parts.prelude.first <= next);
-            let batch = parts.ok_or(corrupt)?.batch();
             next = batch.head.head.len;
             batches.extend(batch.beyond(from));
         }
+        Ok(batches)
+    }
+
+    /// A batch that holds position `seq` and its size, or where the damaged one lies. After damage was mended, batches overlap.
+    fn batch_at(&self, log: LogId, seq: u64) -> Result<Result<(Batch, u64), Location>, ReadError> {
+        let mut from = keys::batch(log, seq);
+        let mut damaged = Location { pack: 0, offset: 0, bytes: 0 };
+        loop {
+            let page = self.with_index(|index| {
+                let page = index.page(Tree::Batch, &keys::log(log), &from, 1)?;
+                let entry = |(key, value): (Vec<u8>, Vec<u8>)| Ok((key, keys::decode::<BatchEntry>(&value)?));
+                page.into_iter().map(entry).collect::<Result<Vec<_>, _>>()
+            })?;
+            let Some((key, BatchEntry { first, at })) = page.into_iter().next() else {
+                return Ok(Err(damaged));
+            };
+            from = keys::after(&key);
+            if first > seq {
+                continue;
+            }
+            let payload = self.read_location(at)?;
+            if let Some(parts) = payload.as_deref().and_then(take_apart) {
+                return Ok(Ok((parts.batch(), at.bytes)));
+            }
+            damaged = at;
+        }
+    }
+
+    /// Sets a log back to the last position before damage, so that it is pulled again from whoever has it, and forgets how far peers
+    /// were followed. Nothing is changed when no batch is damaged.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub fn set_back(&self, log: LogId) -> Result<(), AppendError> {
+        let _no_append = locked(&self.inner.generation);
+        let Some(entry) = self.log_entry(log)? else { return Ok(()) };
+        let mut after = Mmr::default();
+        let mut head = None;
+        while after.len() < entry.after.len() {
+            let Ok((batch, _)) = self.batch_at(log, after.len())? else { break };
+            let Some(verified) = batch.beyond(after.len()).and_then(|batch| batch.verify(&after).ok()) else {
+                break;
+            };
+            head = Some(*verified.head());
+            after = verified.after().clone();
+        }
+        if after.len() == entry.after.len() {
+            return Ok(());
+        }
+        tracing::warn!(author = %log.author, held = entry.after.len(), good = after.len(), "a log is damaged");
+        let shorter = LogEntry { head, after, longest: entry.longest.max(entry.after.len()) };
+        self.change(Tree::Log, keys::log(log), Some(keys::encode(&shorter)))?;
+        for (key, _) in self.records(Shelf::Cursors, &[], &[], usize::MAX)? {
+            self.remove_record(Shelf::Cursors, &key)?;
+        }
+        Ok(())
     }
 
     /// One op by its name.
@@ -388,6 +464,10 @@ impl Store {
     /// # Errors
     /// [`ReadError::CorruptRecord`] when its bytes are damaged.
     pub fn op(&self, id: OpId) -> Result<Option<NamedOp>, ReadError> {
+        Self::steadily(|| self.op_once(id))
+    }
+
+    fn op_once(&self, id: OpId) -> Result<Option<NamedOp>, ReadError> {
         let entry = self.with_index(|index| {
             index.value(Tree::Op, &id.0)?.map(|value| keys::decode::<OpEntry>(&value)).transpose()
         })?;

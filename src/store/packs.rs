@@ -154,7 +154,9 @@ impl Packs {
 
     /// Appends the records in order, all in one pack. Readable at once, durable after [`Self::wait_durable`].
     pub(crate) fn append(&self, drafts: &[Draft<'_>]) -> Result<Appended, WriteError> {
-        if let Some(bytes) = drafts.iter().map(|draft| draft.header().bytes).find(|&bytes| bytes > PAYLOAD_BYTES_MAX) {
+        if let Some(bytes) =
+            drafts.iter().map(|draft| draft.header().bytes).find(|&bytes| bytes > PAYLOAD_BYTES_MAX)
+        {
             return Err(WriteError::TooLarge { bytes, limit_bytes: PAYLOAD_BYTES_MAX });
         }
         let size = drafts.iter().fold(0, |sum: u64, draft| sum.saturating_add(draft.header().span()));
@@ -193,11 +195,8 @@ impl Packs {
             return Err(self.fault("appending to a pack", error));
         }
         tail.bytes = offset;
-        let place = |place: &Place| Location {
-            pack: pack.number,
-            offset: place.offset,
-            bytes: place.header.bytes,
-        };
+        let place =
+            |place: &Place| Location { pack: pack.number, offset: place.offset, bytes: place.header.bytes };
         let locations = places.iter().map(place).collect();
         tail.places.append(&mut places);
         let era = locked(&self.commit).era;
@@ -331,7 +330,8 @@ impl Packs {
 
     /// Refuses when `bytes` more would eat into what is kept free.
     pub(crate) fn has_room(&self, bytes: u64, reserve_bytes: u64) -> Result<(), WriteError> {
-        let free_bytes = self.disk.free_bytes().map_err(|error| self.fault("asking for free space", error))?;
+        let free_bytes =
+            self.disk.free_bytes().map_err(|error| self.fault("asking for free space", error))?;
         if free_bytes < bytes.saturating_add(reserve_bytes) {
             return Err(WriteError::DiskFull { folder: self.disk.folder(), free_bytes, reserve_bytes });
         }
@@ -404,6 +404,21 @@ impl Packs {
     pub(crate) fn end(&self) -> (u32, u64) {
         let tail = locked(&self.tail);
         (tail.newest, tail.bytes)
+    }
+
+    /// Removes a sealed pack. What is live in it must have been written elsewhere and be durable.
+    pub(crate) fn discard(&self, number: u32) -> Result<(), WriteError> {
+        let open = locked(&self.tail).open.as_ref().map(|pack| pack.number);
+        if open == Some(number) {
+            return Ok(());
+        }
+        self.files.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        self.disk.remove_pack(number).map_err(|error| self.fault("removing a pack", error))
+    }
+
+    /// Whether a pack is still there.
+    pub(crate) fn has(&self, number: u32) -> bool {
+        self.file(number).is_some()
     }
 
     /// Bytes appended since this store was opened.

@@ -115,6 +115,23 @@ impl Store {
     /// # Errors
     /// See [`ReadError`].
     pub fn read_extent(&self, blob: BlobId, index: u32) -> Result<Vec<u8>, ReadError> {
+        Self::steadily(|| self.read_extent_once(blob, index))
+    }
+
+    /// A record may be moved to another pack between asking where it is and reading it there: what is
+    /// not where it should be is looked for once more.
+    pub(super) fn steadily<T>(read: impl Fn() -> Result<T, ReadError>) -> Result<T, ReadError> {
+        read().or_else(|told| match told {
+            ReadError::Corrupt { .. } | ReadError::CorruptRecord { .. } => read().or(Err(told)),
+            ReadError::Missing { .. }
+            | ReadError::Unreadable { .. }
+            | ReadError::Disk { .. }
+            | ReadError::Incomplete(_)
+            | ReadError::Index(_) => Err(told),
+        })
+    }
+
+    fn read_extent_once(&self, blob: BlobId, index: u32) -> Result<Vec<u8>, ReadError> {
         let absent = ReadError::Missing { blob };
         match self.blob_entry(blob)?.ok_or_else(|| absent.clone())? {
             BlobEntry::Small { at } if index == 0 => {
@@ -173,6 +190,7 @@ impl Store {
         };
         if places == Some(at) {
             self.change(Tree::Blob, keys::blob(blob), None)?;
+            self.want_again(blob)?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::engine::{Broken, Index};
 use super::keys::{self, Location, RecordEntry, Tree};
 use super::packs::record::{Draft, Kind};
 use super::replay::Changes;
@@ -12,8 +13,8 @@ use super::{ReadError, Store, WriteError, locked};
 /// Bytes of a value that the index holds itself; a larger one is read from its pack.
 const INLINE_BYTES_MAX: usize = 2048;
 
-/// Bytes of one record's value. A genesis record with all its options stays far below.
-pub const RECORD_BYTES_MAX: usize = 1 << 20;
+/// Bytes of one record's value. The memory of a peer with ten thousand logs is about a quarter of it.
+pub const RECORD_BYTES_MAX: usize = 8 << 20;
 
 /// What a record is about. The number is on disk and never given to another shelf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,10 +25,12 @@ pub enum Shelf {
     Links,
     /// run 8 → what a run did.
     Runs,
-    /// peer 32, feed 32, way u8 → how far a store was followed.
+    /// peer 32, link name → how far the peer's store was followed.
     Cursors,
-    /// Free key → a token's or ticket's hash and what it allows.
+    /// token id → a token's hash and what it allows.
     Tokens,
+    /// ticket name → what a pairing ticket offers, and who used it.
+    Tickets,
     /// Free key → what a person set at this site.
     Settings,
 }
@@ -41,6 +44,7 @@ impl Shelf {
             Self::Cursors => 4,
             Self::Tokens => 5,
             Self::Settings => 6,
+            Self::Tickets => 7,
         }
     }
 }
@@ -65,6 +69,19 @@ pub(super) fn replay(changes: &mut Changes, at: Location, payload: &[u8]) {
         }
         Some(_) => changes.set(Tree::Record, key, keys::encode(&RecordEntry::At(at))),
     }
+}
+
+/// Whether a record's payload says what holds for its key: its value, or that there is none.
+pub(super) fn holds(index: &dyn Index, at: Location, payload: &[u8]) -> Result<bool, Broken> {
+    let Ok(Written { shelf, key, value }) = keys::decode(payload) else { return Ok(false) };
+    let now = index.value(Tree::Record, &keys::record(shelf, &key))?;
+    let now = now.map(|now| keys::decode::<RecordEntry>(&now)).transpose()?;
+    Ok(match (now, value) {
+        (None, None) => true,
+        (Some(RecordEntry::Inline(now)), Some(value)) => now == value,
+        (Some(RecordEntry::At(now)), Some(_)) => now == at,
+        (Some(_), None) | (None, Some(_)) => false,
+    })
 }
 
 impl Store {
@@ -93,10 +110,9 @@ impl Store {
 
     fn write_record(&self, shelf: Shelf, key: &[u8], value: Option<Vec<u8>>) -> Result<(), WriteError> {
         let payload = keys::encode(&Written { shelf: shelf.code(), key: key.to_vec(), value });
-        let id = *blake3::hash(&payload).as_bytes();
         // One at a time, so that the index sees two values of a key in the order of the packs.
         let _order = locked(&self.inner.records);
-        self.commit_durable(&[Draft { kind: Kind::Meta, aux: 0, id, payload: &payload }])
+        self.commit_durable(&[Draft::hashed(Kind::Meta, &payload)])
     }
 
     /// The value of a key.
@@ -104,6 +120,10 @@ impl Store {
     /// # Errors
     /// When the disk fails, or the value's bytes are damaged.
     pub fn record(&self, shelf: Shelf, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        Self::steadily(|| self.record_once(shelf, key))
+    }
+
+    fn record_once(&self, shelf: Shelf, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
         let key = keys::record(shelf.code(), key);
         let entry = self.with_index(|index| {
             index.value(Tree::Record, &key)?.map(|value| keys::decode::<RecordEntry>(&value)).transpose()
@@ -116,6 +136,16 @@ impl Store {
     /// # Errors
     /// When the disk fails, or a value's bytes are damaged.
     pub fn records(
+        &self,
+        shelf: Shelf,
+        prefix: &[u8],
+        from: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ReadError> {
+        Self::steadily(|| self.records_once(shelf, prefix, from, limit))
+    }
+
+    fn records_once(
         &self,
         shelf: Shelf,
         prefix: &[u8],
@@ -147,7 +177,7 @@ impl Store {
         };
         let payload = self.read_location(at)?;
         let written = payload.and_then(|payload| keys::decode::<Written>(&payload).ok());
-        written.and_then(|written| written.value).ok_or(ReadError::CorruptRecord {
+        written.and_then(|written| written.value).ok_or_else(|| ReadError::CorruptRecord {
             folder: self.folder(),
             pack: at.pack,
             offset: at.offset,

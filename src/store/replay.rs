@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::engine::{Broken, Change, Index};
-use super::keys::{self, BlobEntry, Location, Tree};
+use super::keys::{self, BlobEntry, Location, LogEntry, Tree};
 use super::packs::record::{self, Kind};
 use super::packs::{Packs, Start, footer::Place};
-use super::{ops, records};
+use super::{ops, records, sweep};
 
 /// Changes gathered before they are applied in sorted order: sled takes sorted keys twice as fast.
 const CHANGES_MAX: usize = 1 << 15;
@@ -25,28 +25,85 @@ pub(crate) enum ReplayError {
 pub(crate) const fn needs_payload(kind: Kind) -> bool {
     match kind {
         Kind::Blob | Kind::Extent => false,
-        Kind::Outline | Kind::Ops | Kind::Meta => true,
+        Kind::Outline | Kind::Ops | Kind::Meta | Kind::Drop => true,
     }
 }
 
 /// Changes by key: a later one replaces an earlier one.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
-    by_key: BTreeMap<(Tree, Vec<u8>), Option<Vec<u8>>>,
+    by_key: BTreeMap<(Tree, Vec<u8>), Step>,
+}
+
+#[derive(Debug)]
+enum Step {
+    Set(Vec<u8>),
+    Remove,
+    /// Remove the key if its value says that the bytes lie there.
+    RemoveAt(Location),
+    /// Set a log's entry unless a longer one is known: a batch may have been written again, behind its successors.
+    Raise {
+        len: u64,
+        value: Vec<u8>,
+    },
 }
 
 impl Changes {
     pub(crate) fn set(&mut self, tree: Tree, key: Vec<u8>, value: Vec<u8>) {
-        self.by_key.insert((tree, key), Some(value));
+        self.by_key.insert((tree, key), Step::Set(value));
     }
 
     pub(crate) fn remove(&mut self, tree: Tree, key: Vec<u8>) {
-        self.by_key.insert((tree, key), None);
+        self.by_key.insert((tree, key), Step::Remove);
     }
 
-    pub(crate) fn apply(self, index: &dyn Index) -> Result<(), Broken> {
-        let change = |((tree, key), value)| Change { tree, key, value };
-        index.apply(&self.by_key.into_iter().map(change).collect::<Vec<_>>())
+    pub(crate) fn remove_at(&mut self, tree: Tree, key: Vec<u8>, at: Location) {
+        let step = match self.by_key.remove(&(tree, key.clone())) {
+            Some(Step::Set(value)) if keys::location(tree, &value).ok().flatten() == Some(at) => Step::Remove,
+            Some(step @ (Step::Set(_) | Step::Remove | Step::Raise { .. })) => step,
+            Some(Step::RemoveAt(_)) | None => Step::RemoveAt(at),
+        };
+        self.by_key.insert((tree, key), step);
+    }
+
+    pub(crate) fn raise(&mut self, key: Vec<u8>, entry: &LogEntry) {
+        let len = entry.after.len();
+        let known = self.by_key.get(&(Tree::Log, key.clone()));
+        if !matches!(known, Some(Step::Raise { len: other, .. }) if *other > len) {
+            self.by_key.insert((Tree::Log, key), Step::Raise { len, value: keys::encode(entry) });
+        }
+    }
+
+    pub(crate) fn apply(&self, index: &dyn Index) -> Result<(), Broken> {
+        let mut changes = Vec::with_capacity(self.by_key.len());
+        for ((tree, key), step) in &self.by_key {
+            let value = match step {
+                Step::Set(value) => Some(value.clone()),
+                Step::Remove => None,
+                Step::RemoveAt(at) => {
+                    let now = index.value(*tree, key)?;
+                    let now = now.map(|value| keys::location(*tree, &value)).transpose()?.flatten();
+                    if now != Some(*at) {
+                        continue;
+                    }
+                    None
+                }
+                Step::Raise { len, value } => {
+                    let now = index.value(*tree, key)?;
+                    let now = now.map(|value| keys::decode::<LogEntry>(&value)).transpose()?;
+                    match now {
+                        Some(now) if now.after.len() > *len => continue,
+                        Some(now) if now.longest > *len => {
+                            let entry = LogEntry { longest: now.longest, ..keys::decode(value)? };
+                            Some(keys::encode(&entry))
+                        }
+                        Some(_) | None => Some(value.clone()),
+                    }
+                }
+            };
+            changes.push(Change { tree: *tree, key: key.clone(), value });
+        }
+        index.apply(&changes)
     }
 }
 
@@ -63,6 +120,7 @@ pub(crate) fn record(changes: &mut Changes, kind: Kind, id: [u8; 32], at: Locati
         }
         Kind::Ops => ops::replay(changes, at, payload),
         Kind::Meta => records::replay(changes, at, payload),
+        Kind::Drop => sweep::replay(changes, payload),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use protocol::fault::Outcome;
 use protocol::id::{RunId, SiteId};
+use protocol::session::tally::Tally;
 use protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,17 @@ pub const RUNS_MAX: u64 = 10_000;
 /// Old runs removed with each new one, so that a lowered limit is reached by and by.
 const REMOVED_AT_ONCE: usize = 4;
 
+/// What sets off a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Trigger {
+    /// A person or script asked for it here.
+    Manual,
+    /// The link's interval.
+    Interval,
+    /// The other site.
+    Peer,
+}
+
 /// One run of one link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunRecord {
@@ -24,13 +36,9 @@ pub struct RunRecord {
     /// Nothing while it runs, and for ever if the process was killed.
     pub ended: Option<Timestamp>,
     pub outcome: Option<Outcome>,
-    pub ops_in: u64,
-    pub ops_out: u64,
-    pub blobs_in: u64,
-    pub blobs_out: u64,
-    /// Bytes of blobs that this run moved; what was held already is not among them.
-    pub bytes_in: u64,
-    pub bytes_out: u64,
+    /// What set it off: manual, interval or peer.
+    pub trigger: Trigger,
+    pub tally: Tally,
     /// What a person should know of it.
     pub notes: Vec<String>,
 }
@@ -79,7 +87,7 @@ impl Store {
     pub fn runs(&self, before: Option<RunId>, limit: usize) -> Result<Vec<(RunId, RunRecord)>, ReadError> {
         let last = self.last_record_key(Shelf::Runs)?;
         let newest = last.and_then(|key| key.try_into().ok()).map_or(0, u64::from_be_bytes);
-        let end = before.map_or(newest.saturating_add(1), |run| u64::from_be_bytes(run.0));
+        let end = before.map_or_else(|| newest.saturating_add(1), |run| u64::from_be_bytes(run.0));
         let mut runs = Vec::new();
         let mut number = end;
         // Ids are given one by one, so counting down meets each run that is kept.

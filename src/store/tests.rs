@@ -1,7 +1,6 @@
 //! The store as its users see it, on memory and on real files, through crashes, cuts, damage and a full disk.
 
 use std::fs;
-use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use protocol::id::BlobId;
@@ -9,8 +8,8 @@ use protocol::limits::EXTENT_BYTES;
 use protocol::outline::{Cv, Outline, extent_cv};
 
 use super::disk::fake::FakeDisk;
-use super::engine::{Change, Entry, MemoryEngine};
-use super::records::Shelf;
+use super::engine::tests::Lagging;
+use super::engine::{Change, Entry, InMemory};
 use super::*;
 
 const EXTENT: usize = EXTENT_BYTES;
@@ -30,7 +29,7 @@ impl Dice {
         (self.0 >> 11) % sides
     }
 
-    fn bytes(&mut self, length: usize) -> Vec<u8> {
+    pub(super) fn bytes(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         let seed = self.roll(u64::MAX).to_le_bytes();
         blake3::Hasher::new().update(&seed).finalize_xof().fill(&mut bytes);
@@ -42,11 +41,19 @@ fn small_options() -> Options {
     Options { pack_bytes: 1 << 20, reserve_bytes: 0, checkpoint_bytes: 1 << 20, ..Options::new(77) }
 }
 
-pub(super) fn open(disk: &FakeDisk, engine: &MemoryEngine) -> Store {
+pub(super) fn open(disk: &FakeDisk, engine: &(impl Engine + Clone + 'static)) -> Store {
     Store::open_on(Arc::new(disk.clone()), Box::new(engine.clone()), small_options()).unwrap()
 }
 
-fn ingest(store: &Store, bytes: &[u8]) -> Result<Stored, WriteError> {
+/// What happens to the index when power is lost.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Lost,
+    SetBack,
+    Ahead,
+}
+
+pub(super) fn ingest(store: &Store, bytes: &[u8]) -> Result<Stored, WriteError> {
     let mut ingest = store.ingest();
     for part in bytes.chunks(70_001) {
         ingest.write(part)?;
@@ -54,11 +61,11 @@ fn ingest(store: &Store, bytes: &[u8]) -> Result<Stored, WriteError> {
     ingest.finish()
 }
 
-fn read(store: &Store, blob: BlobId) -> Result<Vec<u8>, ReadError> {
+pub(super) fn read(store: &Store, blob: BlobId) -> Result<Vec<u8>, ReadError> {
     store.read_at(blob, 0, usize::MAX)
 }
 
-fn id(bytes: &[u8]) -> BlobId {
+pub(super) fn id(bytes: &[u8]) -> BlobId {
     BlobId(*blake3::hash(bytes).as_bytes())
 }
 
@@ -67,13 +74,14 @@ fn outline_of(bytes: &[u8]) -> Outline {
     Outline::build(bytes.len() as u64, cvs).unwrap()
 }
 
-fn missing(ranges: &[Range<u32>], size: usize) -> BlobState {
-    BlobState::Partial { size: size as u64, missing: ranges.to_vec() }
+fn missing(ranges: &[(u32, u32)], size: usize) -> BlobState {
+    let missing = ranges.iter().map(|&(start, end)| start..end).collect();
+    BlobState::Partial { size: size as u64, missing }
 }
 
 #[test]
 fn a_blob_of_any_size_is_stored_under_its_hash_and_read_back() {
-    let store = open(&FakeDisk::new(), &MemoryEngine::default());
+    let store = open(&FakeDisk::new(), &InMemory::default());
     let mut dice = Dice::new(1);
     for size in [0, 1, 1000, EXTENT - 1, EXTENT, EXTENT + 1, 2 * EXTENT, 3 * EXTENT + 77, 9 * EXTENT] {
         let bytes = dice.bytes(size);
@@ -93,7 +101,7 @@ fn a_blob_of_any_size_is_stored_under_its_hash_and_read_back() {
 #[test]
 fn bytes_that_are_held_are_not_written_again() {
     let disk = FakeDisk::new();
-    let store = open(&disk, &MemoryEngine::default());
+    let store = open(&disk, &InMemory::default());
     let bytes = Dice::new(2).bytes(5 * EXTENT + 9);
     ingest(&store, &bytes).unwrap();
     ingest(&store, b"small").unwrap();
@@ -111,7 +119,7 @@ fn bytes_that_are_held_are_not_written_again() {
 #[test]
 fn extents_come_in_any_order_and_the_last_one_makes_the_blob_whole() {
     let disk = FakeDisk::new();
-    let engine = MemoryEngine::default();
+    let engine = InMemory::default();
     let store = open(&disk, &engine);
     let bytes = Dice::new(3).bytes(6 * EXTENT + 5);
     let outline = outline_of(&bytes);
@@ -123,20 +131,20 @@ fn extents_come_in_any_order_and_the_last_one_makes_the_blob_whole() {
     assert!(matches!(store.put_outline(&forged), Err(PutError::Mismatch { .. })));
     store.put_outline(&outline).unwrap();
     store.put_outline(&outline).unwrap();
-    assert_eq!(store.blob_state(blob).unwrap(), missing(&[0..7], bytes.len()));
+    assert_eq!(store.blob_state(blob).unwrap(), missing(&[(0, 7)], bytes.len()));
     for index in [6_u32, 2, 3, 0] {
         store.put_extent(blob, index, parts[index as usize]).unwrap();
         store.put_extent(blob, index, parts[index as usize]).unwrap();
     }
     assert!(matches!(store.put_extent(blob, 1, parts[2]), Err(PutError::Mismatch { .. })));
     assert!(matches!(store.put_extent(blob, 7, parts[2]), Err(PutError::Mismatch { .. })));
-    assert_eq!(store.blob_state(blob).unwrap(), missing(&[1..2, 4..6], bytes.len()));
+    assert_eq!(store.blob_state(blob).unwrap(), missing(&[(1, 2), (4, 6)], bytes.len()));
     assert_eq!(store.read_extent(blob, 3).unwrap(), parts[3]);
     store.sync().unwrap();
     drop(store);
     engine.set_aside().unwrap();
     let store = open(&disk, &engine);
-    assert_eq!(store.blob_state(blob).unwrap(), missing(&[1..2, 4..6], bytes.len()));
+    assert_eq!(store.blob_state(blob).unwrap(), missing(&[(1, 2), (4, 6)], bytes.len()));
     for index in [1_u32, 4, 5] {
         store.put_extent(blob, index, parts[index as usize]).unwrap();
     }
@@ -146,7 +154,7 @@ fn extents_come_in_any_order_and_the_last_one_makes_the_blob_whole() {
 
 #[test]
 fn a_small_blob_with_other_bytes_is_refused() {
-    let store = open(&FakeDisk::new(), &MemoryEngine::default());
+    let store = open(&FakeDisk::new(), &InMemory::default());
     assert!(matches!(store.put_small(id(b"a"), b"b"), Err(PutError::Mismatch { .. })));
     store.put_small(id(b"a"), b"a").unwrap();
     assert_eq!(store.blob_state(id(b"b")).unwrap(), BlobState::Missing);
@@ -156,7 +164,7 @@ fn a_small_blob_with_other_bytes_is_refused() {
 #[test]
 fn records_are_replaced_removed_and_listed_and_survive_the_loss_of_the_index() {
     let disk = FakeDisk::new();
-    let engine = MemoryEngine::default();
+    let engine = InMemory::default();
     let store = open(&disk, &engine);
     let long = vec![5; 100_000];
     for n in 0..10_u8 {
@@ -279,7 +287,7 @@ impl Index for Brittle {
 
 #[derive(Debug)]
 struct BrittleEngine {
-    inner: MemoryEngine,
+    inner: InMemory,
     calls: u64,
     left: Arc<AtomicU64>,
 }
@@ -298,8 +306,7 @@ impl Engine for BrittleEngine {
 #[test]
 fn an_index_that_breaks_long_after_opening_costs_a_rebuild_and_nothing_else() {
     let disk = FakeDisk::new();
-    let engine =
-        BrittleEngine { inner: MemoryEngine::default(), calls: 250, left: Arc::new(AtomicU64::new(0)) };
+    let engine = BrittleEngine { inner: InMemory::default(), calls: 250, left: Arc::new(AtomicU64::new(0)) };
     let store = Store::open_on(Arc::new(disk), Box::new(engine), small_options()).unwrap();
     let mut dice = Dice::new(5);
     let mut held: Vec<Vec<u8>> = Vec::new();
@@ -319,7 +326,7 @@ fn an_index_that_breaks_long_after_opening_costs_a_rebuild_and_nothing_else() {
 #[test]
 fn a_flipped_bit_is_told_on_reading_marked_missing_and_healed_by_putting_it_again() {
     let disk = FakeDisk::new();
-    let store = open(&disk, &MemoryEngine::default());
+    let store = open(&disk, &InMemory::default());
     let bytes = Dice::new(6).bytes(3 * EXTENT);
     let blob = ingest(&store, &bytes).unwrap().blob;
     ingest(&store, b"a small one").unwrap();
@@ -331,7 +338,7 @@ fn a_flipped_bit_is_told_on_reading_marked_missing_and_healed_by_putting_it_agai
     });
     let told = read(&store, blob).unwrap_err();
     assert!(matches!(told, ReadError::Corrupt { extent: Some(1), .. }), "{told:?}");
-    assert_eq!(store.blob_state(blob).unwrap(), missing(&[1..2], bytes.len()));
+    assert_eq!(store.blob_state(blob).unwrap(), missing(&[(1, 2)], bytes.len()));
     let told = read(&store, id(b"a small one")).unwrap_err();
     assert!(matches!(told, ReadError::Corrupt { extent: None, .. }), "{told:?}");
     assert_eq!(store.blob_state(id(b"a small one")).unwrap(), BlobState::Missing);
@@ -344,7 +351,7 @@ fn a_flipped_bit_is_told_on_reading_marked_missing_and_healed_by_putting_it_agai
 #[test]
 fn verify_finds_each_damaged_blob_in_sealed_packs_too() {
     let disk = FakeDisk::new();
-    let store = open(&disk, &MemoryEngine::default());
+    let store = open(&disk, &InMemory::default());
     let mut dice = Dice::new(7);
     let blobs: Vec<_> = (0..12).map(|_| ingest(&store, &dice.bytes(2 * EXTENT + 99)).unwrap().blob).collect();
     let clean = store.verify(|_| {}).unwrap();
@@ -367,8 +374,7 @@ fn verify_finds_each_damaged_blob_in_sealed_packs_too() {
 fn a_full_disk_refuses_blobs_keeps_what_it_has_and_takes_them_again_later() {
     let disk = FakeDisk::new();
     let options = Options { reserve_bytes: 500_000, ..small_options() };
-    let store =
-        Store::open_on(Arc::new(disk.clone()), Box::new(MemoryEngine::default()), options).unwrap();
+    let store = Store::open_on(Arc::new(disk.clone()), Box::new(InMemory::default()), options).unwrap();
     let mut dice = Dice::new(8);
     let first = dice.bytes(3 * EXTENT);
     ingest(&store, &first).unwrap();
@@ -387,7 +393,7 @@ fn a_full_disk_refuses_blobs_keeps_what_it_has_and_takes_them_again_later() {
 #[test]
 fn a_failed_sync_is_told_and_the_same_bytes_can_be_written_again() {
     let disk = FakeDisk::new();
-    let store = open(&disk, &MemoryEngine::default());
+    let store = open(&disk, &InMemory::default());
     ingest(&store, b"before").unwrap();
     disk.fail_next_sync();
     let told = ingest(&store, b"during").unwrap_err();
@@ -435,9 +441,9 @@ fn live(store: &Store, dice: &mut Dice, held: &mut Vec<Vec<u8>>, records: &mut V
 
 #[test]
 fn nothing_acknowledged_is_lost_in_a_hundred_power_cuts() {
-    for index_survives in [false, true] {
+    for fate in [Fate::Lost, Fate::SetBack, Fate::Ahead] {
         let disk = FakeDisk::new();
-        let engine = MemoryEngine::default();
+        let engine = Lagging::default();
         let (mut held, mut records): (Vec<Vec<u8>>, _) = (Vec::new(), Vec::new());
         for round in 0..100 {
             let mut dice = Dice::new(1000 + round);
@@ -445,13 +451,15 @@ fn nothing_acknowledged_is_lost_in_a_hundred_power_cuts() {
             live(&store, &mut dice, &mut held, &mut records);
             drop(store);
             disk.cut_power(|| dice.roll(3) == 0);
-            if !index_survives {
-                engine.set_aside().unwrap();
+            match fate {
+                Fate::Lost => engine.set_aside().unwrap(),
+                Fate::SetBack => engine.cut_power(),
+                Fate::Ahead => {}
             }
             let store = open(&disk, &engine);
             for bytes in &held {
                 let state = store.blob_state(id(bytes)).unwrap();
-                assert_eq!(state, BlobState::Complete { size: bytes.len() as u64 }, "round {round}");
+                assert_eq!(state, BlobState::Complete { size: bytes.len() as u64 }, "{fate:?} round {round}");
             }
             for bytes in held.iter().rev().take(5) {
                 assert_eq!(&read(&store, id(bytes)).unwrap(), bytes, "round {round}");
@@ -473,7 +481,7 @@ fn nothing_acknowledged_is_lost_in_a_hundred_power_cuts() {
 #[test]
 fn a_blob_that_was_seen_and_not_durable_before_a_cut_is_written_again() {
     let disk = FakeDisk::new();
-    let engine = MemoryEngine::default();
+    let engine = InMemory::default();
     let store = open(&disk, &engine);
     store.put_small(id(b"unsynced"), b"unsynced").unwrap();
     drop(store);

@@ -1,9 +1,12 @@
 //! Reading everything that is kept and checking it against its hash.
 
-use protocol::id::BlobId;
+use std::collections::BTreeSet;
+
+use protocol::id::{BlobId, LogId};
 use protocol::outline::Cv;
 
-use super::keys::{self, BlobEntry, Tree};
+use super::engine::Broken;
+use super::keys::{self, BatchEntry, BlobEntry, Tree};
 use super::packs::record::Kind;
 use super::packs::scan::Found;
 use super::packs::{Damage, footer::Place};
@@ -33,6 +36,8 @@ pub struct Verified {
     pub damage: Vec<Damage>,
     /// Blobs that counted as whole and are not: they are marked missing and a sync brings them again.
     pub blobs_lost: Vec<BlobId>,
+    /// Logs of which a batch is damaged: they are set back to before it and a sync brings the rest again.
+    pub logs_set_back: Vec<LogId>,
 }
 
 impl Store {
@@ -74,6 +79,11 @@ impl Store {
             }
         }
         self.verify_blobs(&mut verified)?;
+        for log in self.damaged_logs(&verified.damage)? {
+            if self.set_back(log).is_ok() {
+                verified.logs_set_back.push(log);
+            }
+        }
         progress(Progress { bytes_done: told.bytes_total, ..told });
         Ok(verified)
     }
@@ -91,8 +101,38 @@ impl Store {
                 }
                 Ok(())
             }
-            Kind::Ops | Kind::Meta => Ok(()),
+            Kind::Ops | Kind::Meta | Kind::Drop => Ok(()),
         }
+    }
+
+    /// The logs of which a batch lies in damaged bytes and that are held beyond it.
+    fn damaged_logs(&self, damage: &[Damage]) -> Result<BTreeSet<LogId>, ReadError> {
+        let mut logs = BTreeSet::new();
+        let mut from = Vec::new();
+        while !damage.is_empty() {
+            let page = self.with_index(|index| {
+                let page = index.page(Tree::Batch, &[], &from, PAGE_BLOBS)?;
+                let entry = |(key, value): (Vec<u8>, Vec<u8>)| {
+                    Ok((keys::log_of(&key)?, keys::decode::<BatchEntry>(&value)?, key))
+                };
+                page.into_iter().map(entry).collect::<Result<Vec<_>, Broken>>()
+            })?;
+            let Some((_, _, last)) = page.last() else { break };
+            from = keys::after(last);
+            for (log, BatchEntry { at, .. }, _) in page {
+                if damage.iter().any(|damage| damage.covers(at)) {
+                    logs.insert(log);
+                }
+            }
+        }
+        // Damage that was mended stays in its pack and harms nobody.
+        let mut broken = BTreeSet::new();
+        for log in logs {
+            if self.batches(log, 0, u64::MAX).is_err() {
+                broken.insert(log);
+            }
+        }
+        Ok(broken)
     }
 
     fn verify_blobs(&self, verified: &mut Verified) -> Result<(), ReadError> {
@@ -124,10 +164,11 @@ impl Store {
                 (whole, verified.damage.iter().any(|damage| damage.covers(at)))
             }
             BlobEntry::Large { complete, outline, .. } if self.holds(Kind::Outline, blob.0, outline)? => {
-                if complete {
+                let whole = self.missing(blob)?.is_empty();
+                if complete && !whole {
                     self.mark_complete(blob, false)?;
                 }
-                (self.missing(blob)?.is_empty(), complete)
+                (whole, complete)
             }
             BlobEntry::Large { complete, outline, .. } => {
                 self.mark_blob_missing(blob, outline)?;

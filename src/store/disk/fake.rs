@@ -3,9 +3,17 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Disk, Held, PackFile};
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn length(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
 
 /// Bytes a power cut keeps or loses as one.
 const PAGE_BYTES: usize = 4096;
@@ -45,8 +53,8 @@ impl FakeDisk {
 
     /// Bytes of all packs.
     pub(crate) fn used(&self) -> u64 {
-        let packs = self.world.packs.lock().unwrap();
-        packs.values().map(|bytes| bytes.lock().unwrap().written.len() as u64).sum()
+        let packs = locked(&self.world.packs);
+        packs.values().map(|bytes| locked(bytes).written.len() as u64).sum()
     }
 
     /// Syncs of packs so far.
@@ -61,8 +69,8 @@ impl FakeDisk {
 
     /// Loses power: of what was not synced, each page is kept or lost as `keeps` says.
     pub(crate) fn cut_power(&self, mut keeps: impl FnMut() -> bool) {
-        for bytes in self.world.packs.lock().unwrap().values() {
-            let mut bytes = bytes.lock().unwrap();
+        for bytes in locked(&self.world.packs).values() {
+            let mut bytes = locked(bytes);
             let mut after = bytes.durable.clone();
             let written = bytes.written.clone();
             for (page, content) in written.chunks(PAGE_BYTES).enumerate() {
@@ -84,8 +92,8 @@ impl FakeDisk {
 
     /// Changes bytes of a pack where they lie.
     pub(crate) fn damage(&self, pack: u32, change: impl FnOnce(&mut Vec<u8>)) {
-        let packs = self.world.packs.lock().unwrap();
-        let mut bytes = packs[&pack].lock().unwrap();
+        let packs = locked(&self.world.packs);
+        let mut bytes = locked(&packs[&pack]);
         change(&mut bytes.written);
         bytes.durable = bytes.written.clone();
     }
@@ -104,32 +112,32 @@ impl Disk for FakeDisk {
     }
 
     fn packs(&self) -> io::Result<Vec<u32>> {
-        Ok(self.world.packs.lock().unwrap().keys().copied().collect())
+        Ok(locked(&self.world.packs).keys().copied().collect())
     }
 
     fn create_pack(&self, pack: u32) -> io::Result<Arc<dyn PackFile>> {
         let bytes = Arc::default();
-        self.world.packs.lock().unwrap().insert(pack, Arc::clone(&bytes));
+        locked(&self.world.packs).insert(pack, Arc::clone(&bytes));
         Ok(Arc::new(FakePack { disk: self.clone(), bytes }))
     }
 
     fn open_pack(&self, pack: u32) -> io::Result<Arc<dyn PackFile>> {
-        let packs = self.world.packs.lock().unwrap();
+        let packs = locked(&self.world.packs);
         let bytes = packs.get(&pack).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         Ok(Arc::new(FakePack { disk: self.clone(), bytes: Arc::clone(bytes) }))
     }
 
     fn remove_pack(&self, pack: u32) -> io::Result<()> {
-        self.world.packs.lock().unwrap().remove(&pack);
+        locked(&self.world.packs).remove(&pack);
         Ok(())
     }
 
     fn read_small(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.world.small.lock().unwrap().get(name).cloned())
+        Ok(locked(&self.world.small).get(name).cloned())
     }
 
     fn write_small(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        self.world.small.lock().unwrap().insert(name.to_owned(), bytes.to_vec());
+        locked(&self.world.small).insert(name.to_owned(), bytes.to_vec());
         Ok(())
     }
 
@@ -159,15 +167,17 @@ struct FakePack {
 
 impl PackFile for FakePack {
     fn bytes(&self) -> io::Result<u64> {
-        Ok(self.bytes.lock().unwrap().written.len() as u64)
+        Ok(locked(&self.bytes).written.len() as u64)
     }
 
     /// A write past the capacity leaves a torn part, as a real disk may.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let free = self.disk.free_bytes()? as usize;
-        let mut file = self.bytes.lock().unwrap();
-        let start = offset as usize;
-        assert!(start <= file.written.len(), "a pack has no holes");
+        let free = length(self.disk.free_bytes()?);
+        let mut file = locked(&self.bytes);
+        let start = length(offset);
+        if start > file.written.len() {
+            return Err(io::Error::other("a pack has no holes"));
+        }
         let growth = (start + bytes.len()).saturating_sub(file.written.len());
         let kept = if growth > free { bytes.len() - (growth - free) } else { bytes.len() };
         if file.written.len() < start + kept {
@@ -178,8 +188,8 @@ impl PackFile for FakePack {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let file = self.bytes.lock().unwrap();
-        let start = offset as usize;
+        let file = locked(&self.bytes);
+        let start = length(offset);
         let bytes = file.written.get(start..start + buffer.len());
         buffer.copy_from_slice(bytes.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?);
         Ok(())
@@ -190,15 +200,15 @@ impl PackFile for FakePack {
         if self.disk.world.failing_sync.swap(false, Ordering::SeqCst) {
             return Err(io::Error::other("the device went away"));
         }
-        let mut file = self.bytes.lock().unwrap();
+        let mut file = locked(&self.bytes);
         file.durable = file.written.clone();
         Ok(())
     }
 
     fn truncate(&self, bytes: u64) -> io::Result<()> {
-        let mut file = self.bytes.lock().unwrap();
-        file.written.truncate(bytes as usize);
-        file.durable.truncate(bytes as usize);
+        let mut file = locked(&self.bytes);
+        file.written.truncate(length(bytes));
+        file.durable.truncate(length(bytes));
         Ok(())
     }
 }

@@ -13,11 +13,11 @@ const PACK_ENDING: &str = ".pak";
 
 /// A folder: `LOCK`, small files beside it, and `packs/00000001.pak` onwards.
 #[derive(Debug, Clone)]
-pub struct FileDisk {
+pub struct Folder {
     folder: PathBuf,
 }
 
-impl FileDisk {
+impl Folder {
     /// Takes `folder` as it is, or makes it.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl FileDisk {
     }
 }
 
-impl Disk for FileDisk {
+impl Disk for Folder {
     fn folder(&self) -> String {
         self.folder.display().to_string()
     }

@@ -1,11 +1,11 @@
 //! What a folder on a real file system must do.
 
-use super::{Disk, FileDisk};
+use super::{Disk, Folder};
 
 #[test]
 fn a_pack_holds_what_was_written_and_is_listed() {
     let folder = tempfile::tempdir().unwrap();
-    let disk = FileDisk::new(folder.path()).unwrap();
+    let disk = Folder::new(folder.path()).unwrap();
     let pack = disk.create_pack(7).unwrap();
     pack.write_at(0, b"hello").unwrap();
     pack.sync().unwrap();
@@ -25,9 +25,9 @@ fn a_pack_holds_what_was_written_and_is_listed() {
 #[test]
 fn a_folder_has_one_holder() {
     let folder = tempfile::tempdir().unwrap();
-    let disk = FileDisk::new(folder.path()).unwrap();
+    let disk = Folder::new(folder.path()).unwrap();
     let held = disk.lock().unwrap();
-    let refused = FileDisk::new(folder.path()).unwrap().lock().unwrap_err();
+    let refused = Folder::new(folder.path()).unwrap().lock().unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::WouldBlock);
     drop(held);
     disk.lock().unwrap();
@@ -36,7 +36,7 @@ fn a_folder_has_one_holder() {
 #[test]
 fn a_small_file_is_replaced_whole() {
     let folder = tempfile::tempdir().unwrap();
-    let disk = FileDisk::new(folder.path()).unwrap();
+    let disk = Folder::new(folder.path()).unwrap();
     assert_eq!(disk.read_small("FORMAT").unwrap(), None);
     disk.write_small("FORMAT", b"a longer text").unwrap();
     disk.write_small("FORMAT", b"short").unwrap();

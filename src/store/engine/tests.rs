@@ -102,14 +102,14 @@ macro_rules! parity {
 }
 
 parity! {
-    sled => |folder: &Path| SledEngine::new(folder);
-    memory => |_folder: &Path| MemoryEngine::default();
+    sled => |folder: &Path| Sled::new(folder);
+    memory => |_folder: &Path| InMemory::default();
 }
 
 #[test]
 fn garbage_where_sled_keeps_its_log_is_broken_and_never_a_panic() {
     let folder = tempfile::tempdir().unwrap();
-    let engine = SledEngine::new(folder.path());
+    let engine = Sled::new(folder.path());
     let index = engine.open().unwrap();
     let changes: Vec<_> = (0..2000_u32).map(|n| set(Tree::Blob, &n.to_be_bytes(), &[7; 40])).collect();
     index.apply(&changes).unwrap();
@@ -124,4 +124,63 @@ fn garbage_where_sled_keeps_its_log_is_broken_and_never_a_panic() {
     }
     engine.set_aside().unwrap();
     assert!(folder.path().join("index.bad-1").is_dir());
+}
+
+/// An index in memory that a loss of power sets back to its last durable state.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lagging {
+    now: InMemory,
+    durable: Arc<Mutex<BTreeMap<Vec<u8>, Vec<u8>>>>,
+}
+
+impl Lagging {
+    pub(crate) fn cut_power(&self) {
+        let entries = RwLock::new(self.durable.lock().unwrap().clone());
+        *self.now.index.lock().unwrap() = Arc::new(MemoryIndex { entries });
+    }
+}
+
+impl Engine for Lagging {
+    fn open(&self) -> Result<Arc<dyn Index>, Broken> {
+        let now = Arc::<MemoryIndex>::clone(&self.now.index.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(Arc::new(LaggingIndex { now, durable: Arc::clone(&self.durable) }))
+    }
+
+    fn set_aside(&self) -> io::Result<()> {
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.now.set_aside()
+    }
+}
+
+#[derive(Debug)]
+struct LaggingIndex {
+    now: Arc<MemoryIndex>,
+    durable: Arc<Mutex<BTreeMap<Vec<u8>, Vec<u8>>>>,
+}
+
+impl Index for LaggingIndex {
+    fn value(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, Broken> {
+        self.now.value(tree, key)
+    }
+
+    fn apply(&self, changes: &[Change]) -> Result<(), Broken> {
+        self.now.apply(changes)
+    }
+
+    fn page(&self, tree: Tree, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<Entry>, Broken> {
+        self.now.page(tree, prefix, from, limit)
+    }
+
+    fn last(&self, tree: Tree, prefix: &[u8]) -> Result<Option<Entry>, Broken> {
+        self.now.last(tree, prefix)
+    }
+
+    fn count(&self, tree: Tree) -> Result<u64, Broken> {
+        self.now.count(tree)
+    }
+
+    fn flush_durable(&self) -> Result<(), Broken> {
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.now.read());
+        Ok(())
+    }
 }

@@ -28,7 +28,8 @@ pub(crate) struct Place {
 pub(crate) fn encode(places: &[Place], end: u64) -> Vec<u8> {
     let mut sorted: Vec<_> = places.to_vec();
     sorted.sort_by_key(|place| (place.header.kind, place.header.id, place.offset));
-    let mut bytes = Vec::with_capacity(places.len().saturating_mul(ENTRY_BYTES).saturating_add(TRAILER_BYTES));
+    let mut bytes =
+        Vec::with_capacity(places.len().saturating_mul(ENTRY_BYTES).saturating_add(TRAILER_BYTES));
     for Place { header, offset } in sorted {
         bytes.extend_from_slice(&header.id);
         bytes.extend_from_slice(&[header.kind.code(), 0, 0, 0]);

@@ -33,6 +33,8 @@ pub(crate) enum Kind {
     Ops,
     /// A small durable record or its removal; the id is the payload's hash.
     Meta,
+    /// Records of blobs that are no longer kept; the id is the payload's hash.
+    Drop,
 }
 
 impl Kind {
@@ -43,6 +45,7 @@ impl Kind {
             Self::Outline => 3,
             Self::Ops => 4,
             Self::Meta => 5,
+            Self::Drop => 6,
         }
     }
 
@@ -53,6 +56,7 @@ impl Kind {
             3 => Some(Self::Outline),
             4 => Some(Self::Ops),
             5 => Some(Self::Meta),
+            6 => Some(Self::Drop),
             _ => None,
         }
     }
@@ -125,10 +129,9 @@ impl Header {
         match self.kind {
             Kind::Blob => *blake3::hash(payload).as_bytes() == self.id,
             Kind::Extent => outline::extent_cv(self.aux, payload) == Some(Cv(self.id)),
-            Kind::Outline => {
-                decode_outline(payload).is_some_and(|found| found.blob == BlobId(self.id) && found.verify().is_ok())
-            }
-            Kind::Ops | Kind::Meta => *blake3::hash(payload).as_bytes() == self.id,
+            Kind::Outline => decode_outline(payload)
+                .is_some_and(|found| found.blob == BlobId(self.id) && found.verify().is_ok()),
+            Kind::Ops | Kind::Meta | Kind::Drop => *blake3::hash(payload).as_bytes() == self.id,
         }
     }
 }
@@ -152,7 +155,12 @@ pub(crate) struct Draft<'a> {
     pub(crate) payload: &'a [u8],
 }
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
+    /// A record whose id is its payload's hash.
+    pub(crate) fn hashed(kind: Kind, payload: &'a [u8]) -> Self {
+        Self { kind, aux: 0, id: *blake3::hash(payload).as_bytes(), payload }
+    }
+
     pub(crate) fn header(&self) -> Header {
         let bytes = u64::try_from(self.payload.len()).unwrap_or(u64::MAX);
         Header { kind: self.kind, aux: self.aux, bytes, id: self.id }

@@ -35,7 +35,13 @@ pub(crate) struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// A walk over `file` from `offset` to `end`, which reads and checks payloads if `payloads` is set.
-    pub(crate) fn new(file: &'a dyn PackFile, binding: Binding, offset: u64, end: u64, payloads: bool) -> Self {
+    pub(crate) fn new(
+        file: &'a dyn PackFile,
+        binding: Binding,
+        offset: u64,
+        end: u64,
+        payloads: bool,
+    ) -> Self {
         Self { file, binding, offset, end, payloads }
     }
 

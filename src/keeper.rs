@@ -1,0 +1,243 @@
+//! This site's store with its key and clock: what sessions read and write, and the one place where this site's own ops are signed.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use protocol::grant::{Authority, Permitted};
+use protocol::id::{BlobId, FeedId, LogId, SiteId};
+use protocol::log::{Batch, Mmr, NamedOp, Verified};
+use protocol::op::Body;
+use protocol::outline::Outline;
+use protocol::session::Memory;
+use protocol::session::view::{Growth, Holding, LogState, Unreadable, View};
+use protocol::time::{Hlc, Timestamp};
+use protocol::transfer::Stored;
+
+use crate::identity::SiteKey;
+use crate::store::{AppendError, Look, PutError, ReadError, SiteView, Store, WriteError};
+use crate::transport::pump::{KeepError, Keeper};
+
+/// The wall clock.
+#[must_use]
+pub fn wall_clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Why this site's own ops were not appended.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorError {
+    /// The feed takes no local changes here.
+    #[error("this site is a strict replica of the feed and takes no local changes in it")]
+    Strict,
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// The store with this site's key in front of it. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct SiteStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    key: SiteKey,
+    /// The last stamp given or seen. Held while an op is signed, so that a log has one writer.
+    clock: Mutex<Hlc>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SiteStore {
+    /// This site's store.
+    #[must_use]
+    pub fn new(store: Store, key: SiteKey) -> Self {
+        Self { inner: Arc::new(Inner { store, key, clock: Mutex::default() }) }
+    }
+
+    /// This site.
+    #[must_use]
+    pub fn me(&self) -> SiteId {
+        self.inner.key.site_id()
+    }
+
+    /// The store itself, for reading and for records.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// How this site looks at a feed at this moment.
+    #[must_use]
+    pub fn look(&self) -> Look {
+        Look { me: self.me(), now: wall_clock() }
+    }
+
+    /// Signs and appends ops of this site's own, one head for all. They are durable when this returns.
+    ///
+    /// # Errors
+    /// The feed is a strict replica here, or the disk failed or is full.
+    pub fn author(&self, feed: FeedId, bodies: Vec<Body>) -> Result<Vec<NamedOp>, AuthorError> {
+        self.author_if(feed, |_store| Ok::<_, AuthorError>(bodies))
+    }
+
+    /// The same, where what is said depends on what stands: nothing of this site's own comes between the two.
+    ///
+    /// # Errors
+    /// What `decide` says, or as [`SiteStore::author`].
+    pub fn author_if<E: From<AuthorError>>(
+        &self,
+        feed: FeedId,
+        decide: impl FnOnce(&Store) -> Result<Vec<Body>, E>,
+    ) -> Result<Vec<NamedOp>, E> {
+        let mut clock = locked(&self.inner.clock);
+        let bodies = decide(self.store())?;
+        if bodies.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (said, strict) = self.said(feed, bodies, *clock).map_err(AuthorError::from)?;
+        let ops = said.ops().to_vec();
+        let permitted = Permitted::local(said, strict).map_err(|_reason| AuthorError::Strict)?;
+        self.store().append(&[permitted]).map_err(AuthorError::from)?;
+        if let Some(last) = ops.last() {
+            *clock = last.op.stamp;
+        }
+        Ok(ops)
+    }
+
+    fn said(&self, feed: FeedId, bodies: Vec<Body>, clock: Hlc) -> Result<(Verified, bool), ReadError> {
+        let store = self.store();
+        let strict = store.feed(feed)?.is_some_and(|record| record.strict);
+        let own =
+            store.heads(feed)?.into_iter().map(|head| head.head.log).filter(|log| log.author == self.me());
+        let epoch = own.map(|log| log.epoch).max().unwrap_or(1);
+        let log = LogId { feed, author: self.me(), epoch };
+        let state = store.log_state(log)?;
+        let held = state.as_ref().map_or_else(Mmr::default, |state| state.after.clone());
+        // A restart forgets the clock, never the time of this site's own last head.
+        let last = state.map_or(0, |state| state.head.head.time.0);
+        let floor = clock.max(Hlc(last.saturating_add(1) << 16));
+        Ok((Verified::author(self.inner.key.signing_key(), log, &held, bodies, floor, wall_clock()), strict))
+    }
+
+    /// The store as one link's session sees it.
+    #[must_use]
+    pub fn keeper(&self, peer: SiteId, link: String) -> LinkKeeper {
+        LinkKeeper { site: self.clone(), peer, link }
+    }
+}
+
+/// The store behind one link's session.
+#[derive(Debug)]
+pub struct LinkKeeper {
+    site: SiteStore,
+    peer: SiteId,
+    link: String,
+}
+
+impl LinkKeeper {
+    /// The store as it is looked at now: parked ops fall due while a session stands.
+    fn view(&self) -> SiteView {
+        self.site.store().view(self.site.look())
+    }
+}
+
+impl View for LinkKeeper {
+    fn generation(&self) -> u64 {
+        self.view().generation()
+    }
+
+    fn logs(&self, feed: FeedId) -> Result<Vec<LogState>, Unreadable> {
+        self.view().logs(feed)
+    }
+
+    fn log(&self, log: LogId) -> Result<Mmr, Unreadable> {
+        self.view().log(log)
+    }
+
+    fn authority(&self, feed: FeedId) -> Result<Option<Authority>, Unreadable> {
+        self.view().authority(feed)
+    }
+
+    fn grown_since(&self, feed: FeedId, generation: u64) -> Result<Vec<Growth>, Unreadable> {
+        self.view().grown_since(feed, generation)
+    }
+
+    fn run(&self, log: LogId, from: u64, bytes_target: usize) -> Result<Option<Batch>, Unreadable> {
+        self.view().run(log, from, bytes_target)
+    }
+
+    fn missing(&self, feed: FeedId) -> Result<Vec<(BlobId, u64)>, Unreadable> {
+        self.view().missing(feed)
+    }
+
+    fn holding(&self, blob: BlobId) -> Result<Holding, Unreadable> {
+        self.view().holding(blob)
+    }
+
+    fn names(&self, feed: FeedId, blob: BlobId) -> Result<bool, Unreadable> {
+        self.view().names(feed, blob)
+    }
+
+    fn small(&self, blob: BlobId) -> Result<Option<Vec<u8>>, Unreadable> {
+        self.view().small(blob)
+    }
+
+    fn outline(&self, blob: BlobId) -> Result<Option<Outline>, Unreadable> {
+        self.view().outline(blob)
+    }
+
+    fn extent(&self, blob: BlobId, index: u32) -> Result<Option<Vec<u8>>, Unreadable> {
+        self.view().extent(blob, index)
+    }
+}
+
+fn write_failed(error: &WriteError) -> KeepError {
+    tracing::error!(%error, "cannot store what a peer sent");
+    if matches!(error, WriteError::DiskFull { .. }) { KeepError::Full } else { KeepError::Failed }
+}
+
+impl Keeper for LinkKeeper {
+    fn append(&mut self, run: Permitted<Verified>) -> Result<(), KeepError> {
+        let stamps: Vec<Hlc> = run.inner().ops().iter().map(|named| named.op.stamp).collect();
+        match self.site.store().append(&[run]) {
+            // Moved: another session brought the same ops first; what comes next is checked against what is held then.
+            Ok(_) | Err(AppendError::Moved { .. }) => {}
+            Err(AppendError::Write(error)) => return Err(write_failed(&error)),
+            Err(AppendError::Read(error)) => {
+                tracing::error!(%error, "cannot append what a peer sent");
+                return Err(KeepError::Failed);
+            }
+        }
+        let now = wall_clock();
+        let mut clock = locked(&self.site.inner.clock);
+        *clock = stamps.into_iter().fold(*clock, |clock, stamp| clock.seen(stamp, now));
+        Ok(())
+    }
+
+    fn keep(&mut self, stored: Stored) -> Result<(), KeepError> {
+        self.site.store().keep(&stored).map_err(|error| match error {
+            PutError::Write(error) => write_failed(&error),
+            PutError::Mismatch { .. } | PutError::NoOutline { .. } | PutError::Read(_) => {
+                tracing::error!(%error, "cannot store what a peer sent");
+                KeepError::Failed
+            }
+        })
+    }
+
+    fn settle(&mut self) -> Result<(), KeepError> {
+        self.site.store().sync().map_err(|error| write_failed(&error))
+    }
+
+    fn remember(&mut self, memory: Memory) {
+        if let Err(error) = self.site.store().remember(self.peer, &self.link, &memory) {
+            tracing::warn!(%error, link = self.link, "cannot remember what the peer has: the next run compares anew");
+        }
+    }
+}

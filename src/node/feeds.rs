@@ -1,0 +1,306 @@
+//! Feeds and packages as the API tells them.
+
+use protocol::feed::{Item, Standing};
+use protocol::grant::Verb;
+use protocol::id::{BlobId, FeedId, OpId};
+use protocol::manifest;
+use protocol::op::{Body, Genesis};
+use protocol::package::{Coordinate, FeedKind, check_label};
+use protocol::summary::{Tree, root_of};
+
+use super::problem::{not_found, usage};
+use super::{Node, random};
+use crate::api::{self, Problem};
+use crate::keeper::{SiteStore, wall_clock};
+use crate::publish::{counts_elsewhere, delete, publish};
+use crate::store::{BlobState, FeedRecord};
+
+/// Coordinates read in one page while a feed is counted.
+const PAGE_ITEMS: usize = 512;
+
+/// The feed of that name.
+pub(super) fn named(site: &SiteStore, name: &str) -> Result<(FeedId, FeedRecord), Problem> {
+    site.store().feed_named(name)?.ok_or_else(|| {
+        not_found("feed", name).hint("`packetboat feed list` names them, `packetboat feed create` makes one")
+    })
+}
+
+impl Node {
+    /// Makes a feed whose origin is this site.
+    ///
+    /// # Errors
+    /// The name is taken or not allowed, or the disk refuses.
+    pub async fn create_feed(&self, new: api::NewFeed) -> Result<api::Feed, Problem> {
+        let kind: FeedKind = new.kind.parse().map_err(|error| usage(format!("{error}")))?;
+        check_label("feed name", &new.name)?;
+        let nonce = random::<16>()
+            .map_err(|error| Problem::new(500, "random", "No randomness", error.to_string()))?;
+        self.blocking(move |site| {
+            if site.store().feed_named(&new.name)?.is_some() {
+                let detail = format!("there is a feed {:?} at this site already", new.name);
+                return Err(Problem::new(409, "conflict", "The feed exists", detail));
+            }
+            let genesis = Genesis {
+                kind,
+                name: new.name.clone(),
+                origin: site.me(),
+                second_origin: None,
+                reuse: false,
+                overwrite: false,
+                created: wall_clock(),
+                nonce,
+            };
+            let record = FeedRecord {
+                genesis,
+                name: new.name,
+                strict: false,
+                local_wins: false,
+                open_reads: new.open_reads,
+            };
+            let feed = site.store().put_feed(&record)?;
+            described(site, feed, &record)
+        })
+        .await
+    }
+
+    /// All feeds.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub async fn feeds(&self) -> Result<api::Feeds, Problem> {
+        self.blocking(|site| {
+            let mut feeds = Vec::new();
+            for (feed, record) in site.store().feeds()? {
+                feeds.push(described(site, feed, &record)?);
+            }
+            feeds.sort_by(|one, other| one.name.cmp(&other.name));
+            Ok(api::Feeds { feeds })
+        })
+        .await
+    }
+
+    /// One feed.
+    ///
+    /// # Errors
+    /// There is none of that name, or the disk fails.
+    pub async fn feed(&self, name: &str) -> Result<api::Feed, Problem> {
+        let name = name.to_owned();
+        self.blocking(move |site| {
+            let (feed, record) = named(site, &name)?;
+            described(site, feed, &record)
+        })
+        .await
+    }
+
+    /// Whether package clients may read a feed without a token.
+    pub async fn reads_open(&self, name: &str) -> bool {
+        let name = name.to_owned();
+        self.blocking(move |site| Ok(named(site, &name)?.1.open_reads)).await.unwrap_or(false)
+    }
+
+    /// A page of a feed's versions. `pattern` is a prefix of the package's name; a `*` at its end may be left out.
+    ///
+    /// # Errors
+    /// There is no such feed, or the disk fails.
+    pub async fn packages(
+        &self,
+        feed: &str,
+        pattern: Option<String>,
+        after: Option<String>,
+        limit: usize,
+    ) -> Result<api::Packages, Problem> {
+        let name = feed.to_owned();
+        self.blocking(move |site| {
+            let (feed, record) = named(site, &name)?;
+            let prefix = pattern.as_deref().unwrap_or("").trim_end_matches('*').to_owned();
+            let after = after.as_deref().and_then(|after| after.rsplit_once('@'));
+            let page = site.store().items(feed, &prefix, after, limit, site.look())?;
+            let next = (page.len() >= limit).then(|| page.last().map(|(at, _)| at.to_string())).flatten();
+            let mut packages = Vec::with_capacity(page.len());
+            for (coordinate, item) in page {
+                packages.push(package(site, feed, &record, coordinate, &item)?);
+            }
+            Ok(api::Packages { feed: name, packages, next })
+        })
+        .await
+    }
+
+    /// One version.
+    ///
+    /// # Errors
+    /// Nothing is known of it, or the disk fails.
+    pub async fn package(&self, feed: &str, name: &str, version: &str) -> Result<api::Package, Problem> {
+        let (feed, name, version) = (feed.to_owned(), name.to_owned(), version.to_owned());
+        self.blocking(move |site| {
+            let (id, record) = named(site, &feed)?;
+            let at = Coordinate::new(record.genesis.kind, &name, &version)?;
+            let item = site.store().item(id, &at.name, &at.version, site.look())?;
+            let item = item.ok_or_else(|| not_found("version", &at.to_string()))?;
+            package(site, id, &record, at, &item)
+        })
+        .await
+    }
+
+    /// Publishes a version from bytes that were uploaded.
+    ///
+    /// # Errors
+    /// A rule refuses it, or the disk does.
+    pub async fn publish(&self, feed: &str, new: api::NewPackage) -> Result<api::Package, Problem> {
+        let feed = feed.to_owned();
+        let published = self
+            .blocking(move |site| {
+                let (id, record) = named(site, &feed)?;
+                let coordinate = Coordinate::new(record.genesis.kind, &new.name, &new.version)?;
+                let files = new.files.iter().map(file).collect::<Result<Vec<_>, _>>()?;
+                let published = publish(site, id, &record, coordinate, files, new.restore)?;
+                let at = published.coordinate;
+                let item = site.store().item(id, &at.name, &at.version, site.look())?;
+                let item = item.ok_or_else(|| not_found("version", &at.to_string()))?;
+                package(site, id, &record, at, &item)
+            })
+            .await?;
+        self.news();
+        Ok(published)
+    }
+
+    /// Deletes a version; without the right to delete in the feed it is hidden at this site only.
+    ///
+    /// # Errors
+    /// There is nothing to delete, or the disk refuses.
+    pub async fn delete(
+        &self,
+        feed: &str,
+        name: &str,
+        version: &str,
+        reason: String,
+        unseen: bool,
+    ) -> Result<api::Deleted, Problem> {
+        let (feed, name, version) = (feed.to_owned(), name.to_owned(), version.to_owned());
+        let deleted = self
+            .blocking(move |site| {
+                let (id, record) = named(site, &feed)?;
+                let coordinate = Coordinate::new(record.genesis.kind, &name, &version)?;
+                let deletion = delete(site, id, coordinate, reason, unseen)?;
+                let authority = site.store().authority(id)?;
+                let name = &deletion.coordinate.name;
+                let wide = authority.is_some_and(|authority| {
+                    counts_elsewhere(&authority, id, site.me(), Verb::DeleteWide, name)
+                });
+                Ok(api::Deleted {
+                    feed,
+                    name: deletion.coordinate.name.clone(),
+                    version: deletion.coordinate.version.clone(),
+                    op: deletion.op.to_string(),
+                    local: !wide,
+                    removed: deletion.removed as u64,
+                })
+            })
+            .await?;
+        self.news();
+        Ok(deleted)
+    }
+}
+
+fn file(file: &api::File) -> Result<manifest::File, Problem> {
+    let blob: BlobId = file.blake3.parse().map_err(|error| usage(format!("{error}")))?;
+    let sha256: BlobId = file.sha256.parse().map_err(|error| usage(format!("{error}")))?;
+    Ok(manifest::File { name: file.name.clone(), blob, size: file.size, sha256: sha256.0 })
+}
+
+/// What the API tells of a version.
+pub(super) fn package(
+    site: &SiteStore,
+    feed: FeedId,
+    record: &FeedRecord,
+    at: Coordinate,
+    item: &Item,
+) -> Result<api::Package, Problem> {
+    let winner = match item.winner {
+        Some(winner) => site.store().op(winner)?,
+        None => None,
+    };
+    let mut files = Vec::new();
+    let mut pending = false;
+    if let Some(Body::Publish(publish)) = winner.as_ref().map(|named| &named.op.body) {
+        for file in &publish.manifest.files {
+            pending = pending || !matches!(site.store().blob_state(file.blob)?, BlobState::Complete { .. });
+            files.push(api::File {
+                name: file.name.clone(),
+                size: file.size,
+                blake3: file.blob.to_string(),
+                sha256: BlobId(file.sha256).to_string(),
+            });
+        }
+    }
+    debug_assert_eq!(feed, record.genesis.feed_id(), "a record is that of its feed");
+    Ok(api::Package {
+        feed: record.name.clone(),
+        name: at.name,
+        version: at.version,
+        state: state_word(item.standing, pending).to_owned(),
+        local: item.local,
+        clashes: item.clash.len() as u64,
+        files,
+        author: winner.as_ref().map(|named| named.op.place.log.author.to_string()),
+        published_ms: winner.as_ref().map(|named| named.op.stamp.wall().0),
+        op: item.winner.map(|op: OpId| op.to_string()),
+    })
+}
+
+/// The state's name in commands, pages and documents.
+pub(super) const fn state_word(standing: Standing, pending: bool) -> &'static str {
+    match standing {
+        Standing::Served if pending => "pending",
+        Standing::Served => "ready",
+        Standing::Deleted => "deleted",
+        Standing::Suppressed => "suppressed",
+        Standing::Hidden => "hidden-here",
+        Standing::Parked => "parked-future",
+        Standing::NotAuthorised => "author-not-authorised",
+        Standing::Absent => "absent",
+    }
+}
+
+/// What the API tells of a feed.
+pub(super) fn described(site: &SiteStore, feed: FeedId, record: &FeedRecord) -> Result<api::Feed, Problem> {
+    let store = site.store();
+    let mut items = Vec::new();
+    let mut packages = 0;
+    let mut after: Option<Coordinate> = None;
+    loop {
+        let from = after.as_ref().map(|at| (at.name.as_str(), at.version.as_str()));
+        let page = store.items(feed, "", from, PAGE_ITEMS, site.look())?;
+        let Some((last, _)) = page.last() else { break };
+        after = Some(last.clone());
+        for (at, item) in page {
+            let Some(winner) = item.winner else { continue };
+            packages += 1;
+            if !item.local {
+                let mut bytes = at.to_string().into_bytes();
+                bytes.push(0);
+                bytes.extend(winner.0);
+                items.push(Tree::State.item(&bytes));
+            }
+        }
+    }
+    items.sort_unstable();
+    let missing = store.missing_blobs(feed, site.look())?;
+    let authority = store.authority(feed)?;
+    let may = |verb| {
+        authority.as_ref().is_some_and(|authority| counts_elsewhere(authority, feed, site.me(), verb, ""))
+    };
+    Ok(api::Feed {
+        id: feed.to_string(),
+        name: record.name.clone(),
+        kind: record.genesis.kind.to_string(),
+        open_reads: record.open_reads,
+        origin: record.genesis.origin.to_string(),
+        may_publish: may(Verb::Publish),
+        may_delete: may(Verb::DeleteWide),
+        packages,
+        ops: store.heads(feed)?.iter().map(|signed| signed.head.len).sum(),
+        missing_blobs: missing.len() as u64,
+        missing_bytes: missing.iter().map(|(_, size)| size).sum(),
+        state_root: BlobId(root_of(items).0).to_string(),
+    })
+}

@@ -1,0 +1,464 @@
+//! Pairing: tickets made here, tickets accepted here, and sites that come to prove one.
+
+use std::net::{IpAddr, UdpSocket};
+
+use protocol::fault::Reason;
+use protocol::grant::Switches;
+use protocol::id::{FeedId, SiteId};
+use protocol::limits::{
+    PAIRING_ATTEMPTS_PER_MINUTE_MAX, TICKET_ADDRESSES_MAX, TICKET_FEEDS_MAX, TICKET_LIFE_MS_MAX,
+};
+use protocol::link::{Dial, Link, LinkFeed};
+use protocol::op::{Body, Grant, Rights};
+use protocol::package::check_label;
+use protocol::ticket::{Admitted, JoinAnswer, Joining, Offer, Ticket, check_words, proved};
+use protocol::time::Timestamp;
+use quinn::Connection;
+use serde::{Deserialize, Serialize};
+
+use super::feeds::named;
+use super::problem::usage;
+use super::sessions::ConnectError;
+use super::{Node, link_name, locked, random};
+use crate::api::{self, Problem};
+use crate::keeper::{SiteStore, wall_clock};
+use crate::store::{FeedRecord, ReadError, Shelf};
+use crate::transport::endpoint::DialError;
+use crate::transport::pairing::{JoinError, admit, join};
+use crate::transport::tls::Alpn;
+
+/// Tickets read in one page.
+const PAGE_TICKETS: usize = 256;
+
+/// A ticket as the inviting site keeps it: no secret, only what checks its proof.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct TicketRecord {
+    proof_key: [u8; 32],
+    expires_ms: u64,
+    offers: Vec<(FeedId, String, Switches)>,
+    used: Option<(SiteId, String)>,
+}
+
+impl Node {
+    /// Makes a ticket that one site may use once.
+    ///
+    /// # Errors
+    /// A feed is unknown, this site may not grant what is offered, or the disk refuses.
+    pub async fn invite(&self, request: api::InviteRequest) -> Result<api::Invite, Problem> {
+        let may: Switches = request.peer_may.parse().map_err(|error| usage(format!("{error}")))?;
+        if may.is_off() {
+            return Err(usage("a ticket that allows nothing is of no use"));
+        }
+        if request.feeds.is_empty() || request.feeds.len() > TICKET_FEEDS_MAX {
+            return Err(usage(format!("a ticket offers 1 to {TICKET_FEEDS_MAX} feeds")));
+        }
+        let now = wall_clock();
+        if request.expires_ms <= now.0 || request.expires_ms > now.0.saturating_add(TICKET_LIFE_MS_MAX) {
+            return Err(usage("a ticket is valid for at least a moment and at most 30 days"));
+        }
+        let mut addresses = request.addresses.clone();
+        if addresses.is_empty() {
+            addresses.push(self.guessed_address());
+        }
+        addresses.truncate(TICKET_ADDRESSES_MAX);
+        let secret = random::<16>()
+            .map_err(|error| Problem::new(500, "random", "No randomness", error.to_string()))?;
+        let (site_name, expires) = (self.inner.name.clone(), Timestamp(request.expires_ms));
+        let ticket = self
+            .blocking(move |site| {
+                let mut offers = Vec::new();
+                let mut kept = Vec::new();
+                for name in &request.feeds {
+                    let (feed, record) = named(site, name)?;
+                    may_offer(site, feed, &record, may)?;
+                    offers.push(Offer { feed: record.name.clone(), kind: record.genesis.kind, may });
+                    kept.push((feed, record.name, may));
+                }
+                let ticket = Ticket { site: site.me(), name: site_name, addresses, secret, expires, offers };
+                let record = TicketRecord {
+                    proof_key: ticket.proof_key(),
+                    expires_ms: expires.0,
+                    offers: kept,
+                    used: None,
+                };
+                put_ticket(site, &ticket.ticket_name().0, &record)?;
+                Ok(ticket)
+            })
+            .await?;
+        self.open_until(expires);
+        Ok(api::Invite { ticket: ticket.to_text(), preview: preview(&ticket, None) })
+    }
+
+    /// What a ticket says.
+    ///
+    /// # Errors
+    /// The text is no ticket.
+    pub fn inspect(&self, text: &str) -> Result<api::TicketPreview, Problem> {
+        Ok(preview(&parsed(text)?, Some(check_words(self.me(), parsed(text)?.site))))
+    }
+
+    /// Joins by a ticket: both ends pin each other's key, and a link comes of it.
+    ///
+    /// # Errors
+    /// The ticket is wrong, expired or used, its site is not reached, or a name is taken here.
+    pub async fn accept(&self, request: api::AcceptRequest) -> Result<api::Link, Problem> {
+        let ticket = parsed(&request.ticket)?;
+        if ticket.site == self.me() {
+            return Err(Problem::new(
+                409,
+                "refused",
+                "The ticket is this site's own",
+                Reason::SameSite.to_string(),
+            ));
+        }
+        if ticket.expires <= wall_clock() {
+            return Err(refused(Reason::TicketExpired));
+        }
+        let mode = request.mode.as_deref().map(str::parse::<Switches>).transpose();
+        let mode = mode.map_err(|error| usage(format!("{error}")))?;
+        self.names_are_free(&ticket, &request).await?;
+        let connection = self.reach(&ticket).await?;
+        let answer = join(&connection, &ticket, &self.inner.name, self.me()).await.map_err(join_failed)?;
+        let (peer_name, admitted) = match answer {
+            JoinAnswer::Refused(reason) => return Err(refused(reason)),
+            JoinAnswer::Admitted { name, feeds } => (name, feeds),
+        };
+        let taken = |name: &str| locked(&self.inner.links).contains_key(name);
+        let name = match &request.link {
+            Some(name) => name.clone(),
+            None => link_name(&peer_name, taken),
+        };
+        let link = Link {
+            name: name.clone(),
+            peer: ticket.site,
+            peer_name,
+            dial: Dial::Outgoing { addresses: ticket.addresses.clone() },
+            feeds: admitted
+                .iter()
+                .map(|one| LinkFeed { feed: one.genesis.feed_id(), switches: mode.unwrap_or(one.may) })
+                .collect(),
+            every_ms: request.every_ms.filter(|every| *every > 0),
+            paused: false,
+        };
+        let stored = link.clone();
+        self.blocking(move |site| {
+            for one in admitted {
+                let known = site.store().feed(one.genesis.feed_id())?;
+                if known.is_none() {
+                    let name = local_name(&request, &one.feed);
+                    let record = FeedRecord {
+                        genesis: one.genesis,
+                        name,
+                        strict: false,
+                        local_wins: false,
+                        open_reads: false,
+                    };
+                    site.store().put_feed(&record)?;
+                }
+            }
+            Ok(site.store().put_link(&stored)?)
+        })
+        .await?;
+        self.admit(&link);
+        self.keep_link(link);
+        self.link(&name).await
+    }
+
+    /// Refuses before anything is sent what could not be set up after: the ticket is good for one use.
+    async fn names_are_free(&self, ticket: &Ticket, request: &api::AcceptRequest) -> Result<(), Problem> {
+        if let Some(name) = &request.link {
+            check_label("link name", name)?;
+            if locked(&self.inner.links).contains_key(name) {
+                let detail = format!("there is a link {name:?} at this site already");
+                return Err(
+                    Problem::new(409, "conflict", "The link exists", detail).hint("choose another --name")
+                );
+            }
+        }
+        for (remote, _) in &request.feeds {
+            if !ticket.offers.iter().any(|offer| offer.feed == *remote) {
+                return Err(usage(format!("the ticket offers no feed {remote:?}")));
+            }
+        }
+        let names: Vec<(String, protocol::package::FeedKind)> =
+            ticket.offers.iter().map(|offer| (local_name(request, &offer.feed), offer.kind)).collect();
+        let from = ticket.site;
+        self.blocking(move |site| {
+            for (name, kind) in names {
+                check_label("feed name", &name)?;
+                let Some((_, held)) = site.store().feed_named(&name)? else { continue };
+                if held.genesis.kind != kind {
+                    let detail =
+                        format!("feed {name:?} is of kind {} here and {kind} there", held.genesis.kind);
+                    return Err(Problem::new(409, "refused", "The feed is of another kind", detail)
+                        .hint("give the other site's feed another name here: --feed REMOTE=LOCAL"));
+                }
+                if held.genesis.origin == site.me() || held.genesis.origin != from {
+                    tracing::debug!(name, "a feed of that name is here already");
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn reach(&self, ticket: &Ticket) -> Result<Connection, Problem> {
+        let mut last = None;
+        for address in &ticket.addresses {
+            match self.dial(address, ticket.site, Alpn::Pairing).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(match last {
+            None => usage("the ticket names no address"),
+            Some(ConnectError::Dial(DialError::Refused { .. })) => refused(Reason::TicketUnknown),
+            Some(error @ ConnectError::Dial(DialError::WrongSite { .. })) => {
+                Problem::new(403, "refused", "Another site answered", error.to_string())
+            }
+            Some(error) => {
+                Problem::new(503, "unreachable", "The other site is not reached", error.to_string())
+                    .hint("check that it runs, and that its UDP port is open to this site")
+            }
+        })
+    }
+
+    /// A site came on the pairing protocol: it proves its ticket or is told why not.
+    pub(super) async fn admit_joiner(self, connection: Connection, joiner: SiteId) {
+        let node = self.clone();
+        let decide = async move |joining: Joining, exporter: [u8; 32]| match node
+            .judge(joiner, joining, exporter)
+            .await
+        {
+            Ok(answer) => answer,
+            Err(reason) => {
+                tracing::warn!(%joiner, %reason, "a pairing attempt was refused");
+                JoinAnswer::Refused(reason)
+            }
+        };
+        if let Err(error) = admit(&connection, joiner, decide).await {
+            tracing::warn!(%joiner, %error, "a joiner could not be answered");
+        }
+    }
+
+    async fn judge(
+        &self,
+        joiner: SiteId,
+        joining: Joining,
+        exporter: [u8; 32],
+    ) -> Result<JoinAnswer, Reason> {
+        let most = usize::try_from(PAIRING_ATTEMPTS_PER_MINUTE_MAX).unwrap_or(usize::MAX);
+        if self.attempts_in_last_minute() > most {
+            return Err(Reason::PairingTooOften);
+        }
+        let taken: Vec<String> = locked(&self.inner.links).keys().cloned().collect();
+        let name = link_name(&joining.name, |name| taken.iter().any(|taken| taken == name));
+        let site = self.inner.site.clone();
+        let judged = tokio::task::spawn_blocking(move || judged(&site, joiner, &joining, &exporter, name));
+        let (link, feeds) = judged.await.map_err(|_panic| Reason::Busy)??;
+        self.admit(&link);
+        self.keep_link(link);
+        Ok(JoinAnswer::Admitted { name: self.inner.name.clone(), feeds })
+    }
+
+    /// All tickets made here.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub async fn pairings(&self) -> Result<api::Pairings, Problem> {
+        self.blocking(|site| {
+            let now = wall_clock().0;
+            let told = |record: TicketRecord| api::Pairing {
+                state: match &record.used {
+                    Some(_) => "used",
+                    None if record.expires_ms <= now => "expired",
+                    None => "open",
+                }
+                .to_owned(),
+                expires_ms: record.expires_ms,
+                may: record.offers.first().map_or_else(String::new, |(_, _, may)| may.to_string()),
+                feeds: record.offers.into_iter().map(|(_, name, _)| name).collect(),
+                site: record.used.as_ref().map(|(site, _)| site.to_string()),
+                site_name: record.used.map(|(_, name)| name),
+            };
+            Ok(api::Pairings { pairings: tickets(site)?.into_iter().map(told).collect() })
+        })
+        .await
+    }
+
+    /// Opens the door for joiners while a ticket is open.
+    pub(super) fn open_pairings(&self) -> Result<(), ReadError> {
+        for record in tickets(&self.inner.site)? {
+            if record.used.is_none() {
+                self.open_until(Timestamp(record.expires_ms));
+            }
+        }
+        Ok(())
+    }
+
+    fn open_until(&self, expires: Timestamp) {
+        let mut until = locked(&self.inner.admitted.pairing_until);
+        *until = (*until).max(expires);
+    }
+
+    /// The address that other machines most likely reach this one by.
+    fn guessed_address(&self) -> String {
+        let listen = self.inner.listen;
+        if !listen.ip().is_unspecified() {
+            return listen.to_string();
+        }
+        // No packet is sent: connecting a datagram socket only asks the routing table.
+        let routed = UdpSocket::bind("0.0.0.0:0")
+            .and_then(|socket| socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr()));
+        let ip = routed.map_or(IpAddr::from([127, 0, 0, 1]), |address| address.ip());
+        format!("{ip}:{}", listen.port())
+    }
+}
+
+fn parsed(text: &str) -> Result<Ticket, Problem> {
+    Ticket::parse(text).map_err(|error| usage(format!("{error}")))
+}
+
+fn local_name(request: &api::AcceptRequest, remote: &str) -> String {
+    let mapped = request.feeds.iter().find(|(theirs, _)| theirs == remote);
+    mapped.map_or_else(|| remote.to_owned(), |(_, ours)| ours.clone())
+}
+
+/// Who lets others write must be allowed to: only the feed's origin and its admins are.
+fn may_offer(site: &SiteStore, feed: FeedId, record: &FeedRecord, may: Switches) -> Result<(), Problem> {
+    let admin = site.store().authority(feed)?.is_some_and(|authority| authority.is_admin(site.me()));
+    if may.flows_out() && !admin {
+        let detail = format!(
+            "only feed {:?}'s origin, site {}, can let others publish in it",
+            record.name,
+            record.genesis.origin.short()
+        );
+        return Err(Problem::new(403, "refused", "This site may not grant that", detail)
+            .hint("offer pull, or let the origin invite the site"));
+    }
+    Ok(())
+}
+
+fn put_ticket(site: &SiteStore, name: &[u8], record: &TicketRecord) -> Result<(), Problem> {
+    let value = serde_json::to_vec(record)
+        .map_err(|error| Problem::new(500, "bug", "A defect", error.to_string()))?;
+    Ok(site.store().put_record(Shelf::Tickets, name, &value)?)
+}
+
+fn tickets(site: &SiteStore) -> Result<Vec<TicketRecord>, ReadError> {
+    let mut found = Vec::new();
+    let mut from = Vec::new();
+    loop {
+        let page = site.store().records(Shelf::Tickets, &[], &from, PAGE_TICKETS)?;
+        let Some((last, _)) = page.last() else { return Ok(found) };
+        from = [last.as_slice(), &[0]].concat();
+        found.extend(page.iter().filter_map(|(_, value)| serde_json::from_slice(value).ok()));
+    }
+}
+
+/// Judges a joiner. "Used" is durable before the answer exists, so of two joiners with one ticket one wins.
+fn judged(
+    site: &SiteStore,
+    joiner: SiteId,
+    joining: &Joining,
+    exporter: &[u8; 32],
+    link_name: String,
+) -> Result<(Link, Vec<Admitted>), Reason> {
+    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one = locked(&ONE_AT_A_TIME);
+    let failed = |error: &dyn std::fmt::Display| {
+        tracing::error!(%error, "a joiner could not be judged");
+        Reason::Busy
+    };
+    let key = joining.ticket.0;
+    let value = site.store().record(Shelf::Tickets, &key).map_err(|error| failed(&error))?;
+    let value = value.ok_or(Reason::TicketUnknown)?;
+    let mut record: TicketRecord = serde_json::from_slice(&value).map_err(|error| failed(&error))?;
+    if !proved(&record.proof_key, exporter, joiner, joining.proof) {
+        return Err(Reason::TicketNotProved);
+    }
+    if record.used.is_some() {
+        return Err(Reason::TicketUsed);
+    }
+    if record.expires_ms <= wall_clock().0 {
+        return Err(Reason::TicketExpired);
+    }
+    record.used = Some((joiner, joining.name.clone()));
+    put_ticket(site, &key, &record).map_err(|problem| failed(&problem.detail))?;
+    let mut feeds = Vec::new();
+    let mut on_link = Vec::new();
+    for (feed, name, may) in record.offers {
+        let known = site.store().feed(feed).map_err(|error| failed(&error))?.ok_or(Reason::FeedUnknown)?;
+        if may.flows_out() {
+            let grant = Grant {
+                grantee: joiner,
+                label: joining.name.clone(),
+                rights: Rights::WRITE,
+                prefix: String::new(),
+                expires: None,
+            };
+            site.author(feed, vec![Body::Grant(grant)]).map_err(|error| failed(&error))?;
+        }
+        feeds.push(Admitted { genesis: known.genesis, feed: name, may });
+        on_link.push(LinkFeed { feed, switches: may.flip() });
+    }
+    let link = Link {
+        name: link_name,
+        peer: joiner,
+        peer_name: joining.name.clone(),
+        dial: Dial::Incoming,
+        feeds: on_link,
+        every_ms: None,
+        paused: false,
+    };
+    site.store().put_link(&link).map_err(|error| failed(&error))?;
+    Ok((link, feeds))
+}
+
+fn refused(reason: Reason) -> Problem {
+    Problem::new(403, "refused", "The other site refused", reason.to_string())
+        .hint("ask the other site for a fresh ticket: packetboat pair invite")
+}
+
+fn join_failed(error: JoinError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        JoinError::WrongSite(_) => Problem::new(403, "refused", "Another site answered", detail),
+        JoinError::ClosedEarly => Problem::new(403, "refused", "The other site refused", detail),
+        JoinError::Malformed(_) => {
+            Problem::new(502, "misbehaved", "The other site's answer does not read", detail)
+        }
+        JoinError::Unreachable(_) | JoinError::Silent => {
+            Problem::new(503, "unreachable", "The other site is not reached", detail)
+        }
+    }
+}
+
+fn preview(ticket: &Ticket, check_words: Option<String>) -> api::TicketPreview {
+    let offered = |offer: &Offer| api::OfferedFeed {
+        feed: offer.feed.clone(),
+        kind: offer.kind.to_string(),
+        may: offer.may.to_string(),
+        sentence: sentence(&offer.feed, offer.may),
+    };
+    api::TicketPreview {
+        site: ticket.site.to_string(),
+        name: ticket.name.clone(),
+        addresses: ticket.addresses.clone(),
+        expires_ms: ticket.expires.0,
+        feeds: ticket.offers.iter().map(offered).collect(),
+        check_words,
+    }
+}
+
+/// What a joiner may do, in words.
+fn sentence(feed: &str, may: Switches) -> String {
+    let reads = if may.flows_in() { "may read" } else { "may not read" };
+    let writes = match (may.out_add, may.out_delete) {
+        (true, true) => "may publish and delete in",
+        (true, false) => "may publish in, and not delete from,",
+        (false, true) => "may delete from, and not publish in,",
+        (false, false) => "may not change",
+    };
+    format!("The joining site {reads} {feed}. It {writes} {feed} there.")
+}

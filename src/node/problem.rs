@@ -1,0 +1,161 @@
+//! From what went wrong to what is said of it: one place for statuses, codes and hints.
+
+use protocol::fault::{Outcome, Reason};
+use protocol::package::BadName;
+
+use crate::api::Problem;
+use crate::keeper::AuthorError;
+use crate::publish::{DeleteError, PublishError};
+use crate::store::{AppendError, ReadError, WriteError};
+
+/// The whole story of an error in one line.
+fn story(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let more = cause.to_string();
+        if !text.ends_with(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        let detail = story(&error);
+        match error {
+            ReadError::Missing { .. } => Self::new(503, "pending", "The bytes have not arrived", detail)
+                .hint("run `packetboat sync`, or wait for the next run of the link"),
+            ReadError::Corrupt { .. } | ReadError::CorruptRecord { .. } | ReadError::Unreadable { .. } => {
+                Self::new(500, "integrity", "Bytes on this disk are damaged", detail)
+                    .hint("run `packetboat verify`, then `packetboat sync` to bring them again")
+            }
+            ReadError::Disk { .. } | ReadError::Incomplete(_) | ReadError::Index(_) => {
+                Self::new(500, "disk", "The disk failed", detail)
+            }
+        }
+    }
+}
+
+impl From<WriteError> for Problem {
+    fn from(error: WriteError) -> Self {
+        let detail = story(&error);
+        match error {
+            WriteError::DiskFull { .. } => Self::new(507, "disk-full", "The disk is full", detail)
+                .hint("free space on it; reading and deleting go on meanwhile"),
+            WriteError::TooLarge { .. } => Self::new(413, "too-large", "Too large", detail),
+            WriteError::Disk { .. } | WriteError::TakenBack { .. } | WriteError::Index(_) => {
+                Self::new(500, "disk", "The disk failed", detail)
+            }
+        }
+    }
+}
+
+impl From<BadName> for Problem {
+    fn from(error: BadName) -> Self {
+        Self::new(400, "usage", "The name is not allowed", error.to_string())
+    }
+}
+
+impl From<AuthorError> for Problem {
+    fn from(error: AuthorError) -> Self {
+        match error {
+            AuthorError::Strict => {
+                Self::new(403, "refused", "This site takes no local changes", error.to_string())
+            }
+            AuthorError::Append(AppendError::Write(error)) => error.into(),
+            AuthorError::Append(AppendError::Read(error)) | AuthorError::Read(error) => error.into(),
+            AuthorError::Append(error @ AppendError::Moved { .. }) => {
+                Self::new(409, "conflict", "This site's log grew meanwhile", error.to_string())
+                    .hint("try again")
+            }
+        }
+    }
+}
+
+impl From<PublishError> for Problem {
+    fn from(error: PublishError) -> Self {
+        let detail = error.to_string();
+        match error {
+            PublishError::Name(error) => error.into(),
+            PublishError::Manifest(_) | PublishError::NoFiles => {
+                Self::new(400, "usage", "The version cannot be published", detail)
+            }
+            PublishError::NotUploaded { .. } => {
+                Self::new(400, "not-uploaded", "The bytes are not here", detail).hint("upload them first")
+            }
+            PublishError::Exists { .. } => {
+                Self::new(409, "conflict", "The version exists with other bytes", detail)
+                    .hint("publish under another version, or delete this one first")
+            }
+            PublishError::Deleted { .. } => Self::new(409, "conflict", "The version was deleted", detail)
+                .hint("publish it again with --restore if that is what you want"),
+            PublishError::Reused { .. } => {
+                Self::new(409, "conflict", "A deleted version does not come back with other bytes", detail)
+                    .hint("publish under another version")
+            }
+            PublishError::Author(error) => error.into(),
+            PublishError::Read(error) => error.into(),
+            PublishError::Write(error) => error.into(),
+        }
+    }
+}
+
+impl From<DeleteError> for Problem {
+    fn from(error: DeleteError) -> Self {
+        let detail = error.to_string();
+        match error {
+            DeleteError::Name(error) => error.into(),
+            DeleteError::LongReason { .. } => Self::new(400, "usage", "The reason is too long", detail),
+            DeleteError::Absent { .. } => Self::new(404, "not-found", "No such version", detail)
+                .hint("to delete it before it arrives from another site, add --unseen"),
+            DeleteError::Author(error) => error.into(),
+            DeleteError::Read(error) => error.into(),
+        }
+    }
+}
+
+/// What is said of something that is not here.
+pub(super) fn not_found(what: &str, name: &str) -> Problem {
+    Problem::new(404, "not-found", "Not found", format!("there is no {what} {name:?} at this site"))
+}
+
+/// What is said of a request that makes no sense.
+pub(super) fn usage(detail: impl Into<String>) -> Problem {
+    Problem::new(400, "usage", "The request is not understood", detail)
+}
+
+/// The outcome in one word and, where it is not done, why.
+pub(super) fn outcome_words(outcome: Outcome, note: Option<&str>) -> (String, Option<String>) {
+    let noted = || note.map(ToOwned::to_owned);
+    match outcome {
+        Outcome::Done => ("done".to_owned(), noted()),
+        Outcome::Refused(reason) => ("refused".to_owned(), noted().or_else(|| Some(reason.to_string()))),
+        Outcome::Misbehaved(fault) => {
+            ("misbehaved".to_owned(), Some(format!("the other site broke the rules: {fault}")))
+        }
+        Outcome::Interrupted => (
+            "interrupted".to_owned(),
+            noted()
+                .or_else(|| Some("the connection ended first; the next run goes on from there".to_owned())),
+        ),
+        Outcome::Fault => (
+            "fault".to_owned(),
+            noted().or_else(|| Some("this site's own disk or program failed".to_owned())),
+        ),
+    }
+}
+
+/// A reason as a stable word for programs.
+pub(super) fn reason_word(reason: Reason) -> String {
+    let mut word = String::new();
+    for (at, letter) in format!("{reason:?}").chars().enumerate() {
+        if letter.is_uppercase() && at > 0 {
+            word.push('-');
+        }
+        word.extend(letter.to_lowercase());
+    }
+    word
+}

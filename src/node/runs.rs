@@ -1,0 +1,253 @@
+//! Running links, what their runs did, and the overview.
+
+use protocol::fault::{Outcome, Reason};
+use protocol::id::RunId;
+use protocol::session::tally::Tally;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
+
+use super::problem::{not_found, outcome_words, reason_word, usage};
+use super::sessions::Watch;
+use super::{Node, locked};
+use crate::api::{self, Problem};
+use crate::keeper::wall_clock;
+use crate::scheduler::{Due, Runs};
+use crate::store::{RunRecord, Trigger};
+use crate::transport::pump::Command;
+
+/// A step of something long: what, how much is done, of how much where that is known.
+pub type Step = (String, u64, Option<u64>);
+
+impl Runs for Node {
+    fn due(&self, link: &str) -> Option<Due> {
+        self.with_link(link, |state| Due {
+            every_ms: state.link.every_ms,
+            record: state.record,
+            wanted: state.wanted.is_some(),
+            paused: state.link.paused,
+            wake: std::sync::Arc::clone(&state.wake),
+        })
+    }
+
+    fn announce(&self, link: &str, in_ms: Option<u64>) {
+        let next = in_ms.map(|ms| protocol::time::Timestamp(wall_clock().0.saturating_add(ms)));
+        self.with_link(link, |state| state.next_run = next);
+    }
+
+    async fn run(&self, link: &str) {
+        let Some(watch) = self.with_link(link, |state| state.watch.subscribe()) else { return };
+        match self.session(link).await {
+            Ok(commands) => {
+                self.with_link(link, |state| state.awaited = true);
+                if commands.send(Command::Run).is_ok() {
+                    ended(watch, None).await;
+                }
+            }
+            Err(error) => {
+                tracing::info!(link, %error, "the other site was not reached");
+                self.not_reached(link, &error);
+            }
+        }
+        self.with_link(link, |state| state.wanted = None);
+    }
+}
+
+/// Waits for the end of a run, telling its steps meanwhile.
+async fn ended(mut watch: Receiver<Watch>, steps: Option<&mpsc::Sender<Step>>) -> Option<(RunId, RunRecord)> {
+    loop {
+        match watch.recv().await {
+            Ok(Watch::Ended(run, record)) => return Some((run, record)),
+            Ok(Watch::Progress(tally)) => {
+                if let Some(steps) = steps {
+                    let done = tally.content_in_bytes.saturating_add(tally.content_out_bytes);
+                    // A step nobody has room for is followed by another.
+                    drop(steps.try_send(("bytes".to_owned(), done, None)));
+                }
+            }
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return None,
+        }
+    }
+}
+
+impl Node {
+    /// Runs one link, or all outgoing ones, and waits for their ends.
+    ///
+    /// # Errors
+    /// There is no such link, it is paused, or it is incoming and the other site is not connected.
+    pub async fn sync(
+        &self,
+        link: Option<String>,
+        feed: Option<String>,
+        steps: mpsc::Sender<Step>,
+    ) -> Result<api::Runs, Problem> {
+        let feed = match feed {
+            Some(name) => Some(self.blocking(move |site| Ok(super::feeds::named(site, &name)?.0)).await?),
+            None => None,
+        };
+        let mut names: Vec<String> = match link {
+            Some(name) => vec![self.known_link(&name)?.name],
+            None => {
+                let outgoing =
+                    self.link_names().into_values().filter(|link| link.is_outgoing() && !link.paused);
+                outgoing.map(|link| link.name).collect()
+            }
+        };
+        if let Some(feed) = feed {
+            names.retain(|name| self.known_link(name).is_ok_and(|link| link.switches(feed).is_some()));
+        }
+        if names.is_empty() {
+            return Err(
+                usage("there is no outgoing link to run").hint("`packetboat pair accept TICKET` makes one")
+            );
+        }
+        let mut runs = Vec::new();
+        for name in names {
+            let _sent = steps.try_send((name.clone(), 0, None));
+            let (run, record) = self.sync_one(&name, &steps).await?;
+            runs.push(run_told(run, &record));
+        }
+        Ok(api::Runs { runs })
+    }
+
+    async fn sync_one(&self, name: &str, steps: &mpsc::Sender<Step>) -> Result<(RunId, RunRecord), Problem> {
+        let link = self.known_link(name)?;
+        if link.paused {
+            let detail = format!("link {name:?} is paused");
+            return Err(Problem::new(409, "refused", "The link is paused", detail)
+                .hint(format!("packetboat link resume {name}")));
+        }
+        let watch = self.with_link(name, |state| state.watch.subscribe());
+        let watch = watch.ok_or_else(|| not_found("link", name))?;
+        if link.is_outgoing() {
+            self.wake(name, Trigger::Manual);
+        } else {
+            let commands = self.with_link(name, |state| state.commands.clone()).flatten();
+            let told = commands.is_some_and(|commands| commands.send(Command::Run).is_ok());
+            if !told {
+                let detail =
+                    format!("{} opens the connection of link {name:?} and is not connected", link.peer_name);
+                return Err(Problem::new(503, "unreachable", "The other site is not connected", detail)
+                    .hint("run `packetboat sync` there"));
+            }
+        }
+        ended(watch, Some(steps)).await.ok_or_else(|| {
+            Problem::new(409, "conflict", "The link was removed", format!("link {name:?} is gone"))
+        })
+    }
+
+    /// The newest runs, of one link or all.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub async fn runs(&self, link: Option<String>, limit: usize) -> Result<api::Runs, Problem> {
+        self.blocking(move |site| {
+            let mut runs = Vec::new();
+            let mut before = None;
+            while runs.len() < limit {
+                let page = site.store().runs(before, limit)?;
+                let Some((last, _)) = page.last() else { break };
+                before = Some(*last);
+                let of_link =
+                    page.iter().filter(|(_, record)| link.as_ref().is_none_or(|link| *link == record.link));
+                runs.extend(of_link.map(|(run, record)| run_told(*run, record)));
+            }
+            runs.truncate(limit);
+            Ok(api::Runs { runs })
+        })
+        .await
+    }
+
+    /// One run.
+    ///
+    /// # Errors
+    /// There is none of that id, or the disk fails.
+    pub async fn run_record(&self, id: &str) -> Result<api::Run, Problem> {
+        let run: RunId = id.parse().map_err(|error| usage(format!("{error}")))?;
+        self.blocking(move |site| {
+            let record = site.store().run(run)?.ok_or_else(|| not_found("run", &run.to_string()))?;
+            Ok(run_told(run, &record))
+        })
+        .await
+    }
+
+    /// Everything at a glance.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub async fn status(&self) -> Result<api::Status, Problem> {
+        let (feeds, links) = (self.feeds().await?.feeds, self.links().await?.links);
+        let bad = |link: &&api::Link| {
+            !link.paused && link.last_run.as_ref().is_some_and(|run| run.outcome != "done")
+        };
+        let behind =
+            |link: &&api::Link| link.feeds.iter().any(|on| on.missing_blobs > 0 || on.ops_behind > 0);
+        let failing: Vec<&str> = links.iter().filter(bad).map(|link| link.name.as_str()).collect();
+        let lagging: Vec<&str> = links.iter().filter(behind).map(|link| link.name.as_str()).collect();
+        let (verdict, verdict_words) = if !failing.is_empty() {
+            (3, format!("attention: the last run of {} was not done", failing.join(", ")))
+        } else if !lagging.is_empty() {
+            (3, format!("behind: bytes or ops are still to come over {}", lagging.join(", ")))
+        } else if links.is_empty() {
+            (0, "no links yet: this site replicates with nobody".to_owned())
+        } else {
+            (0, "all links are in step as of their last runs".to_owned())
+        };
+        Ok(api::Status { site: self.site(), feeds, links, verdict, verdict_words })
+    }
+
+    /// Pairing attempts of the last minute, this one included.
+    pub(super) fn attempts_in_last_minute(&self) -> usize {
+        let now = wall_clock().0;
+        let mut attempts = locked(&self.inner.attempts);
+        attempts.retain(|at| now.saturating_sub(*at) < 60_000);
+        attempts.push(now);
+        attempts.len()
+    }
+}
+
+fn refusals(refused: &std::collections::BTreeMap<Reason, u64>) -> Vec<api::Refusal> {
+    refused.iter().map(|(reason, ops)| api::Refusal { reason: reason_word(*reason), ops: *ops }).collect()
+}
+
+/// What the API tells of a run.
+pub(super) fn run_told(id: RunId, record: &RunRecord) -> api::Run {
+    let note = (!record.notes.is_empty()).then(|| record.notes.join("; "));
+    let unfinished = || ("running".to_owned(), None);
+    let words = |outcome: Outcome| outcome_words(outcome, note.as_deref());
+    let (outcome, mut reason) = record.outcome.map_or_else(unfinished, words);
+    let Tally { blobs_missing, .. } = record.tally;
+    if blobs_missing > 0 {
+        reason =
+            Some(format!("{blobs_missing} blobs could not be had from the other site; they stay wanted"));
+    }
+    let tally = &record.tally;
+    api::Run {
+        id: id.to_string(),
+        link: record.link.clone(),
+        peer: record.peer.to_string(),
+        trigger: match record.trigger {
+            Trigger::Manual => "manual",
+            Trigger::Interval => "interval",
+            Trigger::Peer => "peer",
+        }
+        .to_owned(),
+        started_ms: record.started.0,
+        duration_ms: record.ended.map_or(0, |ended| ended.0.saturating_sub(record.started.0)),
+        outcome,
+        reason,
+        ops_in: tally.ops_in,
+        deletes_in: tally.deletes_in,
+        ops_out: tally.ops_out,
+        blobs_in: tally.blobs_in,
+        blobs_missing,
+        content_in_bytes: tally.content_in_bytes,
+        content_out_bytes: tally.content_out_bytes,
+        frames_in_bytes: tally.frames_in_bytes,
+        frames_out_bytes: tally.frames_out_bytes,
+        round_trips: tally.round_trips,
+        refused: refusals(&tally.refused),
+        refused_there: refusals(&tally.refused_there),
+    }
+}

@@ -1,0 +1,163 @@
+//! The daemon from start to stop, and what works on a data folder without one.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use protocol::id::SiteId;
+
+use super::{Node, StartError, key_path, socket_path, store_path};
+use crate::api::{self, Problem};
+use crate::config::{Config, ConfigError};
+use crate::identity::{CreateKeyError, LoadKeyError, SiteKey};
+use crate::keeper::SiteStore;
+use crate::store::{OpenError, Options, Store};
+use crate::web::{DoorError, Doors};
+
+/// Why a data folder was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    #[error("cannot make the data folder {folder}")]
+    Folder { folder: String, source: std::io::Error },
+    #[error(transparent)]
+    Key(#[from] CreateKeyError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    #[error("no random bytes: {0}")]
+    Randomness(getrandom::Error),
+}
+
+/// Why the daemon ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Init(#[from] InitError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Door(#[from] DoorError),
+    #[error("cannot wait for signals")]
+    Signals(#[from] std::io::Error),
+}
+
+/// Why a folder could not be verified without a daemon.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    #[error(transparent)]
+    Key(#[from] LoadKeyError),
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    #[error("no random bytes: {0}")]
+    Randomness(getrandom::Error),
+    #[error("{}", .0.detail)]
+    Problem(Problem),
+}
+
+fn generation() -> Result<u128, getrandom::Error> {
+    super::random::<16>().map(u128::from_le_bytes)
+}
+
+/// Makes a data folder: key, configuration, empty store.
+///
+/// # Errors
+/// There is a key already, or the disk refuses.
+pub fn init(data: &Path, name: Option<&str>) -> Result<SiteId, InitError> {
+    let folder = |source| InitError::Folder { folder: data.display().to_string(), source };
+    std::fs::create_dir_all(data).map_err(folder)?;
+    let key = SiteKey::create(&key_path(data))?;
+    Config::write_new(data, name)?;
+    Store::open(&store_path(data), Options::new(generation().map_err(InitError::Randomness)?))?;
+    Ok(key.site_id())
+}
+
+/// Runs a node on a data folder until it is told to stop. An empty folder is made ready first. `ready` is told the site once it serves.
+///
+/// # Errors
+/// The folder, an address or a signal handler cannot be had.
+pub async fn serve(data: &Path, config: Config, ready: impl FnOnce(&api::Site)) -> Result<(), ServeError> {
+    if !key_path(data).exists() {
+        init(data, config.name.as_deref())?;
+    }
+    let node = Node::start(data, config.name.as_deref(), config.listen).await?;
+    let doors = open_doors(&node, Some(data), config.http).await?;
+    ready(&node.site());
+    stop_signal().await?;
+    tracing::info!("stopping");
+    doors.close().await;
+    node.stop().await;
+    Ok(())
+}
+
+/// Opens the doors for people and package clients: the socket in the data folder, and TCP.
+///
+/// # Errors
+/// The address is taken, or the socket cannot be made.
+pub(crate) async fn open_doors(
+    node: &Node,
+    data: Option<&Path>,
+    http: SocketAddr,
+) -> Result<Doors, DoorError> {
+    let socket = data.map(socket_path);
+    let doors = Doors::open(node.clone(), socket.as_deref(), http).await?;
+    node.http_is(&doors.tcp_address().to_string());
+    Ok(doors)
+}
+
+#[cfg(unix)]
+async fn stop_signal() -> Result<(), std::io::Error> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        ended = tokio::signal::ctrl_c() => ended,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+async fn stop_signal() -> Result<(), std::io::Error> {
+    tokio::signal::ctrl_c().await
+}
+
+/// Checks every byte of a data folder that no daemon has open.
+///
+/// # Errors
+/// A daemon has it open, or the disk fails.
+pub fn verify_offline(
+    data: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<api::Verification, VerifyError> {
+    let key = SiteKey::load(&key_path(data))?;
+    let generation = generation().map_err(VerifyError::Randomness)?;
+    let store = Store::open(&store_path(data), Options::new(generation))?;
+    verified(&SiteStore::new(store, key), progress).map_err(VerifyError::Problem)
+}
+
+fn verified(site: &SiteStore, progress: &mut dyn FnMut(u64, u64)) -> Result<api::Verification, Problem> {
+    let found = site.store().verify(|step| progress(step.bytes_done, step.bytes_total))?;
+    Ok(api::Verification {
+        records: found.records,
+        bytes: found.bytes,
+        damaged: found.damage.iter().map(|damage| format!("{damage:?}")).collect(),
+        blobs_damaged: found.blobs_lost.len() as u64,
+    })
+}
+
+impl Node {
+    /// Checks every byte of the store.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub async fn verify(
+        &self,
+        steps: tokio::sync::mpsc::Sender<super::runs::Step>,
+    ) -> Result<api::Verification, Problem> {
+        self.blocking(move |site| {
+            verified(site, &mut |done, of| {
+                // A step nobody has room for is followed by another.
+                drop(steps.try_send(("verify".to_owned(), done, Some(of))));
+            })
+        })
+        .await
+    }
+}

@@ -1,0 +1,408 @@
+//! Live sessions: one a link, dialled here or accepted, and the record of what each run did.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use protocol::fault::{Outcome, Reason};
+use protocol::id::{RunId, SiteId};
+use protocol::link::{Dial, Link};
+use protocol::session::tally::Tally;
+use protocol::session::{Agreed, Config, Event, Side, Terms};
+use protocol::time::Timestamp;
+use protocol::timetable;
+use quinn::Connection;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{Notify, broadcast};
+
+use super::problem::not_found;
+use super::{Node, locked, random};
+use crate::api::Problem;
+use crate::keeper::wall_clock;
+use crate::store::{RunRecord, Trigger};
+use crate::transport::endpoint::DialError;
+use crate::transport::pump::{Command, Happening, drive};
+use crate::transport::settings::Pace;
+use crate::transport::tls::Alpn;
+
+/// How long one address is tried.
+const DIAL_WITHIN: Duration = Duration::from_secs(10);
+
+/// Endings and steps of a link's runs that a slow listener may be behind by.
+const WATCHED_MAX: usize = 64;
+
+/// What happens on a link, for whoever waits for it.
+#[derive(Debug, Clone)]
+pub(super) enum Watch {
+    Progress(Tally),
+    /// A run ended, or could not begin.
+    Ended(RunId, RunRecord),
+}
+
+/// A link while the node runs.
+#[derive(Debug)]
+pub(super) struct LinkState {
+    pub(super) link: Link,
+    pub(super) commands: Option<UnboundedSender<Command>>,
+    pub(super) agreed: Option<Agreed>,
+    pub(super) running: bool,
+    pub(super) record: timetable::Record,
+    pub(super) next_run: Option<Timestamp>,
+    pub(super) as_of: Option<Timestamp>,
+    pub(super) watch: broadcast::Sender<Watch>,
+    /// Wakes the link's timetable: run now, or look at the settings again.
+    pub(super) wake: std::sync::Arc<Notify>,
+    /// Why the next run happens, where it is not the interval.
+    pub(super) wanted: Option<Trigger>,
+    /// A run was asked of the session and has neither ended nor failed yet.
+    pub(super) awaited: bool,
+    /// Counts the sessions, so that an old one's end does not close a new one.
+    turn: u64,
+}
+
+impl LinkState {
+    pub(super) fn new(link: Link) -> Self {
+        Self {
+            link,
+            commands: None,
+            agreed: None,
+            running: false,
+            record: timetable::Record::default(),
+            next_run: None,
+            as_of: None,
+            watch: broadcast::channel(WATCHED_MAX).0,
+            wake: std::sync::Arc::new(Notify::new()),
+            wanted: None,
+            awaited: false,
+            turn: 0,
+        }
+    }
+}
+
+/// Why no session with the other site came up.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error("link {0:?} has no address to dial")]
+    NoAddress(String),
+    #[error("{address:?} cannot be resolved")]
+    Resolve { address: String, source: std::io::Error },
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error("this site's store cannot be read: {0}")]
+    Store(String),
+}
+
+/// Tells a session something. One that just ended needs telling no more.
+fn tell(commands: &UnboundedSender<Command>, command: Command) {
+    if commands.send(command).is_err() {
+        tracing::debug!(?command, "the session is over already");
+    }
+}
+
+impl Node {
+    /// Takes up the links of the store.
+    pub(super) fn start_links(&self) -> Result<(), crate::store::ReadError> {
+        for link in self.inner.site.store().links()? {
+            self.admit(&link);
+            self.keep_link(link);
+        }
+        Ok(())
+    }
+
+    pub(super) fn admit(&self, link: &Link) {
+        locked(&self.inner.admitted.sites).insert(link.peer);
+    }
+
+    /// Takes up one link: an outgoing one gets its timetable.
+    pub(super) fn keep_link(&self, link: Link) {
+        let (name, outgoing) = (link.name.clone(), link.is_outgoing());
+        locked(&self.inner.links).insert(name.clone(), LinkState::new(link));
+        if outgoing {
+            let node = self.clone();
+            tokio::spawn(async move { crate::scheduler::keep(&node, &name).await });
+        }
+    }
+
+    /// Something was appended here: the other sites of standing sessions are told.
+    pub(super) fn news(&self) {
+        for state in locked(&self.inner.links).values() {
+            if !state.link.is_outgoing()
+                && let Some(commands) = &state.commands
+            {
+                tell(commands, Command::Run);
+            }
+        }
+    }
+
+    /// Accepts other sites' connections for as long as the endpoint is open.
+    pub(super) async fn accept_sites(self) {
+        while let Some(accepted) = self.inner.endpoint.accept().await {
+            let node = self.clone();
+            match accepted.alpn {
+                Alpn::Pairing => {
+                    tokio::spawn(async move { node.admit_joiner(accepted.connection, accepted.peer).await });
+                }
+                Alpn::Link => {
+                    let by_peer =
+                        |state: &&LinkState| state.link.peer == accepted.peer && !state.link.is_outgoing();
+                    let link =
+                        locked(&self.inner.links).values().find(by_peer).map(|state| state.link.clone());
+                    match link {
+                        Some(link) => drop(node.attach(link, Side::Listener, accepted.connection)),
+                        None => accepted.connection.close(
+                            Outcome::Refused(Reason::SiteUnknown).close_code().into(),
+                            b"no incoming link with this site",
+                        ),
+                    }
+                }
+            }
+        }
+    }
+
+    /// The session of a link, dialled if there is none.
+    pub(super) async fn session(&self, name: &str) -> Result<UnboundedSender<Command>, ConnectError> {
+        let (link, live) = {
+            let links = locked(&self.inner.links);
+            let Some(state) = links.get(name) else { return Err(ConnectError::NoAddress(name.to_owned())) };
+            (state.link.clone(), state.commands.clone().filter(|commands| !commands.is_closed()))
+        };
+        if let Some(commands) = live {
+            return Ok(commands);
+        }
+        let Dial::Outgoing { addresses } = &link.dial else {
+            return Err(ConnectError::NoAddress(name.to_owned()));
+        };
+        let mut last = ConnectError::NoAddress(name.to_owned());
+        for address in addresses {
+            match self.dial(address, link.peer, Alpn::Link).await {
+                Ok(connection) => return self.attach(link, Side::Dialler, connection),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Connects to a site at `host:port`.
+    pub(super) async fn dial(
+        &self,
+        address: &str,
+        peer: SiteId,
+        alpn: Alpn,
+    ) -> Result<Connection, ConnectError> {
+        let resolve = |source| ConnectError::Resolve { address: address.to_owned(), source };
+        let resolved: Vec<_> = tokio::net::lookup_host(address).await.map_err(resolve)?.collect();
+        let mut last =
+            resolve(std::io::Error::new(std::io::ErrorKind::NotFound, "no address behind the name"));
+        for at in resolved {
+            match self.inner.endpoint.dial(at, peer, alpn, Pace::Background, DIAL_WITHIN).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => last = error.into(),
+            }
+        }
+        Err(last)
+    }
+
+    fn attach(
+        &self,
+        link: Link,
+        side: Side,
+        connection: Connection,
+    ) -> Result<UnboundedSender<Command>, ConnectError> {
+        let config = self.config(&link, side)?;
+        let keeper = self.inner.site.keeper(link.peer, link.name.clone());
+        let (commands, commanded) = unbounded_channel();
+        let (happening, happenings) = unbounded_channel();
+        let turn = {
+            let mut links = locked(&self.inner.links);
+            let Some(state) = links.get_mut(&link.name) else {
+                return Err(ConnectError::NoAddress(link.name));
+            };
+            if let Some(old) = state.commands.replace(commands.clone()) {
+                // The other site came anew, so its old connection is dead, whether this end knows or not.
+                tell(&old, Command::Close(Outcome::Interrupted));
+            }
+            state.turn += 1;
+            state.turn
+        };
+        drop(drive(connection, config, Box::new(keeper), commanded, happening));
+        let node = self.clone();
+        tokio::spawn(async move { node.follow(link, turn, happenings).await });
+        Ok(commands)
+    }
+
+    fn config(&self, link: &Link, side: Side) -> Result<Config, ConnectError> {
+        let store = self.inner.site.store();
+        let failed = |error: &dyn std::fmt::Display| ConnectError::Store(error.to_string());
+        let mut terms = Vec::new();
+        for on in &link.feeds {
+            if let Some(record) = store.feed(on.feed).map_err(|error| failed(&error))? {
+                terms.push(Terms { feed: on.feed, kind: record.genesis.kind, switches: on.switches });
+            }
+        }
+        Ok(Config {
+            side,
+            me: self.me(),
+            peer: link.peer,
+            store: store.id(),
+            name: self.inner.name.clone(),
+            terms,
+            paused: link.paused,
+            memory: store.memory(link.peer, &link.name).map_err(|error| failed(&error))?,
+            salt: random::<8>().map_err(|error| failed(&error))?,
+        })
+    }
+
+    /// Writes down what happens in a session until it is over.
+    async fn follow(&self, link: Link, turn: u64, mut happenings: UnboundedReceiver<Happening>) {
+        let mut run: Option<(RunId, RunRecord)> = None;
+        let mut closed = Outcome::Interrupted;
+        while let Some(happening) = happenings.recv().await {
+            match happening {
+                Happening::Up(agreed) => {
+                    tracing::info!(link = link.name, peer = agreed.peer_name, "link is up");
+                    self.with_link(&link.name, |state| {
+                        state.agreed = Some(agreed.clone());
+                        state.link.peer_name.clone_from(&agreed.peer_name);
+                    });
+                }
+                Happening::RunBegan => run = self.run_began(&link),
+                Happening::Progress(tally) => self.watched(&link.name, Watch::Progress(tally)),
+                Happening::RunEnded { outcome, tally } => {
+                    self.run_ended(&link, run.take(), outcome, tally, None);
+                }
+                Happening::Nudged => self.wake(&link.name, Trigger::Peer),
+                Happening::Note(Event::Forked { head }) => {
+                    let author = head.head.log.author;
+                    tracing::warn!(link = link.name, %author, "an author signed two histories of its log");
+                }
+                Happening::Closed(outcome) => closed = outcome,
+            }
+        }
+        tracing::info!(link = link.name, ?closed, "link is down");
+        let unrecorded = self.with_link(&link.name, |state| {
+            if state.turn != turn {
+                return false;
+            }
+            state.commands = None;
+            state.running = false;
+            // Refused in the handshake, or gone before the run that was asked for began: that is a run too.
+            state.awaited || !matches!(closed, Outcome::Interrupted | Outcome::Done)
+        });
+        if run.is_none() && unrecorded == Some(true) {
+            run = self.run_began(&link);
+        }
+        self.run_ended(&link, run, closed, Tally::default(), None);
+    }
+
+    fn run_began(&self, link: &Link) -> Option<(RunId, RunRecord)> {
+        let trigger = self.with_link(&link.name, |state| {
+            state.running = true;
+            state.wanted.take().unwrap_or(if link.is_outgoing() { Trigger::Interval } else { Trigger::Peer })
+        });
+        let record = RunRecord {
+            link: link.name.clone(),
+            peer: link.peer,
+            started: wall_clock(),
+            ended: None,
+            outcome: None,
+            trigger: trigger.unwrap_or(Trigger::Peer),
+            tally: Tally::default(),
+            notes: Vec::new(),
+        };
+        match self.inner.site.store().begin_run(&record) {
+            Ok(run) => Some((run, record)),
+            Err(error) => {
+                tracing::error!(%error, link = link.name, "a run could not be recorded");
+                None
+            }
+        }
+    }
+
+    fn run_ended(
+        &self,
+        link: &Link,
+        run: Option<(RunId, RunRecord)>,
+        outcome: Outcome,
+        tally: Tally,
+        note: Option<String>,
+    ) {
+        let Some((run, mut record)) = run else { return };
+        record.ended = Some(wall_clock());
+        record.outcome = Some(outcome);
+        record.tally = tally;
+        record.notes.extend(note);
+        if let Err(error) = self.inner.site.store().put_run(run, &record) {
+            tracing::error!(%error, link = link.name, "a run could not be recorded");
+        }
+        let changed = record.tally.ops_in > 0;
+        self.with_link(&link.name, |state| {
+            state.running = false;
+            state.awaited = false;
+            state.record = state.record.after(outcome);
+            if outcome == Outcome::Done {
+                state.as_of = record.ended;
+            }
+        });
+        self.watched(&link.name, Watch::Ended(run, record));
+        if changed {
+            self.news();
+        }
+    }
+
+    /// A run that never began because the other site was not reached.
+    pub(super) fn not_reached(&self, name: &str, error: &ConnectError) {
+        let Some(link) = self.with_link(name, |state| state.link.clone()) else { return };
+        let outcome = match error {
+            ConnectError::Dial(DialError::Refused { .. }) => Outcome::Refused(Reason::SiteUnknown),
+            ConnectError::Store(_) => Outcome::Fault,
+            ConnectError::NoAddress(_) | ConnectError::Resolve { .. } | ConnectError::Dial(_) => {
+                Outcome::Interrupted
+            }
+        };
+        let run = self.run_began(&link);
+        self.run_ended(
+            &link,
+            run,
+            outcome,
+            Tally::default(),
+            Some(format!("{} not reached: {error}", link.peer_name)),
+        );
+    }
+
+    fn watched(&self, name: &str, watch: Watch) {
+        // Nobody watching is no failure.
+        self.with_link(name, |state| drop(state.watch.send(watch)));
+    }
+
+    /// Lets a link's timetable look again; an outgoing link runs.
+    pub(super) fn wake(&self, name: &str, trigger: Trigger) {
+        self.with_link(name, |state| {
+            state.wanted = Some(trigger);
+            state.wake.notify_one();
+        });
+    }
+
+    pub(super) fn with_link<T>(&self, name: &str, change: impl FnOnce(&mut LinkState) -> T) -> Option<T> {
+        locked(&self.inner.links).get_mut(name).map(change)
+    }
+
+    pub(super) fn link_names(&self) -> BTreeMap<String, Link> {
+        locked(&self.inner.links).iter().map(|(name, state)| (name.clone(), state.link.clone())).collect()
+    }
+
+    /// Ends a link's session, so that the next one begins with other terms.
+    pub(super) fn reconnect(&self, name: &str) {
+        self.with_link(name, |state| {
+            if let Some(commands) = state.commands.take() {
+                tell(&commands, Command::Close(Outcome::Interrupted));
+            }
+            state.agreed = None;
+            state.wake.notify_one();
+        });
+    }
+
+    /// The link of that name.
+    pub(super) fn known_link(&self, name: &str) -> Result<Link, Problem> {
+        self.with_link(name, |state| state.link.clone())
+            .ok_or_else(|| not_found("link", name).hint("`packetboat link list` names them"))
+    }
+}

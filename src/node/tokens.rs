@@ -1,0 +1,109 @@
+//! Tokens of package clients and scripts: 256 random bits, kept as a hash, good for some feeds.
+
+use data_encoding::BASE32_NOPAD;
+use serde::{Deserialize, Serialize};
+
+use super::problem::not_found;
+use super::{Node, random};
+use crate::api::{self, Problem};
+use crate::keeper::{SiteStore, wall_clock};
+use crate::store::Shelf;
+
+const PREFIX: &str = "pbt_";
+const ID_CONTEXT: &str = "packetboat 2026-11 token id v1";
+const HASH_CONTEXT: &str = "packetboat 2026-11 token hash v1";
+const PAGE_TOKENS: usize = 256;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct TokenRecord {
+    hash: [u8; 32],
+    about: api::Token,
+}
+
+/// The part of a token's hash that names it: found by lookup, so the comparison that matters is of the other part.
+fn id_of(token: &str) -> String {
+    let hash = blake3::derive_key(ID_CONTEXT, token.as_bytes());
+    data_encoding::HEXLOWER.encode(hash.get(..8).unwrap_or_default())
+}
+
+impl Node {
+    /// Makes a token. Its text is told this once.
+    ///
+    /// # Errors
+    /// A feed is unknown, or the disk refuses.
+    pub async fn create_token(&self, new: api::NewToken) -> Result<api::TokenMade, Problem> {
+        let secret = random::<32>()
+            .map_err(|error| Problem::new(500, "random", "No randomness", error.to_string()))?;
+        self.blocking(move |site| {
+            for feed in &new.feeds {
+                super::feeds::named(site, feed)?;
+            }
+            let token = format!("{PREFIX}{}", BASE32_NOPAD.encode(&secret).to_ascii_lowercase());
+            let about = api::Token {
+                id: id_of(&token),
+                label: new.label,
+                feeds: new.feeds,
+                write: new.write,
+                admin: new.admin,
+                created_ms: wall_clock().0,
+            };
+            let record = TokenRecord {
+                hash: blake3::derive_key(HASH_CONTEXT, token.as_bytes()),
+                about: about.clone(),
+            };
+            let value = serde_json::to_vec(&record)
+                .map_err(|error| Problem::new(500, "bug", "A defect", error.to_string()))?;
+            site.store().put_record(Shelf::Tokens, about.id.as_bytes(), &value)?;
+            Ok(api::TokenMade { token, about })
+        })
+        .await
+    }
+
+    /// All tokens, without their secrets.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub async fn tokens(&self) -> Result<api::Tokens, Problem> {
+        self.blocking(|site| {
+            let mut tokens = Vec::new();
+            let mut from = Vec::new();
+            loop {
+                let page = site.store().records(Shelf::Tokens, &[], &from, PAGE_TOKENS)?;
+                let Some((last, _)) = page.last() else { return Ok(api::Tokens { tokens }) };
+                from = [last.as_slice(), &[0]].concat();
+                let record = |value: &Vec<u8>| serde_json::from_slice::<TokenRecord>(value).ok();
+                tokens.extend(page.iter().filter_map(|(_, value)| record(value)).map(|record| record.about));
+            }
+        })
+        .await
+    }
+
+    /// Withdraws a token.
+    ///
+    /// # Errors
+    /// There is none of that id, or the disk refuses.
+    pub async fn revoke_token(&self, id: &str) -> Result<(), Problem> {
+        let id = id.to_owned();
+        self.blocking(move |site| {
+            if site.store().record(Shelf::Tokens, id.as_bytes())?.is_none() {
+                return Err(not_found("token", &id));
+            }
+            Ok(site.store().remove_record(Shelf::Tokens, id.as_bytes())?)
+        })
+        .await
+    }
+
+    /// What a presented token is good for; nothing for one that is not known.
+    pub async fn check_token(&self, presented: &str) -> Option<api::Token> {
+        let presented = presented.to_owned();
+        self.blocking(move |site| Ok(checked(site, &presented))).await.ok().flatten()
+    }
+}
+
+fn checked(site: &SiteStore, presented: &str) -> Option<api::Token> {
+    let value = site.store().record(Shelf::Tokens, id_of(presented).as_bytes()).ok().flatten()?;
+    let record: TokenRecord = serde_json::from_slice(&value).ok()?;
+    let hash = blake3::derive_key(HASH_CONTEXT, presented.as_bytes());
+    // blake3's hash type compares in constant time.
+    (blake3::Hash::from_bytes(hash) == blake3::Hash::from_bytes(record.hash)).then_some(record.about)
+}

@@ -1,0 +1,382 @@
+//! Giving space back: dropping blobs that nothing needs, extents that no blob names, and packs that are mostly dead.
+//!
+//! What is dropped is written to the packs first, so that a rebuild does not bring it back. Nothing is
+//! dropped that was stored since the sweep before the last: its op may still be on its way.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::feed::{Item, Standing};
+use protocol::id::{BlobId, OpId};
+use protocol::op::Body;
+use serde::{Deserialize, Serialize};
+
+use super::engine::Broken;
+use super::keys::{self, BlobEntry, Location, Tree};
+use super::packs::footer::Place;
+use super::packs::record::{Draft, Header, Kind};
+use super::replay::Changes;
+use super::{Look, ReadError, Store, WriteError, locked, records};
+
+/// Entries of the index looked at under one hold of it.
+const PAGE_ENTRIES: usize = 512;
+
+/// Records dropped by one record.
+const DROPS_AT_ONCE: usize = 4096;
+
+/// Extents looked at in one pass over all outlines: about 30 MiB.
+const EXTENTS_AT_ONCE: usize = 1 << 18;
+
+/// Bytes of live records that are written elsewhere with one sync.
+const MOVED_AT_ONCE_BYTES: u64 = 8 << 20;
+
+/// Blobs remembered as just stored: about 8 MiB.
+const TOUCHED_MAX: usize = 1 << 17;
+
+/// Why a sweep stopped. What it had dropped stays dropped.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// The disk could not take what must be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// What is held could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl From<super::RebuildError> for SweepError {
+    fn from(error: super::RebuildError) -> Self {
+        Self::Read(ReadError::Index(error))
+    }
+}
+
+/// What a sweep dropped, or would drop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Swept {
+    pub blobs: u64,
+    /// Extents that no blob names, those of dropped blobs among them.
+    pub extents: u64,
+    /// Bytes of what was dropped. The disk has them again once their packs are reclaimed.
+    pub bytes: u64,
+}
+
+/// What reclaiming gave back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Reclaimed {
+    pub packs: u64,
+    pub bytes_moved: u64,
+    pub bytes_freed: u64,
+}
+
+/// Blobs stored since the last sweep, and since the one before.
+#[derive(Debug, Default)]
+pub(super) struct Touched {
+    since: BTreeSet<BlobId>,
+    before: BTreeSet<BlobId>,
+}
+
+/// One record that is no longer kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Dropped {
+    extent: bool,
+    id: [u8; 32],
+    at: Location,
+}
+
+/// What dropped records mean for the index: an entry goes only if it points to that very record.
+pub(super) fn replay(changes: &mut Changes, payload: &[u8]) {
+    let Ok(dropped) = keys::decode::<Vec<Dropped>>(payload) else { return };
+    for Dropped { extent, id, at } in dropped {
+        let tree = if extent { Tree::Extent } else { Tree::Blob };
+        changes.remove_at(tree, id.to_vec(), at);
+    }
+}
+
+fn plus(sum: &mut u64, more: u64) {
+    *sum = sum.saturating_add(more);
+}
+
+impl Store {
+    pub(super) fn touch(&self, blob: BlobId) {
+        let mut touched = locked(&self.inner.touched);
+        if touched.since.len() >= TOUCHED_MAX {
+            touched.before = std::mem::take(&mut touched.since);
+        }
+        touched.since.insert(blob);
+    }
+
+    /// Drops every blob that nothing standing in any feed needs and that `keep` does not keep (it is given the blob and its
+    /// bytes), and every extent that no blob names. Drops nothing if `dry_run` is set.
+    ///
+    /// # Errors
+    /// See [`SweepError`].
+    pub fn sweep(
+        &self,
+        look: Look,
+        dry_run: bool,
+        mut keep: impl FnMut(BlobId, u64) -> bool,
+    ) -> Result<Swept, SweepError> {
+        let _one_at_a_time = locked(&self.inner.sweeping);
+        let touched = {
+            let mut touched = locked(&self.inner.touched);
+            let both: BTreeSet<BlobId> = touched.since.union(&touched.before).copied().collect();
+            if !dry_run {
+                touched.before = std::mem::take(&mut touched.since);
+            }
+            both
+        };
+        let mut swept = Swept::default();
+        let mut going = BTreeSet::new();
+        let mut from = Vec::new();
+        loop {
+            let page = self.blob_page(&from)?;
+            let Some((last, _)) = page.last() else { break };
+            from = keys::after(last.as_bytes());
+            let mut drops = Vec::new();
+            for (blob, entry) in page {
+                let (at, size) = match entry {
+                    BlobEntry::Small { at } => (at, at.bytes),
+                    BlobEntry::Large { size, outline, .. } => (outline, size),
+                };
+                if touched.contains(&blob) || self.is_needed(blob, look)? || keep(blob, size) {
+                    continue;
+                }
+                plus(&mut swept.blobs, 1);
+                plus(&mut swept.bytes, at.bytes);
+                going.insert(blob);
+                drops.push(Dropped { extent: false, id: blob.0, at });
+            }
+            if !dry_run {
+                self.write_drops(&drops)?;
+                for Dropped { id, .. } in drops {
+                    self.forget_blob(BlobId(id))?;
+                }
+            }
+        }
+        self.sweep_extents(&going, dry_run, &mut swept)?;
+        Ok(swept)
+    }
+
+    fn blob_page(&self, from: &[u8]) -> Result<Vec<(BlobId, BlobEntry)>, ReadError> {
+        Ok(self.with_index(|index| {
+            let page = index.page(Tree::Blob, &[], from, PAGE_ENTRIES)?;
+            let entry = |(key, value): (Vec<u8>, Vec<u8>)| Ok((keys::blob_of(&key)?, keys::decode(&value)?));
+            page.into_iter().map(entry).collect::<Result<Vec<_>, Broken>>()
+        })?)
+    }
+
+    fn write_drops(&self, drops: &[Dropped]) -> Result<(), WriteError> {
+        for part in drops.chunks(DROPS_AT_ONCE) {
+            let payload = keys::encode(&part);
+            self.commit_durable(&[Draft::hashed(Kind::Drop, &payload)])?;
+        }
+        Ok(())
+    }
+
+    /// Whether a publish that stands, or could stand again without its bytes being sent, names the blob.
+    fn is_needed(&self, blob: BlobId, look: Look) -> Result<bool, ReadError> {
+        let mut from = Vec::new();
+        loop {
+            let page =
+                self.with_index(|index| index.page(Tree::Use, blob.as_bytes(), &from, PAGE_ENTRIES))?;
+            let Some((last, _)) = page.last() else { return Ok(false) };
+            from = keys::after(last);
+            for (key, _) in page {
+                let (Ok(feed), Ok(op)) = (keys::feed_of_use(&key), keys::op_of(&key)) else { continue };
+                let Some(named) = self.op(op)? else { continue };
+                let Body::Publish(publish) = &named.op.body else { continue };
+                let (name, version) = (&publish.coordinate.name, &publish.coordinate.version);
+                if self.item(feed, name, version, look)?.is_some_and(|item| needs(&item, op)) {
+                    return Ok(true);
+                }
+            }
+        }
+    }
+
+    /// Drops the extents that no outline names, but those in `going`. An ingest that was counting on one is told when it ends.
+    fn sweep_extents(
+        &self,
+        going: &BTreeSet<BlobId>,
+        dry_run: bool,
+        swept: &mut Swept,
+    ) -> Result<(), SweepError> {
+        let mut from = Vec::new();
+        loop {
+            let mut loose = BTreeMap::new();
+            while loose.len() < EXTENTS_AT_ONCE {
+                let page = self.with_index(|index| {
+                    let page = index.page(Tree::Extent, &[], &from, PAGE_ENTRIES)?;
+                    let entry =
+                        |(key, value): (Vec<u8>, Vec<u8>)| Ok((key, keys::decode::<Location>(&value)?));
+                    page.into_iter().map(entry).collect::<Result<Vec<_>, Broken>>()
+                })?;
+                let Some((last, _)) = page.last() else { break };
+                from = keys::after(last);
+                let key = |(key, at): (Vec<u8>, Location)| Some((<[u8; 32]>::try_from(key).ok()?, at));
+                loose.extend(page.into_iter().filter_map(key));
+            }
+            if loose.is_empty() {
+                return Ok(());
+            }
+            self.strike_named(&mut loose, going)?;
+            let drop = |(id, at): (&[u8; 32], &Location)| Dropped { extent: true, id: *id, at: *at };
+            let drops: Vec<_> = loose.iter().map(drop).collect();
+            plus(&mut swept.extents, u64::try_from(drops.len()).unwrap_or(u64::MAX));
+            plus(&mut swept.bytes, drops.iter().map(|dropped| dropped.at.bytes).sum());
+            if !dry_run {
+                self.write_drops(&drops)?;
+            }
+        }
+    }
+
+    /// Takes out what an outline names that stays.
+    fn strike_named(
+        &self,
+        loose: &mut BTreeMap<[u8; 32], Location>,
+        going: &BTreeSet<BlobId>,
+    ) -> Result<(), ReadError> {
+        let mut from = Vec::new();
+        loop {
+            let page = self.blob_page(&from)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            from = keys::after(last.as_bytes());
+            for (blob, entry) in page {
+                if matches!(entry, BlobEntry::Small { .. }) || going.contains(&blob) {
+                    continue;
+                }
+                // An outline that cannot be read is marked missing and comes again; its extents may go.
+                let outline = match self.outline(blob) {
+                    Ok(outline) => outline,
+                    Err(ReadError::Corrupt { .. }) => None,
+                    Err(error) => return Err(error),
+                };
+                for cv in outline.iter().flat_map(|outline| &outline.extents) {
+                    loose.remove(&cv.0);
+                }
+            }
+        }
+    }
+
+    /// Writes what is live in packs of which at most `live_percent_max` is live elsewhere, and removes those packs.
+    ///
+    /// # Errors
+    /// See [`SweepError`]; also when the disk has no room for what must be moved.
+    pub fn reclaim(&self, live_percent_max: u64) -> Result<Reclaimed, SweepError> {
+        let _one_at_a_time = locked(&self.inner.sweeping);
+        let mut reclaimed = Reclaimed::default();
+        // The newest pack stays, so that no number is ever given twice.
+        let (newest, _) = self.inner.packs.end();
+        for (number, file, _) in self.inner.packs.all().into_iter().filter(|pack| pack.0 < newest) {
+            let bytes = file.bytes().map_err(|error| self.unreadable(error))?;
+            let places = self.inner.packs.contents(number).map_err(|error| self.unreadable(error))?.places;
+            let mut live = Vec::new();
+            for place in places {
+                if self.is_live(number, &place)? {
+                    live.push(place);
+                }
+            }
+            let live_bytes = live.iter().map(|place| place.header.span()).sum::<u64>();
+            if live_bytes.saturating_mul(100) > bytes.saturating_mul(live_percent_max) {
+                continue;
+            }
+            self.inner.packs.has_room(live_bytes, 0)?;
+            self.move_away(number, &live)?;
+            self.inner.packs.discard(number)?;
+            plus(&mut reclaimed.packs, 1);
+            plus(&mut reclaimed.bytes_moved, live_bytes);
+            plus(&mut reclaimed.bytes_freed, bytes.saturating_sub(live_bytes));
+        }
+        Ok(reclaimed)
+    }
+
+    /// Writes records again and points the index to them once they are durable there.
+    fn move_away(&self, pack: u32, live: &[Place]) -> Result<(), SweepError> {
+        let mut moved: Vec<(Header, Vec<u8>)> = Vec::new();
+        let mut bytes: u64 = 0;
+        for place in live {
+            // Records are one per key: what holds may not change between reading it and writing it again.
+            if place.header.kind == Kind::Meta {
+                let _order = locked(&self.inner.records);
+                if self.is_live(pack, place)?
+                    && let Some((header, payload)) = self.read_place(pack, place)?
+                {
+                    self.commit_durable(&[draft(&header, &payload)])?;
+                }
+                continue;
+            }
+            let Some(record) = self.read_place(pack, place)? else { continue };
+            plus(&mut bytes, record.0.span());
+            moved.push(record);
+            if bytes >= MOVED_AT_ONCE_BYTES {
+                self.commit_moved(&moved)?;
+                moved.clear();
+                bytes = 0;
+            }
+        }
+        self.commit_moved(&moved)?;
+        Ok(())
+    }
+
+    fn commit_moved(&self, moved: &[(Header, Vec<u8>)]) -> Result<(), WriteError> {
+        let drafts: Vec<_> = moved.iter().map(|(header, payload)| draft(header, payload)).collect();
+        if drafts.is_empty() { Ok(()) } else { self.commit_durable(&drafts) }
+    }
+
+    /// A damaged record is not moved: it counts as missing from here on.
+    fn read_place(&self, pack: u32, place: &Place) -> Result<Option<(Header, Vec<u8>)>, ReadError> {
+        let read = self.inner.packs.read(place.location(pack));
+        read.map_err(|error| self.unreadable(error))
+    }
+
+    /// Whether the index points to a record, or a rebuild needs it.
+    fn is_live(&self, pack: u32, place: &Place) -> Result<bool, ReadError> {
+        let (header, at) = (place.header, place.location(pack));
+        let points = |tree| {
+            self.with_index(|index| {
+                let now = index.value(tree, &header.id)?;
+                let now = now.map(|value| keys::location(tree, &value)).transpose()?.flatten();
+                Ok(now == Some(at))
+            })
+        };
+        match header.kind {
+            Kind::Blob | Kind::Outline => Ok(points(Tree::Blob)?),
+            Kind::Extent => Ok(points(Tree::Extent)?),
+            Kind::Ops => Ok(true),
+            Kind::Meta => {
+                let Some((_, payload)) = self.read_place(pack, place)? else { return Ok(false) };
+                Ok(self.with_index(|index| records::holds(index, at, &payload))?)
+            }
+            Kind::Drop => {
+                let Some((_, payload)) = self.read_place(pack, place)? else { return Ok(false) };
+                let dropped = keys::decode::<Vec<Dropped>>(&payload).unwrap_or_default();
+                // Once the record it names is gone from the disk, there is nothing to keep dropped.
+                let there =
+                    |dropped: &Dropped| dropped.at.pack != pack && self.inner.packs.has(dropped.at.pack);
+                Ok(dropped.iter().any(there))
+            }
+        }
+    }
+}
+
+fn draft<'a>(header: &Header, payload: &'a [u8]) -> Draft<'a> {
+    Draft { kind: header.kind, aux: header.aux, id: header.id, payload }
+}
+
+/// Whether an item needs the bytes of one of its publishes.
+fn needs(item: &Item, op: OpId) -> bool {
+    match item.standing {
+        Standing::Hidden | Standing::Parked => true,
+        Standing::Served
+        | Standing::Deleted
+        | Standing::Suppressed
+        | Standing::NotAuthorised
+        | Standing::Absent => {
+            item.winner == Some(op)
+                || item.clash.contains(&op)
+                || item.shadowed.contains(&op)
+                || item.suppressed.contains(&op)
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What goes, what stays, and what comes back from the disk.
+
+use protocol::id::FeedId;
+use protocol::limits::EXTENT_BYTES;
+
+use super::*;
+use crate::store::disk::fake::FakeDisk;
+use crate::store::engine::Engine;
+use crate::store::engine::tests::Lagging;
+use crate::store::ops::tests::{Author, delete, look, publish, record};
+use crate::store::tests::{Dice, id, ingest, open, read};
+use crate::store::{BlobState, Shelf};
+
+struct Site {
+    disk: FakeDisk,
+    engine: Lagging,
+    store: Store,
+    author: Author,
+    feed: FeedId,
+}
+
+impl Site {
+    fn new() -> Self {
+        let (disk, engine) = (FakeDisk::new(), Lagging::default());
+        let store = open(&disk, &engine);
+        let author = Author::new(40);
+        let feed = store.put_feed(&record(&author)).unwrap();
+        Self { disk, engine, store, author, feed }
+    }
+
+    fn publish(&mut self, name: &str, bytes: &[u8]) -> OpId {
+        ingest(&self.store, bytes).unwrap();
+        let said = self.author.says(self.feed, vec![publish(name, "1", bytes)]);
+        let op = said.inner().ops()[0].id;
+        self.store.append(&[said]).unwrap();
+        op
+    }
+
+    fn delete(&mut self, name: &str, saw: OpId) {
+        let said = self.author.says(self.feed, vec![delete(name, "1", vec![saw])]);
+        self.store.append(&[said]).unwrap();
+    }
+
+    fn sweep(&self) -> Swept {
+        self.store.sweep(look(&self.author), false, |_, _| false).unwrap()
+    }
+
+    fn reopen(self, keep_index: bool) -> Self {
+        let Self { disk, engine, store, author, feed } = self;
+        drop(store);
+        if !keep_index {
+            engine.set_aside().unwrap();
+        }
+        let store = open(&disk, &engine);
+        Self { disk, engine, store, author, feed }
+    }
+}
+
+#[test]
+fn a_deleted_version_goes_a_served_one_stays_and_no_rebuild_brings_it_back() {
+    let mut site = Site::new();
+    let (kept, gone) = (Dice::new(1).bytes(700_000), Dice::new(2).bytes(800_000));
+    site.publish("kept", &kept);
+    let op = site.publish("gone", &gone);
+    site.publish("small", b"small and kept");
+    let small = site.publish("small-gone", b"small and gone");
+    site.delete("gone", op);
+    site.delete("small-gone", small);
+    assert_eq!(site.sweep(), Swept::default(), "it was just stored");
+    assert_eq!(site.sweep(), Swept::default(), "it was stored since the sweep before the last");
+    let dry = site.store.sweep(look(&site.author), true, |_, _| false).unwrap();
+    let held_back = site.store.sweep(look(&site.author), true, |_, _| true).unwrap();
+    assert_eq!(held_back, Swept::default());
+    let swept = site.sweep();
+    assert_eq!(swept, dry);
+    assert_eq!((swept.blobs, swept.extents), (2, 4));
+    for keep_index in [true, false] {
+        site = site.reopen(keep_index);
+        assert_eq!(site.store.blob_state(id(&gone)).unwrap(), BlobState::Missing);
+        assert_eq!(site.store.blob_state(id(b"small and gone")).unwrap(), BlobState::Missing);
+        assert_eq!(read(&site.store, id(&kept)).unwrap(), kept);
+        assert_eq!(read(&site.store, id(b"small and kept")).unwrap(), b"small and kept");
+        assert_eq!(site.sweep(), Swept::default());
+    }
+    ingest(&site.store, &gone).unwrap();
+    assert_eq!(read(&site.reopen(false).store, id(&gone)).unwrap(), gone);
+}
+
+#[test]
+fn extents_that_a_kept_blob_shares_stay_and_those_of_an_abandoned_ingest_go() {
+    let mut site = Site::new();
+    let first = Dice::new(3).bytes(3 * EXTENT_BYTES);
+    let mut second = first.clone();
+    second[2 * EXTENT_BYTES..].fill(9);
+    let op = site.publish("first", &first);
+    site.publish("second", &second);
+    site.delete("first", op);
+    let mut abandoned = site.store.ingest();
+    abandoned.write(&Dice::new(4).bytes(2 * EXTENT_BYTES + 1)).unwrap();
+    drop(abandoned);
+    site = site.reopen(true);
+    let swept = site.sweep();
+    assert_eq!((swept.blobs, swept.extents), (1, 3), "one extent of the first and two of the abandoned");
+    assert_eq!(read(&site.store, id(&second)).unwrap(), second);
+}
+
+#[test]
+fn reclaiming_gives_the_space_back_and_keeps_everything_else() {
+    let mut site = Site::new();
+    let mut kept = Vec::new();
+    for n in 0..24_u64 {
+        let bytes = Dice::new(100 + n).bytes(300_000);
+        let op = site.publish(&format!("p{n}"), &bytes);
+        site.store.put_record(Shelf::Settings, b"always", &[u8::try_from(n).unwrap()]).unwrap();
+        site.store.put_record(Shelf::Settings, format!("k{n}").as_bytes(), &[1; 3000]).unwrap();
+        if n % 2 == 0 {
+            site.store.remove_record(Shelf::Settings, format!("k{n}").as_bytes()).unwrap();
+        }
+        if n % 4 == 0 {
+            kept.push(bytes);
+        } else {
+            site.delete(&format!("p{n}"), op);
+        }
+    }
+    site = site.reopen(true);
+    assert_eq!(site.sweep().blobs, 18);
+    let used = site.disk.used();
+    let reclaimed = site.store.reclaim(60).unwrap();
+    assert!(reclaimed.packs >= 5, "{reclaimed:?}");
+    assert!(site.disk.used() < used / 2, "{} of {used}", site.disk.used());
+    let log = site.author.log(site.feed);
+    let batches = site.store.batches(log, 0, u64::MAX).unwrap();
+    let generation = site.store.newest_generation().unwrap();
+    let state = site.store.log_state(log).unwrap();
+    for keep_index in [true, false] {
+        for bytes in &kept {
+            assert_eq!(&read(&site.store, id(bytes)).unwrap(), bytes);
+        }
+        assert_eq!(site.store.batches(log, 0, u64::MAX).unwrap(), batches);
+        assert_eq!(site.store.log_state(log).unwrap(), state);
+        assert_eq!(site.store.newest_generation().unwrap(), generation);
+        assert_eq!(site.store.record(Shelf::Settings, b"always").unwrap().unwrap(), [23]);
+        for n in 0..24_u8 {
+            let found = site.store.record(Shelf::Settings, format!("k{n}").as_bytes()).unwrap();
+            assert_eq!(found.is_some(), n % 2 == 1, "k{n}");
+        }
+        let verified = site.store.verify(|_| {}).unwrap();
+        assert_eq!((verified.blobs, verified.damage.len(), verified.blobs_lost.len()), (6, 0, 0));
+        site = site.reopen(keep_index);
+    }
+    assert_eq!(site.sweep(), Swept::default());
+}
+
+#[test]
+fn sweeping_and_reclaiming_between_power_cuts_loses_nothing_acknowledged() {
+    let mut site = Site::new();
+    let mut held: Vec<Vec<u8>> = Vec::new();
+    let mut generation = 0;
+    for round in 0..40_u64 {
+        let mut dice = Dice::new(500 + round);
+        for n in 0..dice.roll(4) {
+            let size = if dice.roll(2) == 0 { 9_000 } else { EXTENT_BYTES + 5_000 };
+            let bytes = dice.bytes(size);
+            let name = format!("p{round}-{n}");
+            let op = site.publish(&name, &bytes);
+            if dice.roll(2) == 0 {
+                site.delete(&name, op);
+            } else {
+                held.push(bytes);
+            }
+            generation = site.store.newest_generation().unwrap();
+        }
+        site.sweep();
+        site.store.reclaim(70).unwrap();
+        site.disk.cut_power(|| dice.roll(2) == 0);
+        if dice.roll(2) == 0 {
+            site.engine.cut_power();
+        }
+        site = site.reopen(dice.roll(4) > 0);
+        assert_eq!(site.store.newest_generation().unwrap(), generation, "round {round}");
+        for bytes in &held {
+            assert_eq!(&read(&site.store, id(bytes)).unwrap(), bytes, "round {round}");
+        }
+    }
+    assert!(held.len() > 20);
+}
+
+#[test]
+fn readers_are_not_disturbed_while_packs_are_reclaimed() {
+    let mut site = Site::new();
+    let mut kept = Vec::new();
+    for n in 0..24_u64 {
+        let bytes = Dice::new(900 + n).bytes(300_000);
+        let op = site.publish(&format!("p{n}"), &bytes);
+        if n % 3 == 0 { kept.push(bytes) } else { site.delete(&format!("p{n}"), op) }
+    }
+    site = site.reopen(true);
+    site.sweep();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (store, kept, done) = (&site.store, &kept, &done);
+        let reader = scope.spawn(move || {
+            let mut rounds = 0_u64;
+            while !done.load(std::sync::atomic::Ordering::SeqCst) || rounds == 0 {
+                for bytes in kept {
+                    assert_eq!(&read(store, id(bytes)).unwrap(), bytes);
+                }
+                rounds += 1;
+            }
+        });
+        let reclaimed = store.reclaim(90).unwrap();
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert!(reclaimed.packs > 3, "{reclaimed:?}");
+        reader.join().unwrap();
+    });
+}

@@ -1,0 +1,233 @@
+//! The store as a session sees it.
+
+use protocol::grant::Authority;
+use protocol::id::{BlobId, FeedId, LogId};
+use protocol::log::{Batch, Mmr};
+use protocol::outline::Outline;
+use protocol::session::view::{Growth, Holding, LogState, Unreadable, View};
+use protocol::transfer;
+
+use super::engine::Change;
+use super::keys::{self, BlobEntry, Tree};
+use super::{BlobState, Look, PutError, ReadError, Store};
+
+/// Wants looked at under one hold of the index.
+const PAGE_WANTS: usize = 256;
+
+/// A store with the site that looks and the time: what a session reads.
+#[derive(Debug, Clone)]
+pub struct SiteView {
+    store: Store,
+    look: Look,
+}
+
+impl Store {
+    /// This store for a session.
+    #[must_use]
+    pub fn view(&self, look: Look) -> SiteView {
+        SiteView { store: self.clone(), look }
+    }
+
+    /// Stores what a session hands out. Seen at once, durable after [`Store::sync`].
+    ///
+    /// # Errors
+    /// See [`PutError`].
+    pub fn keep(&self, stored: &transfer::Stored) -> Result<(), PutError> {
+        match stored {
+            transfer::Stored::Small { blob, bytes } => self.put_small(*blob, bytes),
+            transfer::Stored::Outline { outline } => self.put_outline(outline),
+            transfer::Stored::Extent { blob, index, bytes } => self.put_extent(*blob, *index, bytes),
+            transfer::Stored::Complete { blob } => Ok(self.blob_state(*blob).map(drop)?),
+        }
+    }
+
+    /// The blobs that what stands in a feed needs and that are not whole here, with their sizes.
+    ///
+    /// # Errors
+    /// When the disk fails, or the bytes of an op are damaged.
+    pub fn missing_blobs(&self, feed: FeedId, look: Look) -> Result<Vec<(BlobId, u64)>, ReadError> {
+        let mut missing = Vec::new();
+        let mut from = Vec::new();
+        loop {
+            let page = self.with_index(|index| index.page(Tree::Want, feed.as_bytes(), &from, PAGE_WANTS))?;
+            let Some((last, _)) = page.last() else { return Ok(missing) };
+            from = keys::after(last);
+            for (key, _) in page {
+                let Some(blob) = key.last_chunk::<32>().copied().map(BlobId) else { continue };
+                if matches!(self.blob_state(blob)?, BlobState::Complete { .. }) {
+                    self.unwant(feed, blob)?;
+                } else if let Some(size) = self.served_size(feed, blob, look)? {
+                    missing.push((blob, size));
+                }
+            }
+        }
+    }
+
+    /// Drops a want, unless the blob was found damaged meanwhile.
+    fn unwant(&self, feed: FeedId, blob: BlobId) -> Result<(), ReadError> {
+        self.change(Tree::Want, keys::want(feed, blob), None)?;
+        if !matches!(self.blob_state(blob)?, BlobState::Complete { .. }) {
+            self.want_again(blob)?;
+        }
+        Ok(())
+    }
+
+    /// Notes that a blob which was here is needed again by every feed that names it.
+    pub(super) fn want_again(&self, blob: BlobId) -> Result<(), ReadError> {
+        Ok(self.with_index(|index| {
+            let mut from = Vec::new();
+            loop {
+                let page = index.page(Tree::Use, blob.as_bytes(), &from, PAGE_WANTS)?;
+                let Some((last, _)) = page.last() else { return Ok(()) };
+                from = keys::after(last);
+                let want = |(key, _): &(Vec<u8>, Vec<u8>)| {
+                    let key = keys::want(keys::feed_of_use(key)?, blob);
+                    Ok(Change { tree: Tree::Want, key, value: Some(Vec::new()) })
+                };
+                index.apply(&page.iter().map(want).collect::<Result<Vec<_>, _>>()?)?;
+            }
+        })?)
+    }
+
+    /// The blob's size, if a publish that is served names it.
+    fn served_size(&self, feed: FeedId, blob: BlobId, look: Look) -> Result<Option<u64>, ReadError> {
+        let mut from = Vec::new();
+        let prefix = keys::joined(&[blob.as_bytes(), feed.as_bytes()]);
+        loop {
+            let page = self.with_index(|index| index.page(Tree::Use, &prefix, &from, PAGE_WANTS))?;
+            let Some((last, _)) = page.last() else { return Ok(None) };
+            from = keys::after(last);
+            for (key, _) in page {
+                let Some(op) = key.last_chunk::<32>().copied().map(protocol::id::OpId) else { continue };
+                let Some(named) = self.op(op)? else { continue };
+                let protocol::op::Body::Publish(publish) = &named.op.body else { continue };
+                let (name, version) = (&publish.coordinate.name, &publish.coordinate.version);
+                let served =
+                    self.item(feed, name, version, look)?.is_some_and(|item| item.winner == Some(op));
+                if let Some(file) = publish.manifest.files.iter().find(|file| served && file.blob == blob) {
+                    return Ok(Some(file.size));
+                }
+            }
+        }
+    }
+}
+
+/// What a session is told of a failure: its whole story in one line.
+fn told(error: &ReadError) -> Unreadable {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    Unreadable(text)
+}
+
+/// Bytes that are not here, or are here and bad, are for the session simply not here.
+fn absent<T>(read: Result<T, ReadError>) -> Result<Option<T>, Unreadable> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(ReadError::Missing { .. } | ReadError::Corrupt { .. }) => Ok(None),
+        Err(
+            error @ (ReadError::CorruptRecord { .. }
+            | ReadError::Unreadable { .. }
+            | ReadError::Disk { .. }
+            | ReadError::Incomplete(_)
+            | ReadError::Index(_)),
+        ) => Err(told(&error)),
+    }
+}
+
+impl View for SiteView {
+    /// An index that cannot be read is told by the next question; zero only makes the peer compare.
+    fn generation(&self) -> u64 {
+        self.store.newest_generation().unwrap_or(0)
+    }
+
+    fn logs(&self, feed: FeedId) -> Result<Vec<LogState>, Unreadable> {
+        let heads = self.store.heads(feed).map_err(|error| told(&error))?;
+        let state = |signed: protocol::log::SignedHead| {
+            let head = signed.head;
+            LogState { log: head.log, len: head.len, root: head.root }
+        };
+        Ok(heads.into_iter().map(state).collect())
+    }
+
+    fn log(&self, log: LogId) -> Result<Mmr, Unreadable> {
+        let state = self.store.log_state(log).map_err(|error| told(&error))?;
+        Ok(state.map(|state| state.after).unwrap_or_default())
+    }
+
+    fn authority(&self, feed: FeedId) -> Result<Option<Authority>, Unreadable> {
+        let authority = self.store.authority(feed).map_err(|error| told(&error))?;
+        Ok(authority.map(|authority| Authority::clone(&authority)))
+    }
+
+    fn grown_since(&self, feed: FeedId, generation: u64) -> Result<Vec<Growth>, Unreadable> {
+        let changed = self.store.changed_since(generation).map_err(|error| told(&error))?;
+        let of_feed = changed.logs.into_iter().filter(|(log, _)| log.feed == feed);
+        Ok(of_feed.map(|(log, first)| Growth { log, first }).collect())
+    }
+
+    fn run(&self, log: LogId, from: u64, bytes_target: usize) -> Result<Option<Batch>, Unreadable> {
+        let bytes_max = u64::try_from(bytes_target).unwrap_or(u64::MAX);
+        let batches = match self.store.batches(log, from, bytes_max) {
+            Ok(batches) => batches,
+            // A damaged log is not served further, and is pulled again from whoever has it.
+            Err(error @ ReadError::CorruptRecord { .. }) => {
+                return self.store.set_back(log).map(|()| None).map_err(|_worse| told(&error));
+            }
+            Err(error) => return Err(told(&error)),
+        };
+        // The last head signs everything before it, so the batches are one run.
+        Ok(batches.into_iter().reduce(|mut run, next| {
+            run.entries.extend(next.entries);
+            run.head = next.head;
+            run
+        }))
+    }
+
+    fn missing(&self, feed: FeedId) -> Result<Vec<(BlobId, u64)>, Unreadable> {
+        self.store.missing_blobs(feed, self.look).map_err(|error| told(&error))
+    }
+
+    fn holding(&self, blob: BlobId) -> Result<Holding, Unreadable> {
+        let state = self.store.blob_state(blob).map_err(|error| told(&error))?;
+        let missing = match state {
+            BlobState::Missing => return Ok(Holding::Missing),
+            BlobState::Complete { .. } => return Ok(Holding::Complete),
+            BlobState::Partial { missing, .. } => missing.into_iter().flatten().collect(),
+        };
+        let outline = absent(self.store.outline(blob))?.flatten();
+        Ok(outline.map_or(Holding::Missing, |outline| Holding::Partial {
+            outline: Outline::clone(&outline),
+            missing,
+        }))
+    }
+
+    fn names(&self, feed: FeedId, blob: BlobId) -> Result<bool, Unreadable> {
+        let prefix = keys::joined(&[blob.as_bytes(), feed.as_bytes()]);
+        let named = self.store.with_index(|index| index.page(Tree::Use, &prefix, &[], 1));
+        let named = named.map_err(|error| told(&ReadError::Index(error)))?;
+        Ok(!named.is_empty())
+    }
+
+    fn small(&self, blob: BlobId) -> Result<Option<Vec<u8>>, Unreadable> {
+        match self.store.blob_entry(blob).map_err(|error| told(&error))? {
+            Some(BlobEntry::Small { .. }) => absent(self.store.read_extent(blob, 0)),
+            Some(BlobEntry::Large { .. }) | None => Ok(None),
+        }
+    }
+
+    fn outline(&self, blob: BlobId) -> Result<Option<Outline>, Unreadable> {
+        let outline = absent(self.store.outline(blob))?.flatten();
+        Ok(outline.map(|outline| Outline::clone(&outline)))
+    }
+
+    fn extent(&self, blob: BlobId, index: u32) -> Result<Option<Vec<u8>>, Unreadable> {
+        match self.store.blob_entry(blob).map_err(|error| told(&error))? {
+            Some(BlobEntry::Large { .. }) => absent(self.store.read_extent(blob, index)),
+            Some(BlobEntry::Small { .. }) | None => Ok(None),
+        }
+    }
+}
