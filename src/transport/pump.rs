@@ -126,7 +126,7 @@ async fn pump(
     let (ops_sender, ops) = mpsc::channel(HEARD_OPS_FRAMES_MAX);
     let ears = Ears { heard: heard_sender, ops: ops_sender };
     let (sending, to_send) = oneshot::channel();
-    tasks.spawn(lane::hear_control(connection.clone(), config.side, ears.clone(), sending));
+    let hearing = tasks.spawn(lane::hear_control(connection.clone(), config.side, ears.clone(), sending));
     tasks.spawn(lane::hear_lanes(connection.clone(), ears));
     let room = Arc::new(Notify::new());
     let (ops_lane, piece_lanes) = Lane::all(&mut tasks, &connection, &room);
@@ -147,6 +147,8 @@ async fn pump(
             Outcome::Fault
         }
     };
+    // Where no control stream was opened yet, this is also what keeps the farewell from waiting for one.
+    hearing.abort();
     if connection.close_reason().is_none() {
         let farewell = async { while speaking.join_next().await.is_some() {} };
         // A peer that does not read its refusal is closed on without it.

@@ -1,5 +1,7 @@
 //! Two sessions and two sites in memory, frame by frame: what flows, what does not, and what it costs.
 
+mod streams;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use ed25519_dalek::SigningKey;

@@ -267,7 +267,7 @@ impl Keeper for Site {
             Disk::Sound => {}
             Disk::Full => return Err(KeepError::Full),
             Disk::Failing => return Err(KeepError::Failed),
-            Disk::Panicking => panic!("a bug in the store, on purpose"),
+            Disk::Panicking => std::panic::panic_any("a bug in the store, on purpose"),
         }
         let mut state = self.state();
         match stored {

@@ -1,0 +1,72 @@
+//! What several streams and a slow link do to the frames of a session: overtaking, coming late, coming slowly.
+
+use super::*;
+
+/// The receiver gives the blob up at the first refusal; what was on the way by then is nobody's fault.
+#[test]
+fn a_large_blob_with_holes_at_the_sender_leaves_the_run_incomplete_and_the_rest_arrives() {
+    let (mut ny, mut la) = (Site::new(1), Site::new(2));
+    let holed = ny.publish("holed", &vec![7; EXTENT_BYTES * 40]);
+    ny.publish("whole", &vec![8; EXTENT_BYTES * 40]);
+    let holes = [3, 5, 30].map(|index| (index, ny.extents.remove(&(holed, index)).unwrap()));
+    let mut wire = connect(&la, &ny, Switches::PULL, Switches::MIRROR);
+    let (outcome, tally) = wire.sync(&mut la, &mut ny);
+    assert_eq!((outcome, tally.blobs_in, tally.blobs_missing), (Outcome::Interrupted, 1, 1));
+    assert!(!wire.dialler.is_closed() && !wire.listener.is_closed());
+    ny.extents.extend(holes.map(|(index, bytes)| ((holed, index), bytes)));
+    let (outcome, tally) = wire.sync(&mut la, &mut ny);
+    assert_eq!((outcome, tally.blobs_in), (Outcome::Done, 1));
+}
+
+#[test]
+fn a_refusal_of_bytes_that_comes_after_the_run_changes_nothing() {
+    let (mut ny, mut la) = (Site::new(1), Site::new(2));
+    ny.publish("a", b"a");
+    let mut wire = connect(&la, &ny, Switches::PULL, Switches::MIRROR);
+    wire.sync(&mut la, &mut ny);
+    let late = Frame::NotHave(vec![crate::transfer::Ask::Small { blob: BlobId([9; 32]) }]).encode();
+    wire.dialler.handle(Instant(2), WALL, Input::Control(&late), &la);
+    assert!(!wire.dialler.is_closed());
+    assert_eq!(wire.sync(&mut la, &mut ny).0, Outcome::Done);
+}
+
+/// Lanes run side by side: the second part of an outline of over 4 GiB may be here first.
+#[test]
+fn the_parts_of_a_long_outline_may_come_in_any_order() {
+    let (mut ny, mut la) = (Site::new(1), Site::new(2));
+    let size = 40_000 * EXTENT_BYTES as u64;
+    let extents = (0..40_000_u32).map(|n| crate::outline::Cv(*blake3::hash(&n.to_le_bytes()).as_bytes()));
+    let outline = Outline::build(size, extents.collect()).unwrap();
+    ny.outlines.insert(outline.blob, outline.clone());
+    let file = File { name: "file".to_owned(), blob: outline.blob, size, sha256: [0; 32] };
+    let coordinate = Coordinate::new(FeedKind::Raw, "huge", "1").unwrap();
+    let manifest = Manifest::of(vec![file]).unwrap();
+    ny.say(Body::Publish(Publish { coordinate, manifest, supersedes: vec![], provenance: None }));
+    let mut wire = connect(&la, &ny, Switches::PULL, Switches::MIRROR);
+    wire.pieces_left = 0;
+    wire.settle(&mut la, &mut ny);
+    wire.dialler.run(Instant(1), &la);
+    wire.settle(&mut la, &mut ny);
+    let parts: Vec<_> = (0..3).map(|_| wire.listener.poll_piece(Instant(1), &ny).unwrap()).collect();
+    for part in parts.iter().rev() {
+        assert!(la.outlines.is_empty());
+        wire.dialler.handle(Instant(2), WALL, Input::Piece(part), &la);
+        drain(&mut wire.dialler, &mut la);
+    }
+    assert_eq!(la.outlines.get(&outline.blob), Some(&outline));
+}
+
+#[test]
+fn a_run_that_moves_slowly_is_not_given_up() {
+    let (mut ny, mut la) = (Site::new(1), Site::new(2));
+    let mut wire = connect(&la, &ny, Switches::PULL, Switches::MIRROR);
+    wire.settle(&mut la, &mut ny);
+    wire.dialler.run(Instant(1), &la);
+    let due = wire.dialler.wake_at().unwrap();
+    wire.dialler.moved(due);
+    wire.dialler.handle(due, WALL, Input::Tick, &la);
+    assert!(wire.dialler.is_running());
+    let due = wire.dialler.wake_at().unwrap();
+    wire.dialler.handle(due, WALL, Input::Tick, &la);
+    assert!(wire.dialler.is_closed());
+}
