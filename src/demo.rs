@@ -299,3 +299,18 @@ async fn cut(la: &Site, ny: &Site, say: &mut (dyn FnMut(&str) + Send)) -> Result
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_story_goes_as_told() {
+        let mut lines = Vec::new();
+        super::run(true, &mut |line| {
+            println!("{line}");
+            lines.push(line.to_owned());
+        })
+        .await
+        .unwrap();
+        assert!(lines.iter().any(|line| line.contains("interrupted")), "the cut was seen: {lines:?}");
+    }
+}

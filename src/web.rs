@@ -1,20 +1,36 @@
-//! The HTTP server.
+//! The HTTP server: two doors to one router. The socket in the data folder has all rights; the TCP door asks for tokens.
+
+mod admission;
+mod answer;
+mod api_routes;
+mod doors;
+
+use axum::Router;
+
+pub(crate) use admission::{Caller, Door, may_read, may_write};
+pub(crate) use answer::{Refusal, problem_response};
+pub use doors::{DoorError, Doors};
+
+use crate::gateway;
 use crate::node::Node;
-use std::net::SocketAddr;
-use std::path::Path;
-#[derive(Debug, thiserror::Error)]
-pub enum DoorError {
-    #[error("x")]
-    X,
+
+/// What every handler is given.
+#[derive(Debug, Clone)]
+pub(crate) struct Served {
+    pub(crate) node: Node,
+    pub(crate) door: Door,
 }
-#[derive(Debug)]
-pub struct Doors(SocketAddr);
-impl Doors {
-    pub async fn open(_node: Node, _socket: Option<&Path>, http: SocketAddr) -> Result<Self, DoorError> {
-        Ok(Self(http))
-    }
-    pub fn tcp_address(&self) -> SocketAddr {
-        self.0
-    }
-    pub async fn close(self) {}
+
+/// All routes, as they are behind one door.
+pub(crate) fn router(node: Node, door: Door) -> Router {
+    let served = Served { node, door };
+    Router::new()
+        .merge(api_routes::routes())
+        .merge(gateway::raw::routes())
+        .fallback(answer::no_such_route)
+        .method_not_allowed_fallback(answer::no_such_method)
+        .with_state(served)
 }
+
+#[cfg(test)]
+mod tests;

@@ -92,3 +92,18 @@ pub const PAIRING_FRAME_BYTES_MAX: usize = 16 << 10;
 
 /// How long either end of a pairing waits for the other's one frame.
 pub const PAIRING_MS_MAX: u64 = 10_000;
+
+/// Bytes of a JSON body of the API: the largest is a version of 256 files.
+pub const HTTP_JSON_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of one HTTP request's head: package clients send under two KiB.
+pub const HTTP_HEADER_BYTES_MAX: usize = 64 << 10;
+
+/// How long a client may take to send a request's head.
+pub const HTTP_HEADER_MS_MAX: u64 = 10_000;
+
+/// How long an upload may stand still.
+pub const HTTP_IDLE_MS_MAX: u64 = 60_000;
+
+/// HTTP connections of one door at once: each holds a file handle and some buffers.
+pub const HTTP_CONNECTIONS_MAX: usize = 1024;

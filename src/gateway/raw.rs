@@ -1,0 +1,235 @@
+//! Raw feeds: files of versions by PUT, GET, HEAD and DELETE, streamed both ways.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::header::{
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION, RANGE,
+};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use axum::response::IntoResponse;
+use axum::routing::{delete, get, put};
+use futures_util::StreamExt;
+use protocol::limits::{BLOB_BYTES_MAX, HTTP_IDLE_MS_MAX};
+use protocol::package::{Coordinate, FeedKind, check_file_name};
+
+use crate::api::{self, Problem, Schema};
+use crate::node::Node;
+use crate::web::{Caller, Refusal, Served, may_read, may_write};
+
+type Answered = Result<Response<Body>, Refusal>;
+type FilePath = Path<(String, String, String, String)>;
+
+/// Versions in one page of a listing.
+const PAGE: usize = 1000;
+
+/// The routes of raw feeds.
+pub(crate) fn routes() -> Router<Served> {
+    Router::new()
+        .route("/feeds/{feed}/", get(list))
+        .route("/feeds/{feed}/{name}/{version}", delete(delete_version))
+        .route("/feeds/{feed}/{name}/{version}/{file}", put(put_file).get(get_file))
+        .layer(DefaultBodyLimit::disable())
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct ListQuery {
+    pattern: Option<String>,
+    after: Option<String>,
+}
+
+async fn list(
+    State(served): State<Served>,
+    caller: Caller,
+    Path(feed): Path<String>,
+    Query(asked): Query<ListQuery>,
+) -> Answered {
+    may_read(&served, &caller, &feed).await?;
+    let page = served.node.packages(&feed, asked.pattern, asked.after, PAGE).await?;
+    Ok(axum::Json(page.answer()).into_response())
+}
+
+async fn delete_version(
+    State(served): State<Served>,
+    caller: Caller,
+    Path((feed, name, version)): Path<(String, String, String)>,
+) -> Answered {
+    may_write(&caller, &feed)?;
+    served.node.delete(&feed, &name, &version, String::new(), false).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Streams a body into the store. A body that is cut leaves bytes that no version names, and nothing published.
+pub(crate) async fn take_body(node: &Node, body: Body) -> Result<api::Upload, Refusal> {
+    let idle = Duration::from_millis(HTTP_IDLE_MS_MAX);
+    let mut upload = node.begin_upload();
+    let mut bytes: u64 = 0;
+    let mut stream = body.into_data_stream();
+    loop {
+        let next = tokio::time::timeout(idle, stream.next()).await.map_err(|_elapsed| {
+            let detail = format!("nothing more came for {} s", idle.as_secs());
+            Problem::new(408, "interrupted", "The upload stalled", detail)
+        })?;
+        let Some(chunk) = next else { break };
+        let chunk = chunk.map_err(|error| {
+            Problem::new(400, "interrupted", "The upload was cut", error.to_string())
+                .hint("nothing was published; send it again")
+        })?;
+        bytes = bytes.saturating_add(chunk.len() as u64);
+        if bytes > BLOB_BYTES_MAX {
+            let detail = format!("a file has at most {BLOB_BYTES_MAX} bytes");
+            return Err(Problem::new(413, "too-large", "The file is too large", detail).into());
+        }
+        upload.write(chunk).await?;
+    }
+    Ok(upload.finish().await?)
+}
+
+async fn put_file(
+    State(served): State<Served>,
+    caller: Caller,
+    Path((feed, name, version, file)): FilePath,
+    headers: HeaderMap,
+    body: Body,
+) -> Answered {
+    may_write(&caller, &feed)?;
+    // Names and feed first: a large upload to nowhere is refused before its bytes are taken.
+    let known = served.node.feed(&feed).await?;
+    let kind: FeedKind = known.kind.parse().unwrap_or(FeedKind::Raw);
+    Coordinate::new(kind, &name, &version).map_err(Problem::from)?;
+    check_file_name(&file).map_err(Problem::from)?;
+    let declared = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|bytes| bytes > BLOB_BYTES_MAX) {
+        let detail = format!("a file has at most {BLOB_BYTES_MAX} bytes");
+        return Err(Problem::new(413, "too-large", "The file is too large", detail).into());
+    }
+    let before = served.node.package(&feed, &name, &version).await.ok().filter(|package| package.op.is_some());
+    let stored = take_body(&served.node, body).await?;
+    let etag = format!("\"{}\"", stored.blake3);
+    let new = api::NewPackage {
+        name: name.clone(),
+        version: version.clone(),
+        files: vec![api::File { name: file, size: stored.size, blake3: stored.blake3, sha256: stored.sha256 }],
+        restore: false,
+    };
+    let package = served.node.publish(&feed, new).await?;
+    let status = if before.is_some() { StatusCode::OK } else { StatusCode::CREATED };
+    let mut response = (status, axum::Json(package.answer())).into_response();
+    let headers = response.headers_mut();
+    if let Ok(etag) = HeaderValue::from_str(&etag) {
+        headers.insert(ETAG, etag);
+    }
+    if let Ok(location) = HeaderValue::from_str(&format!("/feeds/{feed}/{name}/{version}/")) {
+        headers.insert(LOCATION, location);
+    }
+    Ok(response)
+}
+
+async fn get_file(
+    State(served): State<Served>,
+    caller: Caller,
+    Path((feed, name, version, file)): FilePath,
+    method: Method,
+    headers: HeaderMap,
+) -> Answered {
+    may_read(&served, &caller, &feed).await?;
+    let open = served.node.open_file(&feed, &name, &version, &file).await?;
+    let (size, etag) = (open.size, format!("\"{}\"", open.blob));
+    let mut response = Response::new(Body::empty());
+    {
+        let headers = response.headers_mut();
+        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        if let Ok(etag) = HeaderValue::from_str(&etag) {
+            headers.insert(ETAG, etag);
+        }
+    }
+    if matches_etag(&headers, &etag) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        return Ok(response);
+    }
+    let range = match asked_range(&headers, size) {
+        Asked::Whole => 0..size,
+        Asked::Part(range) => {
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            let told = format!("bytes {}-{}/{size}", range.start, range.end.saturating_sub(1));
+            insert(response.headers_mut(), CONTENT_RANGE, &told);
+            range
+        }
+        Asked::Nothing => {
+            let detail = format!("the file has {size} bytes");
+            let problem = Problem::new(416, "usage", "The range lies outside the file", detail);
+            let mut response = crate::web::problem_response(&problem);
+            insert(response.headers_mut(), CONTENT_RANGE, &format!("bytes */{size}"));
+            return Ok(response);
+        }
+    };
+    insert(response.headers_mut(), CONTENT_LENGTH, &(range.end - range.start).to_string());
+    if method != Method::HEAD {
+        *response.body_mut() = Body::from_stream(open.stream(range));
+    }
+    Ok(response)
+}
+
+fn insert(headers: &mut HeaderMap, name: axum::http::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+fn matches_etag(headers: &HeaderMap, etag: &str) -> bool {
+    let Some(asked) = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()) else { return false };
+    asked.split(',').map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == etag)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    Whole,
+    Part(Range<u64>),
+    /// A range that no byte of the file lies in.
+    Nothing,
+}
+
+/// One range of bytes. Several, or another unit, are answered with the whole file, as RFC 9110 allows.
+fn asked_range(headers: &HeaderMap, size: u64) -> Asked {
+    let Some(asked) = headers.get(RANGE).and_then(|value| value.to_str().ok()) else { return Asked::Whole };
+    let Some((first, last)) = asked.strip_prefix("bytes=").and_then(|spec| spec.trim().split_once('-')) else {
+        return Asked::Whole;
+    };
+    let range = match (first.parse::<u64>(), last.parse::<u64>()) {
+        (Ok(first), Ok(last)) if first <= last => first..last.saturating_add(1).min(size),
+        (Ok(first), Err(_)) if last.is_empty() => first..size,
+        (Err(_), Ok(suffix)) if first.is_empty() && suffix > 0 => size.saturating_sub(suffix)..size,
+        (Err(_), Ok(0)) if first.is_empty() => return Asked::Nothing,
+        _ => return Asked::Whole,
+    };
+    if range.start >= size { Asked::Nothing } else { Asked::Part(range) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_what_rfc_9110_says() {
+        let asked = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RANGE, HeaderValue::from_str(value).unwrap());
+            asked_range(&headers, 100)
+        };
+        assert_eq!(asked_range(&HeaderMap::new(), 100), Asked::Whole);
+        assert_eq!(asked("bytes=0-0"), Asked::Part(0..1));
+        assert_eq!(asked("bytes=10-"), Asked::Part(10..100));
+        assert_eq!(asked("bytes=90-1000"), Asked::Part(90..100));
+        assert_eq!(asked("bytes=-5"), Asked::Part(95..100));
+        assert_eq!(asked("bytes=-500"), Asked::Part(0..100));
+        assert_eq!(asked("bytes=100-"), Asked::Nothing);
+        assert_eq!(asked("bytes=-0"), Asked::Nothing);
+        assert_eq!(asked("bytes=5-2"), Asked::Whole);
+        assert_eq!(asked("bytes=0-1,5-6"), Asked::Whole);
+        assert_eq!(asked("lines=0-1"), Asked::Whole);
+    }
+}
