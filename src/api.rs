@@ -3,6 +3,8 @@
 //! Times are milliseconds since the Unix epoch, sizes are bytes, ids are lowercase hexadecimal. Every top-level answer has a
 //! `schema` field; a change that breaks a reader gets a new number there. docs/api.md lists the routes.
 
+pub mod path;
+
 use serde::{Deserialize, Serialize};
 
 /// An answer with its schema's name in front.
@@ -56,6 +58,7 @@ pub struct NewFeed {
     pub name: String,
     /// raw, oci, npm, pypi, cargo, nuget, maven, apt.
     pub kind: String,
+    #[serde(default)]
     /// Whether package clients may read without a token.
     pub open_reads: bool,
 }
@@ -138,6 +141,7 @@ pub struct NewPackage {
     pub name: String,
     pub version: String,
     pub files: Vec<File>,
+    #[serde(default)]
     /// Publish over deletes of this version.
     pub restore: bool,
 }
@@ -162,6 +166,7 @@ pub struct InviteRequest {
     /// mirror, pull, push, or a list of switches, in the joiner's terms.
     pub peer_may: String,
     pub expires_ms: u64,
+    #[serde(default)]
     /// `host:port` under which the joiner reaches this site; none means the addresses it listens on.
     pub addresses: Vec<String>,
 }
@@ -203,6 +208,7 @@ pub struct AcceptRequest {
     pub mode: Option<String>,
     /// Name of the link; none means the other site's name.
     pub link: Option<String>,
+    #[serde(default)]
     /// `REMOTE=LOCAL` names.
     pub feeds: Vec<(String, String)>,
     pub every_ms: Option<u64>,
@@ -330,17 +336,9 @@ pub struct Runs {
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Progress<T> {
     /// So far, of so much where it is known.
-    Step {
-        what: String,
-        done: u64,
-        of: Option<u64>,
-    },
-    Done {
-        result: T,
-    },
-    Failed {
-        problem: Problem,
-    },
+    Step { what: String, done: u64, of: Option<u64> },
+    Done { result: T },
+    Failed { problem: Problem },
 }
 
 /// Everything at a glance.
@@ -392,10 +390,13 @@ pub struct Verification {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewToken {
     pub label: String,
+    #[serde(default)]
     /// Feeds it is good for; none means all.
     pub feeds: Vec<String>,
+    #[serde(default)]
     pub write: bool,
     /// May use the whole API over TCP.
+    #[serde(default)]
     pub admin: bool,
 }
 

@@ -1,0 +1,66 @@
+//! What a configuration accepts, which source wins, and what is said of mistakes.
+
+use super::*;
+
+fn none(_key: Key) -> Option<String> {
+    None
+}
+
+fn in_file(text: &str) -> Result<Config, ConfigError> {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(path(folder.path()), text).unwrap();
+    Ok(decide(&read(&path(folder.path()))?, &none, &Flags::default())?.0)
+}
+
+#[test]
+fn without_a_file_only_loopback_serves_http() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, _) = decide(&read(&path(folder.path())).unwrap(), &none, &Flags::default()).unwrap();
+    assert!(config.http.ip().is_loopback());
+    assert_eq!(config.http.port(), 7480);
+    assert_eq!(config.listen.port(), 7440);
+    assert_eq!(config.name, None);
+}
+
+#[test]
+fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
+    let file = [(Key::Log, "error".to_owned()), (Key::Name, "file".to_owned()), (Key::Http, "[::1]:1".to_owned())];
+    let environment = |key: Key| match key {
+        Key::Log => Some("warn".to_owned()),
+        Key::Name => Some("environment".to_owned()),
+        Key::Http | Key::Listen => None,
+    };
+    let flags = Flags { log: Some("debug".to_owned()), ..Flags::default() };
+    let (config, told) = decide(&file, &environment, &flags).unwrap();
+    assert_eq!(config.log, "debug");
+    assert_eq!(config.name.as_deref(), Some("environment"));
+    assert_eq!(config.http.to_string(), "[::1]:1");
+    let origins: Vec<Origin> = told.into_iter().map(|(_, _, origin)| origin).collect();
+    assert_eq!(origins, [Origin::Environment, Origin::Default, Origin::File, Origin::Flag]);
+}
+
+#[test]
+fn a_mistyped_key_is_an_error_that_names_the_right_one() {
+    let error = in_file("lisen = \"0.0.0.0:1\"").unwrap_err().to_string();
+    assert!(error.contains("\"lisen\"") && error.contains("did you mean \"listen\"?"), "{error}");
+    let error = in_file("bandwidth = 3").unwrap_err().to_string();
+    assert!(error.contains("known are name, listen, http, log"), "{error}");
+}
+
+#[test]
+fn values_of_the_wrong_kind_are_refused() {
+    assert!(matches!(in_file("http = 7480"), Err(ConfigError::NotText { key: "http", .. })));
+    assert!(matches!(in_file("http = \"localhost\""), Err(ConfigError::Address { key: "http", .. })));
+    assert!(matches!(in_file("name = \"a/b\""), Err(ConfigError::Name { .. })));
+    assert!(matches!(in_file("log = \"web=loud\""), Err(ConfigError::Log { .. })));
+    assert!(matches!(in_file("http = "), Err(ConfigError::Syntax { .. })));
+}
+
+#[test]
+fn a_new_file_is_understood_and_an_old_one_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    Config::write_new(folder.path(), Some("New \"York\"")).unwrap();
+    Config::write_new(folder.path(), Some("Tokyo")).unwrap();
+    let (config, _) = decide(&read(&path(folder.path())).unwrap(), &none, &Flags::default()).unwrap();
+    assert_eq!(config.name.as_deref(), Some("New \"York\""));
+}
