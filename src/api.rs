@@ -336,9 +336,17 @@ pub struct Runs {
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Progress<T> {
     /// So far, of so much where it is known.
-    Step { what: String, done: u64, of: Option<u64> },
-    Done { result: T },
-    Failed { problem: Problem },
+    Step {
+        what: String,
+        done: u64,
+        of: Option<u64>,
+    },
+    Done {
+        result: T,
+    },
+    Failed {
+        problem: Problem,
+    },
 }
 
 /// Everything at a glance.

@@ -1,1 +1,278 @@
-//! The command line.
+//! The command line: what people type, turned into calls of the API and into text.
+
+mod client;
+mod feed;
+mod link;
+mod local;
+mod pair;
+mod run;
+mod text;
+mod token;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::api::Problem;
+use client::Client;
+
+/// Replicates package feeds between sites.
+///
+/// Each site runs one node (`packetboat serve`); all other commands speak to the node of their data folder.
+#[derive(Debug, Parser)]
+#[command(name = "packetboat", version, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 behind, 4 conflict, 5 other site unreachable, \
+    6 refused by permission, 7 bytes damaged.\n\nFirst steps:\n  packetboat demo\n  packetboat init --name \"New York\" && packetboat serve"
+)]
+struct Cli {
+    /// The site's data folder.
+    #[arg(long, global = true, env = "PACKETBOAT_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Print one JSON object with a `schema` field instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say more on standard error; twice for everything.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Three real nodes in one process tell the whole story, then stay up.
+    Demo {
+        /// End after the story.
+        #[arg(long)]
+        exit: bool,
+    },
+    /// Make a data folder: key, configuration, empty store.
+    Init {
+        /// What people call this site.
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Run this site's node until Ctrl-C. An empty data folder is made ready first.
+    Serve(local::Serve),
+    /// Feeds of this site.
+    #[command(subcommand)]
+    Feed(feed::FeedCommand),
+    /// Publish files as a version of a package.
+    #[command(after_help = "Example:\n  packetboat publish tools hello 1.0 hello.tar.gz hello.sig")]
+    Publish(feed::Publish),
+    /// Delete a version everywhere this site may, else hide it here.
+    Delete(feed::Delete),
+    /// List a feed's versions.
+    List {
+        feed: String,
+        /// How the package's name begins; a `*` at the end is allowed.
+        pattern: Option<String>,
+    },
+    /// Fetch a version's files into a folder, verified.
+    Get(feed::Get),
+    /// Join two sites by a one-time ticket.
+    #[command(subcommand)]
+    Pair(pair::PairCommand),
+    /// Links with other sites.
+    #[command(subcommand)]
+    Link(link::LinkCommand),
+    /// Run links now and wait until they are done.
+    #[command(
+        after_help = "Examples:\n  packetboat sync            all outgoing links\n  packetboat sync new-york   one link"
+    )]
+    Sync {
+        link: Option<String>,
+        /// Only links that carry this feed.
+        #[arg(long)]
+        feed: Option<String>,
+    },
+    /// How this site stands: feeds, links, lag, last and next runs.
+    Status,
+    /// What links did, newest first.
+    Runs {
+        #[arg(long)]
+        link: Option<String>,
+    },
+    /// One run.
+    #[command(subcommand)]
+    Run(run::RunCommand),
+    /// Why a version is, or is not, here.
+    #[command(after_help = "Example:\n  packetboat why tools/hello@1.0")]
+    Why {
+        /// FEED/NAME@VERSION
+        what: String,
+    },
+    /// Check every byte this site keeps.
+    Verify,
+    /// Tokens of package clients and scripts.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// This site's settings.
+    #[command(subcommand)]
+    Config(local::ConfigCommand),
+}
+
+/// What every command is given.
+#[derive(Debug)]
+struct Context {
+    data: PathBuf,
+    json: bool,
+}
+
+impl Context {
+    fn client(&self) -> Client {
+        Client::new(&self.data)
+    }
+}
+
+/// Words on the command line that make no sense together.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+/// The daemon or the other site told a problem.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {}", .0.title.to_lowercase(), .0.detail)]
+struct Told(Problem);
+
+/// An ending that was told already and only has its exit code left.
+#[derive(Debug, thiserror::Error)]
+#[error("exit code {0}")]
+struct Ends(u8);
+
+/// Runs the program and gives its exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let level = match cli.verbose {
+        0 => "warn",
+        1 => "info",
+        _ => "debug",
+    };
+    let serving = matches!(cli.command, Command::Serve(_));
+    if !serving {
+        logs(level);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return explained(&anyhow::Error::new(error).context("the program cannot start")),
+    };
+    let data = cli.data.unwrap_or_else(crate::config::default_data);
+    let context = Context { data, json: cli.json };
+    match runtime.block_on(dispatch(cli.command, &context, level)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => explained(&error),
+    }
+}
+
+/// Log lines go to standard error, as far as `filter` lets them.
+fn logs(filter: &str) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_default();
+    let set = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .try_init();
+    if let Err(error) = set {
+        text::warn(&format!("logs cannot be written: {error}"));
+    }
+}
+
+async fn dispatch(command: Command, context: &Context, level: &str) -> anyhow::Result<()> {
+    match command {
+        Command::Demo { exit } => local::demo(exit).await,
+        Command::Init { name } => local::init(context, name.as_deref()),
+        Command::Serve(serve) => local::serve(context, serve, level).await,
+        Command::Feed(command) => feed::feed(context, command).await,
+        Command::Publish(publish) => feed::publish(context, publish).await,
+        Command::Delete(delete) => feed::delete(context, delete).await,
+        Command::List { feed, pattern } => feed::list(context, &feed, pattern.as_deref()).await,
+        Command::Get(get) => feed::get(context, get).await,
+        Command::Pair(command) => pair::pair(context, command).await,
+        Command::Link(command) => link::link(context, command).await,
+        Command::Sync { link, feed } => run::sync(context, link.as_deref(), feed.as_deref()).await,
+        Command::Status => link::status(context).await,
+        Command::Runs { link } => run::runs(context, link.as_deref()).await,
+        Command::Run(command) => run::show(context, command).await,
+        Command::Why { what } => feed::why(context, &what).await,
+        Command::Verify => local::verify(context).await,
+        Command::Token(command) => token::token(context, command).await,
+        Command::Config(command) => local::config(context, &command),
+    }
+}
+
+/// Says what went wrong, what caused it and what to do, and gives the exit code.
+fn explained(error: &anyhow::Error) -> ExitCode {
+    if let Some(Ends(code)) = error.downcast_ref() {
+        return ExitCode::from(*code);
+    }
+    text::say_error(&format!("error: {error}"));
+    for cause in error.chain().skip(1) {
+        text::say_error(&format!("caused by: {cause}"));
+    }
+    if let Some(Told(problem)) = error.downcast_ref() {
+        if let Some(hint) = &problem.hint {
+            text::say_error(&format!("hint: {hint}"));
+        }
+        return ExitCode::from(problem.exit_code());
+    }
+    ExitCode::from(if error.downcast_ref::<Usage>().is_some() { 2 } else { 1 })
+}
+
+/// Milliseconds of a duration such as `90s`, `15m`, `24h` or `7d`.
+fn duration_ms(text: &str) -> Result<u64, String> {
+    let span: jiff::Span =
+        text.parse().map_err(|_not_one| format!("{text:?} is no duration: use 90s, 15m, 24h or 7d"))?;
+    let days = jiff::SpanRelativeTo::days_are_24_hours();
+    let total = span.total((jiff::Unit::Millisecond, days)).map_err(|error| error.to_string())?;
+    if total < 1.0 {
+        return Err(format!("{text:?} is no time at all"));
+    }
+    u64::try_from(span.to_duration(days).map_err(|error| error.to_string())?.as_millis())
+        .map_err(|error| error.to_string())
+}
+
+/// A name map of `--feed REMOTE=LOCAL`.
+fn mapping(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('=').ok_or_else(|| format!("{text:?} is not REMOTE=LOCAL"))?;
+    Ok((parts.0.to_owned(), parts.1.to_owned()))
+}
+
+/// A feed's name, for commands that take nothing else.
+#[derive(Debug, Args)]
+struct Name {
+    name: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        assert_eq!(duration_ms("90s"), Ok(90_000));
+        assert_eq!(duration_ms("15m"), Ok(900_000));
+        assert_eq!(duration_ms("24h"), Ok(86_400_000));
+        assert_eq!(duration_ms("7d"), Ok(604_800_000));
+        for bad in ["", "15", "soon", "0s", "-5m"] {
+            assert!(duration_ms(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_mapping_has_two_sides() {
+        assert_eq!(mapping("a=b"), Ok(("a".to_owned(), "b".to_owned())));
+        assert!(mapping("a").is_err());
+    }
+}

@@ -135,7 +135,10 @@ pub enum ConfigError {
 }
 
 fn meant(near: &Option<&'static str>) -> String {
-    near.map_or_else(|| "; known are name, listen, http, log".to_owned(), |near| format!("; did you mean {near:?}?"))
+    near.map_or_else(
+        || "; known are name, listen, http, log".to_owned(),
+        |near| format!("; did you mean {near:?}?"),
+    )
 }
 
 /// The configuration file of a data folder.
@@ -147,7 +150,8 @@ pub fn path(data: &Path) -> PathBuf {
 /// The data folder when none is named: where the platform keeps a user's program data.
 #[must_use]
 pub fn default_data() -> PathBuf {
-    let from = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let from =
+        |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = || from("HOME").unwrap_or_default();
     let base = if cfg!(windows) {
         from("LOCALAPPDATA").unwrap_or_default()
@@ -188,7 +192,8 @@ impl Config {
     /// The name is not allowed, or the disk refuses.
     pub fn write_new(data: &Path, name: Option<&str>) -> Result<(), ConfigError> {
         if let Some(name) = name {
-            check_label("site name", name).map_err(|source| ConfigError::Name { origin: Origin::Flag, source })?;
+            check_label("site name", name)
+                .map_err(|source| ConfigError::Name { origin: Origin::Flag, source })?;
         }
         let path = path(data);
         let written = |source| ConfigError::Write { path: path.clone(), source };
@@ -277,8 +282,12 @@ fn decide(
     if EnvFilter::try_new(&log).is_err() || log.is_empty() {
         return Err(ConfigError::Log { value: log, origin });
     }
-    let config =
-        Config { name: name.map(|(name, _)| name), listen: address(Key::Listen)?, http: address(Key::Http)?, log };
+    let config = Config {
+        name: name.map(|(name, _)| name),
+        listen: address(Key::Listen)?,
+        http: address(Key::Http)?,
+        log,
+    };
     let told = Key::ALL.into_iter().filter_map(|key| pick(key).map(|(value, origin)| (key, value, origin)));
     Ok((config, told.collect()))
 }

@@ -62,7 +62,9 @@ async fn site(name: &'static str) -> Result<Site, DemoError> {
 /// A node, a file or a step of the story failed.
 pub async fn run(exit: bool, say: &mut (dyn FnMut(&str) + Send)) -> Result<(), DemoError> {
     let began = Instant::now();
-    say("Three sites, three real nodes, one feed. Los Angeles <-> New York mirror; Tokyo pulls from New York.");
+    say(
+        "Three sites, three real nodes, one feed. Los Angeles <-> New York mirror; Tokyo pulls from New York.",
+    );
     let (la, ny, tokyo) = (site("Los Angeles").await?, site("New York").await?, site("Tokyo").await?);
     for one in [&la, &ny, &tokyo] {
         say(&format!(
@@ -95,7 +97,12 @@ pub async fn run(exit: bool, say: &mut (dyn FnMut(&str) + Send)) -> Result<(), D
     Ok(())
 }
 
-async fn pair(host: &Site, joiner: &Site, may: &str, say: &mut (dyn FnMut(&str) + Send)) -> Result<(), DemoError> {
+async fn pair(
+    host: &Site,
+    joiner: &Site,
+    may: &str,
+    say: &mut (dyn FnMut(&str) + Send),
+) -> Result<(), DemoError> {
     let invite = host
         .node
         .invite(api::InviteRequest {
@@ -140,7 +147,8 @@ async fn publish_all(la: &Site, say: &mut (dyn FnMut(&str) + Send)) -> Result<Ve
         bytes += publish(la, &name, &content).await?;
         names.push(name);
     }
-    let what = if made { "files made up here" } else { "real packages (the crates packetboat was built from)" };
+    let what =
+        if made { "files made up here" } else { "real packages (the crates packetboat was built from)" };
     say(&format!("\nLos Angeles publishes {} {what}, {} KiB.", names.len(), bytes / 1024));
     Ok(names)
 }
@@ -209,7 +217,12 @@ fn told(at: &Site, run: &api::Run) -> String {
     )
 }
 
-async fn arrive(la: &Site, ny: &Site, tokyo: &Site, say: &mut (dyn FnMut(&str) + Send)) -> Result<(), DemoError> {
+async fn arrive(
+    la: &Site,
+    ny: &Site,
+    tokyo: &Site,
+    say: &mut (dyn FnMut(&str) + Send),
+) -> Result<(), DemoError> {
     say("\nSync: New York with Los Angeles, then Tokyo with New York.");
     for at in [ny, tokyo] {
         let run = sync(at).await?;
@@ -218,7 +231,12 @@ async fn arrive(la: &Site, ny: &Site, tokyo: &Site, say: &mut (dyn FnMut(&str) +
     let mut roots = Vec::new();
     for at in [la, ny, tokyo] {
         let feed = at.node.feed(FEED).await?;
-        say(&format!("  {:<12} {} packages, state {}", at.name, feed.packages, feed.state_root.get(..16).unwrap_or("")));
+        say(&format!(
+            "  {:<12} {} packages, state {}",
+            at.name,
+            feed.packages,
+            feed.state_root.get(..16).unwrap_or("")
+        ));
         roots.push((feed.state_root, feed.missing_blobs));
     }
     if roots.windows(2).any(|pair| pair.first() != pair.last()) {
@@ -237,7 +255,9 @@ async fn delete_everywhere(
     published: &[String],
     say: &mut (dyn FnMut(&str) + Send),
 ) -> Result<(), DemoError> {
-    let Some(name) = published.first() else { return Err(DemoError::Unexpected("nothing published".to_owned())) };
+    let Some(name) = published.first() else {
+        return Err(DemoError::Unexpected("nothing published".to_owned()));
+    };
     la.node.delete(FEED, name, VERSION, "withdrawn in the demonstration".to_owned(), false).await?;
     say(&format!("\nLos Angeles deletes {name}. Sync again."));
     for at in [ny, tokyo] {
@@ -269,7 +289,10 @@ async fn stay_at_home(ny: &Site, tokyo: &Site, say: &mut (dyn FnMut(&str) + Send
 
 async fn cut(la: &Site, ny: &Site, say: &mut (dyn FnMut(&str) + Send)) -> Result<(), DemoError> {
     publish(la, "large", &stream_of(77, LARGE_BYTES)).await?;
-    say(&format!("\nLos Angeles publishes a file of {} MiB; the connection is cut on the way.", LARGE_BYTES >> 20));
+    say(&format!(
+        "\nLos Angeles publishes a file of {} MiB; the connection is cut on the way.",
+        LARGE_BYTES >> 20
+    ));
     let syncing = sync(ny);
     tokio::pin!(syncing);
     let mut look = tokio::time::interval(Duration::from_millis(2));

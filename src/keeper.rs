@@ -31,7 +31,9 @@ pub enum AuthorError {
     #[error("this site is a strict replica of the feed and takes no local changes in it")]
     Strict,
     /// Damage took the end of this site's own log. Signing on would fork it.
-    #[error("{lost} ops of this site's own log in the feed are damaged here; sync with a site that has them first")]
+    #[error(
+        "{lost} ops of this site's own log in the feed are damaged here; sync with a site that has them first"
+    )]
     SetBack { lost: u64 },
     #[error(transparent)]
     Append(#[from] AppendError),

@@ -1,2 +1,7 @@
-//! Entry.
-fn main() {}
+//! The packetboat program: parse, call, say what went wrong.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    packetboat::cli::main()
+}

@@ -24,7 +24,8 @@ fn without_a_file_only_loopback_serves_http() {
 
 #[test]
 fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
-    let file = [(Key::Log, "error".to_owned()), (Key::Name, "file".to_owned()), (Key::Http, "[::1]:1".to_owned())];
+    let file =
+        [(Key::Log, "error".to_owned()), (Key::Name, "file".to_owned()), (Key::Http, "[::1]:1".to_owned())];
     let environment = |key: Key| match key {
         Key::Log => Some("warn".to_owned()),
         Key::Name => Some("environment".to_owned()),

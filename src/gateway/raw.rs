@@ -106,13 +106,19 @@ async fn put_file(
         let detail = format!("a file has at most {BLOB_BYTES_MAX} bytes");
         return Err(Problem::new(413, "too-large", "The file is too large", detail).into());
     }
-    let before = served.node.package(&feed, &name, &version).await.ok().filter(|package| package.op.is_some());
+    let before =
+        served.node.package(&feed, &name, &version).await.ok().filter(|package| package.op.is_some());
     let stored = take_body(&served.node, body).await?;
     let etag = format!("\"{}\"", stored.blake3);
     let new = api::NewPackage {
         name: name.clone(),
         version: version.clone(),
-        files: vec![api::File { name: file, size: stored.size, blake3: stored.blake3, sha256: stored.sha256 }],
+        files: vec![api::File {
+            name: file,
+            size: stored.size,
+            blake3: stored.blake3,
+            sha256: stored.sha256,
+        }],
         restore: false,
     };
     let package = served.node.publish(&feed, new).await?;
@@ -196,7 +202,8 @@ enum Asked {
 /// One range of bytes. Several, or another unit, are answered with the whole file, as RFC 9110 allows.
 fn asked_range(headers: &HeaderMap, size: u64) -> Asked {
     let Some(asked) = headers.get(RANGE).and_then(|value| value.to_str().ok()) else { return Asked::Whole };
-    let Some((first, last)) = asked.strip_prefix("bytes=").and_then(|spec| spec.trim().split_once('-')) else {
+    let Some((first, last)) = asked.strip_prefix("bytes=").and_then(|spec| spec.trim().split_once('-'))
+    else {
         return Asked::Whole;
     };
     let range = match (first.parse::<u64>(), last.parse::<u64>()) {

@@ -107,8 +107,10 @@ impl Node {
                     BlobState::Missing => 0,
                     BlobState::Complete { size } => size,
                     BlobState::Partial { size, missing } => {
-                        let lacking: u64 =
-                            missing.iter().map(|range| u64::from(range.end.saturating_sub(range.start))).sum();
+                        let lacking: u64 = missing
+                            .iter()
+                            .map(|range| u64::from(range.end.saturating_sub(range.start)))
+                            .sum();
                         size.saturating_sub(lacking.saturating_mul(EXTENT_BYTES as u64))
                     }
                 });

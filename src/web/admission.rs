@@ -35,7 +35,8 @@ impl FromRequestParts<Served> for Caller {
         if served.door == Door::Socket {
             return Ok(Self::Owner);
         }
-        let presented = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(token_in);
+        let presented =
+            parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(token_in);
         Ok(match presented {
             None => Self::Stranger { presented: false },
             Some(token) => match served.node.check_token(&token).await {
@@ -63,10 +64,9 @@ fn token_in(header: &str) -> Option<String> {
 
 fn unauthorized(presented: bool) -> Refusal {
     let detail = if presented { "the token is not known here, or was revoked" } else { "no token was given" };
-    Refusal(
-        Problem::new(401, "refused", "A token is needed", detail)
-            .hint("make one with `packetboat token create`, and give it as the password of HTTP Basic or as Bearer"),
-    )
+    Refusal(Problem::new(401, "refused", "A token is needed", detail).hint(
+        "make one with `packetboat token create`, and give it as the password of HTTP Basic or as Bearer",
+    ))
 }
 
 fn forbidden(detail: String) -> Refusal {
@@ -105,7 +105,9 @@ pub(crate) fn may_write(caller: &Caller, feed: &str) -> Result<(), Refusal> {
     match caller {
         Caller::Owner => Ok(()),
         Caller::Holder(token) if good_for(token, feed) && (token.write || token.admin) => Ok(()),
-        Caller::Holder(token) => Err(forbidden(format!("token {} does not write in feed {feed:?}", token.id))),
+        Caller::Holder(token) => {
+            Err(forbidden(format!("token {} does not write in feed {feed:?}", token.id)))
+        }
         Caller::Stranger { presented } => Err(unauthorized(*presented)),
     }
 }

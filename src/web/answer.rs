@@ -24,7 +24,12 @@ impl From<Problem> for Refusal {
 
 impl From<JsonRejection> for Refusal {
     fn from(error: JsonRejection) -> Self {
-        Self(Problem::new(error.status().as_u16(), "usage", "The body is not what this route takes", error.body_text()))
+        Self(Problem::new(
+            error.status().as_u16(),
+            "usage",
+            "The body is not what this route takes",
+            error.body_text(),
+        ))
     }
 }
 
@@ -70,5 +75,10 @@ pub(super) async fn no_such_route(uri: axum::http::Uri) -> Refusal {
 
 pub(super) async fn no_such_method(method: axum::http::Method, uri: axum::http::Uri) -> Refusal {
     std::future::ready(()).await;
-    Refusal(Problem::new(405, "usage", "Not a method of this route", format!("{method} is no method of {}", uri.path())))
+    Refusal(Problem::new(
+        405,
+        "usage",
+        "Not a method of this route",
+        format!("{method} is no method of {}", uri.path()),
+    ))
 }

@@ -128,7 +128,11 @@ async fn publish(
 
 type Named = Path<(String, String, String)>;
 
-async fn package(State(served): State<Served>, caller: Caller, Path((feed, name, version)): Named) -> Answered {
+async fn package(
+    State(served): State<Served>,
+    caller: Caller,
+    Path((feed, name, version)): Named,
+) -> Answered {
     caller.administers()?;
     Ok(told(served.node.package(&feed, &name, &version).await?))
 }

@@ -52,7 +52,8 @@ impl Doors {
         let tcp = |source| DoorError::Tcp { address: http, source };
         let listener = TcpListener::bind(http).await.map_err(tcp)?;
         let address = listener.local_addr().map_err(tcp)?;
-        let mut tasks = vec![tokio::spawn(serve_tcp(listener, router(node.clone(), Door::Tcp), stopped.clone()))];
+        let mut tasks =
+            vec![tokio::spawn(serve_tcp(listener, router(node.clone(), Door::Tcp), stopped.clone()))];
         #[cfg(unix)]
         if let Some(path) = socket {
             let listener = bind_socket(path)?;
@@ -162,7 +163,11 @@ async fn serve_tcp(listener: TcpListener, router: Router, mut stopped: watch::Re
 }
 
 #[cfg(unix)]
-async fn serve_socket(listener: tokio::net::UnixListener, router: Router, mut stopped: watch::Receiver<bool>) {
+async fn serve_socket(
+    listener: tokio::net::UnixListener,
+    router: Router,
+    mut stopped: watch::Receiver<bool>,
+) {
     let desk = Desk::new(router);
     loop {
         tokio::select! {

@@ -1,1 +1,12 @@
-//! The node.
+//! The built binary, two or three nodes on loopback, as a person and a package client use them. Wiring only: the rules are tested where they live.
+
+mod lab;
+
+/// What people type, and what they are told when it is wrong.
+mod bad_input;
+/// Raw feeds over HTTP: streaming, ranges, tokens, cut uploads.
+mod http;
+/// Kill -9, lost indexes, damaged packs.
+mod recovery;
+/// Packages and deletions between sites.
+mod replication;

@@ -1,0 +1,183 @@
+//! Links and the overview.
+
+use clap::{Args, Subcommand};
+
+use super::{Context, Ends, Name, Usage, duration_ms, feed, run, text};
+use crate::api;
+use crate::api::path::segment;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum LinkCommand {
+    /// All links of this site.
+    List,
+    /// One link.
+    Show(Name),
+    /// Change a link.
+    #[command(
+        after_help = "Examples:\n  packetboat link set new-york --every 15m\n  packetboat link set new-york --mode pull --every never"
+    )]
+    Set(Set),
+    /// Stop a link from running until it is resumed.
+    Pause(Name),
+    /// Let a paused link run again.
+    Resume(Name),
+    /// Remove a link. What it brought stays.
+    Remove(Name),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Set {
+    name: String,
+    /// What this site asks (outgoing) or lets the other site do (incoming): mirror, pull, push, off.
+    #[arg(long)]
+    mode: Option<String>,
+    /// Run by itself this often, or `never`.
+    #[arg(long)]
+    every: Option<String>,
+    /// HOST:PORT of the other site; may be given several times and replaces what was there.
+    #[arg(long = "address")]
+    addresses: Vec<String>,
+}
+
+fn path(name: &str) -> String {
+    format!("/api/v1/links/{}", segment(name))
+}
+
+pub(super) async fn link(context: &Context, command: LinkCommand) -> anyhow::Result<()> {
+    let client = context.client();
+    let (name, change) = match command {
+        LinkCommand::List => {
+            let links = client.get::<api::Links>("/api/v1/links").await?;
+            if context.json {
+                return text::say_json(&links);
+            }
+            table(&links.body.links);
+            return Ok(());
+        }
+        LinkCommand::Show(Name { name }) => {
+            let link = client.get::<api::Link>(&path(&name)).await?;
+            if context.json {
+                return text::say_json(&link);
+            }
+            show(&link.body);
+            return Ok(());
+        }
+        LinkCommand::Remove(Name { name }) => {
+            client.delete(&path(&name)).await?;
+            if !context.json {
+                text::say(&format!("link {name} is removed; what it brought stays"));
+            }
+            return Ok(());
+        }
+        LinkCommand::Set(set) => {
+            let every_ms = match set.every.as_deref() {
+                None => None,
+                Some("never") => Some(0),
+                Some(every) => Some(duration_ms(every).map_err(Usage)?),
+            };
+            let addresses = (!set.addresses.is_empty()).then_some(set.addresses);
+            (set.name, api::LinkChange { mode: set.mode, every_ms, paused: None, addresses })
+        }
+        LinkCommand::Pause(Name { name }) => {
+            (name, api::LinkChange { paused: Some(true), ..Default::default() })
+        }
+        LinkCommand::Resume(Name { name }) => {
+            (name, api::LinkChange { paused: Some(false), ..Default::default() })
+        }
+    };
+    let link = client.patch::<api::Link>(&path(&name), &change).await?;
+    if context.json {
+        return text::say_json(&link);
+    }
+    show(&link.body);
+    Ok(())
+}
+
+fn every(link: &api::Link) -> String {
+    match (link.paused, link.every_ms) {
+        (true, _) => "paused".to_owned(),
+        (false, Some(ms)) => format!("every {}", text::span(ms)),
+        (false, None) if link.dial == "incoming" => "when the other site calls".to_owned(),
+        (false, None) => "when told".to_owned(),
+    }
+}
+
+fn table(links: &[api::Link]) {
+    let row = |link: &api::Link| {
+        let feeds: Vec<String> = link.feeds.iter().map(|on| format!("{} ({})", on.feed, on.stated)).collect();
+        vec![
+            link.name.clone(),
+            link.peer_name.clone(),
+            link.dial.clone(),
+            feeds.join(", "),
+            link.connection.clone(),
+            link.last_run.as_ref().map_or_else(|| "never ran".to_owned(), |run| run.outcome.clone()),
+            link.as_of_ms.map_or_else(String::new, text::ago),
+            every(link),
+        ]
+    };
+    let head = ["LINK", "SITE", "DIAL", "FEEDS", "CONNECTION", "LAST RUN", "AS OF", "RUNS"];
+    text::table(&head, &links.iter().map(row).collect::<Vec<_>>());
+}
+
+fn show(link: &api::Link) {
+    text::say(&format!("link {} with {} (site {})", link.name, link.peer_name, link.peer));
+    text::say(&format!("  {}{}, connection {}", link.dial, addresses(link), link.connection));
+    text::say(&format!("  runs {}; both sites show the words {}", every(link), link.check_words));
+    for on in &link.feeds {
+        let whose = if link.dial == "incoming" { "the other site may" } else { "this site asks" };
+        let mut line = format!("  feed {}: {whose} {}", on.feed, on.stated);
+        if let Some(verdict) = &on.verdict {
+            let effective = on.effective.as_deref().unwrap_or("off");
+            line = format!("{line}; {verdict}, in effect here: {effective}");
+        }
+        if let Some(reason) = &on.reason {
+            line = format!("{line} ({reason})");
+        }
+        text::say(&line);
+        text::say(&format!(
+            "    behind by {} ops; missing {} blobs, {}",
+            on.ops_behind,
+            on.missing_blobs,
+            text::size(on.missing_bytes)
+        ));
+    }
+    if let Some(last) = &link.last_run {
+        text::say(&format!("  last run {}", run::line(last)));
+    }
+    if let Some(next) = link.next_run_ms {
+        text::say(&format!("  next run {}", text::ago(next)));
+    }
+}
+
+fn addresses(link: &api::Link) -> String {
+    if link.addresses.is_empty() { String::new() } else { format!(" to {}", link.addresses.join(" or ")) }
+}
+
+pub(super) async fn status(context: &Context) -> anyhow::Result<()> {
+    let status = context.client().get::<api::Status>("/api/v1/status").await?;
+    let verdict = status.body.verdict;
+    if context.json {
+        text::say_json(&status)?;
+    } else {
+        let status = status.body;
+        text::say(&format!(
+            "{} ({}): {}",
+            status.site.name,
+            status.site.id.chars().take(8).collect::<String>(),
+            status.verdict_words
+        ));
+        text::say(&format!(
+            "links on UDP {}, packages on http://{}, up for {}\n",
+            status.site.listen,
+            status.site.http,
+            text::span(crate::keeper::wall_clock().0.saturating_sub(status.site.started_ms))
+        ));
+        feed::table(&status.feeds);
+        if !status.links.is_empty() {
+            text::say("");
+            table(&status.links);
+        }
+    }
+    if verdict == 0 { Ok(()) } else { Err(Ends(verdict).into()) }
+}

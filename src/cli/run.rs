@@ -1,0 +1,132 @@
+//! Running links and reading what they did.
+
+use clap::Subcommand;
+
+use super::{Context, Ends, text};
+use crate::api;
+use crate::api::path::segment;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RunCommand {
+    /// One run, whole.
+    Show { id: String },
+}
+
+pub(super) async fn sync(context: &Context, link: Option<&str>, feed: Option<&str>) -> anyhow::Result<()> {
+    let mut query = Vec::new();
+    query.extend(link.map(|link| format!("link={}", segment(link))));
+    query.extend(feed.map(|feed| format!("feed={}", segment(feed))));
+    let path = format!("/api/v1/sync?{}", query.join("&"));
+    let bar = text::bar("syncing", None);
+    let told = context
+        .client()
+        .watch::<api::Runs>(&path, |what, done, _of| {
+            if what == "bytes" {
+                bar.set_position(done);
+            } else {
+                bar.set_message(format!("syncing {what}"));
+            }
+        })
+        .await;
+    bar.finish_and_clear();
+    let runs = told?;
+    let code = runs.body.runs.iter().map(|run| exit_code(&run.outcome)).max().unwrap_or(0);
+    if context.json {
+        text::say_json(&runs)?;
+    } else {
+        for run in &runs.body.runs {
+            text::say(&line(run));
+        }
+    }
+    if code == 0 { Ok(()) } else { Err(Ends(code).into()) }
+}
+
+fn exit_code(outcome: &str) -> u8 {
+    match outcome {
+        "done" => 0,
+        "refused" => 6,
+        "interrupted" => 5,
+        _ => 1,
+    }
+}
+
+/// A run in one line.
+pub(super) fn line(run: &api::Run) -> String {
+    let reason = run.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+    format!(
+        "{}: {}{reason}; {} ops in ({} deletions), {} out; {} of packages in, {} out; {} round trips, {}, {}",
+        run.link,
+        run.outcome,
+        run.ops_in,
+        run.deletes_in,
+        run.ops_out,
+        text::size(run.content_in_bytes),
+        text::size(run.content_out_bytes),
+        run.round_trips,
+        text::span(run.duration_ms),
+        text::ago(run.started_ms)
+    )
+}
+
+pub(super) async fn runs(context: &Context, link: Option<&str>) -> anyhow::Result<()> {
+    let query = link.map_or_else(String::new, |link| format!("?link={}", segment(link)));
+    let runs = context.client().get::<api::Runs>(&format!("/api/v1/runs{query}")).await?;
+    if context.json {
+        return text::say_json(&runs);
+    }
+    let row = |run: &api::Run| {
+        vec![
+            run.id.clone(),
+            run.link.clone(),
+            run.trigger.clone(),
+            run.outcome.clone(),
+            format!("{} in, {} out", run.ops_in, run.ops_out),
+            text::size(run.content_in_bytes.saturating_add(run.content_out_bytes)),
+            run.round_trips.to_string(),
+            text::span(run.duration_ms),
+            text::ago(run.started_ms),
+        ]
+    };
+    let head = ["RUN", "LINK", "TRIGGER", "OUTCOME", "OPS", "PACKAGES", "TRIPS", "TOOK", "STARTED"];
+    text::table(&head, &runs.body.runs.iter().map(row).collect::<Vec<_>>());
+    Ok(())
+}
+
+pub(super) async fn show(context: &Context, RunCommand::Show { id }: RunCommand) -> anyhow::Result<()> {
+    let run = context.client().get::<api::Run>(&format!("/api/v1/runs/{}", segment(&id))).await?;
+    if context.json {
+        return text::say_json(&run);
+    }
+    let run = run.body;
+    text::say(&format!("run {} of link {} with site {}", run.id, run.link, run.peer));
+    text::say(&format!(
+        "  {} by {}, started {}, took {}",
+        run.outcome,
+        run.trigger,
+        text::ago(run.started_ms),
+        text::span(run.duration_ms)
+    ));
+    if let Some(reason) = &run.reason {
+        text::say(&format!("  why: {reason}"));
+    }
+    text::say(&format!(
+        "  ops: {} in, of these {} deletions; {} out",
+        run.ops_in, run.deletes_in, run.ops_out
+    ));
+    text::say(&format!("  blobs: {} in, {} could not be had", run.blobs_in, run.blobs_missing));
+    text::say(&format!(
+        "  packages: {} in, {} out",
+        text::size(run.content_in_bytes),
+        text::size(run.content_out_bytes)
+    ));
+    text::say(&format!(
+        "  frames: {} bytes in, {} bytes out, {} round trips",
+        run.frames_in_bytes, run.frames_out_bytes, run.round_trips
+    ));
+    for (whose, refusals) in [("here", &run.refused), ("there", &run.refused_there)] {
+        for refusal in refusals {
+            text::say(&format!("  not taken {whose}: {} ops, {}", refusal.ops, refusal.reason));
+        }
+    }
+    Ok(())
+}

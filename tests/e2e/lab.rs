@@ -1,0 +1,217 @@
+//! Nodes of the built binary in temporary folders: start, wait for the ready line, run commands, kill on drop.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// One command's end.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error} in {:?}; stderr: {}", self.stdout, self.stderr))
+    }
+}
+
+/// One site: its data folder and, while it is up, its daemon.
+pub struct Site {
+    pub folder: TempDir,
+    name: &'static str,
+    daemon: Option<Child>,
+    pub listen: String,
+    pub http: String,
+}
+
+fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_packetboat"));
+    for variable in
+        ["PACKETBOAT_DATA", "PACKETBOAT_LISTEN", "PACKETBOAT_HTTP", "PACKETBOAT_NAME", "PACKETBOAT_LOG"]
+    {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// Runs the binary in no particular folder.
+pub fn run(args: &[&str]) -> Ended {
+    ended(binary().args(args))
+}
+
+fn ended(command: &mut Command) -> Ended {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    Ended {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+impl Site {
+    /// A new site whose daemon is up.
+    pub fn new(name: &'static str) -> Self {
+        let folder = tempfile::Builder::new().prefix("packetboat-e2e-").tempdir().unwrap();
+        let any = "127.0.0.1:0".to_owned();
+        let mut site = Self { folder, name, daemon: None, listen: any.clone(), http: any };
+        let init = site.offline(&["init", "--name", name]);
+        assert_eq!(init.code, 0, "{init:?}");
+        site.start();
+        site
+    }
+
+    pub fn data(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs a command on this site's folder.
+    pub fn offline(&self, args: &[&str]) -> Ended {
+        ended(binary().arg("--data").arg(self.data()).args(args))
+    }
+
+    /// Runs a command and expects it to succeed. Gives its JSON.
+    pub fn ok(&self, args: &[&str]) -> Value {
+        let mut all = vec!["--json"];
+        all.extend(args);
+        let end = self.offline(&all);
+        assert_eq!(end.code, 0, "{}: {args:?}: {end:?}", self.name);
+        if end.stdout.trim().is_empty() { Value::Null } else { end.json() }
+    }
+
+    /// Runs a command and expects this exit code. Gives what it said on stderr.
+    pub fn fails(&self, code: i32, args: &[&str]) -> String {
+        let end = self.offline(args);
+        assert_eq!(end.code, code, "{}: {args:?}: {end:?}", self.name);
+        end.stderr
+    }
+
+    /// Starts the daemon on the addresses it had before, and waits for its ready line.
+    pub fn start(&mut self) {
+        let mut child = binary()
+            .arg("--json")
+            .arg("--data")
+            .arg(self.data())
+            .args(["serve", "--listen", &self.listen, "--http", &self.http])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::from(std::fs::File::options().create(true).append(true).open(self.log()).unwrap()))
+            .spawn()
+            .unwrap();
+        let mut ready = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        let site: Value = serde_json::from_str(&ready).unwrap_or_else(|_| {
+            panic!("{} did not come up: {}", self.name, std::fs::read_to_string(self.log()).unwrap())
+        });
+        self.listen = site["listen"].as_str().unwrap().to_owned();
+        self.http = site["http"].as_str().unwrap().to_owned();
+        self.daemon = Some(child);
+    }
+
+    fn log(&self) -> PathBuf {
+        self.data().join("e2e.log")
+    }
+
+    /// Kill -9.
+    pub fn kill(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.kill().unwrap();
+            daemon.wait().unwrap();
+        }
+    }
+
+    /// Pairs `joiner` with this site's feed.
+    pub fn pair(&self, joiner: &Self, feed: &str, may: &str) {
+        let invite =
+            self.ok(&["pair", "invite", "--feed", feed, "--peer-may", may, "--address", &self.listen]);
+        joiner.ok(&["pair", "accept", invite["ticket"].as_str().unwrap()]);
+    }
+
+    /// Runs the outgoing link and expects it to be done. Gives the run.
+    pub fn sync(&self) -> Value {
+        let runs = self.ok(&["sync"]);
+        let run = runs["runs"].as_array().unwrap().last().unwrap().clone();
+        assert_eq!(run["outcome"], "done", "{}: {run}", self.name);
+        run
+    }
+
+    pub fn state_root(&self, feed: &str) -> String {
+        self.ok(&["feed", "show", feed])["state_root"].as_str().unwrap().to_owned()
+    }
+
+    /// Writes a file into the folder and publishes it.
+    pub fn publish(&self, feed: &str, name: &str, content: &[u8]) {
+        let path = self.data().join(format!("{name}.bin"));
+        std::fs::write(&path, content).unwrap();
+        self.ok(&["publish", feed, name, "1.0", path.to_str().unwrap()]);
+    }
+
+    /// One HTTP request to the package clients' door: status, head, body.
+    pub fn http(&self, request: &str, body: &[u8]) -> (u16, String, Vec<u8>) {
+        let mut stream = TcpStream::connect(&self.http).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.write_all(body).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let split = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a whole head");
+        let head = String::from_utf8_lossy(&answer[..split]).into_owned();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, head, answer[split + 4..].to_vec())
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Bytes that do not compress, the same for the same seed.
+pub fn bytes_of(seed: u64, size: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut out = Vec::with_capacity(size + 8);
+    while out.len() < size {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        out.extend(state.to_le_bytes());
+    }
+    out.truncate(size);
+    out
+}
+
+/// The packages cargo downloaded to build this program: real ones, smallest first.
+pub fn crate_files(most: usize) -> Vec<PathBuf> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
+    let cache = home.map(|home| home.join("registry/cache"));
+    let mut found: Vec<(u64, PathBuf)> = cache
+        .into_iter()
+        .flat_map(|cache| std::fs::read_dir(cache).into_iter().flatten().flatten())
+        .flat_map(|folder| std::fs::read_dir(folder.path()).into_iter().flatten().flatten())
+        .filter(|file| file.path().extension().is_some_and(|extension| extension == "crate"))
+        .map(|file| (file.metadata().unwrap().len(), file.path()))
+        .collect();
+    found.sort();
+    found.into_iter().map(|(_, path)| path).take(most).collect()
+}
+
+/// Waits until `done` holds.
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::yield_now();
+    }
+}

@@ -1,0 +1,118 @@
+//! Kill -9, a lost index, a damaged pack: nothing acknowledged is lost, and what is damaged is told and comes back.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::lab::{Site, bytes_of, until};
+
+fn pair() -> (Site, Site) {
+    let (la, ny) = (Site::new("Los Angeles"), Site::new("New York"));
+    la.ok(&["feed", "create", "tools", "--kind", "raw"]);
+    la.pair(&ny, "tools", "mirror");
+    (la, ny)
+}
+
+fn packs(site: &Site) -> Vec<PathBuf> {
+    let folder = fs::read_dir(site.data().join("store/packs")).unwrap();
+    let mut packs: Vec<PathBuf> = folder.map(|entry| entry.unwrap().path()).collect();
+    packs.sort();
+    packs
+}
+
+/// How far a transfer is, by what has reached the disk.
+fn kept(site: &Site) -> u64 {
+    packs(site).iter().map(|pack| pack.metadata().map_or(0, |metadata| metadata.len())).sum()
+}
+
+#[test]
+fn twenty_kills_of_either_node_in_a_transfer_lose_nothing_and_it_completes() {
+    const SIZE: usize = 256 << 20;
+    let (mut la, mut ny) = pair();
+    la.publish("tools", "small", b"acknowledged before the first kill");
+    la.publish("tools", "large", &bytes_of(9, SIZE));
+    fs::remove_file(la.data().join("large.bin")).unwrap();
+    for round in 0..20_u64 {
+        let before = kept(&ny);
+        let mut sync = std::process::Command::new(env!("CARGO_BIN_EXE_packetboat"))
+            .arg("--data")
+            .arg(ny.data())
+            .arg("sync")
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // A moment that differs from round to round, told by bytes on the disk instead of by a clock.
+        let moment = before + 1 + (round * 2_654_435_761) % (11 << 20);
+        until("bytes moved or the run ended", || kept(&ny) >= moment || sync.try_wait().unwrap().is_some());
+        if round % 2 == 0 {
+            ny.kill()
+        } else {
+            la.kill()
+        }
+        sync.wait().unwrap();
+        if round % 2 == 0 {
+            ny.start()
+        } else {
+            la.start()
+        }
+        assert_eq!(la.ok(&["why", "tools/large@1.0"])["state"], "ready", "round {round}");
+    }
+    ny.ok(&["sync"]);
+    for site in [&la, &ny] {
+        assert_eq!(site.ok(&["why", "tools/large@1.0"])["state"], "ready");
+        let verified = site.ok(&["verify"]);
+        assert_eq!((&verified["damaged"], &verified["blobs_damaged"]), (&serde_json::json!([]), &0.into()));
+    }
+    assert_eq!(la.state_root("tools"), ny.state_root("tools"));
+    assert!(kept(&ny) < SIZE as u64 * 11 / 10, "resumed, not begun again: {} bytes on disk", kept(&ny));
+}
+
+#[test]
+fn a_lost_or_garbled_index_is_built_again_from_the_packs() {
+    let (_la, mut ny) = pair();
+    ny.publish("tools", "kept", b"kept");
+    let root = ny.state_root("tools");
+    let index = ny.data().join("store/index");
+    ny.kill();
+    fs::remove_dir_all(&index).unwrap();
+    ny.start();
+    assert_eq!(ny.state_root("tools"), root);
+    ny.kill();
+    fs::write(index.join("db"), bytes_of(3, 200_000)).unwrap();
+    ny.start();
+    assert_eq!(ny.state_root("tools"), root);
+    ny.sync();
+}
+
+#[test]
+fn damage_in_a_pack_is_told_and_the_bytes_come_back_from_the_other_site() {
+    let (la, mut ny) = pair();
+    let content = bytes_of(4, 2_000_000);
+    la.publish("tools", "precious", &content);
+    ny.sync();
+    ny.kill();
+    let pack = packs(&ny).remove(0);
+    let mut bytes = fs::read(&pack).unwrap();
+    let needle = &content[1_000_000..1_000_032];
+    let at = bytes.windows(32).position(|window| window == needle).expect("the bytes are in the pack");
+    bytes[at] ^= 0x40;
+    fs::write(&pack, bytes).unwrap();
+    let offline = ny.offline(&["verify"]);
+    assert_eq!(offline.code, 7, "{offline:?}");
+    ny.start();
+    let found = ny.offline(&["verify"]);
+    assert!(found.code == 7 || ny.ok(&["why", "tools/precious@1.0"])["state"] == "pending", "{found:?}");
+    ny.sync();
+    let out = ny.data().join("out");
+    ny.ok(&["get", "tools", "precious", "1.0", "-o", out.to_str().unwrap()]);
+    assert!(fs::read(out.join("precious.bin")).unwrap() == content, "the bytes differ");
+}
+
+#[test]
+fn a_second_daemon_on_one_folder_is_refused() {
+    let ny = Site::new("New York");
+    let second = ny.offline(&["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+    assert_eq!(second.code, 1, "{second:?}");
+    assert!(second.stderr.contains("in use"), "{second:?}");
+    ny.ok(&["status"]);
+}

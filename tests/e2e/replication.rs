@@ -1,0 +1,111 @@
+//! Packages and deletions between sites, and what a poll costs.
+
+use crate::lab::{Site, bytes_of, crate_files};
+
+/// New York mirrors Los Angeles, Tokyo pulls from New York.
+fn three() -> (Site, Site, Site) {
+    let (la, ny, tokyo) = (Site::new("Los Angeles"), Site::new("New York"), Site::new("Tokyo"));
+    la.ok(&["feed", "create", "tools", "--kind", "raw"]);
+    la.pair(&ny, "tools", "mirror");
+    ny.pair(&tokyo, "tools", "pull");
+    (la, ny, tokyo)
+}
+
+#[test]
+fn three_sites_converge_on_two_hundred_packages_and_then_a_poll_costs_next_to_nothing() {
+    let (la, ny, tokyo) = three();
+    let mut names = Vec::new();
+    for path in crate_files(200) {
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        la.ok(&["publish", "tools", &name, "1.0", path.to_str().unwrap()]);
+        names.push(name);
+    }
+    // Where the crates were vendored or already removed, made-up files make up the number.
+    for n in names.len()..200 {
+        let name = format!("made-{n}");
+        la.publish("tools", &name, &bytes_of(n as u64, 100 + n * 997));
+        names.push(name);
+    }
+    ny.publish("tools", "from-new-york", b"both ways");
+    ny.sync();
+    tokyo.sync();
+    let root = la.state_root("tools");
+    assert_eq!((ny.state_root("tools"), tokyo.state_root("tools")), (root.clone(), root.clone()));
+    let listed = tokyo.ok(&["list", "tools"]);
+    assert_eq!(listed["packages"].as_array().unwrap().len(), 201);
+
+    for site in [&ny, &tokyo] {
+        let run = site.sync();
+        assert_eq!(run["round_trips"], 1, "{run}");
+        assert!(run["frames_in_bytes"].as_u64().unwrap() <= 200, "{run}");
+        assert!(run["frames_out_bytes"].as_u64().unwrap() <= 200, "{run}");
+    }
+
+    la.ok(&["delete", "tools", &names[7], "1.0", "--reason", "broken"]);
+    ny.sync();
+    let run = tokyo.sync();
+    assert_eq!((run["deletes_in"].as_u64(), run["content_in_bytes"].as_u64()), (Some(1), Some(0)));
+    let why = tokyo.ok(&["why", &format!("tools/{}@1.0", names[7])]);
+    assert_eq!(why["state"], "deleted", "{why}");
+    assert!(why.to_string().contains("broken"), "{why}");
+    assert_ne!(tokyo.state_root("tools"), root);
+    assert_eq!(tokyo.state_root("tools"), la.state_root("tools"));
+}
+
+#[test]
+fn what_a_leaf_publishes_stays_there_and_both_ends_say_why() {
+    let (_la, ny, tokyo) = three();
+    tokyo.publish("tools", "local", b"made in Tokyo");
+    tokyo.sync();
+    assert_eq!(tokyo.ok(&["why", "tools/local@1.0"])["state"], "ready");
+    assert_eq!(ny.ok(&["why", "tools/local@1.0"])["state"], "absent");
+    let link = &tokyo.ok(&["link", "list"])["links"][0];
+    assert_eq!(
+        (&link["dial"], &link["feeds"][0]["effective"]),
+        (&"outgoing".into(), &"pull".into()),
+        "{link}"
+    );
+}
+
+#[test]
+fn bytes_come_back_as_they_were_published() {
+    let (la, ny, _tokyo) = three();
+    let content = bytes_of(5, 3_000_001);
+    la.publish("tools", "large", &content);
+    ny.sync();
+    let out = ny.data().join("out");
+    ny.ok(&["get", "tools", "large", "1.0", "-o", out.to_str().unwrap()]);
+    assert!(std::fs::read(out.join("large.bin")).unwrap() == content, "the bytes differ");
+}
+
+#[test]
+fn a_link_runs_by_itself_at_its_interval_and_not_while_it_is_paused() {
+    let (la, ny, _tokyo) = three();
+    let name = ny.ok(&["link", "list"])["links"][0]["name"].as_str().unwrap().to_owned();
+    ny.ok(&["link", "set", &name, "--every", "1s"]);
+    la.publish("tools", "a", b"a");
+    crate::lab::until("the link ran by itself", || ny.ok(&["why", "tools/a@1.0"])["state"] == "ready");
+    ny.ok(&["link", "pause", &name]);
+    assert_eq!(ny.offline(&["sync", &name]).code, 6);
+    ny.ok(&["link", "resume", &name]);
+    ny.sync();
+    ny.ok(&["link", "remove", &name]);
+    assert!(ny.ok(&["link", "list"])["links"].as_array().unwrap().is_empty());
+    assert_eq!(ny.ok(&["why", "tools/a@1.0"])["state"], "ready", "what came stays");
+}
+
+#[test]
+fn a_mode_the_other_end_does_not_allow_is_told_before_anything_moves() {
+    let (_la, ny, tokyo) = three();
+    let name = tokyo.ok(&["link", "list"])["links"][0]["name"].as_str().unwrap().to_owned();
+    tokyo.ok(&["link", "set", &name, "--mode", "push"]);
+    let run = tokyo.offline(&["--json", "sync"]);
+    assert_eq!(run.code, 6, "{run:?}");
+    assert!(run.stdout.contains("allows none"), "{run:?}");
+    let there = ny.ok(&["runs"]);
+    assert!(there.to_string().contains("refused"), "the listening end records it too: {there}");
+    tokyo.ok(&["link", "set", &name, "--mode", "mirror"]);
+    tokyo.sync();
+    let link = tokyo.ok(&["link", "show", &name]);
+    assert_eq!(link["feeds"][0]["verdict"], "warning", "{link}");
+}
