@@ -4,6 +4,7 @@ mod admission;
 mod answer;
 mod api_routes;
 mod doors;
+pub(crate) mod local;
 mod names;
 mod watch;
 
