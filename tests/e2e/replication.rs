@@ -43,8 +43,13 @@ fn three_sites_converge_on_two_hundred_packages_and_then_a_poll_costs_next_to_no
 
     la.ok(&["delete", "tools", &names[7], "1.0", "--reason", "broken"]);
     ny.sync();
-    let run = tokyo.sync();
-    assert_eq!((run["deletes_in"].as_u64(), run["content_in_bytes"].as_u64()), (Some(1), Some(0)));
+    tokyo.sync();
+    // New York tells Tokyo that there is news, so the delete may have come before the sync that was asked for.
+    let runs = tokyo.ok(&["runs"]);
+    let deletes: Vec<_> =
+        runs["runs"].as_array().unwrap().iter().filter(|run| run["deletes_in"] == 1).collect();
+    assert_eq!(deletes.len(), 1, "{runs}");
+    assert_eq!(deletes[0]["content_in_bytes"], 0);
     let why = tokyo.ok(&["why", &format!("tools/{}@1.0", names[7])]);
     assert_eq!(why["state"], "deleted", "{why}");
     assert!(why.to_string().contains("broken"), "{why}");
@@ -90,7 +95,7 @@ fn a_link_runs_by_itself_at_its_interval_and_not_while_it_is_paused() {
     ny.ok(&["link", "resume", &name]);
     ny.sync();
     ny.ok(&["link", "remove", &name]);
-    assert!(ny.ok(&["link", "list"])["links"].as_array().unwrap().is_empty());
+    assert!(!ny.ok(&["link", "list"]).to_string().contains(&format!("\"name\":\"{name}\"")));
     assert_eq!(ny.ok(&["why", "tools/a@1.0"])["state"], "ready", "what came stays");
 }
 
