@@ -1,7 +1,5 @@
 //! Segments of URL paths: how names travel in them, both ways.
 
-use std::fmt::Write as _;
-
 /// Why a segment of a path is no name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SegmentError {
@@ -14,16 +12,14 @@ pub enum SegmentError {
 /// A name as one segment of a path: everything but letters, digits, `-`, `.`, `_`, `~` is escaped, `/` too.
 #[must_use]
 pub fn segment(name: &str) -> String {
-    let mut text = String::with_capacity(name.len());
-    for byte in name.bytes() {
+    name.bytes().fold(String::with_capacity(name.len()), |mut text, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             text.push(char::from(byte));
         } else {
-            // Writing to a string cannot fail.
-            drop(write!(text, "%{byte:02X}"));
+            text.push_str(&format!("%{byte:02X}"));
         }
-    }
-    text
+        text
+    })
 }
 
 /// The name that a segment of a path stands for.

@@ -7,8 +7,8 @@ fn none(_key: Key) -> Option<String> {
 }
 
 fn in_file(text: &str) -> Result<Config, ConfigError> {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(path(folder.path()), text).unwrap();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::write(path(folder.path()), text).expect("a file in it");
     Ok(decide(&read(&path(folder.path()))?, &none, &Flags::default())?.0)
 }
 
