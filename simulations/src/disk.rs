@@ -1,1 +1,187 @@
-//! disk.
+//! A disk in memory that keeps exactly what a disk must: what was not synced may be gone, whole or in part, after a loss of power.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use packetboat::store::disk::{Disk, Held, PackFile};
+
+use crate::entropy::Entropy;
+
+/// Bytes between two points at which a torn write may break.
+const SECTOR: usize = 512;
+
+#[derive(Debug, Default)]
+struct State {
+    packs: BTreeMap<u32, Arc<Pack>>,
+    small: BTreeMap<String, Vec<u8>>,
+    held: bool,
+    bytes_max: Option<u64>,
+}
+
+/// A pack: its bytes as they are read, and as they were at the last sync.
+#[derive(Debug, Default)]
+struct Pack {
+    bytes: RwLock<Vec<u8>>,
+    synced: RwLock<Vec<u8>>,
+}
+
+/// A disk. Clones are the same disk; it outlives the stores opened on it.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryDisk {
+    state: Arc<RwLock<State>>,
+}
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl MemoryDisk {
+    /// Power goes: of each pack's unsynced end a random part is left, possibly torn in its last sector. The lock is gone too.
+    pub fn lose_power(&self, entropy: &mut Entropy) {
+        let mut state = write(&self.state);
+        state.held = false;
+        for pack in state.packs.values() {
+            let mut bytes = write(&pack.bytes);
+            let synced = read(&pack.synced);
+            let unsynced = bytes.len().saturating_sub(synced.len());
+            let kept = usize::try_from(entropy.below(unsynced as u64 + 1)).unwrap_or(0);
+            let mut left = synced.clone();
+            left.extend(bytes.iter().skip(synced.len()).take(kept));
+            if kept > 0 && entropy.chance(500_000) {
+                let from = left.len().saturating_sub(SECTOR).max(synced.len());
+                let torn = entropy.bytes(left.len() - from);
+                left.truncate(from);
+                left.extend(torn);
+            }
+            *bytes = left;
+        }
+    }
+
+    /// Sets how many bytes fit.
+    pub fn limit(&self, bytes_max: Option<u64>) {
+        write(&self.state).bytes_max = bytes_max;
+    }
+
+    fn used(state: &State) -> u64 {
+        state.packs.values().map(|pack| read(&pack.bytes).len() as u64).sum()
+    }
+}
+
+#[derive(Debug)]
+struct Guard(MemoryDisk);
+
+impl Held for Guard {}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        write(&self.0.state).held = false;
+    }
+}
+
+#[derive(Debug)]
+struct Open {
+    disk: MemoryDisk,
+    pack: Arc<Pack>,
+}
+
+impl PackFile for Open {
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(read(&self.pack.bytes).len() as u64)
+    }
+
+    fn write_at(&self, offset: u64, new: &[u8]) -> io::Result<()> {
+        let full = {
+            let state = read(&self.disk.state);
+            state.bytes_max.is_some_and(|most| MemoryDisk::used(&state) + new.len() as u64 > most)
+        };
+        if full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let from = usize::try_from(offset).map_err(io::Error::other)?;
+        let mut bytes = write(&self.pack.bytes);
+        // Packs are written only past their end, except after a truncate.
+        bytes.resize(from, 0);
+        bytes.extend_from_slice(new);
+        Ok(())
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let from = usize::try_from(offset).map_err(io::Error::other)?;
+        let bytes = read(&self.pack.bytes);
+        let part = from.checked_add(buffer.len()).and_then(|to| bytes.get(from..to));
+        buffer.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let bytes = read(&self.pack.bytes);
+        let mut synced = write(&self.pack.synced);
+        let from = synced.len().min(bytes.len());
+        synced.truncate(from);
+        synced.extend(bytes.iter().skip(from));
+        Ok(())
+    }
+
+    fn truncate(&self, to: u64) -> io::Result<()> {
+        let to = usize::try_from(to).map_err(io::Error::other)?;
+        write(&self.pack.bytes).truncate(to);
+        self.sync()
+    }
+}
+
+impl Disk for MemoryDisk {
+    fn folder(&self) -> String {
+        "memory".to_owned()
+    }
+
+    fn lock(&self) -> io::Result<Box<dyn Held>> {
+        let mut state = write(&self.state);
+        if std::mem::replace(&mut state.held, true) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(Box::new(Guard(self.clone())))
+    }
+
+    fn packs(&self) -> io::Result<Vec<u32>> {
+        Ok(read(&self.state).packs.keys().copied().collect())
+    }
+
+    fn create_pack(&self, number: u32) -> io::Result<Arc<dyn PackFile>> {
+        let mut state = write(&self.state);
+        if state.packs.contains_key(&number) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let pack = Arc::<Pack>::default();
+        state.packs.insert(number, Arc::clone(&pack));
+        Ok(Arc::new(Open { disk: self.clone(), pack }))
+    }
+
+    fn open_pack(&self, number: u32) -> io::Result<Arc<dyn PackFile>> {
+        let pack = read(&self.state).packs.get(&number).cloned().ok_or(io::ErrorKind::NotFound)?;
+        Ok(Arc::new(Open { disk: self.clone(), pack }))
+    }
+
+    fn remove_pack(&self, number: u32) -> io::Result<()> {
+        write(&self.state).packs.remove(&number);
+        Ok(())
+    }
+
+    fn read_small(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        Ok(read(&self.state).small.get(name).cloned())
+    }
+
+    fn write_small(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        write(&self.state).small.insert(name.to_owned(), bytes.to_vec());
+        Ok(())
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let state = read(&self.state);
+        Ok(state.bytes_max.map_or(u64::MAX / 2, |most| most.saturating_sub(Self::used(&state))))
+    }
+}

@@ -1,1 +1,121 @@
-//! net.
+//! The lines between sites: delay, rate with a bounded queue, loss, and cuts by schedule. Times are nanoseconds since the run began.
+
+use std::collections::BTreeMap;
+
+use crate::entropy::Entropy;
+
+/// A second.
+pub const SECOND: u64 = 1_000_000_000;
+
+/// How one line behaves, the same in both directions.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// Nanoseconds one way.
+    pub delay: u64,
+    /// Packets lost of a million.
+    pub loss_per_million: u32,
+    /// Bits a second.
+    pub rate: u64,
+    /// Nanoseconds a packet may wait to be sent before it is dropped.
+    pub queue: u64,
+    /// Times between which nothing passes.
+    pub cuts: Vec<(u64, u64)>,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self {
+            delay: SECOND / 20,
+            loss_per_million: 0,
+            rate: 20_000_000,
+            queue: SECOND / 5,
+            cuts: Vec::new(),
+        }
+    }
+}
+
+/// A datagram that arrives.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Datagram {
+    pub from: usize,
+    pub to: usize,
+    pub bytes: Vec<u8>,
+}
+
+/// What passed over all lines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Passed {
+    pub sent: u64,
+    pub lost: u64,
+    pub overflowed: u64,
+    pub cut: u64,
+}
+
+/// All lines of a world.
+#[derive(Debug)]
+pub struct Net {
+    lines: BTreeMap<(usize, usize), Line>,
+    free: BTreeMap<(usize, usize), u64>,
+    under_way: BTreeMap<(u64, u64), Datagram>,
+    serial: u64,
+    entropy: Entropy,
+    pub passed: Passed,
+}
+
+impl Net {
+    /// No lines yet.
+    #[must_use]
+    pub fn new(entropy: Entropy) -> Self {
+        Self {
+            lines: BTreeMap::new(),
+            free: BTreeMap::new(),
+            under_way: BTreeMap::new(),
+            serial: 0,
+            entropy,
+            passed: Passed::default(),
+        }
+    }
+
+    /// Lays a line between two hosts.
+    pub fn lay(&mut self, one: usize, other: usize, line: Line) {
+        self.lines.insert((one.min(other), one.max(other)), line);
+    }
+
+    /// Puts a datagram on the line. It may be dropped, which nobody is told.
+    pub fn send(&mut self, now: u64, from: usize, to: usize, bytes: Vec<u8>) {
+        let Some(line) = self.lines.get(&(from.min(to), from.max(to))) else { return };
+        self.passed.sent += 1;
+        if line.cuts.iter().any(|(begin, end)| (*begin..*end).contains(&now)) {
+            self.passed.cut += 1;
+            return;
+        }
+        let free = self.free.entry((from, to)).or_insert(now);
+        let begins = now.max(*free);
+        if begins - now > line.queue {
+            self.passed.overflowed += 1;
+            return;
+        }
+        // 28 bytes of IP and UDP headers travel with each datagram.
+        let bits = (bytes.len() as u64 + 28) * 8;
+        *free = begins + bits * SECOND / line.rate;
+        if self.entropy.chance(line.loss_per_million) {
+            self.passed.lost += 1;
+            return;
+        }
+        self.serial += 1;
+        let due = *free + line.delay;
+        self.under_way.insert((due, self.serial), Datagram { from, to, bytes });
+    }
+
+    /// When the next datagram arrives.
+    #[must_use]
+    pub fn next_due(&self) -> Option<u64> {
+        self.under_way.keys().next().map(|(due, _)| *due)
+    }
+
+    /// The next datagram that has arrived by now.
+    pub fn arrived(&mut self, now: u64) -> Option<Datagram> {
+        let first = self.under_way.first_entry()?;
+        (first.key().0 <= now).then(|| first.remove())
+    }
+}

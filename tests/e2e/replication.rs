@@ -46,7 +46,8 @@ fn three_sites_converge_on_two_hundred_packages_and_then_a_poll_costs_next_to_no
     tokyo.sync();
     // New York tells Tokyo that there is news, so the delete may have come before the sync that was asked for.
     let runs = tokyo.ok(&["runs"]);
-    let deletes: Vec<_> = runs["runs"].as_array().unwrap().iter().filter(|run| run["deletes_in"] == 1).collect();
+    let deletes: Vec<_> =
+        runs["runs"].as_array().unwrap().iter().filter(|run| run["deletes_in"] == 1).collect();
     assert_eq!(deletes.len(), 1, "{runs}");
     assert_eq!(deletes[0]["content_in_bytes"], 0);
     let why = tokyo.ok(&["why", &format!("tools/{}@1.0", names[7])]);

@@ -1,0 +1,197 @@
+//! Frames on streams, as the node's transport lays them: a control stream, an ops stream and lanes of pieces each way.
+
+use std::collections::BTreeMap;
+
+use protocol::limits::{BULK_LANES, FRAME_BYTES_MAX};
+use protocol::session::Side;
+use quinn_proto::{Dir, StreamId};
+
+use crate::quic::{Quic, Talk};
+
+const OPS: u8 = 1;
+const PIECE: u8 = 2;
+const CONTROL_PRIORITY: i32 = 100;
+const OPS_PRIORITY: i32 = 50;
+
+/// A whole frame that arrived.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    Control(Vec<u8>),
+    Ops(Vec<u8>),
+    Piece(Vec<u8>),
+}
+
+#[derive(Debug, Default)]
+struct Inward {
+    kind: Option<u8>,
+    held: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Outward {
+    stream: StreamId,
+    waiting: Vec<u8>,
+}
+
+/// The streams of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Wire {
+    control: Option<Outward>,
+    ops: Option<Outward>,
+    lanes: Vec<Outward>,
+    control_in: Inward,
+    inward: BTreeMap<StreamId, Inward>,
+}
+
+impl Outward {
+    fn flush(&mut self, quic: &mut Quic, talk: Talk) {
+        while !self.waiting.is_empty() {
+            let written = quic.write(talk, self.stream, &self.waiting);
+            if written == 0 {
+                return;
+            }
+            self.waiting.drain(..written.min(self.waiting.len()));
+        }
+    }
+
+    fn send(&mut self, quic: &mut Quic, talk: Talk, frame: &[u8]) {
+        self.waiting.extend(varint(frame.len()));
+        self.waiting.extend_from_slice(frame);
+        self.flush(quic, talk);
+    }
+}
+
+/// A length as RFC 9000 writes it.
+fn varint(length: usize) -> Vec<u8> {
+    let length = u32::try_from(length).unwrap_or(u32::MAX);
+    if length < 1 << 6 {
+        vec![u8::try_from(length).unwrap_or(0)]
+    } else if length < 1 << 14 {
+        (u16::try_from(length).unwrap_or(0) | 0x4000).to_be_bytes().to_vec()
+    } else {
+        (length | 0x8000_0000).to_be_bytes().to_vec()
+    }
+}
+
+/// The next whole frame of what is held.
+fn frame(held: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let first = *held.first()?;
+    let width = 1_usize << (first >> 6);
+    let mut length = usize::from(first & 0x3f);
+    for byte in held.get(1..width)? {
+        length = length << 8 | usize::from(*byte);
+    }
+    assert!(length <= FRAME_BYTES_MAX, "no honest site sends a frame of {length} bytes");
+    let whole = held.get(width..width.checked_add(length)?)?.to_vec();
+    held.drain(..width + length);
+    Some(whole)
+}
+
+impl Wire {
+    /// The next whole frame, if one has arrived. Ops wait until the session awaits them: their stream may overtake the control stream.
+    pub(super) fn next(
+        &mut self,
+        quic: &mut Quic,
+        talk: Talk,
+        side: Side,
+        awaits_ops: bool,
+    ) -> Option<Arrival> {
+        self.flush(quic, talk);
+        if side == Side::Listener
+            && self.control.is_none()
+            && let Some(stream) = quic.accept(talk, Dir::Bi)
+        {
+            self.control = Some(Outward { stream, waiting: Vec::new() });
+        }
+        if let Some(control) = &self.control {
+            quic.read(talk, control.stream, &mut self.control_in.held);
+        }
+        if let Some(frame) = frame(&mut self.control_in.held) {
+            return Some(Arrival::Control(frame));
+        }
+        while let Some(stream) = quic.accept(talk, Dir::Uni) {
+            self.inward.insert(stream, Inward::default());
+        }
+        for (stream, inward) in &mut self.inward {
+            quic.read(talk, *stream, &mut inward.held);
+            if inward.kind.is_none() && !inward.held.is_empty() {
+                inward.kind = Some(inward.held.remove(0));
+            }
+            match inward.kind {
+                Some(OPS) if awaits_ops => {
+                    if let Some(frame) = frame(&mut inward.held) {
+                        return Some(Arrival::Ops(frame));
+                    }
+                }
+                Some(PIECE) => {
+                    if let Some(frame) = frame(&mut inward.held) {
+                        return Some(Arrival::Piece(frame));
+                    }
+                }
+                Some(_) | None => {}
+            }
+        }
+        None
+    }
+
+    fn flush(&mut self, quic: &mut Quic, talk: Talk) {
+        for out in self.control.iter_mut().chain(&mut self.ops).chain(&mut self.lanes) {
+            out.flush(quic, talk);
+        }
+    }
+
+    /// Whether frames of an ended session are still to be sent.
+    pub(super) fn has_more(&self, quic: &mut Quic, talk: Talk) -> bool {
+        quic.stands(talk) && self.control.as_ref().is_some_and(|control| !control.waiting.is_empty())
+    }
+
+    pub(super) fn send_control(&mut self, quic: &mut Quic, talk: Talk, side: Side, frame: &[u8]) {
+        if self.control.is_none() && side == Side::Dialler {
+            let stream = quic.open(talk, Dir::Bi, CONTROL_PRIORITY);
+            self.control = stream.map(|stream| Outward { stream, waiting: Vec::new() });
+        }
+        if let Some(control) = &mut self.control {
+            control.send(quic, talk, frame);
+        }
+    }
+
+    pub(super) fn ops_have_room(&mut self, quic: &mut Quic, talk: Talk) -> bool {
+        if let Some(ops) = &mut self.ops {
+            ops.flush(quic, talk);
+        }
+        quic.stands(talk) && self.ops.as_ref().is_none_or(|ops| ops.waiting.is_empty())
+    }
+
+    pub(super) fn send_ops(&mut self, quic: &mut Quic, talk: Talk, frame: &[u8]) {
+        if self.ops.is_none() {
+            let stream = quic.open(talk, Dir::Uni, OPS_PRIORITY);
+            self.ops = stream.map(|stream| Outward { stream, waiting: vec![OPS] });
+        }
+        if let Some(ops) = &mut self.ops {
+            ops.send(quic, talk, frame);
+        }
+    }
+
+    /// The first lane whose last frame is on its way; a new one while there are fewer than the most.
+    pub(super) fn lane_with_room(&mut self, quic: &mut Quic, talk: Talk) -> Option<usize> {
+        for (at, lane) in self.lanes.iter_mut().enumerate() {
+            lane.flush(quic, talk);
+            if lane.waiting.is_empty() {
+                return Some(at);
+            }
+        }
+        let next = self.lanes.len();
+        (next < usize::from(BULK_LANES) && quic.stands(talk)).then_some(next)
+    }
+
+    pub(super) fn send_piece(&mut self, quic: &mut Quic, talk: Talk, lane: usize, frame: &[u8]) {
+        if lane >= self.lanes.len() {
+            let priority = -i32::try_from(lane).unwrap_or(0);
+            let Some(stream) = quic.open(talk, Dir::Uni, priority) else { return };
+            self.lanes.push(Outward { stream, waiting: vec![PIECE] });
+        }
+        if let Some(lane) = self.lanes.get_mut(lane) {
+            lane.send(quic, talk, frame);
+        }
+    }
+}
