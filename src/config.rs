@@ -115,6 +115,7 @@ pub struct Config {
 
 /// Why a configuration is not usable.
 #[derive(Debug, thiserror::Error)]
+#[expect(clippy::module_name_repetitions, reason = "callers hold errors of several rooms side by side")]
 pub enum ConfigError {
     #[error("cannot read {}", .path.display())]
     Read { path: PathBuf, source: io::Error },
@@ -278,7 +279,7 @@ fn decide(
     if let Some((name, origin)) = &name {
         check_label("site name", name).map_err(|source| ConfigError::Name { origin: *origin, source })?;
     }
-    let (log, origin) = pick(Key::Log).unwrap_or((LOG.to_owned(), Origin::Default));
+    let (log, origin) = pick(Key::Log).unwrap_or_else(|| (LOG.to_owned(), Origin::Default));
     if EnvFilter::try_new(&log).is_err() || log.is_empty() {
         return Err(ConfigError::Log { value: log, origin });
     }

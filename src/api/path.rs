@@ -1,7 +1,5 @@
 //! Segments of URL paths: how names travel in them, both ways.
 
-use std::fmt::Write as _;
-
 /// Why a segment of a path is no name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SegmentError {
@@ -19,8 +17,7 @@ pub fn segment(name: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             text.push(char::from(byte));
         } else {
-            // Writing to a string cannot fail.
-            drop(write!(text, "%{byte:02X}"));
+            text.push_str(&format!("%{byte:02X}"));
         }
     }
     text

@@ -6,9 +6,14 @@ fn none(_key: Key) -> Option<String> {
     None
 }
 
-fn in_file(text: &str) -> Result<Config, ConfigError> {
+fn folder_with(text: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(path(folder.path()), text).unwrap();
+    folder
+}
+
+fn in_file(text: &str) -> Result<Config, ConfigError> {
+    let folder = folder_with(text);
     Ok(decide(&read(&path(folder.path()))?, &none, &Flags::default())?.0)
 }
 

@@ -45,15 +45,15 @@ fn twenty_kills_of_either_node_in_a_transfer_lose_nothing_and_it_completes() {
         let moment = before + 1 + (round * 2_654_435_761) % (11 << 20);
         until("bytes moved or the run ended", || kept(&ny) >= moment || sync.try_wait().unwrap().is_some());
         if round % 2 == 0 {
-            ny.kill()
+            ny.kill();
         } else {
-            la.kill()
+            la.kill();
         }
         sync.wait().unwrap();
         if round % 2 == 0 {
-            ny.start()
+            ny.start();
         } else {
-            la.start()
+            la.start();
         }
         assert_eq!(la.ok(&["why", "tools/large@1.0"])["state"], "ready", "round {round}");
     }

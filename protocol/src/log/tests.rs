@@ -91,7 +91,7 @@ fn a_skipped_aligned_run_gives_the_same_root() {
     let ids: Vec<OpId> = full.ops().iter().map(|named| named.id).collect();
     let mut batch = full.to_batch();
     let skip = Entry::Skip { height: 2, hash: Mmr::subtree(&ids[..4]).unwrap() };
-    batch.entries.splice(0..4, [skip.clone()]);
+    batch.entries.splice(0..4, [skip]);
     let partial = batch.clone().verify(&Mmr::default()).unwrap();
     assert_eq!(partial.after(), full.after());
     assert_eq!(partial.ops()[0].op.place.seq, 4);

@@ -105,7 +105,7 @@ fn a_wrong_outline_or_extent_is_refused() {
     assert_eq!(transfer.handle(Arrived::Outline { outline }), Err(Misbehaved::BytesWrong));
     let swapped = Arrived::Extent { blob: one.blob, index: 0, bytes: one.extent(1) };
     assert_eq!(transfer.handle(swapped), Ok(vec![]), "it waits for the outline");
-    let outline = one.outline.clone().unwrap();
+    let outline = one.outline.unwrap();
     assert_eq!(transfer.handle(Arrived::Outline { outline }), Err(Misbehaved::BytesWrong));
 }
 
@@ -129,7 +129,7 @@ proptest! {
         picks in prop::collection::vec(any::<u16>(), 0..64),
     ) {
         let sources: Vec<Source> =
-            sizes.iter().enumerate().map(|(seed, size)| source(*size, seed as u8)).collect();
+            sizes.iter().enumerate().map(|(seed, size)| source(*size, u8::try_from(seed).unwrap())).collect();
         let mut transfer = Transfer::new();
         for one in &sources {
             transfer.want(one.blob, one.size(), None);
