@@ -100,6 +100,7 @@ async fn a_mirror_link_carries_packages_and_deletions_both_ways() {
     assert!(run.frames_in_bytes <= 200 && run.frames_out_bytes <= 200, "{run:?}");
 }
 
+/// [P-13] Ops of a site that was granted nothing count there and leave it never.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pull_link_keeps_a_leafs_packages_at_home_and_says_why() {
     let (ny, tokyo) = (lab("New York").await, lab("Tokyo").await);
@@ -123,6 +124,7 @@ async fn a_pull_link_keeps_a_leafs_packages_at_home_and_says_why() {
     assert_eq!(why.state, "hidden-here");
 }
 
+/// [P-71] A ticket that was used is used for good.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ticket_is_good_for_one_site_and_one_use() {
     let (ny, la, thief) = (lab("New York").await, lab("LA").await, lab("Thief").await);

@@ -48,6 +48,7 @@ fn heads_and_roots_are_those_of_the_vectors() {
     assert_eq!(found, include_str!("../../vectors/log.txt"), "found:\n{found}");
 }
 
+/// [P-6] A batch counts only if its head is its author's and its root is the head's.
 #[test]
 fn a_run_by_another_key_or_over_other_ops_is_refused() {
     let good = authored(&Mmr::default(), 4).to_batch();
@@ -85,6 +86,7 @@ fn what_is_held_already_is_left_out_of_a_run() {
     assert_eq!(all.beyond(7), None);
 }
 
+/// [P-6] The hash of an aligned run stands for ops that were left out.
 #[test]
 fn a_skipped_aligned_run_gives_the_same_root() {
     let full = authored(&Mmr::default(), 7);

@@ -1,5 +1,6 @@
 //! Two sessions and two sites in memory, frame by frame: what flows, what does not, and what it costs.
 
+mod breaches;
 mod endings;
 mod streams;
 
@@ -355,6 +356,7 @@ impl Wire {
     }
 }
 
+/// [P-42] Only what is new since the last run moves, and nothing goes back to where it came from.
 #[test]
 fn a_mirror_carries_packages_and_deletions_both_ways() {
     let (mut ny, mut la) = (Site::new(1), Site::new(2));
@@ -431,6 +433,7 @@ fn a_push_link_brings_nothing_back() {
     assert!(!site.served().contains_key("hub-later"));
 }
 
+/// [P-45] Bytes are asked for after the ops are in.
 #[test]
 fn ops_and_deletions_arrive_before_bytes() {
     let (mut ny, mut la) = (Site::new(1), Site::new(2));
@@ -487,6 +490,7 @@ fn a_sender_with_another_store_is_compared_by_ranges() {
     assert_eq!(tally.round_trips, 1);
 }
 
+/// [P-46] A run that lacks a blob is interrupted, never done.
 #[test]
 fn a_blob_the_sender_lost_leaves_the_run_incomplete_and_the_rest_arrives() {
     let (mut ny, mut la) = (Site::new(1), Site::new(2));

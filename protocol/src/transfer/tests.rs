@@ -66,6 +66,7 @@ fn small_blobs_are_asked_for_before_large_ones_and_smallest_first() {
     assert!(transfer.asked_first() && !transfer.asked_first());
 }
 
+/// [P-45] The window is bounded in bytes and in pieces.
 #[test]
 fn no_more_is_asked_for_than_the_window_holds() {
     let mut transfer = Transfer::new();
@@ -78,6 +79,7 @@ fn no_more_is_asked_for_than_the_window_holds() {
     assert!(open as u64 <= WANTED_BYTES_MAX + (EXTENTS_PER_ASK as usize * EXTENT_BYTES) as u64, "{open}");
 }
 
+/// [P-61] Bytes that do not have their hash are refused.
 #[test]
 fn wrong_bytes_are_refused_and_stay_wanted() {
     let one = source(1_000, 1);

@@ -87,7 +87,7 @@ fn a_peer_that_breaks_the_rules_is_named() {
     assert_eq!(Frame::decode(&Frame::Want(flood).encode()), Err(Misbehaved::WantsFlooded));
 }
 
-fn closed_with(session: &mut Session) -> Outcome {
+pub(super) fn closed_with(session: &mut Session) -> Outcome {
     let close = std::iter::from_fn(|| session.poll()).find_map(|output| {
         let Output::Close(outcome) = output else { return None };
         Some(outcome)
