@@ -8,6 +8,15 @@ use crate::tree::{Source, has_word, read, sources};
 const PROTOCOL: &str = "docs/protocol.md";
 const FAULTS: &str = "protocol/src/fault.rs";
 const DEFINITION: [&str; 3] = ["protocol/src/frame.rs", "protocol/src/op.rs", "protocol/src/log.rs"];
+/// Variants that no test can bring about, and why. One that a test does name is a fault too.
+const UNSHOWN: [(&str, &str); 3] = [
+    (
+        "Misbehaved::LogForked",
+        "a forked log is noted and its relay not blamed; the name is kept for its number",
+    ),
+    ("Reason::Busy", "the answer to a joiner when this site's own disk fails in that moment"),
+    ("Reason::Stopping", "nothing says it yet; taking it out would renumber what is on the wire"),
+];
 const DEMO: &str = "cargo run --release --locked -- demo";
 const TESTS: &str = "cargo test --locked";
 
@@ -65,8 +74,16 @@ fn every_way_to_misbehave_and_every_reason_is_shown_by_a_test() {
         assert!(all.len() > 10, "{FAULTS}: the variants of {name} were not found");
         for (variant, at) in all {
             let written = format!("{name}::{variant}");
-            if !sources.iter().any(|source| has_word(source.tests_text(), &written)) {
-                faults.push(format!("{FAULTS}:{at}: no test names {written}"));
+            let shown = sources.iter().filter(|source| !source.path.starts_with("tests/tidy/"));
+            let shown = shown.map(Source::tests_text).any(|text| has_word(text, &written));
+            let excused = UNSHOWN.iter().find(|(name, _)| *name == written);
+            match (shown, excused) {
+                (false, None) => faults.push(format!("{FAULTS}:{at}: no test names {written}")),
+                (true, Some((_, reason))) => {
+                    faults
+                        .push(format!("{FAULTS}:{at}: a test names {written}, which was excused: {reason}"));
+                }
+                (true, None) | (false, Some(_)) => {}
             }
         }
     }

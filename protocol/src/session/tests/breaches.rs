@@ -48,7 +48,10 @@ fn ops_that_do_not_add_up_or_are_of_another_feed_are_named() {
 #[test]
 fn a_deletion_over_a_link_for_additions_is_a_breach() {
     let adds = Switches { in_add: true, in_delete: false, out_add: false, out_delete: false };
-    let (mut wire, la, mut ny, _) = told_of_news(adds);
+    let (mut wire, mut la, mut ny, ops) = told_of_news(adds);
+    let addition = OpsFrame::Ops(batch_in(&ops)).encode();
+    wire.dialler.handle(Instant(2), WALL, Input::Ops(&addition), &la);
+    drain(&mut wire.dialler, &mut la);
     ny.delete("a");
     let log = ny.own_log();
     let batch = ny.run(log, la.log(log).unwrap().len(), 0).unwrap().unwrap();
@@ -75,8 +78,11 @@ fn the_dialler_pulls_before_it_supplies() {
     let supplies =
         |frames: &[Vec<u8>]| frames.iter().any(|frame| matches!(Frame::decode(frame), Ok(Frame::Supply(_))));
     assert!(!supplies(&drain(&mut wire.dialler, &mut la)));
+    let mut sent = Vec::new();
     for frame in ops {
+        assert!(!supplies(&sent), "before the last of the ops");
         wire.dialler.handle(Instant(2), WALL, Input::Ops(&frame), &la);
+        sent.extend(drain(&mut wire.dialler, &mut la));
     }
-    assert!(supplies(&drain(&mut wire.dialler, &mut la)));
+    assert!(supplies(&sent));
 }
