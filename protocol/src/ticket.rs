@@ -57,6 +57,7 @@ impl std::fmt::Debug for Ticket {
 
 /// Why a text is no ticket.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(clippy::module_name_repetitions, reason = "callers hold errors of several rooms side by side")]
 pub enum TicketError {
     #[error("a ticket begins with {PREFIX}: copy it whole")]
     Prefix,
@@ -70,6 +71,7 @@ pub enum TicketError {
 
 /// The name under which the inviting site remembers a ticket, which gives nothing of the secret away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[expect(clippy::module_name_repetitions, reason = "Name alone could be anything's")]
 pub struct TicketName(pub [u8; 16]);
 
 impl Ticket {

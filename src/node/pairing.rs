@@ -323,7 +323,7 @@ impl Node {
         // No packet is sent: connecting a datagram socket only asks the routing table.
         let routed = UdpSocket::bind("0.0.0.0:0")
             .and_then(|socket| socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr()));
-        let ip = routed.map_or(IpAddr::from([127, 0, 0, 1]), |address| address.ip());
+        let ip = routed.map_or_else(|_no_route| IpAddr::from([127, 0, 0, 1]), |address| address.ip());
         format!("{ip}:{}", listen.port())
     }
 }

@@ -316,7 +316,8 @@ impl Node {
     fn run_began(&self, link: &Link) -> Option<(RunId, RunRecord)> {
         let trigger = self.with_link(&link.name, |state| {
             state.running = true;
-            state.wanted.take().unwrap_or(if link.is_outgoing() { Trigger::Interval } else { Trigger::Peer })
+            let own = if link.is_outgoing() { Trigger::Interval } else { Trigger::Peer };
+            state.wanted.take().unwrap_or(own)
         });
         let record = RunRecord {
             link: link.name.clone(),
