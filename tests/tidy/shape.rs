@@ -4,7 +4,20 @@ use crate::none;
 use crate::tree::{has_word, names, read, sources};
 
 const LINES_MAX: usize = 600;
-const STEMS: [&str; 9] = ["util", "utils", "helper", "helpers", "manager", "common", "misc", "types", "mod"];
+const STEMS: [&str; 12] = [
+    "util",
+    "utils",
+    "helper",
+    "helpers",
+    "manager",
+    "common",
+    "misc",
+    "types",
+    "mod",
+    "handler",
+    "service",
+    "processor",
+];
 const TOP: [&str; 9] =
     ["Cargo.toml", "Cargo.lock", "src", "protocol", "tests", "simulations", "docs", "README.md", "target"];
 const TOP_WHEN_THERE: [&str; 2] = ["LICENSE", "CHANGELOG.md"];
