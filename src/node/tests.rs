@@ -1,8 +1,5 @@
 //! Two or three real nodes on loopback in temporary folders: pairing, syncing, permissions, restarts.
 
-use std::net::SocketAddr;
-use std::time::Duration;
-
 use bytes::Bytes;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
