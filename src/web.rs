@@ -4,11 +4,16 @@ mod admission;
 mod answer;
 mod api_routes;
 mod doors;
+pub(crate) mod local;
+mod names;
+mod watch;
 
 use axum::Router;
 
 pub(crate) use admission::{Caller, Door, may_read, may_write};
 pub(crate) use answer::{Refusal, problem_response};
+pub(crate) use names::Names;
+
 pub use doors::{DoorError, Doors};
 
 use crate::gateway;
@@ -30,6 +35,7 @@ pub(crate) fn router(node: Node, door: Door) -> Router {
         .fallback(answer::no_such_route)
         .method_not_allowed_fallback(answer::no_such_method)
         .with_state(served)
+        .layer(axum::middleware::from_fn(watch::watched))
 }
 
 #[cfg(test)]

@@ -317,6 +317,12 @@ impl World {
         if roots.first() != roots.last() {
             return Err(self.broken("two mirrors serve the same and their state roots differ"));
         }
+        for site in &self.sites {
+            let verified = site.store().verify(|_step| {});
+            if !verified.is_ok_and(|found| found.blobs_lost.is_empty()) {
+                return Err(self.broken("a site's bytes are not what was published"));
+            }
+        }
         let tokyo = self.sites.get(TOKYO).map(Site::id);
         let leaked = [LA, NY].into_iter().filter_map(|at| self.sites.get(at)).any(|site| {
             let heads = site.store().heads(self.feed).unwrap_or_default();

@@ -12,15 +12,14 @@ pub enum SegmentError {
 /// A name as one segment of a path: everything but letters, digits, `-`, `.`, `_`, `~` is escaped, `/` too.
 #[must_use]
 pub fn segment(name: &str) -> String {
-    let mut text = String::with_capacity(name.len());
-    for byte in name.bytes() {
+    name.bytes().fold(String::with_capacity(name.len()), |mut text, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             text.push(char::from(byte));
         } else {
             text.push_str(&format!("%{byte:02X}"));
         }
-    }
-    text
+        text
+    })
 }
 
 /// The name that a segment of a path stands for.

@@ -1,5 +1,6 @@
 //! HTTP to the daemon: JSON both ways, bytes streamed, progress line by line.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -45,7 +46,7 @@ impl Client {
         json: bool,
         body: Body,
     ) -> anyhow::Result<Response<Incoming>> {
-        let stream = self.connect().await?;
+        let (stream, secret) = self.connect().await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .context("the daemon hung up")?;
@@ -57,6 +58,9 @@ impl Client {
         let mut request = Request::builder().method(method).uri(path).header("host", "packetboat");
         if json {
             request = request.header("content-type", "application/json");
+        }
+        if let Some(secret) = secret {
+            request = request.header(crate::web::local::HEADER, secret);
         }
         let response = sender.send_request(request.body(body)?).await.context("the daemon hung up")?;
         if response.status().is_success() {
@@ -75,15 +79,35 @@ impl Client {
         Err(Told(serde_json::from_slice(&bytes).unwrap_or_else(|_not_one| unread())).into())
     }
 
+    /// Opens the data folder's own door. Where that is not a socket, requests carry its secret.
     #[cfg(unix)]
-    async fn connect(&self) -> anyhow::Result<tokio::net::UnixStream> {
+    async fn connect(&self) -> anyhow::Result<(tokio::net::UnixStream, Option<String>)> {
         let path = crate::node::socket_path(&self.data);
-        tokio::net::UnixStream::connect(&path).await.map_err(|error| {
-            tracing::debug!(path = %path.display(), %error, "no daemon");
-            let detail = format!("no packetboat serves {}", self.data.display());
-            let hint = format!("start it: packetboat --data {} serve", self.data.display());
-            Told(Problem::new(503, "no-daemon", "No daemon", detail).hint(hint)).into()
-        })
+        let stream = tokio::net::UnixStream::connect(&path).await.map_err(|error| self.unreached(error))?;
+        Ok((stream, None))
+    }
+
+    #[cfg(not(unix))]
+    async fn connect(&self) -> anyhow::Result<(tokio::net::TcpStream, Option<String>)> {
+        let (address, secret) = crate::web::local::loopback::read(&crate::node::socket_path(&self.data))
+            .map_err(|error| self.unreached(error))?;
+        let stream = tokio::net::TcpStream::connect(address).await.map_err(|error| self.unreached(error))?;
+        Ok((stream, Some(secret)))
+    }
+
+    fn unreached(&self, error: std::io::Error) -> anyhow::Error {
+        let data = self.data.display();
+        let kind = error.kind();
+        let problem = if kind == ErrorKind::PermissionDenied {
+            Problem::new(403, "refused", "Another user's node", format!("{data} is not open to this user"))
+                .hint("run the command as the user the node runs as")
+        } else if matches!(kind, ErrorKind::NotFound | ErrorKind::ConnectionRefused) {
+            Problem::new(503, "no-daemon", "No daemon", format!("no packetboat serves {data}"))
+                .hint(format!("start it: packetboat --data {data} serve"))
+        } else {
+            return anyhow::Error::new(error).context(format!("the daemon of {data} cannot be reached"));
+        };
+        Told(problem).into()
     }
 
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<Answer<T>> {

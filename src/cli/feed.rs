@@ -1,6 +1,7 @@
 //! Feeds and versions: create, publish, delete, list, get, why.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -109,7 +110,8 @@ pub(super) fn table(feeds: &[api::Feed]) {
             feed.state_root.chars().take(12).collect(),
         ]
     };
-    text::table(
+    text::table_or(
+        "no feeds yet: `packetboat feed create NAME --kind raw` makes one",
         &["FEED", "KIND", "VERSIONS", "PUBLISHES", "MISSING", "STATE"],
         &feeds.iter().map(row).collect::<Vec<_>>(),
     );
@@ -139,16 +141,23 @@ fn show(feed: &api::Feed) {
 
 pub(super) async fn publish(context: &Context, publish: Publish) -> anyhow::Result<()> {
     let client = context.client();
+    let mut names = BTreeSet::new();
+    for path in &publish.files {
+        let name = plain_name(path)?;
+        check_file_name(name).map_err(|error| Usage(error.to_string()))?;
+        if !names.insert(name) {
+            return Err(Usage(format!("two files are called {name:?}: a version has each name once")).into());
+        }
+    }
     let mut files = Vec::new();
     for path in &publish.files {
-        let name = path.file_name().and_then(|name| name.to_str());
-        let name = name.ok_or_else(|| Usage(format!("{} is no file with a plain name", path.display())))?;
+        let name = plain_name(path)?;
         let file =
             tokio::fs::File::open(path).await.with_context(|| format!("cannot read {}", path.display()))?;
         let size = file.metadata().await.with_context(|| format!("cannot read {}", path.display()))?;
-        if size.is_dir() {
+        if !size.is_file() {
             return Err(
-                Usage(format!("{} is a folder: name its files, or pack it first", path.display())).into()
+                Usage(format!("{} is no file: name files, or pack a folder first", path.display())).into()
             );
         }
         let bar = text::bar(name, Some(size.len()));
@@ -182,6 +191,12 @@ pub(super) async fn publish(context: &Context, publish: Publish) -> anyhow::Resu
         text::size(bytes)
     ));
     Ok(())
+}
+
+/// The last part of a path: what the file is called inside its version.
+fn plain_name(path: &Path) -> Result<&str, Usage> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.ok_or_else(|| Usage(format!("{} is no file with a plain name", path.display())))
 }
 
 fn package_path(feed: &str, name: &str, version: &str) -> String {
@@ -237,7 +252,8 @@ pub(super) async fn list(context: &Context, feed: &str, pattern: Option<&str>) -
             package.published_ms.map_or_else(String::new, text::ago),
         ]
     };
-    text::table(
+    text::table_or(
+        "no packages",
         &["NAME", "VERSION", "STATE", "SIZE", "PUBLISHED"],
         &all.packages.iter().map(row).collect::<Vec<_>>(),
     );

@@ -5,23 +5,26 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::header::{
-    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE,
+    LOCATION, RANGE, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{delete, get, put};
 use futures_util::StreamExt;
 use protocol::limits::{BLOB_BYTES_MAX, HTTP_IDLE_MS_MAX};
-use protocol::package::{Coordinate, FeedKind, check_file_name};
+use protocol::package::check_file_name;
 
+use crate::api::path::segment;
 use crate::api::{self, Problem, Schema};
 use crate::node::Node;
-use crate::web::{Caller, Refusal, Served, may_read, may_write};
+use crate::web::{Caller, Names, Refusal, Served, may_read, may_write};
 
 type Answered = Result<Response<Body>, Refusal>;
-type FilePath = Path<(String, String, String, String)>;
+type FilePath = Names<(String, String, String, String)>;
 
 /// Versions in one page of a listing.
 const PAGE: usize = 1000;
@@ -29,6 +32,7 @@ const PAGE: usize = 1000;
 /// The routes of raw feeds.
 pub(crate) fn routes() -> Router<Served> {
     Router::new()
+        .route("/feeds/{feed}", get(list))
         .route("/feeds/{feed}/", get(list))
         .route("/feeds/{feed}/{name}/{version}", delete(delete_version))
         .route("/feeds/{feed}/{name}/{version}/{file}", put(put_file).get(get_file))
@@ -44,10 +48,11 @@ struct ListQuery {
 async fn list(
     State(served): State<Served>,
     caller: Caller,
-    Path(feed): Path<String>,
-    Query(asked): Query<ListQuery>,
+    Names(feed): Names<String>,
+    asked: Result<Query<ListQuery>, QueryRejection>,
 ) -> Answered {
     may_read(&served, &caller, &feed).await?;
+    let Query(asked) = asked?;
     let page = served.node.packages(&feed, asked.pattern, asked.after, PAGE).await?;
     Ok(axum::Json(page.answer()).into_response())
 }
@@ -55,7 +60,7 @@ async fn list(
 async fn delete_version(
     State(served): State<Served>,
     caller: Caller,
-    Path((feed, name, version)): Path<(String, String, String)>,
+    Names((feed, name, version)): Names<(String, String, String)>,
 ) -> Answered {
     may_write(&caller, &feed)?;
     served.node.delete(&feed, &name, &version, String::new(), false).await?;
@@ -91,30 +96,26 @@ pub(crate) async fn take_body(node: &Node, body: Body) -> Result<api::Upload, Re
 async fn put_file(
     State(served): State<Served>,
     caller: Caller,
-    Path((feed, name, version, file)): FilePath,
+    Names((feed, name, version, file)): FilePath,
     headers: HeaderMap,
     body: Body,
 ) -> Answered {
     may_write(&caller, &feed)?;
     // Names and feed first: a large upload to nowhere is refused before its bytes are taken.
-    let known = served.node.feed(&feed).await?;
-    let kind: FeedKind = known.kind.parse().unwrap_or(FeedKind::Raw);
-    Coordinate::new(kind, &name, &version).map_err(Problem::from)?;
     check_file_name(&file).map_err(Problem::from)?;
+    let before = standing(&served.node, &feed, &name, &version).await?;
     let declared = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|bytes| bytes > BLOB_BYTES_MAX) {
         let detail = format!("a file has at most {BLOB_BYTES_MAX} bytes");
         return Err(Problem::new(413, "too-large", "The file is too large", detail).into());
     }
-    let before =
-        served.node.package(&feed, &name, &version).await.ok().filter(|package| package.op.is_some());
     let stored = take_body(&served.node, body).await?;
     let etag = format!("\"{}\"", stored.blake3);
     let new = api::NewPackage {
         name: name.clone(),
         version: version.clone(),
         files: vec![api::File {
-            name: file,
+            name: file.clone(),
             size: stored.size,
             blake3: stored.blake3,
             sha256: stored.sha256,
@@ -122,22 +123,33 @@ async fn put_file(
         restore: false,
     };
     let package = served.node.publish(&feed, new).await?;
-    let status = if before.is_some() { StatusCode::OK } else { StatusCode::CREATED };
+    let already = before.is_some() && before == package.op;
+    let status = if already { StatusCode::OK } else { StatusCode::CREATED };
+    let place = [&feed, &package.name, &package.version, &file].map(|name| segment(name)).join("/");
     let mut response = (status, axum::Json(package.answer())).into_response();
     let headers = response.headers_mut();
-    if let Ok(etag) = HeaderValue::from_str(&etag) {
-        headers.insert(ETAG, etag);
-    }
-    if let Ok(location) = HeaderValue::from_str(&format!("/feeds/{feed}/{name}/{version}/")) {
-        headers.insert(LOCATION, location);
-    }
+    insert(headers, ETAG, &etag);
+    insert(headers, LOCATION, &format!("/feeds/{place}"));
     Ok(response)
+}
+
+/// The publish that is served at a coordinate, if one is. Fails where the names are not allowed or there is no such feed.
+async fn standing(node: &Node, feed: &str, name: &str, version: &str) -> Result<Option<String>, Problem> {
+    match node.package(feed, name, version).await {
+        Ok(package) => Ok(package.op),
+        Err(problem) if problem.status == 404 => {
+            // It is the feed that is missing, or only the version.
+            node.packages(feed, None, None, 1).await?;
+            Ok(None)
+        }
+        Err(problem) => Err(problem),
+    }
 }
 
 async fn get_file(
     State(served): State<Served>,
     caller: Caller,
-    Path((feed, name, version, file)): FilePath,
+    Names((feed, name, version, file)): FilePath,
     method: Method,
     headers: HeaderMap,
 ) -> Answered {
@@ -149,15 +161,17 @@ async fn get_file(
         let headers = response.headers_mut();
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        if let Ok(etag) = HeaderValue::from_str(&etag) {
-            headers.insert(ETAG, etag);
-        }
+        // Other people's files must not run as pages of this origin.
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        // A version may be deleted: keep the bytes, ask again each time.
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        insert(headers, ETAG, &etag);
     }
     if matches_etag(&headers, &etag) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return Ok(response);
     }
-    let range = match asked_range(&headers, size) {
+    let range = match asked_range(&headers, &etag, size) {
         Asked::Whole => 0..size,
         Asked::Part(range) => {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
@@ -200,7 +214,11 @@ enum Asked {
 }
 
 /// One range of bytes. Several, or another unit, are answered with the whole file, as RFC 9110 allows.
-fn asked_range(headers: &HeaderMap, size: u64) -> Asked {
+fn asked_range(headers: &HeaderMap, etag: &str, size: u64) -> Asked {
+    // Who holds a part of other bytes must get the whole, or would join two halves of different files.
+    if headers.get(IF_RANGE).is_some_and(|held| held.as_bytes() != etag.as_bytes()) {
+        return Asked::Whole;
+    }
     let Some(asked) = headers.get(RANGE).and_then(|value| value.to_str().ok()) else { return Asked::Whole };
     let Some((first, last)) = asked.strip_prefix("bytes=").and_then(|spec| spec.trim().split_once('-'))
     else {
@@ -225,9 +243,9 @@ mod tests {
         let asked = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(RANGE, HeaderValue::from_str(value).unwrap());
-            asked_range(&headers, 100)
+            asked_range(&headers, "\"tag\"", 100)
         };
-        assert_eq!(asked_range(&HeaderMap::new(), 100), Asked::Whole);
+        assert_eq!(asked_range(&HeaderMap::new(), "\"tag\"", 100), Asked::Whole);
         assert_eq!(asked("bytes=0-0"), Asked::Part(0..1));
         assert_eq!(asked("bytes=10-"), Asked::Part(10..100));
         assert_eq!(asked("bytes=90-1000"), Asked::Part(90..100));
@@ -238,5 +256,18 @@ mod tests {
         assert_eq!(asked("bytes=5-2"), Asked::Whole);
         assert_eq!(asked("bytes=0-1,5-6"), Asked::Whole);
         assert_eq!(asked("lines=0-1"), Asked::Whole);
+    }
+
+    #[test]
+    fn a_part_of_other_bytes_is_not_continued() {
+        let asked = |held: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RANGE, HeaderValue::from_static("bytes=50-"));
+            headers.insert(IF_RANGE, HeaderValue::from_static(held));
+            asked_range(&headers, "\"tag\"", 100)
+        };
+        assert_eq!(asked("\"tag\""), Asked::Part(50..100));
+        assert_eq!(asked("\"other\""), Asked::Whole);
+        assert_eq!(asked("W/\"tag\""), Asked::Whole);
     }
 }

@@ -273,3 +273,31 @@ async fn whoever_guesses_tickets_is_told_to_wait() {
     assert!(last.contains(&Reason::PairingTooOften.to_string()), "{last}");
     assert!(answers.iter().all(|answer| answer.contains(&Reason::TicketUnknown.to_string())), "{answers:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_ticket_of_the_same_site_extends_the_link_and_a_taken_name_is_refused_before_it_is_used() {
+    let (ny, la) = (lab("New York").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    feed(&ny.node, "docs").await;
+    let first = pair(&ny.node, &la.node, "pull").await;
+    let request = InviteRequest {
+        feeds: vec!["docs".to_owned()],
+        peer_may: "mirror".to_owned(),
+        expires_ms: wall_clock().0 + 60_000,
+        addresses: vec![ny.node.listen_address().to_string()],
+    };
+    let invite = ny.node.invite(request).await.unwrap();
+    feed(&la.node, "docs").await;
+    let taken = la.node.accept(accept(&invite.ticket)).await.unwrap_err();
+    assert_eq!((taken.status, taken.exit_code()), (409, 4), "{taken:?}");
+    let mut renamed = accept(&invite.ticket);
+    renamed.feeds = vec![("docs".to_owned(), "ny-docs".to_owned())];
+    let link = la.node.accept(renamed).await.unwrap();
+    assert_eq!((link.name, link.feeds.len()), (first.name, 2));
+    assert_eq!(ny.node.links().await.unwrap().links.len(), 1);
+    publish(&ny.node, "in-tools", b"1").await.unwrap();
+    let run = sync(&la.node).await;
+    assert_eq!(run.outcome, "done", "{run:?}");
+    assert_eq!(names(&la.node).await, ready(&["in-tools"]));
+    assert_eq!(la.node.feed("ny-docs").await.unwrap().id, ny.node.feed("docs").await.unwrap().id);
+}

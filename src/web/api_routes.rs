@@ -6,7 +6,7 @@ use axum::Json;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use super::answer::told;
-use super::{Caller, Refusal, Served};
+use super::{Caller, Names, Refusal, Served};
 use crate::api::{self, Problem, Schema};
 use crate::gateway::raw::take_body;
 use crate::node::Step;
@@ -90,7 +90,7 @@ async fn create_feed(State(served): State<Served>, caller: Caller, new: Taken<ap
     Ok((StatusCode::CREATED, told(feed)).into_response())
 }
 
-async fn feed(State(served): State<Served>, caller: Caller, Path(name): Path<String>) -> Answered {
+async fn feed(State(served): State<Served>, caller: Caller, Names(name): Names<String>) -> Answered {
     caller.administers()?;
     Ok(told(served.node.feed(&name).await?))
 }
@@ -106,7 +106,7 @@ struct PageQuery {
 async fn packages(
     State(served): State<Served>,
     caller: Caller,
-    Path(feed): Path<String>,
+    Names(feed): Names<String>,
     asked: Asked<PageQuery>,
 ) -> Answered {
     caller.administers()?;
@@ -118,7 +118,7 @@ async fn packages(
 async fn publish(
     State(served): State<Served>,
     caller: Caller,
-    Path(feed): Path<String>,
+    Names(feed): Names<String>,
     new: Taken<api::NewPackage>,
 ) -> Answered {
     caller.administers()?;
@@ -126,12 +126,12 @@ async fn publish(
     Ok((StatusCode::CREATED, told(package)).into_response())
 }
 
-type Named = Path<(String, String, String)>;
+type Named = Names<(String, String, String)>;
 
 async fn package(
     State(served): State<Served>,
     caller: Caller,
-    Path((feed, name, version)): Named,
+    Names((feed, name, version)): Named,
 ) -> Answered {
     caller.administers()?;
     Ok(told(served.node.package(&feed, &name, &version).await?))
@@ -149,7 +149,7 @@ struct DeleteQuery {
 async fn delete_package(
     State(served): State<Served>,
     caller: Caller,
-    Path((feed, name, version)): Named,
+    Names((feed, name, version)): Named,
     asked: Asked<DeleteQuery>,
 ) -> Answered {
     caller.administers()?;
@@ -195,7 +195,7 @@ async fn links(State(served): State<Served>, caller: Caller) -> Answered {
     Ok(told(served.node.links().await?))
 }
 
-async fn link(State(served): State<Served>, caller: Caller, Path(name): Path<String>) -> Answered {
+async fn link(State(served): State<Served>, caller: Caller, Names(name): Names<String>) -> Answered {
     caller.administers()?;
     Ok(told(served.node.link(&name).await?))
 }
@@ -203,14 +203,14 @@ async fn link(State(served): State<Served>, caller: Caller, Path(name): Path<Str
 async fn change_link(
     State(served): State<Served>,
     caller: Caller,
-    Path(name): Path<String>,
+    Names(name): Names<String>,
     change: Taken<api::LinkChange>,
 ) -> Answered {
     caller.administers()?;
     Ok(told(served.node.change_link(&name, json(change)?).await?))
 }
 
-async fn remove_link(State(served): State<Served>, caller: Caller, Path(name): Path<String>) -> Answered {
+async fn remove_link(State(served): State<Served>, caller: Caller, Names(name): Names<String>) -> Answered {
     caller.administers()?;
     served.node.remove_link(&name).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -235,12 +235,12 @@ async fn runs(State(served): State<Served>, caller: Caller, asked: Asked<RunsQue
     Ok(told(served.node.runs(asked.link, limit).await?))
 }
 
-async fn run(State(served): State<Served>, caller: Caller, Path(id): Path<String>) -> Answered {
+async fn run(State(served): State<Served>, caller: Caller, Names(id): Names<String>) -> Answered {
     caller.administers()?;
     Ok(told(served.node.run_record(&id).await?))
 }
 
-async fn why(State(served): State<Served>, caller: Caller, Path((feed, name, version)): Named) -> Answered {
+async fn why(State(served): State<Served>, caller: Caller, Names((feed, name, version)): Named) -> Answered {
     caller.administers()?;
     Ok(told(served.node.why(&feed, &name, &version).await?))
 }
@@ -256,7 +256,7 @@ async fn create_token(State(served): State<Served>, caller: Caller, new: Taken<a
     Ok((StatusCode::CREATED, told(made)).into_response())
 }
 
-async fn revoke_token(State(served): State<Served>, caller: Caller, Path(id): Path<String>) -> Answered {
+async fn revoke_token(State(served): State<Served>, caller: Caller, Names(id): Names<String>) -> Answered {
     caller.administers()?;
     served.node.revoke_token(&id).await?;
     Ok(StatusCode::NO_CONTENT.into_response())

@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
-use super::{Door, router};
+use super::{Door, local, router};
 use crate::node::Node;
 
 /// How long answers under way may take once the node is told to stop.
@@ -56,8 +56,14 @@ impl Doors {
             vec![tokio::spawn(serve_tcp(listener, router(node.clone(), Door::Tcp), stopped.clone()))];
         #[cfg(unix)]
         if let Some(path) = socket {
-            let listener = bind_socket(path)?;
+            let listener = local::bind(path)?;
             tasks.push(tokio::spawn(serve_socket(listener, router(node, Door::Socket), stopped)));
+        }
+        #[cfg(not(unix))]
+        if let Some(path) = socket {
+            let (listener, secret) = local::loopback::bind(path).await?;
+            let routes = local::loopback::guarded(router(node, Door::Socket), secret);
+            tasks.push(tokio::spawn(serve_tcp(listener, routes, stopped)));
         }
         Ok(Self { tcp: address, stop, tasks, socket: socket.map(Path::to_owned) })
     }
@@ -77,26 +83,11 @@ impl Doors {
             }
         }
         if let Some(path) = self.socket
-            && let Err(error) = std::fs::remove_file(&path)
+            && let Err(error) = local::remove(&path)
         {
-            tracing::debug!(path = %path.display(), %error, "the socket was gone already");
+            tracing::warn!(path = %path.display(), %error, "the socket could not be removed");
         }
     }
-}
-
-#[cfg(unix)]
-fn bind_socket(path: &Path) -> Result<tokio::net::UnixListener, DoorError> {
-    use std::os::unix::fs::PermissionsExt;
-    let failed = |source| DoorError::Socket { path: path.display().to_string(), source };
-    // The store's lock is held by now, so a socket that is there is a dead node's.
-    match std::fs::remove_file(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
-    }
-    let listener = tokio::net::UnixListener::bind(path).map_err(failed)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok(listener)
 }
 
 struct Desk {

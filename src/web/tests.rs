@@ -1,1 +1,173 @@
-//! Tests.
+//! The router of a real node, asked as clients ask it: every mistake is a problem with words, and tokens mean what they say.
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode};
+use axum::routing::get;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tower::ServiceExt;
+
+use super::{Door, router, watch};
+use crate::api;
+use crate::node::Node;
+
+struct Lab {
+    node: Node,
+    _folder: TempDir,
+}
+
+impl Lab {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let node = Node::start(folder.path(), Some("Lab"), ([127, 0, 0, 1], 0).into()).await.unwrap();
+        let new = api::NewFeed { name: "tools".to_owned(), kind: "raw".to_owned(), open_reads: false };
+        node.create_feed(new).await.unwrap();
+        Self { node, _folder: folder }
+    }
+
+    async fn token(&self, write: bool) -> String {
+        let new =
+            api::NewToken { label: "ci".to_owned(), feeds: vec!["tools".to_owned()], write, admin: false };
+        self.node.create_token(new).await.unwrap().token
+    }
+
+    async fn ask(&self, door: Door, request: Request<Body>) -> (StatusCode, Value) {
+        let response = router(self.node.clone(), door).oneshot(request).await.unwrap();
+        let status = response.status();
+        assert!(response.headers().contains_key("x-request-id"));
+        let kind = response.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        if status.is_client_error() || status.is_server_error() {
+            assert_eq!(kind.as_deref(), Some("application/problem+json"), "{status}");
+        }
+        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+}
+
+fn request(method: Method, path: &str, token: Option<&str>, body: impl Into<Body>) -> Request<Body> {
+    let mut request = Request::builder().method(method).uri(path);
+    if let Some(token) = token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    request.header("content-type", "application/json").body(body.into()).unwrap()
+}
+
+#[tokio::test]
+async fn every_mistake_is_a_problem_with_words() {
+    let lab = Lab::new().await;
+    for (method, path, body, status) in [
+        (Method::GET, "/nowhere", "", 404),
+        (Method::GET, "/api/v1/nowhere", "", 404),
+        (Method::DELETE, "/api/v1/status", "", 405),
+        (Method::POST, "/feeds/tools/a/1/f", "", 405),
+        (Method::GET, "/api/v1/feeds/tools/packages?limit=many", "", 400),
+        (Method::GET, "/api/v1/feeds/%ff", "", 400),
+        (Method::GET, "/feeds/tools/%ff/1/f", "", 400),
+        (Method::POST, "/api/v1/feeds", "{", 400),
+        (Method::POST, "/api/v1/feeds", "{\"name\":\"x\"}", 422),
+        (Method::POST, "/api/v1/feeds", "{\"name\":\"a/b\",\"kind\":\"raw\"}", 400),
+        (Method::POST, "/api/v1/feeds", "{\"name\":\"x\",\"kind\":\"deb\"}", 400),
+        (Method::POST, "/api/v1/feeds", "{\"name\":\"tools\",\"kind\":\"raw\"}", 409),
+        (Method::GET, "/api/v1/runs/zz", "", 400),
+    ] {
+        let (found, problem) = lab.ask(Door::Socket, request(method.clone(), path, None, body)).await;
+        assert_eq!(found.as_u16(), status, "{method} {path}: {problem}");
+        for word in ["title", "detail", "code"] {
+            assert!(
+                problem[word].as_str().is_some_and(|text| !text.is_empty()),
+                "{method} {path}: {problem}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_opens_its_feed_and_nothing_else() {
+    let lab = Lab::new().await;
+    let (reads, writes) = (lab.token(false).await, lab.token(true).await);
+    let file = "/feeds/tools/hello/1.0/hello.bin";
+    let put = |token| request(Method::PUT, file, token, "bytes");
+    assert_eq!(lab.ask(Door::Tcp, put(None)).await.0, 401);
+    assert_eq!(lab.ask(Door::Tcp, put(Some("pbt_unknown"))).await.0, 401);
+    assert_eq!(lab.ask(Door::Tcp, put(Some(&reads))).await.0, 403);
+    let (status, package) = lab.ask(Door::Tcp, put(Some(&writes))).await;
+    assert_eq!((status.as_u16(), package["state"].as_str()), (201, Some("ready")));
+    assert_eq!(lab.ask(Door::Tcp, put(Some(&writes))).await.0, 200, "the same bytes again");
+    assert_eq!(lab.ask(Door::Tcp, request(Method::GET, file, Some(&reads), "")).await.0, 200);
+    assert_eq!(lab.ask(Door::Tcp, request(Method::GET, file, None, "")).await.0, 401);
+    for path in ["/api/v1/status", "/api/v1/tokens", "/api/v1/site"] {
+        assert_eq!(lab.ask(Door::Tcp, request(Method::GET, path, Some(&writes), "")).await.0, 403, "{path}");
+        assert_eq!(lab.ask(Door::Tcp, request(Method::GET, path, None, "")).await.0, 401, "{path}");
+        assert_eq!(lab.ask(Door::Socket, request(Method::GET, path, None, "")).await.0, 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_conflict_names_the_bytes_that_stand() {
+    let lab = Lab::new().await;
+    let file = "/feeds/tools/hello/1.0/hello.bin";
+    let (_, package) = lab.ask(Door::Socket, request(Method::PUT, file, None, "one")).await;
+    let (status, problem) = lab.ask(Door::Socket, request(Method::PUT, file, None, "two")).await;
+    let held = package["files"][0]["blake3"].as_str().unwrap();
+    assert_eq!(status, 409);
+    assert!(problem["detail"].as_str().unwrap().contains(held), "{problem}");
+}
+
+#[tokio::test]
+async fn the_place_of_a_new_file_leads_to_it() {
+    let lab = Lab::new().await;
+    let put = request(Method::PUT, "/feeds/tools/big%20tool/1.0/read%20me", None, "bytes");
+    let response = router(lab.node.clone(), Door::Socket).oneshot(put).await.unwrap();
+    let place = response.headers()["location"].to_str().unwrap().to_owned();
+    assert_eq!(place, "/feeds/tools/big%20tool/1.0/read%20me");
+    assert_eq!(lab.ask(Door::Socket, request(Method::GET, &place, None, "")).await.0, 200);
+}
+
+#[tokio::test]
+async fn names_are_refused_by_their_rule_before_the_body_is_read() {
+    let lab = Lab::new().await;
+    let endless =
+        || Body::from_stream(futures_util::stream::pending::<Result<bytes::Bytes, std::io::Error>>());
+    let long = format!("/feeds/tools/{}/1/f", "n".repeat(300));
+    for path in ["/feeds/tools/%2e%2e/1/f", "/feeds/tools/a%2Fb/1/f", "/feeds/tools/a/1/%00", &long] {
+        let put = request(Method::PUT, path, None, endless());
+        let (status, problem) = lab.ask(Door::Socket, put).await;
+        assert_eq!(status, 400, "{path}");
+        assert!(problem["detail"].as_str().unwrap().contains("not allowed"), "{problem}");
+    }
+    let (status, _) = lab.ask(Door::Socket, request(Method::PUT, "/feeds/none/a/1/f", None, endless())).await;
+    assert_eq!(status, 404);
+}
+
+#[tokio::test]
+async fn a_panic_ends_one_request_alone() {
+    async fn broken() {
+        std::future::ready(()).await;
+        panic!("on purpose");
+    }
+    let routes = Router::new().route("/", get(broken)).layer(axum::middleware::from_fn(watch::watched));
+    let response = routes.oneshot(request(Method::GET, "/", None, "")).await.unwrap();
+    assert_eq!(response.status(), 500);
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    let problem: Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(problem["code"], json!("bug"));
+    assert!(!problem.to_string().contains("on purpose"), "the log has the details");
+}
+
+#[tokio::test]
+async fn a_long_answer_ends_with_its_result_or_its_problem() {
+    let lab = Lab::new().await;
+    let lines = async |path: &str| {
+        let asked = request(Method::POST, path, None, "");
+        let response = router(lab.node.clone(), Door::Socket).oneshot(asked).await.unwrap();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let last = String::from_utf8(bytes.to_vec()).unwrap().lines().last().unwrap().to_owned();
+        serde_json::from_str::<Value>(&last).unwrap()
+    };
+    let verified = lines("/api/v1/verify").await;
+    assert_eq!((&verified["event"], &verified["result"]["blobs_damaged"]), (&json!("done"), &json!(0)));
+    let failed = lines("/api/v1/sync?link=nowhere").await;
+    assert_eq!((&failed["event"], &failed["problem"]["code"]), (&json!("failed"), &json!("not-found")));
+}

@@ -171,6 +171,20 @@ impl Site {
     }
 }
 
+impl Site {
+    /// Begins a sync over HTTP and gives what the node says of it, line by line, until it ends or dies.
+    pub(crate) fn steps_of_a_sync(&self, token: &str) -> impl Iterator<Item = Value> + use<> {
+        let mut stream = TcpStream::connect(&self.http).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!(
+            "POST /api/v1/sync HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let lines = BufReader::new(stream).lines().map_while(Result::ok);
+        lines.filter_map(|line| serde_json::from_str(&line).ok())
+    }
+}
+
 impl Drop for Site {
     fn drop(&mut self) {
         self.kill();

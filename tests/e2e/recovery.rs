@@ -31,33 +31,23 @@ fn twenty_kills_of_either_node_in_a_transfer_lose_nothing_and_it_completes() {
     la.publish("tools", "small", b"acknowledged before the first kill");
     la.publish("tools", "large", &bytes_of(9, SIZE));
     fs::remove_file(la.data().join("large.bin")).unwrap();
-    for round in 0..20_u64 {
-        let before = kept(&ny);
-        let mut sync = std::process::Command::new(env!("CARGO_BIN_EXE_packetboat"))
-            .arg("--data")
-            .arg(ny.data())
-            .arg("sync")
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        // A moment that differs from round to round, told by bytes on the disk instead of by a clock.
-        let moment = before + 1 + (round * 2_654_435_761) % (11 << 20);
-        until("bytes moved or the run ended", || kept(&ny) >= moment || sync.try_wait().unwrap().is_some());
-        if round % 2 == 0 {
-            ny.kill();
-        } else {
-            la.kill();
+    let token = ny.ok(&["token", "create", "--admin"])["token"].as_str().unwrap().to_owned();
+    for round in 0..20_usize {
+        let mut steps = ny.steps_of_a_sync(&token);
+        // A moment that differs from round to round, told by what the run itself says of its progress.
+        let moment = 1 + round * 7 % 5;
+        let mut moved = 0;
+        while moved < moment
+            && let Some(step) = steps.next()
+        {
+            moved += usize::from(step["what"] == "bytes" && step["done"].as_u64() > Some(0));
         }
-        sync.wait().unwrap();
-        if round % 2 == 0 {
-            ny.start();
-        } else {
-            la.start();
-        }
+        let victim = if round % 2 == 0 { &mut ny } else { &mut la };
+        victim.kill();
+        victim.start();
         assert_eq!(la.ok(&["why", "tools/large@1.0"])["state"], "ready", "round {round}");
     }
-    ny.ok(&["sync"]);
+    until("the transfer completes", || ny.offline(&["sync"]).code == 0);
     for site in [&la, &ny] {
         assert_eq!(site.ok(&["why", "tools/large@1.0"])["state"], "ready");
         let verified = site.ok(&["verify"]);
