@@ -16,6 +16,7 @@ pub(super) enum FeedCommand {
     /// Make a feed whose origin is this site.
     #[command(after_help = "Example:\n  packetboat feed create tools --kind raw")]
     Create {
+        /// Its name at this site: at most 64 bytes, no slashes.
         name: String,
         /// raw, oci, npm, pypi, cargo, nuget, maven or apt.
         #[arg(long)]
@@ -32,9 +33,13 @@ pub(super) enum FeedCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct Publish {
+    /// The feed's name.
     feed: String,
+    /// The package's name.
     name: String,
+    /// The version, as its kind of feed writes versions.
     version: String,
+    /// Its files; each is called by the last part of its path.
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// Publish a version that was deleted.
@@ -44,8 +49,11 @@ pub(super) struct Publish {
 
 #[derive(Debug, Args)]
 pub(super) struct Delete {
+    /// The feed's name.
     feed: String,
+    /// The package's name.
     name: String,
+    /// The version, as its kind of feed writes versions.
     version: String,
     /// Why, for whoever asks later.
     #[arg(long, default_value = "")]
@@ -57,8 +65,11 @@ pub(super) struct Delete {
 
 #[derive(Debug, Args)]
 pub(super) struct Get {
+    /// The feed's name.
     feed: String,
+    /// The package's name.
     name: String,
+    /// The version, as its kind of feed writes versions.
     version: String,
     /// The folder to write into.
     #[arg(short, long, default_value = ".")]

@@ -27,6 +27,7 @@ pub(super) enum LinkCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct Set {
+    /// The link's name.
     name: String,
     /// What this site asks (outgoing) or lets the other site do (incoming): mirror, pull, push, off.
     #[arg(long)]

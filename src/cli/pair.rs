@@ -29,6 +29,7 @@ pub(super) enum PairCommand {
     /// Join another site by its ticket.
     #[command(after_help = "Example:\n  packetboat pair accept pb1… --every 15m")]
     Accept {
+        /// What `packetboat pair invite` printed at the other site.
         ticket: String,
         /// What this site asks: mirror, pull, push. All that is offered if not given.
         #[arg(long)]

@@ -9,7 +9,10 @@ use crate::api::path::segment;
 #[derive(Debug, Subcommand)]
 pub(super) enum RunCommand {
     /// One run, whole.
-    Show { id: String },
+    Show {
+        /// As `packetboat runs` shows it.
+        id: String,
+    },
 }
 
 pub(super) async fn sync(context: &Context, link: Option<&str>, feed: Option<&str>) -> anyhow::Result<()> {

@@ -27,7 +27,10 @@ pub(super) enum TokenCommand {
     /// All tokens, without their secrets.
     List,
     /// Withdraw a token.
-    Revoke { id: String },
+    Revoke {
+        /// As `packetboat token list` shows it.
+        id: String,
+    },
 }
 
 pub(super) async fn token(context: &Context, command: TokenCommand) -> anyhow::Result<()> {
