@@ -123,6 +123,7 @@ async fn a_pull_link_keeps_a_leafs_packages_at_home_and_says_why() {
     assert_eq!(why.state, "hidden-here");
 }
 
+/// [P-71] One use, told apart from unknown, expired and mistyped.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ticket_is_good_for_one_site_and_one_use() {
     let (ny, la, thief) = (lab("New York").await, lab("LA").await, lab("Thief").await);
