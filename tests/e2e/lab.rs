@@ -173,7 +173,7 @@ impl Site {
 
 impl Site {
     /// Begins a sync over HTTP and gives what the node says of it, line by line, until it ends or dies.
-    pub fn steps_of_a_sync(&self, token: &str) -> impl Iterator<Item = Value> + use<> {
+    pub(crate) fn steps_of_a_sync(&self, token: &str) -> impl Iterator<Item = Value> + use<> {
         let mut stream = TcpStream::connect(&self.http).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let request = format!(

@@ -23,11 +23,11 @@ fn told_of_news(mode: Switches) -> (Wire, Site, Site, Vec<Vec<u8>>) {
 }
 
 fn batch_in(frames: &[Vec<u8>]) -> Batch {
-    let batches = frames.iter().filter_map(|frame| match OpsFrame::decode(frame).unwrap() {
+    let mut batches = frames.iter().filter_map(|frame| match OpsFrame::decode(frame).unwrap() {
         OpsFrame::Ops(batch) => Some(batch),
         OpsFrame::End => None,
     });
-    batches.last().expect("a batch")
+    batches.next_back().expect("a batch")
 }
 
 fn ends_with(change: impl FnOnce(&mut Batch), fault: Misbehaved) {
