@@ -2,6 +2,8 @@
 
 /// What the documents promise: cited rules, the wire's hash, the commands of the README.
 mod documents;
+/// What a file imports.
+mod imports;
 /// Which file may name which library, and words that may stand nowhere.
 mod names;
 /// The room tables and the imports they allow.
