@@ -6,6 +6,8 @@ mod documents;
 mod imports;
 /// Which file may name which library, and words that may stand nowhere.
 mod names;
+/// The pages people read.
+mod pages;
 /// The room tables and the imports they allow.
 mod rooms;
 /// File names, sizes and places.

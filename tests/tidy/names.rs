@@ -1,7 +1,7 @@
 //! Which file may name which library, and words that may stand nowhere.
 
 use crate::none;
-use crate::tree::{Source, bare, has_word, sources};
+use crate::tree::{Source, bare, has_word, read, sources};
 
 /// A library: the folder the rule covers, the places in it that may name it, and why no other may.
 struct Library {
@@ -45,6 +45,27 @@ const LIBRARIES: [Library; 5] = [
     Library { name: "clap", within: "src/", homes: &["src/cli"], why: "flags are the command line's" },
 ];
 
+/// The crates of rules and of virtual time, and all that they may be built on: nothing that reads a clock, a disk or a socket by itself.
+const FOUNDATIONS: [(&str, &[&str]); 2] = [
+    ("protocol/Cargo.toml", &["blake3", "data-encoding", "ed25519-dalek", "postcard", "serde", "thiserror"]),
+    (
+        "simulations/Cargo.toml",
+        &[
+            "anyhow",
+            "blake3",
+            "bytes",
+            "clap",
+            "ed25519-dalek",
+            "packetboat",
+            "protocol",
+            "quinn-proto",
+            "rustls",
+            "thiserror",
+            "x25519-dalek",
+        ],
+    ),
+];
+
 /// Marks of work left undone or a test that cannot be trusted, wherever they stand. Each is split here so that this file is clean.
 const MARKS: [(&str, &str); 4] = [
     (concat!("TO", "DO"), "do it, or write it in an issue"),
@@ -77,6 +98,17 @@ fn library_faults(source: &Source) -> Vec<String> {
         }
     }
     faults
+}
+
+/// The names under `[dependencies]`, each with its line.
+fn dependencies(text: &str) -> Vec<(String, usize)> {
+    let lines = text.lines().enumerate().skip_while(|(_, line)| *line != "[dependencies]").skip(1);
+    let name = |line: &str| line.split(['.', ' ', '=']).next().unwrap_or_default().to_owned();
+    lines
+        .take_while(|(_, line)| !line.starts_with('['))
+        .map(|(index, line)| (name(line), index + 1))
+        .filter(|(name, _)| !name.is_empty() && !name.starts_with('#'))
+        .collect()
 }
 
 fn mark_faults(source: &Source) -> Vec<String> {
@@ -138,6 +170,19 @@ fn a_library_is_named_only_where_it_lives() {
 }
 
 #[test]
+fn the_rules_and_the_simulations_are_built_on_little() {
+    let mut faults = Vec::new();
+    for (path, allowed) in FOUNDATIONS {
+        let all = dependencies(&read(path));
+        assert!(!all.is_empty(), "{path}: no dependencies were found");
+        for (name, at) in all.iter().filter(|(name, _)| !allowed.contains(&name.as_str())) {
+            faults.push(format!("{path}:{at}: {name} is not among what this crate may be built on"));
+        }
+    }
+    none(&faults);
+}
+
+#[test]
 fn nothing_is_left_for_later_and_every_test_runs() {
     none(&sources().iter().flat_map(mark_faults).collect::<Vec<_>>());
 }
@@ -177,6 +222,8 @@ fn a_breach_is_found_with_its_line() {
     let smelly =
         smell_faults(&source("src/a.rs", format!("let a = \"{}\";\nx(); // {} b", SMELLS[0], SMELLS[0])));
     assert!(smelly.len() == 1 && smelly[0].starts_with("src/a.rs:2"), "{smelly:?}");
+    let text = "[package]\nname = \"a\"\n\n[dependencies]\nserde.workspace = true\ntokio = \"1\"\n\n[dev-dependencies]\nx = \"1\"\n";
+    assert_eq!(dependencies(text), [("serde".to_owned(), 5), ("tokio".to_owned(), 6)]);
     let marked = mark_faults(&source("src/a.rs", format!("a\n// {}: b", MARKS[0].0)));
     assert!(marked.len() == 1 && marked[0].starts_with("src/a.rs:2"), "{marked:?}");
 }
