@@ -96,6 +96,9 @@ pub const PAIRING_MS_MAX: u64 = 10_000;
 /// Bytes of a JSON body of the API: the largest is a version of 256 files.
 pub const HTTP_JSON_BYTES_MAX: usize = 1 << 20;
 
+/// How long a client may take to send a JSON body: the largest in this time is 280 kbit/s.
+pub const HTTP_JSON_MS_MAX: u64 = 30_000;
+
 /// Bytes of one HTTP request's head: package clients send under two KiB.
 pub const HTTP_HEADER_BYTES_MAX: usize = 64 << 10;
 
