@@ -198,3 +198,13 @@ async fn a_stranger_is_refused_before_their_body_is_read() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_part_of_a_file_is_not_published_as_the_whole() {
+    let lab = Lab::new().await;
+    let file = "/feeds/tools/hello/1.0/hello.bin";
+    let mut part = request(Method::PUT, file, None, "half");
+    part.headers_mut().insert("content-range", "bytes 0-3/8".parse().unwrap());
+    assert_eq!(lab.ask(Door::Socket, part).await.0, 400);
+    assert_eq!(lab.ask(Door::Socket, request(Method::GET, file, None, "")).await.0, 404);
+}
