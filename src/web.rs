@@ -7,6 +7,7 @@ mod doors;
 pub(crate) mod local;
 mod names;
 mod sent;
+mod stall;
 mod watch;
 
 use axum::Router;

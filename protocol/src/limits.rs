@@ -105,7 +105,7 @@ pub const HTTP_HEADER_BYTES_MAX: usize = 64 << 10;
 /// How long a client may take to send a request's head.
 pub const HTTP_HEADER_MS_MAX: u64 = 10_000;
 
-/// How long an upload may stand still.
+/// How long an upload, or an answer that its reader does not take, may stand still.
 pub const HTTP_IDLE_MS_MAX: u64 = 60_000;
 
 /// HTTP connections of one door at once: each holds a file handle and some buffers.
