@@ -298,7 +298,7 @@ pub struct Run {
     pub trigger: String,
     pub started_ms: u64,
     pub duration_ms: u64,
-    /// done, refused, misbehaved, interrupted, fault.
+    /// done, refused, misbehaved, interrupted, disk-full, fault.
     pub outcome: String,
     /// Why, where it is not done.
     pub reason: Option<String>,

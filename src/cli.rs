@@ -43,7 +43,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Three real nodes in one process tell the whole story, then stay up.
+    /// Three real nodes in one process tell the whole story, then stay up
+    ///
+    /// They live in temporary folders, are linked with each other, publish, delete and cut a
+    /// transfer, and say what happens. Ctrl-C ends them and takes the folders away.
+    #[command(verbatim_doc_comment)]
     Demo {
         /// End after the story.
         #[arg(long)]
@@ -55,59 +59,99 @@ enum Command {
         #[arg(long)]
         name: Option<String>,
     },
-    /// Run this site's node until Ctrl-C. An empty data folder is made ready first.
+    /// Run this site's node until Ctrl-C; an empty data folder is made ready first
+    ///
+    /// Serves package clients over TCP, other sites over UDP, and the other commands over a
+    /// socket in the data folder.
+    #[command(verbatim_doc_comment)]
     Serve(local::Serve),
     /// Feeds of this site.
     #[command(subcommand)]
     Feed(feed::FeedCommand),
-    /// Publish files as a version of a package.
+    /// Publish files as a version of a package
+    ///
+    /// All files are published together or none is. When the command returns the version is
+    /// safe on this site's disk and on its way to other sites. The same bytes again change
+    /// nothing; other bytes under the same version are refused.
+    #[command(verbatim_doc_comment)]
     #[command(after_help = "Example:\n  packetboat publish tools hello 1.0 hello.tar.gz hello.sig")]
     Publish(feed::Publish),
-    /// Delete a version everywhere this site may, else hide it here.
+    /// Delete a version everywhere this site may, else hide it here
+    ///
+    /// The deletion travels to other sites before any bytes do. The reason travels with it.
+    #[command(verbatim_doc_comment)]
     Delete(feed::Delete),
     /// List a feed's versions.
     List {
+        /// The feed's name.
         feed: String,
         /// How the package's name begins; a `*` at the end is allowed.
         pattern: Option<String>,
     },
     /// Fetch a version's files into a folder, verified.
     Get(feed::Get),
-    /// Join two sites by a one-time ticket.
+    /// Join two sites by a one-time ticket
+    ///
+    /// One site invites and prints a ticket, the other accepts it. Each then knows the other by
+    /// its key, and both show the same four check words; if the words differ, somebody else
+    /// used the ticket.
+    #[command(verbatim_doc_comment)]
     #[command(subcommand)]
     Pair(pair::PairCommand),
     /// Links with other sites.
     #[command(subcommand)]
     Link(link::LinkCommand),
-    /// Run links now and wait until they are done.
+    /// Run links now and wait until they are done
+    ///
+    /// Ends with exit code 0 only where everything came: 3 where bytes are still missing, 5
+    /// where the other site was not reached, 6 where it refused, 7 where what it sent does not
+    /// fit its signatures or hashes.
+    #[command(verbatim_doc_comment)]
     #[command(
         after_help = "Examples:\n  packetboat sync            all outgoing links\n  packetboat sync new-york   one link"
     )]
     Sync {
+        /// The link's name; all outgoing links if not given.
         link: Option<String>,
         /// Only links that carry this feed.
         #[arg(long)]
         feed: Option<String>,
     },
-    /// How this site stands: feeds, links, lag, last and next runs.
+    /// How this site stands: feeds, links, lag, last and next runs
+    ///
+    /// Ends with exit code 3 where a link is behind or its last run was not done.
+    #[command(verbatim_doc_comment)]
     Status,
     /// What links did, newest first.
     Runs {
+        /// Only of this link.
         #[arg(long)]
         link: Option<String>,
     },
     /// One run.
     #[command(subcommand)]
     Run(run::RunCommand),
-    /// Why a version is, or is not, here.
+    /// Why a version is, or is not, here
+    ///
+    /// Names the signed statements that have a say, who made them, and the rule that decides
+    /// between them.
+    #[command(verbatim_doc_comment)]
     #[command(after_help = "Example:\n  packetboat why tools/hello@1.0")]
     Why {
         /// FEED/NAME@VERSION
         what: String,
     },
-    /// Check every byte this site keeps.
+    /// Check every byte this site keeps
+    ///
+    /// Works with and without a running node. What is damaged is fetched again by the next
+    /// runs. Ends with exit code 7 where something is damaged.
+    #[command(verbatim_doc_comment)]
     Verify,
-    /// Tokens of package clients and scripts.
+    /// Tokens of package clients and scripts
+    ///
+    /// A token is needed to publish over HTTP, and to read from feeds that were not made with
+    /// --open-reads.
+    #[command(verbatim_doc_comment)]
     #[command(subcommand)]
     Token(token::TokenCommand),
     /// This site's settings.
@@ -158,13 +202,16 @@ pub fn main() -> ExitCode {
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return explained(&anyhow::Error::new(error).context("the program cannot start")),
+        Err(error) => {
+            return explained(&anyhow::Error::new(error).context("the program cannot start"), cli.json);
+        }
     };
     let data = cli.data.unwrap_or_else(crate::config::default_data);
-    let context = Context { data, json: cli.json };
+    let json = cli.json;
+    let context = Context { data, json };
     match runtime.block_on(dispatch(cli.command, &context, level)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => explained(&error),
+        Err(error) => explained(&error, json),
     }
 }
 
@@ -184,7 +231,7 @@ fn logs(filter: &str) {
 
 async fn dispatch(command: Command, context: &Context, level: &str) -> anyhow::Result<()> {
     match command {
-        Command::Demo { exit } => local::demo(exit).await,
+        Command::Demo { exit } => local::demo(context, exit).await,
         Command::Init { name } => local::init(context, name.as_deref()),
         Command::Serve(serve) => local::serve(context, serve, level).await,
         Command::Feed(command) => feed::feed(context, command).await,
@@ -206,21 +253,36 @@ async fn dispatch(command: Command, context: &Context, level: &str) -> anyhow::R
 }
 
 /// Says what went wrong, what caused it and what to do, and gives the exit code.
-fn explained(error: &anyhow::Error) -> ExitCode {
+fn explained(error: &anyhow::Error, json: bool) -> ExitCode {
     if let Some(Ends(code)) = error.downcast_ref() {
         return ExitCode::from(*code);
+    }
+    let problem = error.downcast_ref().map(|Told(problem)| problem);
+    let exit = match problem {
+        Some(problem) => problem.exit_code(),
+        None if error.downcast_ref::<Usage>().is_some() => 2,
+        None => 1,
+    };
+    let hint = problem.and_then(|problem| problem.hint.as_deref());
+    if json {
+        let code = problem.map_or(if exit == 2 { "usage" } else { "failed" }, |problem| &problem.code);
+        let detail = problem.map_or_else(|| error.to_string(), |problem| problem.detail.clone());
+        let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
+        let told = serde_json::json!({
+            "schema": "packetboat.problem/1", "code": code, "detail": detail, "causes": causes,
+            "hint": hint, "exit": exit,
+        });
+        text::say_error(&told.to_string());
+        return ExitCode::from(exit);
     }
     text::say_error(&format!("error: {error}"));
     for cause in error.chain().skip(1) {
         text::say_error(&format!("caused by: {cause}"));
     }
-    if let Some(Told(problem)) = error.downcast_ref() {
-        if let Some(hint) = &problem.hint {
-            text::say_error(&format!("hint: {hint}"));
-        }
-        return ExitCode::from(problem.exit_code());
+    if let Some(hint) = hint {
+        text::say_error(&format!("hint: {hint}"));
     }
-    ExitCode::from(if error.downcast_ref::<Usage>().is_some() { 2 } else { 1 })
+    ExitCode::from(exit)
 }
 
 /// Milliseconds of a duration such as `90s`, `15m`, `24h` or `7d`.
@@ -245,6 +307,7 @@ fn mapping(text: &str) -> Result<(String, String), String> {
 /// A feed's name, for commands that take nothing else.
 #[derive(Debug, Args)]
 struct Name {
+    /// As the list shows it.
     name: String,
 }
 

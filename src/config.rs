@@ -115,6 +115,7 @@ pub struct Config {
 
 /// Why a configuration is not usable.
 #[derive(Debug, thiserror::Error)]
+#[expect(clippy::module_name_repetitions, reason = "callers hold errors of several rooms side by side")]
 pub enum ConfigError {
     #[error("cannot read {}", .path.display())]
     Read { path: PathBuf, source: io::Error },

@@ -22,6 +22,7 @@ const TICKET_MS: u64 = 600_000;
 
 /// Why the demonstration ended early.
 #[derive(Debug, thiserror::Error)]
+#[expect(clippy::module_name_repetitions, reason = "callers hold errors of several rooms side by side")]
 pub enum DemoError {
     #[error("a demonstration node did not start")]
     Start(#[from] StartError),
@@ -329,7 +330,6 @@ mod tests {
     async fn the_story_goes_as_told() {
         let mut lines = Vec::new();
         super::run(true, &mut |line| {
-            println!("{line}");
             lines.push(line.to_owned());
         })
         .await

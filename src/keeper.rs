@@ -144,6 +144,7 @@ impl SiteStore {
 
 /// The store behind one link's session.
 #[derive(Debug)]
+#[expect(clippy::module_name_repetitions, reason = "it implements the transport's trait Keeper")]
 pub struct LinkKeeper {
     site: SiteStore,
     peer: SiteId,

@@ -15,6 +15,7 @@ use crate::store::{BlobState, FeedRecord, ReadError, Store, WriteError};
 
 /// Why a version was not published.
 #[derive(Debug, thiserror::Error)]
+#[expect(clippy::module_name_repetitions, reason = "callers hold errors of several rooms side by side")]
 pub enum PublishError {
     #[error(transparent)]
     Name(#[from] BadName),
@@ -158,9 +159,8 @@ fn published(
     coordinate: &Coordinate,
 ) -> Result<Vec<Manifest>, ReadError> {
     let facts = store.facts(record.genesis.feed_id(), &coordinate.name, &coordinate.version)?;
-    let manifest = |named: NamedOp| match named.op.body {
-        Body::Publish(publish) => Some(publish.manifest),
-        _ => None,
+    let manifest = |named: NamedOp| {
+        if let Body::Publish(publish) = named.op.body { Some(publish.manifest) } else { None }
     };
     Ok(facts.into_iter().filter_map(manifest).collect())
 }

@@ -88,7 +88,7 @@ pub enum Reason {
     Busy,
     #[error("the other site is stopping")]
     Stopping,
-    #[error("the other site's disk takes no more bytes")]
+    #[error("the receiving site's disk takes no more bytes")]
     DiskFull,
 }
 

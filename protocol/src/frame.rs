@@ -174,6 +174,8 @@ pub enum Frame {
 
 /// Frames of an ops stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one is read at a time and taken apart at once")]
+#[expect(clippy::module_name_repetitions, reason = "Ops alone would read as a list of ops")]
 pub enum OpsFrame {
     Ops(Batch),
     /// All ops that were promised have been sent.

@@ -96,6 +96,7 @@ name!(
 
 /// One author's log in one feed. An epoch ends when its author can no longer know how far it signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[expect(clippy::module_name_repetitions, reason = "every id is named after its noun")]
 pub struct LogId {
     pub feed: FeedId,
     pub author: SiteId,

@@ -16,6 +16,7 @@ pub enum Dial {
 
 /// One feed on a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::module_name_repetitions, reason = "Feed alone would read as the feed itself")]
 pub struct LinkFeed {
     pub feed: FeedId,
     /// Outgoing: what this site asks (its mode). Incoming: what this site allows (its grant). Both in this site's terms.

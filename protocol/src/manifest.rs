@@ -29,6 +29,7 @@ pub struct Manifest {
 
 /// Why a manifest is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(clippy::module_name_repetitions, reason = "callers hold errors of several rooms side by side")]
 pub enum ManifestError {
     #[error("{found} files, and at most {FILES_PER_VERSION_MAX} are allowed in a version")]
     TooManyFiles { found: usize },

@@ -130,9 +130,17 @@ impl From<QuestionFault> for Misbehaved {
 impl From<AnswerFault> for Misbehaved {
     fn from(fault: AnswerFault) -> Self {
         match fault {
-            AnswerFault::TooManyRanges { .. } => Self::RangesFlooded,
+            AnswerFault::TooManyRanges => Self::RangesFlooded,
             AnswerFault::NeverAgreed => Self::RootContradicted,
-            _ => Self::RangesInvalid,
+            AnswerFault::Unasked
+            | AnswerFault::Nothing
+            | AnswerFault::TooManyAnswers { .. }
+            | AnswerFault::WrongKind { .. }
+            | AnswerFault::WrongPrints { .. }
+            | AnswerFault::TooManyIds { .. }
+            | AnswerFault::OutsideRange { .. }
+            | AnswerFault::AlreadyHeld { .. }
+            | AnswerFault::NoSuchEntry { .. } => Self::RangesInvalid,
         }
     }
 }

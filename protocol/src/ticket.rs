@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::{Misbehaved, Reason};
 use crate::grant::Switches;
-use crate::id::SiteId;
+use crate::id::{FeedId, SiteId};
 use crate::limits::{LABEL_BYTES_MAX, PAIRING_FRAME_BYTES_MAX, TICKET_ADDRESSES_MAX, TICKET_FEEDS_MAX};
 use crate::op::Genesis;
 use crate::package::{FeedKind, check_label};
@@ -22,6 +22,8 @@ const WORDS_CONTEXT: &str = "packetboat 2026-11 check words v1";
 pub struct Offer {
     /// Its name at the inviting site.
     pub feed: String,
+    /// Which feed it is, so that the joiner knows beforehand whether it has it under that name.
+    pub id: FeedId,
     pub kind: FeedKind,
     /// What the joiner may do, in the joiner's terms.
     pub may: Switches,
@@ -55,6 +57,7 @@ impl std::fmt::Debug for Ticket {
 
 /// Why a text is no ticket.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(clippy::module_name_repetitions, reason = "callers hold errors of several rooms side by side")]
 pub enum TicketError {
     #[error("a ticket begins with {PREFIX}: copy it whole")]
     Prefix,
@@ -68,6 +71,7 @@ pub enum TicketError {
 
 /// The name under which the inviting site remembers a ticket, which gives nothing of the secret away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[expect(clippy::module_name_repetitions, reason = "Name alone could be anything's")]
 pub struct TicketName(pub [u8; 16]);
 
 impl Ticket {
@@ -271,7 +275,12 @@ mod tests {
             addresses: vec!["203.0.113.7:7440".to_owned()],
             secret: [0x22; 16],
             expires: Timestamp(1_795_000_000_000),
-            offers: vec![Offer { feed: "tools".to_owned(), kind: FeedKind::Raw, may: Switches::PULL }],
+            offers: vec![Offer {
+                feed: "tools".to_owned(),
+                id: FeedId([0x33; 32]),
+                kind: FeedKind::Raw,
+                may: Switches::PULL,
+            }],
         }
     }
 

@@ -65,6 +65,7 @@ impl Hlc {
 mod tests {
     use super::*;
 
+    /// [P-8] A stamp is above every one given before, even when the clock goes back.
     #[test]
     fn a_stamp_always_follows_the_last_one() {
         let first = Hlc::default().next(Timestamp(1_000));

@@ -28,7 +28,7 @@ struct Pack {
 
 /// A disk. Clones are the same disk; it outlives the stores opened on it.
 #[derive(Debug, Clone, Default)]
-pub struct MemoryDisk {
+pub struct InMemory {
     state: Arc<RwLock<State>>,
 }
 
@@ -40,7 +40,7 @@ fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-impl MemoryDisk {
+impl InMemory {
     /// Power goes: of each pack's unsynced end a random part is left, possibly torn in its last sector. The lock is gone too.
     pub fn lose_power(&self, entropy: &mut Entropy) {
         let mut state = write(&self.state);
@@ -73,7 +73,7 @@ impl MemoryDisk {
 }
 
 #[derive(Debug)]
-struct Guard(MemoryDisk);
+struct Guard(InMemory);
 
 impl Held for Guard {}
 
@@ -85,7 +85,7 @@ impl Drop for Guard {
 
 #[derive(Debug)]
 struct Open {
-    disk: MemoryDisk,
+    disk: InMemory,
     pack: Arc<Pack>,
 }
 
@@ -97,7 +97,7 @@ impl PackFile for Open {
     fn write_at(&self, offset: u64, new: &[u8]) -> io::Result<()> {
         let full = {
             let state = read(&self.disk.state);
-            state.bytes_max.is_some_and(|most| MemoryDisk::used(&state) + new.len() as u64 > most)
+            state.bytes_max.is_some_and(|most| InMemory::used(&state) + new.len() as u64 > most)
         };
         if full {
             return Err(io::ErrorKind::StorageFull.into());
@@ -134,7 +134,7 @@ impl PackFile for Open {
     }
 }
 
-impl Disk for MemoryDisk {
+impl Disk for InMemory {
     fn folder(&self) -> String {
         "memory".to_owned()
     }

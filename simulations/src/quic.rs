@@ -13,8 +13,7 @@ use packetboat::transport::settings::{self, Pace};
 use packetboat::transport::tls::{self, Alpn, Expected, Peers};
 use protocol::id::SiteId;
 use quinn_proto::{
-    Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, Event, ReadError, StreamId, TimeSource,
-    VarInt, WriteError,
+    Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, Event, StreamId, TimeSource, VarInt,
 };
 
 use crate::entropy::Entropy;
@@ -286,10 +285,8 @@ impl Quic {
     /// Writes as much as the stream takes, and tells how much that was.
     pub fn write(&mut self, talk: Talk, stream: StreamId, bytes: &[u8]) -> usize {
         let Some(connection) = self.connection(talk) else { return 0 };
-        match connection.send_stream(stream).write(bytes) {
-            Ok(written) => written,
-            Err(WriteError::Blocked | WriteError::Stopped(_) | WriteError::ClosedStream) => 0,
-        }
+        // A stream that is blocked or stopped takes nothing; what became of it is told by an event.
+        connection.send_stream(stream).write(bytes).unwrap_or_default()
     }
 
     /// Reads what has arrived in order.
@@ -297,11 +294,8 @@ impl Quic {
         let Some(connection) = self.connection(talk) else { return };
         let mut receive = connection.recv_stream(stream);
         let Ok(mut chunks) = receive.read(true) else { return };
-        loop {
-            match chunks.next(usize::MAX) {
-                Ok(Some(chunk)) => into.extend_from_slice(&chunk.bytes),
-                Ok(None) | Err(ReadError::Blocked | ReadError::Reset(_)) => break,
-            }
+        while let Ok(Some(chunk)) = chunks.next(usize::MAX) {
+            into.extend_from_slice(&chunk.bytes);
         }
         let _transmit = chunks.finalize().should_transmit();
     }

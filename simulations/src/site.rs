@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ed25519_dalek::SigningKey;
 use packetboat::identity::SiteKey;
 use packetboat::store::disk::Disk;
-use packetboat::store::engine::InMemory;
+use packetboat::store::engine;
 use packetboat::store::{BlobState, FeedRecord, Look, OpenError, Options, Store};
 use protocol::fault::Outcome;
 use protocol::feed::Standing;
@@ -21,7 +21,7 @@ use protocol::session::tally::Tally;
 use protocol::session::{Config, Input, Output, Session, Side, Terms};
 use protocol::time::{Hlc, Instant, Timestamp};
 
-use crate::disk::MemoryDisk;
+use crate::disk::InMemory;
 use crate::entropy::Entropy;
 use crate::net::SECOND;
 use crate::quic::{Quic, Talk};
@@ -56,8 +56,8 @@ pub struct Site {
     pub name: &'static str,
     pub host: usize,
     pub key: SiteKey,
-    disk: MemoryDisk,
-    index: InMemory,
+    disk: InMemory,
+    index: engine::InMemory,
     store: Option<Store>,
     pub links: Vec<LinkEnd>,
     conversations: Vec<Conversation>,
@@ -99,8 +99,8 @@ impl Site {
             name,
             host,
             key,
-            disk: MemoryDisk::default(),
-            index: InMemory::default(),
+            disk: InMemory::default(),
+            index: engine::InMemory::default(),
             store: None,
             links: Vec::new(),
             conversations: Vec::new(),

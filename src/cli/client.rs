@@ -97,19 +97,15 @@ impl Client {
 
     fn unreached(&self, error: std::io::Error) -> anyhow::Error {
         let data = self.data.display();
-        let problem = match error.kind() {
-            ErrorKind::PermissionDenied => Problem::new(
-                403,
-                "refused",
-                "Another user's node",
-                format!("{data} is not open to this user"),
-            )
-            .hint("run the command as the user the node runs as"),
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-                Problem::new(503, "no-daemon", "No daemon", format!("no packetboat serves {data}"))
-                    .hint(format!("start it: packetboat --data {data} serve"))
-            }
-            _ => return anyhow::Error::new(error).context(format!("the daemon of {data} cannot be reached")),
+        let kind = error.kind();
+        let problem = if kind == ErrorKind::PermissionDenied {
+            Problem::new(403, "refused", "Another user's node", format!("{data} is not open to this user"))
+                .hint("run the command as the user the node runs as")
+        } else if matches!(kind, ErrorKind::NotFound | ErrorKind::ConnectionRefused) {
+            Problem::new(503, "no-daemon", "No daemon", format!("no packetboat serves {data}"))
+                .hint(format!("start it: packetboat --data {data} serve"))
+        } else {
+            return anyhow::Error::new(error).context(format!("the daemon of {data} cannot be reached"));
         };
         Told(problem).into()
     }

@@ -1,6 +1,7 @@
 //! Feeds and versions: create, publish, delete, list, get, why.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -15,6 +16,7 @@ pub(super) enum FeedCommand {
     /// Make a feed whose origin is this site.
     #[command(after_help = "Example:\n  packetboat feed create tools --kind raw")]
     Create {
+        /// Its name at this site: at most 64 bytes, no slashes.
         name: String,
         /// raw, oci, npm, pypi, cargo, nuget, maven or apt.
         #[arg(long)]
@@ -31,9 +33,13 @@ pub(super) enum FeedCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct Publish {
+    /// The feed's name.
     feed: String,
+    /// The package's name.
     name: String,
+    /// The version, as its kind of feed writes versions.
     version: String,
+    /// Its files; each is called by the last part of its path.
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// Publish a version that was deleted.
@@ -43,8 +49,11 @@ pub(super) struct Publish {
 
 #[derive(Debug, Args)]
 pub(super) struct Delete {
+    /// The feed's name.
     feed: String,
+    /// The package's name.
     name: String,
+    /// The version, as its kind of feed writes versions.
     version: String,
     /// Why, for whoever asks later.
     #[arg(long, default_value = "")]
@@ -56,8 +65,11 @@ pub(super) struct Delete {
 
 #[derive(Debug, Args)]
 pub(super) struct Get {
+    /// The feed's name.
     feed: String,
+    /// The package's name.
     name: String,
+    /// The version, as its kind of feed writes versions.
     version: String,
     /// The folder to write into.
     #[arg(short, long, default_value = ".")]
@@ -109,7 +121,8 @@ pub(super) fn table(feeds: &[api::Feed]) {
             feed.state_root.chars().take(12).collect(),
         ]
     };
-    text::table(
+    text::table_or(
+        "no feeds yet: `packetboat feed create NAME --kind raw` makes one",
         &["FEED", "KIND", "VERSIONS", "PUBLISHES", "MISSING", "STATE"],
         &feeds.iter().map(row).collect::<Vec<_>>(),
     );
@@ -139,16 +152,23 @@ fn show(feed: &api::Feed) {
 
 pub(super) async fn publish(context: &Context, publish: Publish) -> anyhow::Result<()> {
     let client = context.client();
+    let mut names = BTreeSet::new();
+    for path in &publish.files {
+        let name = plain_name(path)?;
+        check_file_name(name).map_err(|error| Usage(error.to_string()))?;
+        if !names.insert(name) {
+            return Err(Usage(format!("two files are called {name:?}: a version has each name once")).into());
+        }
+    }
     let mut files = Vec::new();
     for path in &publish.files {
-        let name = path.file_name().and_then(|name| name.to_str());
-        let name = name.ok_or_else(|| Usage(format!("{} is no file with a plain name", path.display())))?;
+        let name = plain_name(path)?;
         let file =
             tokio::fs::File::open(path).await.with_context(|| format!("cannot read {}", path.display()))?;
         let size = file.metadata().await.with_context(|| format!("cannot read {}", path.display()))?;
-        if size.is_dir() {
+        if !size.is_file() {
             return Err(
-                Usage(format!("{} is a folder: name its files, or pack it first", path.display())).into()
+                Usage(format!("{} is no file: name files, or pack a folder first", path.display())).into()
             );
         }
         let bar = text::bar(name, Some(size.len()));
@@ -182,6 +202,12 @@ pub(super) async fn publish(context: &Context, publish: Publish) -> anyhow::Resu
         text::size(bytes)
     ));
     Ok(())
+}
+
+/// The last part of a path: what the file is called inside its version.
+fn plain_name(path: &Path) -> Result<&str, Usage> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.ok_or_else(|| Usage(format!("{} is no file with a plain name", path.display())))
 }
 
 fn package_path(feed: &str, name: &str, version: &str) -> String {
@@ -237,7 +263,8 @@ pub(super) async fn list(context: &Context, feed: &str, pattern: Option<&str>) -
             package.published_ms.map_or_else(String::new, text::ago),
         ]
     };
-    text::table(
+    text::table_or(
+        "no packages",
         &["NAME", "VERSION", "STATE", "SIZE", "PUBLISHED"],
         &all.packages.iter().map(row).collect::<Vec<_>>(),
     );

@@ -27,6 +27,7 @@ pub(super) enum LinkCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct Set {
+    /// The link's name.
     name: String,
     /// What this site asks (outgoing) or lets the other site do (incoming): mirror, pull, push, off.
     #[arg(long)]
@@ -64,9 +65,12 @@ pub(super) async fn link(context: &Context, command: LinkCommand) -> anyhow::Res
         }
         LinkCommand::Remove(Name { name }) => {
             client.delete(&path(&name)).await?;
-            if !context.json {
-                text::say(&format!("link {name} is removed; what it brought stays"));
-            }
+            let object = serde_json::json!({ "schema": "packetboat.link-removed/1", "name": name });
+            text::say_either(
+                context.json,
+                &object,
+                &format!("link {name} is removed; what it brought stays"),
+            );
             return Ok(());
         }
         LinkCommand::Set(set) => {
@@ -117,7 +121,12 @@ fn table(links: &[api::Link]) {
         ]
     };
     let head = ["LINK", "SITE", "DIAL", "FEEDS", "CONNECTION", "LAST RUN", "AS OF", "RUNS"];
-    text::table(&head, &links.iter().map(row).collect::<Vec<_>>());
+    let rows: Vec<_> = links.iter().map(row).collect();
+    text::table_or(
+        "no links yet: `packetboat pair invite` and `packetboat pair accept` make one",
+        &head,
+        &rows,
+    );
 }
 
 fn show(link: &api::Link) {
@@ -174,10 +183,8 @@ pub(super) async fn status(context: &Context) -> anyhow::Result<()> {
             text::span(crate::keeper::wall_clock().0.saturating_sub(status.site.started_ms))
         ));
         feed::table(&status.feeds);
-        if !status.links.is_empty() {
-            text::say("");
-            table(&status.links);
-        }
+        text::say("");
+        table(&status.links);
     }
     if verdict == 0 { Ok(()) } else { Err(Ends(verdict).into()) }
 }

@@ -25,8 +25,16 @@ pub(super) enum ConfigCommand {
     Check,
 }
 
-pub(super) async fn demo(exit: bool) -> anyhow::Result<()> {
-    crate::demo::run(exit, &mut |line| text::say(line)).await.context("the demonstration ended early")
+pub(super) async fn demo(context: &Context, exit: bool) -> anyhow::Result<()> {
+    let json = context.json;
+    let mut lines = Vec::new();
+    let mut say = |line: &str| if json { lines.push(line.to_owned()) } else { text::say(line) };
+    // One object has to be whole before it is printed: with --json there is nobody to look around.
+    crate::demo::run(exit || json, &mut say).await.context("the demonstration ended early")?;
+    if json {
+        text::say(&serde_json::json!({ "schema": "packetboat.demo/1", "lines": lines }).to_string());
+    }
+    Ok(())
 }
 
 pub(super) fn init(context: &Context, name: Option<&str>) -> anyhow::Result<()> {

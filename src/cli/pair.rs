@@ -29,6 +29,7 @@ pub(super) enum PairCommand {
     /// Join another site by its ticket.
     #[command(after_help = "Example:\n  packetboat pair accept pb1… --every 15m")]
     Accept {
+        /// What `packetboat pair invite` printed at the other site.
         ticket: String,
         /// What this site asks: mirror, pull, push. All that is offered if not given.
         #[arg(long)]
@@ -52,20 +53,7 @@ pub(super) async fn pair(context: &Context, command: PairCommand) -> anyhow::Res
     match command {
         PairCommand::Invite { feeds, peer_may, expires, addresses } => {
             let expires_ms = wall_clock().0.saturating_add(expires);
-            let request = api::InviteRequest { feeds, peer_may, expires_ms, addresses };
-            let invite = client.post::<api::Invite>("/api/v1/pair/invite", &request).await?;
-            if context.json {
-                return text::say_json(&invite);
-            }
-            text::say(&invite.body.ticket);
-            for feed in &invite.body.preview.feeds {
-                text::say_error(&feed.sentence);
-            }
-            text::say_error(&format!(
-                "One site may use this ticket once, within {}, reaching this one at {} (UDP). There: packetboat pair accept TICKET",
-                text::span(expires),
-                invite.body.preview.addresses.join(" or ")
-            ));
+            invite(context, api::InviteRequest { feeds, peer_may, expires_ms, addresses }).await?;
         }
         PairCommand::Accept { ticket, mode, feeds, name, every } => {
             let request = api::AcceptRequest { ticket, mode, link: name, feeds, every_ms: every };
@@ -110,8 +98,29 @@ pub(super) async fn pair(context: &Context, command: PairCommand) -> anyhow::Res
                 ]
             };
             let rows: Vec<_> = pairings.body.pairings.iter().map(row).collect();
-            text::table(&["TICKET", "FEEDS", "JOINER MAY", "EXPIRES", "USED BY"], &rows);
+            text::table_or(
+                "no tickets yet: `packetboat pair invite` makes one",
+                &["TICKET", "FEEDS", "JOINER MAY", "EXPIRES", "USED BY"],
+                &rows,
+            );
         }
     }
+    Ok(())
+}
+
+async fn invite(context: &Context, request: api::InviteRequest) -> anyhow::Result<()> {
+    let invite = context.client().post::<api::Invite>("/api/v1/pair/invite", &request).await?;
+    if context.json {
+        return text::say_json(&invite);
+    }
+    text::say(&invite.body.ticket);
+    for feed in &invite.body.preview.feeds {
+        text::say_error(&feed.sentence);
+    }
+    text::say_error(&format!(
+        "One site may use this ticket once. It expires {} and leads to {} (UDP). There: packetboat pair accept TICKET",
+        text::ago(invite.body.preview.expires_ms),
+        invite.body.preview.addresses.join(" or ")
+    ));
     Ok(())
 }

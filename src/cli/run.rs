@@ -9,7 +9,10 @@ use crate::api::path::segment;
 #[derive(Debug, Subcommand)]
 pub(super) enum RunCommand {
     /// One run, whole.
-    Show { id: String },
+    Show {
+        /// As `packetboat runs` shows it.
+        id: String,
+    },
 }
 
 pub(super) async fn sync(context: &Context, link: Option<&str>, feed: Option<&str>) -> anyhow::Result<()> {
@@ -30,7 +33,7 @@ pub(super) async fn sync(context: &Context, link: Option<&str>, feed: Option<&st
         .await;
     bar.finish_and_clear();
     let runs = told?;
-    let code = runs.body.runs.iter().map(|run| exit_code(&run.outcome)).max().unwrap_or(0);
+    let code = runs.body.runs.iter().map(exit_code).max().unwrap_or(0);
     if context.json {
         text::say_json(&runs)?;
     } else {
@@ -41,11 +44,15 @@ pub(super) async fn sync(context: &Context, link: Option<&str>, feed: Option<&st
     if code == 0 { Ok(()) } else { Err(Ends(code).into()) }
 }
 
-fn exit_code(outcome: &str) -> u8 {
-    match outcome {
+/// The exit code of a command that waited for a run: 0 says that everything came.
+fn exit_code(run: &api::Run) -> u8 {
+    match run.outcome.as_str() {
+        "done" if run.blobs_missing > 0 => 3,
         "done" => 0,
-        "refused" => 6,
         "interrupted" => 5,
+        "refused" => 6,
+        // What the other site sent does not fit its signatures or hashes.
+        "misbehaved" => 7,
         _ => 1,
     }
 }
@@ -88,7 +95,8 @@ pub(super) async fn runs(context: &Context, link: Option<&str>) -> anyhow::Resul
         ]
     };
     let head = ["RUN", "LINK", "TRIGGER", "OUTCOME", "OPS", "PACKAGES", "TRIPS", "TOOK", "STARTED"];
-    text::table(&head, &runs.body.runs.iter().map(row).collect::<Vec<_>>());
+    let rows: Vec<_> = runs.body.runs.iter().map(row).collect();
+    text::table_or("no runs yet: `packetboat sync` makes one", &head, &rows);
     Ok(())
 }
 
@@ -129,4 +137,34 @@ pub(super) async fn show(context: &Context, RunCommand::Show { id }: RunCommand)
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(outcome: &str, blobs_missing: u64) -> api::Run {
+        serde_json::from_value(serde_json::json!({
+            "id": "1", "link": "l", "peer": "p", "trigger": "manual", "started_ms": 0, "duration_ms": 0,
+            "outcome": outcome, "reason": null, "ops_in": 0, "deletes_in": 0, "ops_out": 0, "blobs_in": 0,
+            "blobs_missing": blobs_missing, "content_in_bytes": 0, "content_out_bytes": 0, "frames_in_bytes": 0,
+            "frames_out_bytes": 0, "round_trips": 0, "refused": [], "refused_there": [],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_run_that_did_not_bring_everything_ends_with_its_own_code() {
+        let cases = [
+            ("done", 0, 0),
+            ("done", 1, 3),
+            ("interrupted", 0, 5),
+            ("refused", 0, 6),
+            ("misbehaved", 0, 7),
+            ("fault", 0, 1),
+        ];
+        for (outcome, missing, code) in cases {
+            assert_eq!(exit_code(&run(outcome, missing)), code, "{outcome}, {missing} missing");
+        }
+    }
 }

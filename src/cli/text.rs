@@ -10,7 +10,7 @@ use crate::keeper::wall_clock;
 
 /// A line of the answer.
 pub(super) fn say(line: &str) {
-    if writeln!(std::io::stdout(), "{line}").is_err() {
+    if writeln!(std::io::stdout(), "{}", printable(line)).is_err() {
         // The reader is gone (`| head`): there is nobody left to tell.
         tracing::debug!("standard output is closed");
     }
@@ -18,9 +18,14 @@ pub(super) fn say(line: &str) {
 
 /// A line of an explanation.
 pub(super) fn say_error(line: &str) {
-    if writeln!(std::io::stderr(), "{line}").is_err() {
+    if writeln!(std::io::stderr(), "{}", printable(line)).is_err() {
         tracing::debug!("standard error is closed");
     }
+}
+
+/// Text without what would steer the terminal: names and reasons come from other sites.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
 /// A line that is neither the answer nor a failure.
@@ -32,6 +37,16 @@ pub(super) fn warn(line: &str) {
 pub(super) fn say_json<T: Schema + Serialize>(answer: &Answer<T>) -> anyhow::Result<()> {
     say(&serde_json::to_string(answer)?);
     Ok(())
+}
+
+/// A result that no answer of the API has: one JSON object, or a line for people.
+pub(super) fn say_either(json: bool, object: &serde_json::Value, line: &str) {
+    if json { say(&object.to_string()) } else { say(line) }
+}
+
+/// A table, or the sentence where it would be empty.
+pub(super) fn table_or(empty: &str, head: &[&str], rows: &[Vec<String>]) {
+    if rows.is_empty() { say(empty) } else { table(head, rows) }
 }
 
 /// Columns as wide as their widest cell, two spaces between.
@@ -111,6 +126,11 @@ pub(super) fn bar(what: &str, of: Option<u64>) -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_another_site_wrote_cannot_steer_the_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\r\nc\u{9b}"), "a\u{fffd}[2Jb\u{fffd}\nc\u{fffd}");
+    }
 
     #[test]
     fn sizes_and_spans_are_short() {

@@ -15,7 +15,7 @@ pub(super) enum TokenCommand {
         #[arg(long, default_value = "")]
         label: String,
         /// The feeds it is good for; all if not given.
-        #[arg(long = "feed")]
+        #[arg(long = "feed", value_delimiter = ',')]
         feeds: Vec<String>,
         /// May publish and delete, not only read.
         #[arg(long)]
@@ -27,7 +27,10 @@ pub(super) enum TokenCommand {
     /// All tokens, without their secrets.
     List,
     /// Withdraw a token.
-    Revoke { id: String },
+    Revoke {
+        /// As `packetboat token list` shows it.
+        id: String,
+    },
 }
 
 pub(super) async fn token(context: &Context, command: TokenCommand) -> anyhow::Result<()> {
@@ -65,13 +68,16 @@ pub(super) async fn token(context: &Context, command: TokenCommand) -> anyhow::R
                 ]
             };
             let rows: Vec<_> = tokens.body.tokens.iter().map(row).collect();
-            text::table(&["ID", "LABEL", "FEEDS", "RIGHTS", "MADE"], &rows);
+            text::table_or(
+                "no tokens: `packetboat token create` makes one",
+                &["ID", "LABEL", "FEEDS", "RIGHTS", "MADE"],
+                &rows,
+            );
         }
         TokenCommand::Revoke { id } => {
             client.delete(&format!("/api/v1/tokens/{}", segment(&id))).await?;
-            if !context.json {
-                text::say(&format!("token {id} is withdrawn"));
-            }
+            let object = serde_json::json!({ "schema": "packetboat.token-revoked/1", "id": id });
+            text::say_either(context.json, &object, &format!("token {id} is withdrawn"));
         }
     }
     Ok(())

@@ -6,10 +6,11 @@ fn none(_key: Key) -> Option<String> {
     None
 }
 
-fn in_file(text: &str) -> Result<Config, ConfigError> {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    fs::write(path(folder.path()), text).expect("a file in it");
-    Ok(decide(&read(&path(folder.path()))?, &none, &Flags::default())?.0)
+fn mistake(text: &str) -> ConfigError {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(path(folder.path()), text).unwrap();
+    let read = read(&path(folder.path()));
+    read.and_then(|entries| decide(&entries, &none, &Flags::default())).unwrap_err()
 }
 
 #[test]
@@ -42,19 +43,19 @@ fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
 
 #[test]
 fn a_mistyped_key_is_an_error_that_names_the_right_one() {
-    let error = in_file("lisen = \"0.0.0.0:1\"").unwrap_err().to_string();
+    let error = mistake("lisen = \"0.0.0.0:1\"").to_string();
     assert!(error.contains("\"lisen\"") && error.contains("did you mean \"listen\"?"), "{error}");
-    let error = in_file("bandwidth = 3").unwrap_err().to_string();
+    let error = mistake("bandwidth = 3").to_string();
     assert!(error.contains("known are name, listen, http, log"), "{error}");
 }
 
 #[test]
 fn values_of_the_wrong_kind_are_refused() {
-    assert!(matches!(in_file("http = 7480"), Err(ConfigError::NotText { key: "http", .. })));
-    assert!(matches!(in_file("http = \"localhost\""), Err(ConfigError::Address { key: "http", .. })));
-    assert!(matches!(in_file("name = \"a/b\""), Err(ConfigError::Name { .. })));
-    assert!(matches!(in_file("log = \"web=loud\""), Err(ConfigError::Log { .. })));
-    assert!(matches!(in_file("http = "), Err(ConfigError::Syntax { .. })));
+    assert!(matches!(mistake("http = 7480"), ConfigError::NotText { key: "http", .. }));
+    assert!(matches!(mistake("http = \"localhost\""), ConfigError::Address { key: "http", .. }));
+    assert!(matches!(mistake("name = \"a/b\""), ConfigError::Name { .. }));
+    assert!(matches!(mistake("log = \"web=loud\""), ConfigError::Log { .. }));
+    assert!(matches!(mistake("http = "), ConfigError::Syntax { .. }));
 }
 
 #[test]

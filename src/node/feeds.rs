@@ -158,7 +158,7 @@ impl Node {
                 package(site, id, &record, at, &item)
             })
             .await?;
-        self.news();
+        self.news(None);
         Ok(published)
     }
 
@@ -195,7 +195,7 @@ impl Node {
                 })
             })
             .await?;
-        self.news();
+        self.news(None);
         Ok(deleted)
     }
 }

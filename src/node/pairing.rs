@@ -71,7 +71,12 @@ impl Node {
                 for name in &request.feeds {
                     let (feed, record) = named(site, name)?;
                     may_offer(site, feed, &record, may)?;
-                    offers.push(Offer { feed: record.name.clone(), kind: record.genesis.kind, may });
+                    offers.push(Offer {
+                        feed: record.name.clone(),
+                        id: feed,
+                        kind: record.genesis.kind,
+                        may,
+                    });
                     kept.push((feed, record.name, may));
                 }
                 let ticket = Ticket { site: site.me(), name: site_name, addresses, secret, expires, offers };
@@ -123,23 +128,27 @@ impl Node {
             JoinAnswer::Refused(reason) => return Err(refused(reason)),
             JoinAnswer::Admitted { name, feeds } => (name, feeds),
         };
-        let taken = |name: &str| locked(&self.inner.links).contains_key(name);
-        let name = match &request.link {
-            Some(name) => name.clone(),
-            None => link_name(&peer_name, taken),
+        let on_link: Vec<LinkFeed> = admitted
+            .iter()
+            .map(|one| LinkFeed { feed: one.genesis.feed_id(), switches: mode.unwrap_or(one.may) })
+            .collect();
+        let link = match self.link_with(ticket.site, true) {
+            Some(held) => extended(held, on_link),
+            None => {
+                let taken = |name: &str| locked(&self.inner.links).contains_key(name);
+                let name = request.link.clone().unwrap_or_else(|| link_name(&peer_name, taken));
+                Link {
+                    name,
+                    peer: ticket.site,
+                    peer_name,
+                    dial: Dial::Outgoing { addresses: ticket.addresses.clone() },
+                    feeds: on_link,
+                    every_ms: request.every_ms.filter(|every| *every > 0),
+                    paused: false,
+                }
+            }
         };
-        let link = Link {
-            name: name.clone(),
-            peer: ticket.site,
-            peer_name,
-            dial: Dial::Outgoing { addresses: ticket.addresses.clone() },
-            feeds: admitted
-                .iter()
-                .map(|one| LinkFeed { feed: one.genesis.feed_id(), switches: mode.unwrap_or(one.may) })
-                .collect(),
-            every_ms: request.every_ms.filter(|every| *every > 0),
-            paused: false,
-        };
+        let name = link.name.clone();
         let stored = link.clone();
         self.blocking(move |site| {
             for one in admitted {
@@ -159,8 +168,7 @@ impl Node {
             Ok(site.store().put_link(&stored)?)
         })
         .await?;
-        self.admit(&link);
-        self.keep_link(link);
+        self.take_up(link);
         self.link(&name).await
     }
 
@@ -180,21 +188,17 @@ impl Node {
                 return Err(usage(format!("the ticket offers no feed {remote:?}")));
             }
         }
-        let names: Vec<(String, protocol::package::FeedKind)> =
-            ticket.offers.iter().map(|offer| (local_name(request, &offer.feed), offer.kind)).collect();
-        let from = ticket.site;
+        let names: Vec<(String, FeedId)> =
+            ticket.offers.iter().map(|offer| (local_name(request, &offer.feed), offer.id)).collect();
         self.blocking(move |site| {
-            for (name, kind) in names {
+            for (name, feed) in names {
                 check_label("feed name", &name)?;
-                let Some((_, held)) = site.store().feed_named(&name)? else { continue };
-                if held.genesis.kind != kind {
-                    let detail =
-                        format!("feed {name:?} is of kind {} here and {kind} there", held.genesis.kind);
-                    return Err(Problem::new(409, "refused", "The feed is of another kind", detail)
-                        .hint("give the other site's feed another name here: --feed REMOTE=LOCAL"));
-                }
-                if held.genesis.origin == site.me() || held.genesis.origin != from {
-                    tracing::debug!(name, "a feed of that name is here already");
+                // A feed that is here already keeps its name; a name that is here already keeps its feed.
+                let here = site.store().feed(feed)?.is_some();
+                if !here && site.store().feed_named(&name)?.is_some() {
+                    let detail = format!("there is another feed {name:?} at this site");
+                    return Err(Problem::new(409, "conflict", "The feed's name is taken", detail)
+                        .hint(format!("give it another name here: --feed {name}=OTHER")));
                 }
             }
             Ok(())
@@ -251,13 +255,22 @@ impl Node {
         if self.attempts_in_last_minute() > most {
             return Err(Reason::PairingTooOften);
         }
-        let taken: Vec<String> = locked(&self.inner.links).keys().cloned().collect();
-        let name = link_name(&joining.name, |name| taken.iter().any(|taken| taken == name));
+        let held = self.link_with(joiner, false).unwrap_or_else(|| {
+            let taken = |name: &str| locked(&self.inner.links).contains_key(name);
+            Link {
+                name: link_name(&joining.name, taken),
+                peer: joiner,
+                peer_name: joining.name.clone(),
+                dial: Dial::Incoming,
+                feeds: Vec::new(),
+                every_ms: None,
+                paused: false,
+            }
+        });
         let site = self.inner.site.clone();
-        let judged = tokio::task::spawn_blocking(move || judged(&site, joiner, &joining, &exporter, name));
+        let judged = tokio::task::spawn_blocking(move || judged(&site, held, &joining, &exporter));
         let (link, feeds) = judged.await.map_err(|_panic| Reason::Busy)??;
-        self.admit(&link);
-        self.keep_link(link);
+        self.take_up(link);
         Ok(JoinAnswer::Admitted { name: self.inner.name.clone(), feeds })
     }
 
@@ -310,7 +323,7 @@ impl Node {
         // No packet is sent: connecting a datagram socket only asks the routing table.
         let routed = UdpSocket::bind("0.0.0.0:0")
             .and_then(|socket| socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr()));
-        let ip = routed.map_or(IpAddr::from([127, 0, 0, 1]), |address| address.ip());
+        let ip = routed.map_or_else(|_no_route| IpAddr::from([127, 0, 0, 1]), |address| address.ip());
         format!("{ip}:{}", listen.port())
     }
 }
@@ -359,11 +372,11 @@ fn tickets(site: &SiteStore) -> Result<Vec<TicketRecord>, ReadError> {
 /// Judges a joiner. "Used" is durable before the answer exists, so of two joiners with one ticket one wins.
 fn judged(
     site: &SiteStore,
-    joiner: SiteId,
+    link: Link,
     joining: &Joining,
     exporter: &[u8; 32],
-    link_name: String,
 ) -> Result<(Link, Vec<Admitted>), Reason> {
+    let joiner = link.peer;
     static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _one = locked(&ONE_AT_A_TIME);
     let failed = |error: &dyn std::fmt::Display| {
@@ -402,17 +415,16 @@ fn judged(
         feeds.push(Admitted { genesis: known.genesis, feed: name, may });
         on_link.push(LinkFeed { feed, switches: may.flip() });
     }
-    let link = Link {
-        name: link_name,
-        peer: joiner,
-        peer_name: joining.name.clone(),
-        dial: Dial::Incoming,
-        feeds: on_link,
-        every_ms: None,
-        paused: false,
-    };
+    let link = extended(link, on_link);
     site.store().put_link(&link).map_err(|error| failed(&error))?;
     Ok((link, feeds))
+}
+
+/// A link with more feeds; what it says of those it had is replaced.
+fn extended(mut link: Link, feeds: Vec<LinkFeed>) -> Link {
+    link.feeds.retain(|held| !feeds.iter().any(|more| more.feed == held.feed));
+    link.feeds.extend(feeds);
+    link
 }
 
 fn refused(reason: Reason) -> Problem {

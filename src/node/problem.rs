@@ -136,6 +136,7 @@ pub(super) fn outcome_words(outcome: Outcome, note: Option<&str>) -> (String, Op
     let noted = || note.map(ToOwned::to_owned);
     match outcome {
         Outcome::Done => ("done".to_owned(), noted()),
+        Outcome::Refused(Reason::DiskFull) => ("disk-full".to_owned(), Some(Reason::DiskFull.to_string())),
         Outcome::Refused(reason) => ("refused".to_owned(), noted().or_else(|| Some(reason.to_string()))),
         Outcome::Misbehaved(fault) => {
             ("misbehaved".to_owned(), Some(format!("the other site broke the rules: {fault}")))

@@ -65,10 +65,24 @@ fn generation() -> Result<u128, getrandom::Error> {
 pub fn init(data: &Path, name: Option<&str>) -> Result<SiteId, InitError> {
     let folder = |source| InitError::Folder { folder: data.display().to_string(), source };
     std::fs::create_dir_all(data).map_err(folder)?;
+    close_to_others(data).map_err(folder)?;
     let key = SiteKey::create(&key_path(data))?;
     Config::write_new(data, name)?;
     Store::open(&store_path(data), Options::new(generation().map_err(InitError::Randomness)?))?;
     Ok(key.site_id())
+}
+
+/// The folder holds what tickets and tokens are checked against: it is its owner's alone.
+#[cfg(unix)]
+fn close_to_others(data: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(data, std::fs::Permissions::from_mode(0o700))
+}
+
+/// Elsewhere a user's data folder is the user's alone from the start.
+#[cfg(not(unix))]
+fn close_to_others(_data: &Path) -> std::io::Result<()> {
+    Ok(())
 }
 
 /// Runs a node on a data folder until it is told to stop. An empty folder is made ready first. `ready` is told the site once it serves.

@@ -108,12 +108,31 @@ impl Node {
         Ok(())
     }
 
-    pub(super) fn admit(&self, link: &Link) {
+    fn admit(&self, link: &Link) {
         locked(&self.inner.admitted.sites).insert(link.peer);
     }
 
+    /// The link with a site, in the direction asked for.
+    pub(super) fn link_with(&self, peer: SiteId, outgoing: bool) -> Option<Link> {
+        let links = locked(&self.inner.links);
+        let found =
+            links.values().find(|state| state.link.peer == peer && state.link.is_outgoing() == outgoing);
+        found.map(|state| state.link.clone())
+    }
+
+    /// Takes up a link that pairing made or extended. A session that stands is begun anew with all its feeds.
+    pub(super) fn take_up(&self, link: Link) {
+        self.admit(&link);
+        let name = link.name.clone();
+        if self.with_link(&name, |state| state.link = link.clone()).is_some() {
+            self.reconnect(&name);
+        } else {
+            self.keep_link(link);
+        }
+    }
+
     /// Takes up one link: an outgoing one gets its timetable.
-    pub(super) fn keep_link(&self, link: Link) {
+    fn keep_link(&self, link: Link) {
         let (name, outgoing) = (link.name.clone(), link.is_outgoing());
         locked(&self.inner.links).insert(name.clone(), LinkState::new(link));
         if outgoing {
@@ -122,10 +141,11 @@ impl Node {
         }
     }
 
-    /// Something was appended here: the other sites of standing sessions are told.
-    pub(super) fn news(&self) {
-        for state in locked(&self.inner.links).values() {
-            if !state.link.is_outgoing()
+    /// Something was appended here: the other sites of standing sessions are told, but for the one it came from.
+    pub(super) fn news(&self, from: Option<&str>) {
+        for (name, state) in locked(&self.inner.links).iter() {
+            if from != Some(name.as_str())
+                && !state.link.is_outgoing()
                 && let Some(commands) = &state.commands
             {
                 tell(commands, Command::Run);
@@ -296,7 +316,8 @@ impl Node {
     fn run_began(&self, link: &Link) -> Option<(RunId, RunRecord)> {
         let trigger = self.with_link(&link.name, |state| {
             state.running = true;
-            state.wanted.take().unwrap_or(if link.is_outgoing() { Trigger::Interval } else { Trigger::Peer })
+            let own = if link.is_outgoing() { Trigger::Interval } else { Trigger::Peer };
+            state.wanted.take().unwrap_or(own)
         });
         let record = RunRecord {
             link: link.name.clone(),
@@ -344,7 +365,7 @@ impl Node {
         });
         self.watched(&link.name, Watch::Ended(run, record));
         if changed {
-            self.news();
+            self.news(Some(&link.name));
         }
     }
 

@@ -104,16 +104,13 @@ fn why_op(
         if item.standing == Standing::Hidden { "hides it here" } else { "deletes" }
     } else if authority.is_some_and(|authority| authority.rights(author) == Rights::default()) {
         "its author may not write in this feed"
+    } else if matches!(named.op.body, Body::Publish(_)) {
+        "removed by a delete"
     } else {
-        match named.op.body {
-            Body::Publish(_) => "removed by a delete",
-            _ => "superseded",
-        }
+        "superseded"
     };
-    let reason = match &named.op.body {
-        Body::Delete(delete) if !delete.reason.is_empty() => Some(delete.reason.clone()),
-        _ => None,
-    };
+    let reason = if let Body::Delete(delete) = &named.op.body { Some(delete.reason.clone()) } else { None };
+    let reason = reason.filter(|reason| !reason.is_empty());
     api::WhyOp {
         op: named.id.to_string(),
         kind: named.op.body.kind_name().to_owned(),

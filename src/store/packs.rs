@@ -37,7 +37,7 @@ pub enum WriteError {
     /// Resumes by itself when there is space.
     #[error(
         "the disk of {folder} is full: {free_bytes} bytes are free, {reserve_bytes} are kept for deletes and logs; \
-         free space on it, or delete versions and run `packetboat sweep`"
+         free space on it, and writing resumes by itself"
     )]
     DiskFull { folder: String, free_bytes: u64, reserve_bytes: u64 },
     /// The disk failed, other than by being full.

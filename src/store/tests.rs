@@ -79,6 +79,7 @@ fn missing(ranges: &[(u32, u32)], size: usize) -> BlobState {
     BlobState::Partial { size: size as u64, missing }
 }
 
+/// [P-1] A blob is the blake3 hash of its bytes.
 #[test]
 fn a_blob_of_any_size_is_stored_under_its_hash_and_read_back() {
     let store = open(&FakeDisk::new(), &InMemory::default());

@@ -9,25 +9,25 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One command's end.
 #[derive(Debug)]
-pub struct Ended {
+pub(crate) struct Ended {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
 }
 
 impl Ended {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout)
             .unwrap_or_else(|error| panic!("{error} in {:?}; stderr: {}", self.stdout, self.stderr))
     }
 }
 
 /// One site: its data folder and, while it is up, its daemon.
-pub struct Site {
+pub(crate) struct Site {
     pub folder: TempDir,
     name: &'static str,
     daemon: Option<Child>,
@@ -46,7 +46,7 @@ fn binary() -> Command {
 }
 
 /// Runs the binary in no particular folder.
-pub fn run(args: &[&str]) -> Ended {
+pub(crate) fn run(args: &[&str]) -> Ended {
     ended(binary().args(args))
 }
 
@@ -61,7 +61,7 @@ fn ended(command: &mut Command) -> Ended {
 
 impl Site {
     /// A new site whose daemon is up.
-    pub fn new(name: &'static str) -> Self {
+    pub(crate) fn new(name: &'static str) -> Self {
         let folder = tempfile::Builder::new().prefix("packetboat-e2e-").tempdir().unwrap();
         let any = "127.0.0.1:0".to_owned();
         let mut site = Self { folder, name, daemon: None, listen: any.clone(), http: any };
@@ -71,17 +71,17 @@ impl Site {
         site
     }
 
-    pub fn data(&self) -> &Path {
+    pub(crate) fn data(&self) -> &Path {
         self.folder.path()
     }
 
     /// Runs a command on this site's folder.
-    pub fn offline(&self, args: &[&str]) -> Ended {
+    pub(crate) fn offline(&self, args: &[&str]) -> Ended {
         ended(binary().arg("--data").arg(self.data()).args(args))
     }
 
     /// Runs a command and expects it to succeed. Gives its JSON.
-    pub fn ok(&self, args: &[&str]) -> Value {
+    pub(crate) fn ok(&self, args: &[&str]) -> Value {
         let mut all = vec!["--json"];
         all.extend(args);
         let end = self.offline(&all);
@@ -90,14 +90,14 @@ impl Site {
     }
 
     /// Runs a command and expects this exit code. Gives what it said on stderr.
-    pub fn fails(&self, code: i32, args: &[&str]) -> String {
+    pub(crate) fn fails(&self, code: i32, args: &[&str]) -> String {
         let end = self.offline(args);
         assert_eq!(end.code, code, "{}: {args:?}: {end:?}", self.name);
         end.stderr
     }
 
     /// Starts the daemon on the addresses it had before, and waits for its ready line.
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let mut child = binary()
             .arg("--json")
             .arg("--data")
@@ -123,7 +123,7 @@ impl Site {
     }
 
     /// Kill -9.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
             daemon.kill().unwrap();
             daemon.wait().unwrap();
@@ -131,33 +131,33 @@ impl Site {
     }
 
     /// Pairs `joiner` with this site's feed.
-    pub fn pair(&self, joiner: &Self, feed: &str, may: &str) {
+    pub(crate) fn pair(&self, joiner: &Self, feed: &str, may: &str) {
         let invite =
             self.ok(&["pair", "invite", "--feed", feed, "--peer-may", may, "--address", &self.listen]);
         joiner.ok(&["pair", "accept", invite["ticket"].as_str().unwrap()]);
     }
 
     /// Runs the outgoing link and expects it to be done. Gives the run.
-    pub fn sync(&self) -> Value {
+    pub(crate) fn sync(&self) -> Value {
         let runs = self.ok(&["sync"]);
         let run = runs["runs"].as_array().unwrap().last().unwrap().clone();
         assert_eq!(run["outcome"], "done", "{}: {run}", self.name);
         run
     }
 
-    pub fn state_root(&self, feed: &str) -> String {
+    pub(crate) fn state_root(&self, feed: &str) -> String {
         self.ok(&["feed", "show", feed])["state_root"].as_str().unwrap().to_owned()
     }
 
     /// Writes a file into the folder and publishes it.
-    pub fn publish(&self, feed: &str, name: &str, content: &[u8]) {
+    pub(crate) fn publish(&self, feed: &str, name: &str, content: &[u8]) {
         let path = self.data().join(format!("{name}.bin"));
         std::fs::write(&path, content).unwrap();
         self.ok(&["publish", feed, name, "1.0", path.to_str().unwrap()]);
     }
 
     /// One HTTP request to the package clients' door: status, head, body.
-    pub fn http(&self, request: &str, body: &[u8]) -> (u16, String, Vec<u8>) {
+    pub(crate) fn http(&self, request: &str, body: &[u8]) -> (u16, String, Vec<u8>) {
         let mut stream = TcpStream::connect(&self.http).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
@@ -173,7 +173,7 @@ impl Site {
 
 impl Site {
     /// Begins a sync over HTTP and gives what the node says of it, line by line, until it ends or dies.
-    pub fn steps_of_a_sync(&self, token: &str) -> impl Iterator<Item = Value> + use<> {
+    pub(crate) fn steps_of_a_sync(&self, token: &str) -> impl Iterator<Item = Value> + use<> {
         let mut stream = TcpStream::connect(&self.http).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let request = format!(
@@ -192,7 +192,7 @@ impl Drop for Site {
 }
 
 /// Bytes that do not compress, the same for the same seed.
-pub fn bytes_of(seed: u64, size: usize) -> Vec<u8> {
+pub(crate) fn bytes_of(seed: u64, size: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut out = Vec::with_capacity(size + 8);
     while out.len() < size {
@@ -206,7 +206,7 @@ pub fn bytes_of(seed: u64, size: usize) -> Vec<u8> {
 }
 
 /// The packages cargo downloaded to build this program: real ones, smallest first.
-pub fn crate_files(most: usize) -> Vec<PathBuf> {
+pub(crate) fn crate_files(most: usize) -> Vec<PathBuf> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
     let cache = home.map(|home| home.join("registry/cache"));
@@ -222,7 +222,7 @@ pub fn crate_files(most: usize) -> Vec<PathBuf> {
 }
 
 /// Waits until `done` holds.
-pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !done() {
         assert!(Instant::now() < deadline, "waited in vain: {what}");

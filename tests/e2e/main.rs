@@ -1,5 +1,11 @@
 //! The built binary, two or three nodes on loopback, as a person and a package client use them. Wiring only: the rules are tested where they live.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic: clippy exempts only functions marked as tests, and these call others"
+)]
+
 mod lab;
 
 /// What people type, and what they are told when it is wrong.

@@ -1,1 +1,1 @@
-
+//! Every frame there and back, and what is refused.

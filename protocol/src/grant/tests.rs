@@ -128,6 +128,7 @@ fn a_strict_replica_takes_no_local_ops() {
     assert!(Permitted::local(run, false).is_ok());
 }
 
+/// [P-13] A right comes from the origin by a chain of admins.
 #[test]
 fn only_an_admin_can_grant_and_order_of_arrival_does_not_matter() {
     let by_stranger = written(3, grant(4, Rights::ALL));
@@ -147,6 +148,7 @@ fn only_an_admin_can_grant_and_order_of_arrival_does_not_matter() {
     );
 }
 
+/// [P-14] A grant has a prefix and an end.
 #[test]
 fn a_grant_holds_for_its_prefix_and_until_it_expires() {
     let mut authority = Authority::new(&genesis());
@@ -166,6 +168,7 @@ fn a_grant_holds_for_its_prefix_and_until_it_expires() {
     assert!(!authority.allows(log, 0, at(9), Verb::Block, "acme-x"));
 }
 
+/// [P-14] A revoke says how far the author's logs still count.
 #[test]
 fn a_revoked_author_keeps_only_what_was_accepted() {
     let mut authority = Authority::new(&genesis());

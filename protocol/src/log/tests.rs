@@ -48,6 +48,7 @@ fn heads_and_roots_are_those_of_the_vectors() {
     assert_eq!(found, include_str!("../../vectors/log.txt"), "found:\n{found}");
 }
 
+/// [P-6] A batch counts only if its head is its author's and its root is the head's.
 #[test]
 fn a_run_by_another_key_or_over_other_ops_is_refused() {
     let good = authored(&Mmr::default(), 4).to_batch();
@@ -85,13 +86,14 @@ fn what_is_held_already_is_left_out_of_a_run() {
     assert_eq!(all.beyond(7), None);
 }
 
+/// [P-6] The hash of an aligned run stands for ops that were left out.
 #[test]
 fn a_skipped_aligned_run_gives_the_same_root() {
     let full = authored(&Mmr::default(), 7);
     let ids: Vec<OpId> = full.ops().iter().map(|named| named.id).collect();
     let mut batch = full.to_batch();
     let skip = Entry::Skip { height: 2, hash: Mmr::subtree(&ids[..4]).unwrap() };
-    batch.entries.splice(0..4, [skip.clone()]);
+    batch.entries.splice(0..4, [skip]);
     let partial = batch.clone().verify(&Mmr::default()).unwrap();
     assert_eq!(partial.after(), full.after());
     assert_eq!(partial.ops()[0].op.place.seq, 4);

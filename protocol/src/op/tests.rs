@@ -81,6 +81,7 @@ fn op(body: Body) -> Op {
     Op { place: place(), stamp: Hlc(0x0190_0000_0000_0001), body }
 }
 
+/// [P-7] A kind this version does not know is kept as it is.
 #[test]
 fn every_kind_of_op_decodes_to_itself() {
     for body in every_kind() {
@@ -170,4 +171,33 @@ fn the_same_statement_elsewhere_is_another_op() {
     let mut other = place();
     other.log.feed = FeedId([0; 32]);
     assert_ne!(Op::id_of(place(), &statement), Op::id_of(other, &statement));
+}
+
+/// [P-2] A feed's id commits to the whole genesis record.
+#[test]
+fn any_change_of_the_genesis_makes_another_feed() {
+    let genesis = Genesis {
+        kind: FeedKind::Raw,
+        name: "tools".to_owned(),
+        origin: SiteId([1; 32]),
+        second_origin: None,
+        reuse: false,
+        overwrite: false,
+        created: Timestamp(7),
+        nonce: [0; 16],
+    };
+    let id = blake3::derive_key("packetboat 2026-11 genesis v1", &genesis.encode());
+    assert_eq!(genesis.feed_id(), FeedId(id));
+    for other in [
+        Genesis { kind: FeedKind::Npm, ..genesis.clone() },
+        Genesis { name: "tool".to_owned(), ..genesis.clone() },
+        Genesis { origin: SiteId([2; 32]), ..genesis.clone() },
+        Genesis { second_origin: Some(SiteId([1; 32])), ..genesis.clone() },
+        Genesis { reuse: true, ..genesis.clone() },
+        Genesis { overwrite: true, ..genesis.clone() },
+        Genesis { created: Timestamp(8), ..genesis.clone() },
+        Genesis { nonce: [1; 16], ..genesis.clone() },
+    ] {
+        assert_ne!(other.feed_id(), genesis.feed_id(), "{other:?}");
+    }
 }

@@ -161,6 +161,7 @@ fn answers_that_lie_are_named() {
     assert_eq!(reply(1, vec![prints]), Err(AnswerFault::WrongPrints { range: all, expected: 2, found: 1 }));
 }
 
+/// [P-52] A mismatch of the full root is tried once with another salt.
 #[test]
 fn a_root_that_never_agrees_is_given_up_after_a_second_salt() {
     let mut set = numbered(0..1);
@@ -202,4 +203,12 @@ fn questions_beyond_a_frame_or_a_leaf_are_refused() {
     let questions = vec![Question::List(Range::ALL, vec![]); RANGES_PER_FRAME_MAX + 1];
     let asked = Questions { salt: Salt([0; 8]), questions };
     assert_eq!(answer(&mut set, &asked), Err(QuestionFault::TooManyRanges { found: 1025 }));
+}
+
+#[test]
+fn a_fault_of_the_ranges_ends_a_session_by_its_name() {
+    let ended = |fault: AnswerFault| Misbehaved::from(fault);
+    assert_eq!(ended(AnswerFault::Nothing), Misbehaved::RangesInvalid);
+    assert_eq!(ended(AnswerFault::TooManyRanges), Misbehaved::RangesFlooded);
+    assert_eq!(ended(AnswerFault::NeverAgreed), Misbehaved::RootContradicted);
 }

@@ -194,11 +194,11 @@ impl Inbound {
 
     fn ask_ranges(&mut self, salt: [u8; 8], context: &mut Context<'_>) -> Result<(), Stop> {
         let Some(target) = &self.target else { return Ok(()) };
-        let mut mine: Summary =
+        let mine: Summary =
             target.notes.iter().map(|(log, (len, root))| head_item(*log, *len, root)).collect();
         let mut spare = salt;
         spare.reverse();
-        let asker = Asker::new(&mut mine, Salt(salt), Salt(spare));
+        let asker = Asker::new(&mine, Salt(salt), Salt(spare));
         self.stage = Stage::Ranges(Box::new((asker, mine)));
         self.question(context)
     }

@@ -1,5 +1,7 @@
 //! Two sessions and two sites in memory, frame by frame: what flows, what does not, and what it costs.
 
+mod breaches;
+mod endings;
 mod streams;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -157,9 +159,9 @@ impl Site {
     fn sizes(&self) -> BTreeMap<BlobId, u64> {
         self.ops()
             .iter()
-            .filter_map(|named| match &named.op.body {
-                Body::Publish(publish) => publish.manifest.files.first().map(|file| (file.blob, file.size)),
-                _ => None,
+            .filter_map(|named| {
+                let Body::Publish(publish) = &named.op.body else { return None };
+                publish.manifest.files.first().map(|file| (file.blob, file.size))
             })
             .collect()
     }
@@ -354,6 +356,7 @@ impl Wire {
     }
 }
 
+/// [P-42] Only what is new since the last run moves, and nothing goes back to where it came from.
 #[test]
 fn a_mirror_carries_packages_and_deletions_both_ways() {
     let (mut ny, mut la) = (Site::new(1), Site::new(2));
@@ -430,6 +433,7 @@ fn a_push_link_brings_nothing_back() {
     assert!(!site.served().contains_key("hub-later"));
 }
 
+/// [P-45] Bytes are asked for after the ops are in.
 #[test]
 fn ops_and_deletions_arrive_before_bytes() {
     let (mut ny, mut la) = (Site::new(1), Site::new(2));
@@ -486,6 +490,7 @@ fn a_sender_with_another_store_is_compared_by_ranges() {
     assert_eq!(tally.round_trips, 1);
 }
 
+/// [P-46] A run that lacks a blob is interrupted, never done.
 #[test]
 fn a_blob_the_sender_lost_leaves_the_run_incomplete_and_the_rest_arrives() {
     let (mut ny, mut la) = (Site::new(1), Site::new(2));
@@ -517,136 +522,4 @@ fn a_forked_author_is_noted_and_the_rest_goes_on() {
     assert_eq!(outcome, Outcome::Done);
     assert!(matches!(la.notes.as_slice(), [Event::Forked { head }] if head.head.log == fork));
     assert_eq!(la.served().keys().collect::<Vec<_>>(), ["one"]);
-}
-
-fn refused(dialler: &Site, listener: &Site, asks: Switches, change: impl FnOnce(&mut Config)) -> Outcome {
-    let mut listening = config(Side::Listener, listener, dialler, Switches::PUSH);
-    change(&mut listening);
-    let mut wire = connect(dialler, listener, asks, Switches::PUSH);
-    wire.listener = Session::new(listening, Instant(0), WALL);
-    let (mut one, mut two) = (Site::new(9), Site::new(8));
-    wire.settle(&mut one, &mut two);
-    assert!(wire.dialler.is_closed() && wire.listener.is_closed());
-    let mut session = connect(dialler, listener, asks, Switches::PUSH).dialler;
-    let reason = match wire.dialler.phase {
-        Phase::Closed => {
-            let frame = greeting_refusal(dialler, listener, asks, &wire.listener.config);
-            session.handle(Instant(1), WALL, Input::Control(&frame), &one);
-            std::iter::from_fn(|| session.poll()).find_map(|output| match output {
-                Output::Close(outcome) => Some(outcome),
-                _ => None,
-            })
-        }
-        _ => None,
-    };
-    reason.expect("closed with an outcome")
-}
-
-fn greeting_refusal(dialler: &Site, listener: &Site, asks: Switches, listening: &Config) -> Vec<u8> {
-    let asking = config(Side::Dialler, dialler, listener, asks);
-    let hello = greeting::hello(&asking, WALL);
-    match greeting::welcome(listening, &hello, WALL) {
-        Err(Stop::Refused(reason)) => Frame::Refuse(reason).encode(),
-        other => panic!("not refused: {other:?}"),
-    }
-}
-
-/// [P-12] Every cause that makes a link invalid is told in the handshake, before any op moves.
-#[test]
-fn a_link_that_cannot_work_is_refused_with_the_reason_at_both_ends() {
-    let (one, two) = (Site::new(1), Site::new(2));
-    let check = |asks, change: fn(&mut Config), reason| {
-        assert_eq!(refused(&one, &two, asks, change), Outcome::Refused(reason));
-    };
-    check(Switches::PUSH, |_| {}, Reason::NothingAllowed);
-    check(Switches::OFF, |_| {}, Reason::NothingAsked);
-    check(Switches::PULL, |config| config.paused = true, Reason::LinkPaused);
-    check(Switches::PULL, |config| config.terms.clear(), Reason::FeedUnknown);
-    check(Switches::PULL, |config| config.terms[0].kind = FeedKind::Npm, Reason::KindDiffers);
-    check(Switches::PULL, |config| config.peer = config.me, Reason::SameSite);
-}
-
-#[test]
-fn versions_that_do_not_meet_are_refused() {
-    let (one, two) = (Site::new(1), Site::new(2));
-    let mut hello = greeting::hello(&config(Side::Dialler, &one, &two, Switches::PULL), WALL);
-    hello.version_min = 2;
-    hello.version_max = 7;
-    let listening = config(Side::Listener, &two, &one, Switches::PUSH);
-    assert_eq!(greeting::welcome(&listening, &hello, WALL), Err(Stop::Refused(Reason::VersionsApart)));
-}
-
-/// Every frame a peer may send at the wrong time or in the wrong form ends the session with its name and changes nothing.
-#[test]
-fn a_peer_that_breaks_the_rules_is_named() {
-    let (mut ny, mut la) = (Site::new(1), Site::new(2));
-    ny.publish("a", b"a");
-    let up = |ny: &mut Site, la: &mut Site| {
-        let mut wire = connect(la, ny, Switches::PULL, Switches::PUSH);
-        wire.settle(la, ny);
-        wire.listener
-    };
-    let ops = |batch: Batch| OpsFrame::Ops(batch).encode();
-    let pushed = ops(ny.run(ny.own_log(), 0, 0).unwrap().unwrap());
-    let small = Piece::Small { blob: BlobId([0; 32]), bytes: vec![] }.encode();
-    let flood =
-        vec![crate::transfer::Ask::Small { blob: BlobId([0; 32]) }; crate::limits::WANTED_ITEMS_MAX + 1];
-    let cases: Vec<(Input<'_>, Misbehaved)> = vec![
-        (Input::Control(&[]), Misbehaved::FrameMalformed),
-        (Input::Control(&[0xff]), Misbehaved::FrameUnknown),
-        (Input::Control(&[0x10, 9]), Misbehaved::FrameMalformed),
-        (Input::Control(&[0x1c, 0, 0]), Misbehaved::FrameMalformed),
-        (Input::Broken(Misbehaved::FrameTooLong), Misbehaved::FrameTooLong),
-        (Input::Broken(Misbehaved::FrameTruncated), Misbehaved::FrameTruncated),
-        (Input::Ops(&pushed), Misbehaved::FrameUnexpected),
-        (Input::Piece(&small), Misbehaved::BytesUnasked),
-    ];
-    for (input, fault) in cases {
-        let mut listener = up(&mut ny, &mut la);
-        listener.handle(Instant(1), WALL, input, &ny);
-        assert_eq!(closed_with(&mut listener), Outcome::Misbehaved(fault));
-    }
-    let mut listener = up(&mut ny, &mut la);
-    let finished = Frame::Finished { missing: 0 }.encode();
-    listener.handle(Instant(1), WALL, Input::Control(&finished), &ny);
-    assert_eq!(closed_with(&mut listener), Outcome::Misbehaved(Misbehaved::FrameUnexpected));
-    assert_eq!(Frame::decode(&Frame::Want(flood).encode()), Err(Misbehaved::WantsFlooded));
-}
-
-fn closed_with(session: &mut Session) -> Outcome {
-    let close = std::iter::from_fn(|| session.poll()).find_map(|output| match output {
-        Output::Close(outcome) => Some(outcome),
-        _ => None,
-    });
-    close.expect("the session closed")
-}
-
-#[test]
-fn a_silent_peer_is_given_up() {
-    let (one, two) = (Site::new(1), Site::new(2));
-    let mut session = connect(&one, &two, Switches::PULL, Switches::PUSH).listener;
-    session.handle(Instant(HELLO_MS_MAX - 1), WALL, Input::Tick, &two);
-    assert!(!session.is_closed());
-    session.handle(Instant(HELLO_MS_MAX), WALL, Input::Tick, &two);
-    assert_eq!(closed_with(&mut session), Outcome::Misbehaved(Misbehaved::Stalled));
-}
-
-#[test]
-fn a_full_disk_ends_the_run_with_its_reason() {
-    let (mut ny, mut la) = (Site::new(1), Site::new(2));
-    let mut wire = connect(&la, &ny, Switches::PULL, Switches::PUSH);
-    wire.settle(&mut la, &mut ny);
-    wire.dialler.handle(Instant(1), WALL, Input::Refused(Reason::DiskFull), &la);
-    assert_eq!(closed_with(&mut wire.dialler), Outcome::Refused(Reason::DiskFull));
-}
-
-#[test]
-fn the_listener_can_ask_for_a_run() {
-    let (mut ny, mut la) = (Site::new(1), Site::new(2));
-    let mut wire = connect(&la, &ny, Switches::PULL, Switches::PUSH);
-    wire.settle(&mut la, &mut ny);
-    wire.listener.run(Instant(1), &ny);
-    let Some(Output::Send(frame)) = wire.listener.poll() else { panic!("a nudge") };
-    wire.dialler.handle(Instant(1), WALL, Input::Control(&frame), &la);
-    assert!(matches!(wire.dialler.poll(), Some(Output::Nudged)));
 }

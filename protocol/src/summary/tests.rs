@@ -40,6 +40,7 @@ fn crowded() -> impl Strategy<Value = Key> {
     })
 }
 
+/// [P-51] A set's digest.
 #[test]
 fn the_roots_of_the_vectors_are_what_they_were() {
     let vectors = include_str!("../../vectors/summary.txt");

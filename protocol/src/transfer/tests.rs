@@ -66,6 +66,7 @@ fn small_blobs_are_asked_for_before_large_ones_and_smallest_first() {
     assert!(transfer.asked_first() && !transfer.asked_first());
 }
 
+/// [P-45] The window is bounded in bytes and in pieces.
 #[test]
 fn no_more_is_asked_for_than_the_window_holds() {
     let mut transfer = Transfer::new();
@@ -78,6 +79,7 @@ fn no_more_is_asked_for_than_the_window_holds() {
     assert!(open as u64 <= WANTED_BYTES_MAX + (EXTENTS_PER_ASK as usize * EXTENT_BYTES) as u64, "{open}");
 }
 
+/// [P-61] Bytes that do not have their hash are refused.
 #[test]
 fn wrong_bytes_are_refused_and_stay_wanted() {
     let one = source(1_000, 1);
@@ -105,7 +107,7 @@ fn a_wrong_outline_or_extent_is_refused() {
     assert_eq!(transfer.handle(Arrived::Outline { outline }), Err(Misbehaved::BytesWrong));
     let swapped = Arrived::Extent { blob: one.blob, index: 0, bytes: one.extent(1) };
     assert_eq!(transfer.handle(swapped), Ok(vec![]), "it waits for the outline");
-    let outline = one.outline.clone().unwrap();
+    let outline = one.outline.unwrap();
     assert_eq!(transfer.handle(Arrived::Outline { outline }), Err(Misbehaved::BytesWrong));
 }
 
@@ -129,7 +131,7 @@ proptest! {
         picks in prop::collection::vec(any::<u16>(), 0..64),
     ) {
         let sources: Vec<Source> =
-            sizes.iter().enumerate().map(|(seed, size)| source(*size, seed as u8)).collect();
+            sizes.iter().enumerate().map(|(seed, size)| source(*size, u8::try_from(seed).unwrap())).collect();
         let mut transfer = Transfer::new();
         for one in &sources {
             transfer.want(one.blob, one.size(), None);

@@ -281,6 +281,7 @@ fn items_are_listed_in_pages_by_prefix() {
     assert!(versions.iter().all(|(_, item)| item.standing == Standing::Served));
 }
 
+/// [P-41] The root of a site's exports depends on its logs alone.
 #[test]
 fn sites_with_the_same_ops_have_the_same_root_whatever_came_first() {
     let (_, _, one) = fresh();

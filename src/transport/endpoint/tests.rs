@@ -79,6 +79,7 @@ async fn known_sites_meet_and_exchange_frames() {
     assert_eq!(read_frame(&mut receive).await.unwrap().unwrap(), b"welcome".as_slice());
 }
 
+/// [P-1], [P-30] A site is its key: the dialler accepts that one only.
 #[tokio::test]
 async fn a_listener_with_another_key_is_refused_by_both_names() {
     let (listener, dialler) = (listener(LOOPBACK, &[2], false), dialler(2));
@@ -97,6 +98,7 @@ async fn a_stranger_is_refused_before_any_stream_is_read() {
     assert!(admitted_nobody(&listener).await);
 }
 
+/// [P-30] While a ticket is open any key may pair, and do nothing else.
 #[tokio::test]
 async fn an_open_ticket_admits_a_stranger_to_pairing_only() {
     let (listener, dialler) = (listener(LOOPBACK, &[], true), dialler(3));
@@ -146,6 +148,7 @@ async fn a_client_that_asks_for_both_protocols_is_refused() {
     assert!(admitted_nobody(&listener).await);
 }
 
+/// [P-31] A frame over the limit ends the session before it is read.
 #[tokio::test]
 async fn an_oversized_frame_over_a_real_stream_is_refused_unread() {
     let (listener, dialler) = (listener(LOOPBACK, &[2], false), dialler(2));

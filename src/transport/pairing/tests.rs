@@ -108,6 +108,7 @@ async fn a_wrong_or_late_ticket_is_answered_with_the_reason() {
     assert_eq!(pair(ticket(), Timestamp(u64::MAX)).await, JoinAnswer::Refused(Reason::TicketExpired));
 }
 
+/// [P-70] The proof is bound to the connection and the joiner's key.
 #[tokio::test]
 async fn a_proof_overheard_on_another_connection_is_worth_nothing() {
     let (dialled, accepted, _endpoints) = connected().await;

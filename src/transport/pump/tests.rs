@@ -225,6 +225,7 @@ async fn a_listener_asks_for_a_run_and_the_dialler_hears_it() {
     dialling.until("the nudge", |happening| matches!(happening, Happening::Nudged).then_some(())).await;
 }
 
+/// [P-32] Being connected is not being welcome.
 #[tokio::test]
 async fn a_refused_link_gives_both_ends_the_reason() {
     let (ny, la) = (Site::new(1), Site::new(2));

@@ -1,0 +1,88 @@
+//! What a sender may not do with ops: each breach ends the session by its name, and nothing of it is kept.
+
+use super::endings::closed_with;
+use super::*;
+
+/// A puller that was just told of news, and the frames of the ops stream that the sender has for it.
+fn told_of_news(mode: Switches) -> (Wire, Site, Site, Vec<Vec<u8>>) {
+    let (mut ny, mut la) = (Site::new(1), Site::new(2));
+    ny.grant(&la);
+    let mut wire = connect(&la, &ny, mode, Switches::MIRROR);
+    wire.sync(&mut la, &mut ny);
+    ny.publish("a", b"a");
+    la.publish("b", b"b");
+    wire.dialler.run(Instant(1), &la);
+    for frame in drain(&mut wire.dialler, &mut la) {
+        wire.listener.handle(Instant(1), WALL, Input::Control(&frame), &ny);
+    }
+    for frame in drain(&mut wire.listener, &mut ny) {
+        wire.dialler.handle(Instant(1), WALL, Input::Control(&frame), &la);
+    }
+    let ops = std::iter::from_fn(|| wire.listener.poll_ops(&ny)).collect();
+    (wire, la, ny, ops)
+}
+
+fn batch_in(frames: &[Vec<u8>]) -> Batch {
+    let mut batches = frames.iter().filter_map(|frame| match OpsFrame::decode(frame).unwrap() {
+        OpsFrame::Ops(batch) => Some(batch),
+        OpsFrame::End => None,
+    });
+    batches.next_back().expect("a batch")
+}
+
+fn ends_with(change: impl FnOnce(&mut Batch), fault: Misbehaved) {
+    let (mut wire, la, _, ops) = told_of_news(Switches::PULL);
+    let mut batch = batch_in(&ops);
+    change(&mut batch);
+    wire.dialler.handle(Instant(2), WALL, Input::Ops(&OpsFrame::Ops(batch).encode()), &la);
+    assert_eq!(closed_with(&mut wire.dialler), Outcome::Misbehaved(fault));
+}
+
+#[test]
+fn ops_that_do_not_add_up_or_are_of_another_feed_are_named() {
+    ends_with(|batch| drop(batch.entries.pop()), Misbehaved::BatchInvalid);
+    ends_with(|batch| batch.head.head.log.feed = FeedId([9; 32]), Misbehaved::FeedNotAgreed);
+}
+
+/// [P-11] A deletion that comes although the link holds deletions back is refused by the receiver.
+#[test]
+fn a_deletion_over_a_link_for_additions_is_a_breach() {
+    let adds = Switches { in_add: true, in_delete: false, out_add: false, out_delete: false };
+    let (mut wire, mut la, mut ny, ops) = told_of_news(adds);
+    let addition = OpsFrame::Ops(batch_in(&ops)).encode();
+    wire.dialler.handle(Instant(2), WALL, Input::Ops(&addition), &la);
+    drain(&mut wire.dialler, &mut la);
+    ny.delete("a");
+    let log = ny.own_log();
+    let batch = ny.run(log, la.log(log).unwrap().len(), 0).unwrap().unwrap();
+    wire.dialler.handle(Instant(2), WALL, Input::Ops(&OpsFrame::Ops(batch).encode()), &la);
+    assert_eq!(closed_with(&mut wire.dialler), Outcome::Misbehaved(Misbehaved::OpsNotPermitted));
+}
+
+/// [P-44] What was told and does not come is asked for once.
+#[test]
+fn a_sender_that_ends_twice_without_what_it_told_contradicts_itself() {
+    let (mut wire, mut la, ..) = told_of_news(Switches::PULL);
+    let end = OpsFrame::End.encode();
+    wire.dialler.handle(Instant(2), WALL, Input::Ops(&end), &la);
+    let asked = drain(&mut wire.dialler, &mut la);
+    assert!(asked.iter().any(|frame| matches!(Frame::decode(frame), Ok(Frame::WantOps(_)))), "{asked:?}");
+    wire.dialler.handle(Instant(3), WALL, Input::Ops(&end), &la);
+    assert_eq!(closed_with(&mut wire.dialler), Outcome::Misbehaved(Misbehaved::RootContradicted));
+}
+
+/// [P-43] The dialler answers the listener's pull when the ops it pulled itself are in, and not before.
+#[test]
+fn the_dialler_pulls_before_it_supplies() {
+    let (mut wire, mut la, _, ops) = told_of_news(Switches::MIRROR);
+    let supplies =
+        |frames: &[Vec<u8>]| frames.iter().any(|frame| matches!(Frame::decode(frame), Ok(Frame::Supply(_))));
+    assert!(!supplies(&drain(&mut wire.dialler, &mut la)));
+    let mut sent = Vec::new();
+    for frame in ops {
+        assert!(!supplies(&sent), "before the last of the ops");
+        wire.dialler.handle(Instant(2), WALL, Input::Ops(&frame), &la);
+        sent.extend(drain(&mut wire.dialler, &mut la));
+    }
+    assert!(supplies(&sent));
+}

@@ -1,0 +1,126 @@
+//! How a session ends: refused in the handshake, broken off for a rule, given up, or short of disk.
+
+use super::*;
+
+fn refused(dialler: &Site, listener: &Site, asks: Switches, change: impl FnOnce(&mut Config)) -> Outcome {
+    let mut listening = config(Side::Listener, listener, dialler, Switches::PUSH);
+    change(&mut listening);
+    let mut wire = connect(dialler, listener, asks, Switches::PUSH);
+    wire.listener = Session::new(listening, Instant(0), WALL);
+    let (mut one, mut two) = (Site::new(9), Site::new(8));
+    wire.settle(&mut one, &mut two);
+    assert!(wire.dialler.is_closed() && wire.listener.is_closed());
+    let mut session = connect(dialler, listener, asks, Switches::PUSH).dialler;
+    let frame = greeting_refusal(dialler, listener, asks, &wire.listener.config);
+    session.handle(Instant(1), WALL, Input::Control(&frame), &one);
+    closed_with(&mut session)
+}
+
+fn greeting_refusal(dialler: &Site, listener: &Site, asks: Switches, listening: &Config) -> Vec<u8> {
+    let asking = config(Side::Dialler, dialler, listener, asks);
+    let hello = greeting::hello(&asking, WALL);
+    match greeting::welcome(listening, &hello, WALL) {
+        Err(Stop::Refused(reason)) => Frame::Refuse(reason).encode(),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+/// [P-12] Every cause that makes a link invalid is told in the handshake, before any op moves.
+#[test]
+fn a_link_that_cannot_work_is_refused_with_the_reason_at_both_ends() {
+    let (one, two) = (Site::new(1), Site::new(2));
+    let check = |asks, change: fn(&mut Config), reason| {
+        assert_eq!(refused(&one, &two, asks, change), Outcome::Refused(reason));
+    };
+    check(Switches::PUSH, |_| {}, Reason::NothingAllowed);
+    check(Switches::OFF, |_| {}, Reason::NothingAsked);
+    check(Switches::PULL, |config| config.paused = true, Reason::LinkPaused);
+    check(Switches::PULL, |config| config.terms.clear(), Reason::FeedUnknown);
+    check(Switches::PULL, |config| config.terms[0].kind = FeedKind::Npm, Reason::KindDiffers);
+    check(Switches::PULL, |config| config.peer = config.me, Reason::SameSite);
+}
+
+#[test]
+fn versions_that_do_not_meet_are_refused() {
+    let (one, two) = (Site::new(1), Site::new(2));
+    let mut hello = greeting::hello(&config(Side::Dialler, &one, &two, Switches::PULL), WALL);
+    hello.version_min = 2;
+    hello.version_max = 7;
+    let listening = config(Side::Listener, &two, &one, Switches::PUSH);
+    assert_eq!(greeting::welcome(&listening, &hello, WALL), Err(Stop::Refused(Reason::VersionsApart)));
+}
+
+/// Every frame a peer may send at the wrong time or in the wrong form ends the session with its name and changes nothing.
+#[test]
+fn a_peer_that_breaks_the_rules_is_named() {
+    let (mut ny, mut la) = (Site::new(1), Site::new(2));
+    ny.publish("a", b"a");
+    let up = |ny: &mut Site, la: &mut Site| {
+        let mut wire = connect(la, ny, Switches::PULL, Switches::PUSH);
+        wire.settle(la, ny);
+        wire.listener
+    };
+    let ops = |batch: Batch| OpsFrame::Ops(batch).encode();
+    let pushed = ops(ny.run(ny.own_log(), 0, 0).unwrap().unwrap());
+    let small = Piece::Small { blob: BlobId([0; 32]), bytes: vec![] }.encode();
+    let flood =
+        vec![crate::transfer::Ask::Small { blob: BlobId([0; 32]) }; crate::limits::WANTED_ITEMS_MAX + 1];
+    let cases: Vec<(Input<'_>, Misbehaved)> = vec![
+        (Input::Control(&[]), Misbehaved::FrameMalformed),
+        (Input::Control(&[0xff]), Misbehaved::FrameUnknown),
+        (Input::Control(&[0x10, 9]), Misbehaved::FrameMalformed),
+        (Input::Control(&[0x1c, 0, 0]), Misbehaved::FrameMalformed),
+        (Input::Broken(Misbehaved::FrameTooLong), Misbehaved::FrameTooLong),
+        (Input::Broken(Misbehaved::FrameTruncated), Misbehaved::FrameTruncated),
+        (Input::Ops(&pushed), Misbehaved::FrameUnexpected),
+        (Input::Piece(&small), Misbehaved::BytesUnasked),
+    ];
+    for (input, fault) in cases {
+        let mut listener = up(&mut ny, &mut la);
+        listener.handle(Instant(1), WALL, input, &ny);
+        assert_eq!(closed_with(&mut listener), Outcome::Misbehaved(fault));
+    }
+    let mut listener = up(&mut ny, &mut la);
+    let finished = Frame::Finished { missing: 0 }.encode();
+    listener.handle(Instant(1), WALL, Input::Control(&finished), &ny);
+    assert_eq!(closed_with(&mut listener), Outcome::Misbehaved(Misbehaved::FrameUnexpected));
+    assert_eq!(Frame::decode(&Frame::Want(flood).encode()), Err(Misbehaved::WantsFlooded));
+}
+
+pub(super) fn closed_with(session: &mut Session) -> Outcome {
+    let close = std::iter::from_fn(|| session.poll()).find_map(|output| {
+        let Output::Close(outcome) = output else { return None };
+        Some(outcome)
+    });
+    close.expect("the session closed")
+}
+
+#[test]
+fn a_silent_peer_is_given_up() {
+    let (one, two) = (Site::new(1), Site::new(2));
+    let mut session = connect(&one, &two, Switches::PULL, Switches::PUSH).listener;
+    session.handle(Instant(HELLO_MS_MAX - 1), WALL, Input::Tick, &two);
+    assert!(!session.is_closed());
+    session.handle(Instant(HELLO_MS_MAX), WALL, Input::Tick, &two);
+    assert_eq!(closed_with(&mut session), Outcome::Misbehaved(Misbehaved::Stalled));
+}
+
+#[test]
+fn a_full_disk_ends_the_run_with_its_reason() {
+    let (mut ny, mut la) = (Site::new(1), Site::new(2));
+    let mut wire = connect(&la, &ny, Switches::PULL, Switches::PUSH);
+    wire.settle(&mut la, &mut ny);
+    wire.dialler.handle(Instant(1), WALL, Input::Refused(Reason::DiskFull), &la);
+    assert_eq!(closed_with(&mut wire.dialler), Outcome::Refused(Reason::DiskFull));
+}
+
+#[test]
+fn the_listener_can_ask_for_a_run() {
+    let (mut ny, mut la) = (Site::new(1), Site::new(2));
+    let mut wire = connect(&la, &ny, Switches::PULL, Switches::PUSH);
+    wire.settle(&mut la, &mut ny);
+    wire.listener.run(Instant(1), &ny);
+    let Some(Output::Send(frame)) = wire.listener.poll() else { panic!("a nudge") };
+    wire.dialler.handle(Instant(1), WALL, Input::Control(&frame), &la);
+    assert!(matches!(wire.dialler.poll(), Some(Output::Nudged)));
+}
