@@ -4,6 +4,9 @@ use bytes::Bytes;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
+use protocol::fault::Reason;
+use protocol::limits::PAIRING_ATTEMPTS_PER_MINUTE_MAX;
+
 use super::*;
 use crate::api::{AcceptRequest, InviteRequest, NewFeed, NewPackage};
 
@@ -100,6 +103,7 @@ async fn a_mirror_link_carries_packages_and_deletions_both_ways() {
     assert!(run.frames_in_bytes <= 200 && run.frames_out_bytes <= 200, "{run:?}");
 }
 
+/// [P-13] Ops of a site that was granted nothing count there and leave it never.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pull_link_keeps_a_leafs_packages_at_home_and_says_why() {
     let (ny, tokyo) = (lab("New York").await, lab("Tokyo").await);
@@ -123,6 +127,7 @@ async fn a_pull_link_keeps_a_leafs_packages_at_home_and_says_why() {
     assert_eq!(why.state, "hidden-here");
 }
 
+/// [P-71] A ticket that was used is used for good.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ticket_is_good_for_one_site_and_one_use() {
     let (ny, la, thief) = (lab("New York").await, lab("LA").await, lab("Thief").await);
@@ -273,4 +278,26 @@ async fn a_second_ticket_of_the_same_site_extends_the_link_and_a_taken_name_is_r
     assert_eq!(run.outcome, "done", "{run:?}");
     assert_eq!(names(&la.node).await, ready(&["in-tools"]));
     assert_eq!(la.node.feed("ny-docs").await.unwrap().id, ny.node.feed("docs").await.unwrap().id);
+}
+
+/// [P-71] A sixth attempt within a minute is not even judged.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_guesses_tickets_is_told_to_wait() {
+    let (ny, thief) = (lab("New York").await, lab("Thief").await);
+    feed(&ny.node, "tools").await;
+    let request = InviteRequest {
+        feeds: vec!["tools".to_owned()],
+        peer_may: "pull".to_owned(),
+        expires_ms: wall_clock().0 + 60_000,
+        addresses: vec![ny.node.listen_address().to_string()],
+    };
+    let mut ticket = protocol::ticket::Ticket::parse(&ny.node.invite(request).await.unwrap().ticket).unwrap();
+    let mut answers = Vec::new();
+    for guess in 0..=PAIRING_ATTEMPTS_PER_MINUTE_MAX {
+        ticket.secret = [u8::try_from(guess).unwrap(); 16];
+        answers.push(thief.node.accept(accept(&ticket.to_text())).await.unwrap_err().detail);
+    }
+    let last = answers.pop().unwrap();
+    assert!(last.contains(&Reason::PairingTooOften.to_string()), "{last}");
+    assert!(answers.iter().all(|answer| answer.contains(&Reason::TicketUnknown.to_string())), "{answers:?}");
 }
