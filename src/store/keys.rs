@@ -15,24 +15,24 @@ use super::engine::Broken;
 /// Version of every value's encoding. A change of any value's shape is a new number, and a rebuild.
 const VALUE_VERSION: u8 = 1;
 
-/// The trees of the index. [`Tree::tag`] is the first byte of each key on disk.
+/// The trees of the index. `Tree::tag` is the first byte of each key on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tree {
     /// What this index is an index of: name → value.
     About,
-    /// blob 32 → [`BlobEntry`].
+    /// blob 32 → `BlobEntry`.
     Blob,
-    /// chaining value 32 → [`Location`].
+    /// chaining value 32 → `Location`.
     Extent,
-    /// shelf u8, key → [`RecordEntry`]: records that no op tells, kept whole in the packs.
+    /// shelf u8, key → `RecordEntry`: records that no op tells, kept whole in the packs.
     Record,
-    /// feed 32, author 32, epoch u64 → [`LogEntry`]: how far a log is held.
+    /// feed 32, author 32, epoch u64 → `LogEntry`: how far a log is held.
     Log,
-    /// feed 32, author 32, epoch u64, last seq u64 → [`BatchEntry`] of the batch that ends there.
+    /// feed 32, author 32, epoch u64, last seq u64 → `BatchEntry` of the batch that ends there.
     Batch,
-    /// op 32 → [`OpEntry`].
+    /// op 32 → `OpEntry`.
     Op,
-    /// generation u64 of a batch's last op → [`Arrival`].
+    /// generation u64 of a batch's last op → `Arrival`.
     Arrival,
     /// feed 32, name, 0, version, 0, op 32 → nothing: the ops about a coordinate.
     Fact,
@@ -44,7 +44,7 @@ pub enum Tree {
     Use,
     /// feed 32, blob 32 → nothing: blobs that publishes name and that were not yet found whole.
     Want,
-    /// feed 32, name, 0, version → [`ViewEntry`]: each coordinate of which anything is known.
+    /// feed 32, name, 0, version → `ViewEntry`: each coordinate of which anything is known.
     View,
 }
 
