@@ -234,7 +234,9 @@ impl Keeper for LinkKeeper {
     }
 
     fn keep(&mut self, stored: Stored) -> Result<(), KeepError> {
-        self.era.get_or_insert(self.site.store().era());
+        if self.era.is_none() {
+            self.era = Some(self.site.store().era());
+        }
         self.site.store().keep(&stored).map_err(|error| match error {
             PutError::Write(error) => write_failed(&error),
             PutError::Mismatch { .. } | PutError::NoOutline { .. } | PutError::Read(_) => {
