@@ -138,7 +138,7 @@ impl SiteStore {
     /// The store as one link's session sees it.
     #[must_use]
     pub fn keeper(&self, peer: SiteId, link: String) -> LinkKeeper {
-        LinkKeeper { site: self.clone(), peer, link }
+        LinkKeeper { site: self.clone(), peer, link, era: None }
     }
 }
 
@@ -149,6 +149,8 @@ pub struct LinkKeeper {
     site: SiteStore,
     peer: SiteId,
     link: String,
+    /// The store's era when bytes were first kept and not yet settled.
+    era: Option<u64>,
 }
 
 impl LinkKeeper {
@@ -232,6 +234,9 @@ impl Keeper for LinkKeeper {
     }
 
     fn keep(&mut self, stored: Stored) -> Result<(), KeepError> {
+        if self.era.is_none() {
+            self.era = Some(self.site.store().era());
+        }
         self.site.store().keep(&stored).map_err(|error| match error {
             PutError::Write(error) => write_failed(&error),
             PutError::Mismatch { .. } | PutError::NoOutline { .. } | PutError::Read(_) => {
@@ -242,7 +247,16 @@ impl Keeper for LinkKeeper {
     }
 
     fn settle(&mut self) -> Result<(), KeepError> {
-        self.site.store().sync().map_err(|error| write_failed(&error))
+        self.site.store().sync().map_err(|error| write_failed(&error))?;
+        let now = self.site.store().era();
+        if self.era.take().is_some_and(|era| era != now) {
+            tracing::error!(
+                link = self.link,
+                "the disk took back bytes of this run: the next run asks for them again"
+            );
+            return Err(KeepError::Failed);
+        }
+        Ok(())
     }
 
     fn remember(&mut self, memory: Memory) {

@@ -87,6 +87,8 @@ pub fn publish(
         return Err(PublishError::NoFiles);
     }
     let manifest = Manifest::of(files)?;
+    // First durable, then looked at: what a failed sync took back is then seen to be missing.
+    site.store().sync()?;
     for file in &manifest.files {
         match site.store().blob_state(file.blob)? {
             BlobState::Complete { size } if size == file.size => {}
@@ -95,7 +97,6 @@ pub fn publish(
             }
         }
     }
-    site.store().sync()?;
     let look = site.look();
     let said = site.author_if(feed, |store| {
         let item = store.item(feed, &coordinate.name, &coordinate.version, look)?;

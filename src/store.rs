@@ -252,6 +252,11 @@ impl Store {
         self.wait(self.inner.packs.ticket())
     }
 
+    /// Rises each time a failed sync took back what was not durable yet. Who wrote, synced, and finds it risen must write again.
+    pub(crate) fn era(&self) -> u64 {
+        self.inner.packs.era()
+    }
+
     /// Notes how far the index is whole, so that the next start need not read further back.
     /// Done by itself each [`Options::checkpoint_bytes`]; the node also calls it at times and at its end.
     ///

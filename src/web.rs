@@ -6,6 +6,8 @@ mod api_routes;
 mod doors;
 pub(crate) mod local;
 mod names;
+mod sent;
+mod stall;
 mod watch;
 
 use axum::Router;
@@ -30,7 +32,7 @@ pub(crate) struct Served {
 pub(crate) fn router(node: Node, door: Door) -> Router {
     let served = Served { node, door };
     Router::new()
-        .merge(api_routes::routes())
+        .merge(api_routes::routes(&served))
         .merge(gateway::raw::routes())
         .fallback(answer::no_such_route)
         .method_not_allowed_fallback(answer::no_such_method)

@@ -94,7 +94,7 @@ name!(
     RunId, 8, "a run id"
 );
 
-/// One author's log in one feed. An epoch ends when its author can no longer know how far it signed.
+/// One author's log in one feed. An epoch ends when its author has lost count of how far it signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[expect(clippy::module_name_repetitions, reason = "every id is named after its noun")]
 pub struct LogId {

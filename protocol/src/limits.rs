@@ -96,13 +96,16 @@ pub const PAIRING_MS_MAX: u64 = 10_000;
 /// Bytes of a JSON body of the API: the largest is a version of 256 files.
 pub const HTTP_JSON_BYTES_MAX: usize = 1 << 20;
 
+/// How long a client may take to send a JSON body: the largest in this time is 280 kbit/s.
+pub const HTTP_JSON_MS_MAX: u64 = 30_000;
+
 /// Bytes of one HTTP request's head: package clients send under two KiB.
 pub const HTTP_HEADER_BYTES_MAX: usize = 64 << 10;
 
 /// How long a client may take to send a request's head.
 pub const HTTP_HEADER_MS_MAX: u64 = 10_000;
 
-/// How long an upload may stand still.
+/// How long an upload, or an answer that its reader does not take, may stand still.
 pub const HTTP_IDLE_MS_MAX: u64 = 60_000;
 
 /// HTTP connections of one door at once: each holds a file handle and some buffers.

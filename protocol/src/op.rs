@@ -93,7 +93,7 @@ pub enum Body {
     Resolve(Resolve),
     /// 8: a site may write here.
     Grant(Grant),
-    /// 9: a site may no longer write here.
+    /// 9: what a site was granted is taken back.
     Revoke(Revoke),
     /// 10: the origin fixes what stands so far.
     Seal(Seal),

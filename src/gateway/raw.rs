@@ -103,6 +103,10 @@ async fn put_file(
     may_write(&caller, &feed)?;
     // Names and feed first: a large upload to nowhere is refused before its bytes are taken.
     check_file_name(&file).map_err(Problem::from)?;
+    if headers.contains_key(CONTENT_RANGE) {
+        let detail = "a body with Content-Range is a part of a file, and files are taken whole";
+        return Err(Problem::new(400, "usage", "A part of a file cannot be published", detail).into());
+    }
     let before = standing(&served.node, &feed, &name, &version).await?;
     let declared = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|bytes| bytes > BLOB_BYTES_MAX) {

@@ -81,7 +81,17 @@ impl Ingest {
         self.store.put_small(blob, &self.buffer)?;
         // Also when the bytes were there already: whoever wrote them may not have waited yet.
         self.store.sync()?;
-        Ok(blob)
+        self.still_whole(blob)
+    }
+
+    /// A sync that failed for somebody else, between the append and our own, took the bytes back and left ours nothing to fail on.
+    fn still_whole(&self, blob: BlobId) -> Result<BlobId, PutError> {
+        match self.store.blob_state(blob)? {
+            BlobState::Complete { .. } => Ok(blob),
+            BlobState::Missing | BlobState::Partial { .. } => {
+                Err(PutError::Write(WriteError::TakenBack { folder: self.store.folder() }))
+            }
+        }
     }
 
     fn finish_large(&mut self) -> Result<BlobId, PutError> {
@@ -92,13 +102,9 @@ impl Ingest {
         })?;
         let blob = outline.blob;
         self.store.put_outline(&outline)?;
-        match self.store.blob_state(blob)? {
-            BlobState::Complete { .. } => self.store.sync()?,
-            BlobState::Missing | BlobState::Partial { .. } => {
-                return Err(PutError::Write(WriteError::TakenBack { folder: self.store.folder() }));
-            }
-        }
-        Ok(blob)
+        self.still_whole(blob)?;
+        self.store.sync()?;
+        self.still_whole(blob)
     }
 
     fn keep_buffer(&mut self) -> Result<(), WriteError> {

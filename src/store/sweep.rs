@@ -77,7 +77,7 @@ pub(super) struct Touched {
     before: BTreeSet<BlobId>,
 }
 
-/// One record that is no longer kept.
+/// One record that is dropped.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Dropped {
     extent: bool,

@@ -405,6 +405,20 @@ fn a_failed_sync_is_told_and_the_same_bytes_can_be_written_again() {
     assert_eq!(read(&store, id(b"before")).unwrap(), b"before");
 }
 
+/// A checkpoint that comes due inside a put syncs on its own account; what its failure takes back must not be acknowledged.
+#[test]
+fn bytes_that_anothers_failed_sync_took_back_are_not_acknowledged() {
+    let disk = FakeDisk::new();
+    let options = Options { checkpoint_bytes: 1, ..small_options() };
+    let store = Store::open_on(Arc::new(disk.clone()), Box::new(InMemory::default()), options).unwrap();
+    ingest(&store, b"before").unwrap();
+    disk.fail_next_sync();
+    let told = ingest(&store, b"during").unwrap_err();
+    assert!(matches!(told, WriteError::TakenBack { .. } | WriteError::Disk { .. }), "{told:?}");
+    ingest(&store, b"during").unwrap();
+    assert_eq!(read(&store, id(b"during")).unwrap(), b"during");
+}
+
 /// One life between two power cuts: what was acknowledged is added to `held`.
 fn live(store: &Store, dice: &mut Dice, held: &mut Vec<Vec<u8>>, records: &mut Vec<(u8, Vec<u8>)>) {
     for _ in 0..=dice.roll(12) {

@@ -1,8 +1,12 @@
 //! Who calls: which door, which token, and what that lets them do.
 
-use axum::extract::FromRequestParts;
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Request};
+use axum::http::Response;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::IntoResponse;
 use data_encoding::BASE64;
 
 use super::{Refusal, Served};
@@ -75,13 +79,21 @@ fn forbidden(detail: String) -> Refusal {
 
 impl Caller {
     /// Whether the caller may use the whole API.
-    pub(crate) fn administers(&self) -> Result<(), Refusal> {
+    fn administers(&self) -> Result<(), Refusal> {
         match self {
             Self::Owner => Ok(()),
             Self::Holder(token) if token.admin => Ok(()),
             Self::Holder(token) => Err(forbidden(format!("token {} is not an admin token", token.id))),
             Self::Stranger { presented } => Err(unauthorized(*presented)),
         }
+    }
+}
+
+/// Lets a request through whose caller may use the whole API.
+pub(super) async fn administered(caller: Caller, request: Request, next: Next) -> Response<Body> {
+    match caller.administers() {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
     }
 }
 

@@ -2,10 +2,9 @@
 
 use std::convert::Infallible;
 
-use axum::Json;
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Response, StatusCode};
@@ -18,7 +17,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use super::answer::told;
-use super::{Caller, Names, Refusal, Served};
+use super::sent::Sent;
+use super::{Names, Refusal, Served, admission};
 use crate::api::{self, Problem, Schema};
 use crate::gateway::raw::take_body;
 use crate::node::Step;
@@ -31,10 +31,9 @@ const RUNS: usize = 50;
 const STEPS_WAITING_MAX: usize = 16;
 
 type Answered = Result<Response<Body>, Refusal>;
-type Taken<T> = Result<Json<T>, JsonRejection>;
 type Asked<T> = Result<Query<T>, QueryRejection>;
 
-pub(super) fn routes() -> Router<Served> {
+pub(super) fn routes(served: &Served) -> Router<Served> {
     let json = Router::new()
         .route("/api/v1/site", get(site))
         .route("/api/v1/feeds", get(feeds).post(create_feed))
@@ -58,40 +57,34 @@ pub(super) fn routes() -> Router<Served> {
         .layer(DefaultBodyLimit::max(HTTP_JSON_BYTES_MAX));
     let bytes = Router::new().route("/api/v1/blobs", put(upload)).layer(DefaultBodyLimit::disable());
     let health = Router::new().route("/livez", get(alive)).route("/readyz", get(alive));
-    json.merge(bytes).merge(health)
+    // Before any handler, so that no stranger's body is waited for.
+    let admitted = axum::middleware::from_fn_with_state(served.clone(), admission::administered);
+    json.merge(bytes).route_layer(admitted).merge(health)
 }
 
 async fn alive() -> &'static str {
     std::future::ready("ok\n").await
 }
 
-fn json<T>(taken: Taken<T>) -> Result<T, Refusal> {
-    Ok(taken?.0)
-}
-
 fn query<T>(asked: Asked<T>) -> Result<T, Refusal> {
     Ok(asked?.0)
 }
 
-async fn site(State(served): State<Served>, caller: Caller) -> Answered {
-    caller.administers()?;
+async fn site(State(served): State<Served>) -> Answered {
     std::future::ready(()).await;
     Ok(told(served.node.site()))
 }
 
-async fn feeds(State(served): State<Served>, caller: Caller) -> Answered {
-    caller.administers()?;
+async fn feeds(State(served): State<Served>) -> Answered {
     Ok(told(served.node.feeds().await?))
 }
 
-async fn create_feed(State(served): State<Served>, caller: Caller, new: Taken<api::NewFeed>) -> Answered {
-    caller.administers()?;
-    let feed = served.node.create_feed(json(new)?).await?;
+async fn create_feed(State(served): State<Served>, Sent(new): Sent<api::NewFeed>) -> Answered {
+    let feed = served.node.create_feed(new).await?;
     Ok((StatusCode::CREATED, told(feed)).into_response())
 }
 
-async fn feed(State(served): State<Served>, caller: Caller, Names(name): Names<String>) -> Answered {
-    caller.administers()?;
+async fn feed(State(served): State<Served>, Names(name): Names<String>) -> Answered {
     Ok(told(served.node.feed(&name).await?))
 }
 
@@ -105,11 +98,9 @@ struct PageQuery {
 
 async fn packages(
     State(served): State<Served>,
-    caller: Caller,
     Names(feed): Names<String>,
     asked: Asked<PageQuery>,
 ) -> Answered {
-    caller.administers()?;
     let page = query(asked)?;
     let limit = page.limit.unwrap_or(PAGE).clamp(1, PAGE);
     Ok(told(served.node.packages(&feed, page.pattern, page.after, limit).await?))
@@ -117,23 +108,16 @@ async fn packages(
 
 async fn publish(
     State(served): State<Served>,
-    caller: Caller,
     Names(feed): Names<String>,
-    new: Taken<api::NewPackage>,
+    Sent(new): Sent<api::NewPackage>,
 ) -> Answered {
-    caller.administers()?;
-    let package = served.node.publish(&feed, json(new)?).await?;
+    let package = served.node.publish(&feed, new).await?;
     Ok((StatusCode::CREATED, told(package)).into_response())
 }
 
 type Named = Names<(String, String, String)>;
 
-async fn package(
-    State(served): State<Served>,
-    caller: Caller,
-    Names((feed, name, version)): Named,
-) -> Answered {
-    caller.administers()?;
+async fn package(State(served): State<Served>, Names((feed, name, version)): Named) -> Answered {
     Ok(told(served.node.package(&feed, &name, &version).await?))
 }
 
@@ -148,24 +132,20 @@ struct DeleteQuery {
 
 async fn delete_package(
     State(served): State<Served>,
-    caller: Caller,
     Names((feed, name, version)): Named,
     asked: Asked<DeleteQuery>,
 ) -> Answered {
-    caller.administers()?;
     let asked = query(asked)?;
     Ok(told(served.node.delete(&feed, &name, &version, asked.reason, asked.unseen).await?))
 }
 
-async fn upload(State(served): State<Served>, caller: Caller, body: Body) -> Answered {
-    caller.administers()?;
+async fn upload(State(served): State<Served>, body: Body) -> Answered {
     let stored = take_body(&served.node, body).await?;
     Ok((StatusCode::CREATED, told(stored)).into_response())
 }
 
-async fn invite(State(served): State<Served>, caller: Caller, asked: Taken<api::InviteRequest>) -> Answered {
-    caller.administers()?;
-    Ok(told(served.node.invite(json(asked)?).await?))
+async fn invite(State(served): State<Served>, Sent(asked): Sent<api::InviteRequest>) -> Answered {
+    Ok(told(served.node.invite(asked).await?))
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -174,50 +154,41 @@ struct TicketText {
     ticket: String,
 }
 
-async fn inspect(State(served): State<Served>, caller: Caller, asked: Taken<TicketText>) -> Answered {
-    caller.administers()?;
+async fn inspect(State(served): State<Served>, Sent(asked): Sent<TicketText>) -> Answered {
     std::future::ready(()).await;
-    Ok(told(served.node.inspect(&json(asked)?.ticket)?))
+    Ok(told(served.node.inspect(&asked.ticket)?))
 }
 
-async fn accept(State(served): State<Served>, caller: Caller, asked: Taken<api::AcceptRequest>) -> Answered {
-    caller.administers()?;
-    Ok(told(served.node.accept(json(asked)?).await?))
+async fn accept(State(served): State<Served>, Sent(asked): Sent<api::AcceptRequest>) -> Answered {
+    Ok(told(served.node.accept(asked).await?))
 }
 
-async fn pairings(State(served): State<Served>, caller: Caller) -> Answered {
-    caller.administers()?;
+async fn pairings(State(served): State<Served>) -> Answered {
     Ok(told(served.node.pairings().await?))
 }
 
-async fn links(State(served): State<Served>, caller: Caller) -> Answered {
-    caller.administers()?;
+async fn links(State(served): State<Served>) -> Answered {
     Ok(told(served.node.links().await?))
 }
 
-async fn link(State(served): State<Served>, caller: Caller, Names(name): Names<String>) -> Answered {
-    caller.administers()?;
+async fn link(State(served): State<Served>, Names(name): Names<String>) -> Answered {
     Ok(told(served.node.link(&name).await?))
 }
 
 async fn change_link(
     State(served): State<Served>,
-    caller: Caller,
     Names(name): Names<String>,
-    change: Taken<api::LinkChange>,
+    Sent(change): Sent<api::LinkChange>,
 ) -> Answered {
-    caller.administers()?;
-    Ok(told(served.node.change_link(&name, json(change)?).await?))
+    Ok(told(served.node.change_link(&name, change).await?))
 }
 
-async fn remove_link(State(served): State<Served>, caller: Caller, Names(name): Names<String>) -> Answered {
-    caller.administers()?;
+async fn remove_link(State(served): State<Served>, Names(name): Names<String>) -> Answered {
     served.node.remove_link(&name).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn status(State(served): State<Served>, caller: Caller) -> Answered {
-    caller.administers()?;
+async fn status(State(served): State<Served>) -> Answered {
     Ok(told(served.node.status().await?))
 }
 
@@ -228,36 +199,30 @@ struct RunsQuery {
     limit: Option<usize>,
 }
 
-async fn runs(State(served): State<Served>, caller: Caller, asked: Asked<RunsQuery>) -> Answered {
-    caller.administers()?;
+async fn runs(State(served): State<Served>, asked: Asked<RunsQuery>) -> Answered {
     let asked = query(asked)?;
     let limit = asked.limit.unwrap_or(RUNS).clamp(1, PAGE);
     Ok(told(served.node.runs(asked.link, limit).await?))
 }
 
-async fn run(State(served): State<Served>, caller: Caller, Names(id): Names<String>) -> Answered {
-    caller.administers()?;
+async fn run(State(served): State<Served>, Names(id): Names<String>) -> Answered {
     Ok(told(served.node.run_record(&id).await?))
 }
 
-async fn why(State(served): State<Served>, caller: Caller, Names((feed, name, version)): Named) -> Answered {
-    caller.administers()?;
+async fn why(State(served): State<Served>, Names((feed, name, version)): Named) -> Answered {
     Ok(told(served.node.why(&feed, &name, &version).await?))
 }
 
-async fn tokens(State(served): State<Served>, caller: Caller) -> Answered {
-    caller.administers()?;
+async fn tokens(State(served): State<Served>) -> Answered {
     Ok(told(served.node.tokens().await?))
 }
 
-async fn create_token(State(served): State<Served>, caller: Caller, new: Taken<api::NewToken>) -> Answered {
-    caller.administers()?;
-    let made = served.node.create_token(json(new)?).await?;
+async fn create_token(State(served): State<Served>, Sent(new): Sent<api::NewToken>) -> Answered {
+    let made = served.node.create_token(new).await?;
     Ok((StatusCode::CREATED, told(made)).into_response())
 }
 
-async fn revoke_token(State(served): State<Served>, caller: Caller, Names(id): Names<String>) -> Answered {
-    caller.administers()?;
+async fn revoke_token(State(served): State<Served>, Names(id): Names<String>) -> Answered {
     served.node.revoke_token(&id).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -269,15 +234,13 @@ struct SyncQuery {
     feed: Option<String>,
 }
 
-async fn sync(State(served): State<Served>, caller: Caller, asked: Asked<SyncQuery>) -> Answered {
-    caller.administers()?;
+async fn sync(State(served): State<Served>, asked: Asked<SyncQuery>) -> Answered {
     let asked = query(asked)?;
     std::future::ready(()).await;
     Ok(streamed(|steps| async move { served.node.sync(asked.link, asked.feed, steps).await }))
 }
 
-async fn verify(State(served): State<Served>, caller: Caller) -> Answered {
-    caller.administers()?;
+async fn verify(State(served): State<Served>) -> Answered {
     std::future::ready(()).await;
     Ok(streamed(|steps| async move { served.node.verify(steps).await }))
 }

@@ -11,13 +11,14 @@ use axum::http::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use protocol::limits::{HTTP_CONNECTIONS_MAX, HTTP_HEADER_BYTES_MAX, HTTP_HEADER_MS_MAX};
+use protocol::limits::{HTTP_CONNECTIONS_MAX, HTTP_HEADER_BYTES_MAX, HTTP_HEADER_MS_MAX, HTTP_IDLE_MS_MAX};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
+use super::stall::Unstalled;
 use super::{Door, local, router};
 use crate::node::Node;
 
@@ -121,6 +122,7 @@ impl Desk {
             .timer(TokioTimer::new())
             .header_read_timeout(Duration::from_millis(HTTP_HEADER_MS_MAX))
             .max_buf_size(HTTP_HEADER_BYTES_MAX);
+        let stream = Unstalled::new(stream, Duration::from_millis(HTTP_IDLE_MS_MAX));
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let watched = self.graceful.watch(connection);
         tokio::spawn(async move {

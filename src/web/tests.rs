@@ -1,5 +1,7 @@
 //! The router of a real node, asked as clients ask it: every mistake is a problem with words, and tokens mean what they say.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
@@ -12,6 +14,14 @@ use tower::ServiceExt;
 use super::{Door, router, watch};
 use crate::api;
 use crate::node::Node;
+
+/// What is answered at all is answered within this.
+const SOON: Duration = Duration::from_secs(10);
+
+/// A body of which no byte ever comes.
+fn endless() -> Body {
+    Body::from_stream(futures_util::stream::pending::<Result<bytes::Bytes, std::io::Error>>())
+}
 
 struct Lab {
     node: Node,
@@ -128,8 +138,6 @@ async fn the_place_of_a_new_file_leads_to_it() {
 #[tokio::test]
 async fn names_are_refused_by_their_rule_before_the_body_is_read() {
     let lab = Lab::new().await;
-    let endless =
-        || Body::from_stream(futures_util::stream::pending::<Result<bytes::Bytes, std::io::Error>>());
     let long = format!("/feeds/tools/{}/1/f", "n".repeat(300));
     for path in ["/feeds/tools/%2e%2e/1/f", "/feeds/tools/a%2Fb/1/f", "/feeds/tools/a/1/%00", &long] {
         let put = request(Method::PUT, path, None, endless());
@@ -170,4 +178,33 @@ async fn a_long_answer_ends_with_its_result_or_its_problem() {
     assert_eq!((&verified["event"], &verified["result"]["blobs_damaged"]), (&json!("done"), &json!(0)));
     let failed = lines("/api/v1/sync?link=nowhere").await;
     assert_eq!((&failed["event"], &failed["problem"]["code"]), (&json!("failed"), &json!("not-found")));
+}
+
+#[tokio::test]
+async fn a_stranger_is_refused_before_their_body_is_read() {
+    let lab = Lab::new().await;
+    let reads = lab.token(false).await;
+    for (method, path) in [
+        (Method::POST, "/api/v1/feeds"),
+        (Method::POST, "/api/v1/tokens"),
+        (Method::POST, "/api/v1/pair/accept"),
+        (Method::PATCH, "/api/v1/links/east"),
+        (Method::PUT, "/api/v1/blobs"),
+    ] {
+        for (token, status) in [(None, 401), (Some(reads.as_str()), 403)] {
+            let asked = lab.ask(Door::Tcp, request(method.clone(), path, token, endless()));
+            let (found, _) = tokio::time::timeout(SOON, asked).await.expect("the body was waited for");
+            assert_eq!(found.as_u16(), status, "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_part_of_a_file_is_not_published_as_the_whole() {
+    let lab = Lab::new().await;
+    let file = "/feeds/tools/hello/1.0/hello.bin";
+    let mut part = request(Method::PUT, file, None, "half");
+    part.headers_mut().insert("content-range", "bytes 0-3/8".parse().unwrap());
+    assert_eq!(lab.ask(Door::Socket, part).await.0, 400);
+    assert_eq!(lab.ask(Door::Socket, request(Method::GET, file, None, "")).await.0, 404);
 }

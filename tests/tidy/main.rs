@@ -2,8 +2,12 @@
 
 /// What the documents promise: cited rules, the wire's hash, the commands of the README.
 mod documents;
+/// What a file imports.
+mod imports;
 /// Which file may name which library, and words that may stand nowhere.
 mod names;
+/// The pages people read.
+mod pages;
 /// The room tables and the imports they allow.
 mod rooms;
 /// File names, sizes and places.

@@ -30,18 +30,40 @@ impl Source {
         self.text.lines().enumerate().map(|(index, line)| (index + 1, line))
     }
 
-    /// The lines before a test module at the end of the file, without their comments.
+    /// The lines that are built into the program, without their comments.
     pub(crate) fn code(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.lines().take_while(|(_, line)| line.trim() != "#[cfg(test)]").map(|(at, line)| (at, bare(line)))
+        self.marked().filter(|(_, _, tested)| !tested).map(|(at, line, _)| (at, bare(line)))
     }
 
-    /// What only tests see: the whole of a test file, or a file from its test module on.
-    pub(crate) fn tests_text(&self) -> &str {
-        if self.is_test() {
-            return &self.text;
-        }
-        self.text.find("#[cfg(test)]").and_then(|at| self.text.get(at..)).unwrap_or_default()
+    /// The lines that only tests see.
+    pub(crate) fn tests(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.marked().filter(|(_, _, tested)| *tested).map(|(at, line, _)| (at, line))
     }
+
+    /// Each line, and whether only tests see it: all of a test file, elsewhere the items under `#[cfg(test)]`.
+    /// An item ends with `;`, or with the brace that stands as far in as its attribute.
+    fn marked(&self) -> impl Iterator<Item = (usize, &str, bool)> {
+        let (all, mut item) = (self.is_test(), Item::Built);
+        self.lines().map(move |(at, line)| {
+            let (indent, text) = (line.len() - line.trim_start().len(), line.trim());
+            let here = if text == "#[cfg(test)]" { Item::Opening(indent) } else { item };
+            item = match here {
+                Item::Opening(_) if text.ends_with([';', '}']) => Item::Built,
+                Item::Opening(from) if text.ends_with('{') => Item::Body(from),
+                Item::Body(from) if indent == from && text.starts_with('}') => Item::Built,
+                Item::Built | Item::Opening(_) | Item::Body(_) => here,
+            };
+            (at, line, all || !matches!(here, Item::Built))
+        })
+    }
+}
+
+/// Where a line stands: outside of all tests, between an item's attribute and its body, or in its body.
+#[derive(Debug, Clone, Copy)]
+enum Item {
+    Built,
+    Opening(usize),
+    Body(usize),
 }
 
 /// A line without its comment.
@@ -114,4 +136,15 @@ fn a_comment_is_not_code_and_an_address_is_not_a_comment() {
     assert_eq!(bare("let a = 1; // sled"), "let a = 1; ");
     assert_eq!(bare("get(\"http://x\") // y"), "get(\"http://x\") ");
     assert!(has_word("use sled::Db", "sled") && !has_word("sledge", "sled") && !has_word("a_sled", "sled"));
+}
+
+#[test]
+fn only_the_items_under_their_attribute_are_tests() {
+    let text = "mod a;\n#[cfg(test)]\nmod tests;\nlet b;\n#[cfg(test)]\nmod c {\n    {\n    }\n}\nlet d;\n    #[cfg(test)]\n    fn e(\n    ) {\n    }\n    let f;\n";
+    let source = Source { path: "src/a.rs".to_owned(), text: text.to_owned() };
+    let built: Vec<usize> = source.code().map(|(at, _)| at).collect();
+    assert_eq!(built, [1, 4, 10, 15]);
+    assert_eq!(source.tests().count() + built.len(), source.lines().count());
+    let source = Source { path: "src/a/tests.rs".to_owned(), text: text.to_owned() };
+    assert_eq!(source.code().count(), 0);
 }

@@ -33,7 +33,7 @@ pub(crate) enum Kind {
     Ops,
     /// A small durable record or its removal; the id is the payload's hash.
     Meta,
-    /// Records of blobs that are no longer kept; the id is the payload's hash.
+    /// Which records of blobs were dropped; the id is the payload's hash.
     Drop,
 }
 
