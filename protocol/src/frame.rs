@@ -6,17 +6,20 @@
 use serde::{Deserialize, Serialize};
 
 use crate::fault::{Misbehaved, Reason};
+use crate::filter::Filter;
 use crate::grant::Switches;
-use crate::id::{BlobId, FeedId, LogId, SiteId, StoreId};
+use crate::id::{BlobId, FeedId, LogId, OpId, SiteId, StoreId};
 use crate::limits::{
-    FEEDS_PER_LINK_MAX, FRAME_BYTES_MAX, LABEL_BYTES_MAX, OPS_PER_FRAME_MAX, RANGES_PER_FRAME_MAX,
-    WANTED_ITEMS_MAX,
+    FEEDS_PER_LINK_MAX, FILLS_PER_FRAME_MAX, FRAME_BYTES_MAX, LABEL_BYTES_MAX, LINK_NOTES_MAX,
+    OPS_PER_FRAME_MAX, RANGES_PER_FRAME_MAX, SUPPRESSED_TOLD_MAX, WANTED_ITEMS_MAX,
 };
 use crate::log::Batch;
+use crate::op::Genesis;
 use crate::outline::Cv;
-use crate::package::FeedKind;
+use crate::package::{FeedKind, check_label};
 use crate::reconcile::{Answers, Questions};
 use crate::time::Timestamp;
+use crate::topology::LinkNote;
 use crate::transfer::Ask;
 
 /// The protocol's name in the TLS handshake.
@@ -38,15 +41,38 @@ pub struct Hello {
     pub name: String,
     pub now: Timestamp,
     pub feeds: Vec<FeedAsk>,
+    /// Where the link carries every feed: those of the dialler, for the listener to take up for the next session.
+    pub offers: Vec<FeedOffer>,
 }
 
 /// One feed the dialler wants on the link. Later frames name feeds by their position here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FeedAsk {
     pub feed: FeedId,
     pub kind: FeedKind,
     /// In the dialler's terms.
     pub ask: Switches,
+    /// What the dialler lets the link carry of the feed.
+    pub filter: Filter,
+}
+
+/// What the listener allows of one feed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allowed {
+    /// In the dialler's terms.
+    pub switches: Switches,
+    /// What the listener lets the link carry of the feed.
+    pub filter: Filter,
+}
+
+/// A feed that a site has and that the other may take up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedOffer {
+    pub genesis: Genesis,
+    /// The offering site's name for it.
+    pub name: String,
+    /// In the terms of the site that it is offered to.
+    pub may: Switches,
 }
 
 /// What the listener answers. The link is up only after this.
@@ -57,8 +83,10 @@ pub struct Welcome {
     /// The listener's name, for people.
     pub name: String,
     pub now: Timestamp,
-    /// For each feed asked, in order, what is allowed (in the dialler's terms) or why nothing is.
-    pub feeds: Vec<Result<Switches, Reason>>,
+    /// For each feed asked, in order, what is allowed or why nothing is.
+    pub feeds: Vec<Result<Allowed, Reason>>,
+    /// Where the link carries every feed: those of the listener, for the dialler to take up for the next session.
+    pub offers: Vec<FeedOffer>,
 }
 
 /// What a receiver last integrated of a sender's exports.
@@ -117,6 +145,16 @@ pub struct HeadNote {
     pub epoch: u64,
     pub len: u64,
     pub root: [u8; 32],
+    pub gaps: Gaps,
+}
+
+/// What of a log's ops its sender leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub struct Gaps {
+    /// Ops the sender itself does not have.
+    pub holes: u64,
+    /// Whether the link holds the removing ones back.
+    pub removals_held: bool,
 }
 
 /// Answers a poll.
@@ -136,6 +174,24 @@ pub struct WantOps {
     pub from: u64,
 }
 
+/// Asks for ops that were left out of a log that is held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WantFills {
+    pub feed: u16,
+    pub author: SiteId,
+    pub epoch: u64,
+    /// Ascending.
+    pub seqs: Vec<u64>,
+}
+
+/// A publish that came and does not stand, because of a delete that its author may not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Suppressed {
+    pub feed: u16,
+    pub publish: OpId,
+    pub delete: OpId,
+}
+
 /// The receiver has stored all ops, durably.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
@@ -143,6 +199,8 @@ pub struct Applied {
     pub exports: Option<Exports>,
     /// Ops it did not take, by reason.
     pub refused: Vec<(Reason, u64)>,
+    /// Publishes of this run that do not stand there; the first of them.
+    pub suppressed: Vec<Suppressed>,
 }
 
 /// Frames of the control stream.
@@ -170,6 +228,18 @@ pub enum Frame {
     },
     /// The listener has news and asks the dialler to run.
     Nudge,
+    /// From here on the sender of this takes at most so many bytes a second of pieces.
+    Pace {
+        bytes_per_s: Option<u64>,
+    },
+    /// What the sender of this knows of links that carry the session's feeds. Advice for people; no rule uses it.
+    Links(Vec<LinkNote>),
+    /// Asks for ops that were left out.
+    WantFills(WantFills),
+    /// Asks which of these blobs the other site holds whole and verified.
+    WhichHeld(Vec<BlobId>),
+    /// Those of the blobs asked for that are held.
+    Held(Vec<BlobId>),
 }
 
 /// Frames of an ops stream.
@@ -178,6 +248,11 @@ pub enum Frame {
 #[expect(clippy::module_name_repetitions, reason = "Ops alone would read as a list of ops")]
 pub enum OpsFrame {
     Ops(Batch),
+    /// Ops at positions that were left out before, each with its position, as asked for.
+    Fill {
+        log: LogId,
+        statements: Vec<(u64, Vec<u8>)>,
+    },
     /// All ops that were promised have been sent.
     End,
 }
@@ -221,6 +296,8 @@ impl Frame {
             Self::Hello(body) => encoded(0x01, body),
             Self::Welcome(body) => encoded(0x02, body),
             Self::Refuse(body) => encoded(0x03, body),
+            Self::Pace { bytes_per_s } => encoded(0x04, bytes_per_s),
+            Self::Links(body) => encoded(0x05, body),
             Self::Poll(body) => encoded(0x10, body),
             Self::Polled(body) => encoded(0x11, body),
             Self::Supply(body) => encoded(0x12, body),
@@ -234,6 +311,9 @@ impl Frame {
             Self::NotHave(body) => encoded(0x1a, body),
             Self::Finished { missing } => encoded(0x1b, missing),
             Self::Nudge => encoded(0x1c, &()),
+            Self::WantFills(body) => encoded(0x1d, body),
+            Self::WhichHeld(body) => encoded(0x1e, body),
+            Self::Held(body) => encoded(0x1f, body),
         }
     }
 
@@ -247,6 +327,8 @@ impl Frame {
             0x01 => Self::Hello(decoded(body)?),
             0x02 => Self::Welcome(decoded(body)?),
             0x03 => Self::Refuse(decoded(body)?),
+            0x04 => Self::Pace { bytes_per_s: decoded(body)? },
+            0x05 => Self::Links(decoded(body)?),
             0x10 => Self::Poll(decoded(body)?),
             0x11 => Self::Polled(decoded(body)?),
             0x12 => Self::Supply(decoded(body)?),
@@ -263,6 +345,9 @@ impl Frame {
                 decoded::<()>(body)?;
                 Self::Nudge
             }
+            0x1d => Self::WantFills(decoded(body)?),
+            0x1e => Self::WhichHeld(decoded(body)?),
+            0x1f => Self::Held(decoded(body)?),
             _ => return Err(Misbehaved::FrameUnknown),
         };
         frame.check()?;
@@ -273,11 +358,30 @@ impl Frame {
         let (found, most, fault) = match self {
             Self::Hello(hello) => {
                 label(&hello.name)?;
+                offers(&hello.offers)?;
+                hello.feeds.iter().try_for_each(|ask| filter(&ask.filter))?;
                 (hello.feeds.len(), FEEDS_PER_LINK_MAX, Misbehaved::FrameMalformed)
             }
             Self::Welcome(welcome) => {
                 label(&welcome.name)?;
+                offers(&welcome.offers)?;
+                welcome.feeds.iter().flatten().try_for_each(|allowed| filter(&allowed.filter))?;
                 (welcome.feeds.len(), FEEDS_PER_LINK_MAX, Misbehaved::FrameMalformed)
+            }
+            Self::Links(notes) => {
+                for note in notes {
+                    label(&note.teller_name)?;
+                    label(&note.peer_name)?;
+                    label(&note.feed_name)?;
+                }
+                (notes.len(), LINK_NOTES_MAX, Misbehaved::FrameMalformed)
+            }
+            Self::Applied(applied) => {
+                (applied.suppressed.len(), SUPPRESSED_TOLD_MAX, Misbehaved::FrameMalformed)
+            }
+            Self::WantFills(want) => (want.seqs.len(), FILLS_PER_FRAME_MAX, Misbehaved::WantsFlooded),
+            Self::WhichHeld(blobs) | Self::Held(blobs) => {
+                (blobs.len(), WANTED_ITEMS_MAX, Misbehaved::WantsFlooded)
             }
             Self::HeadsOf(ids) => (ids.len(), RANGES_PER_FRAME_MAX, Misbehaved::RangesFlooded),
             Self::Want(asks) | Self::NotHave(asks) => {
@@ -291,9 +395,9 @@ impl Frame {
             | Self::Answers(_)
             | Self::Heads(_)
             | Self::WantOps(_)
-            | Self::Applied(_)
             | Self::Finished { .. }
-            | Self::Nudge => return Ok(()),
+            | Self::Nudge
+            | Self::Pace { .. } => return Ok(()),
         };
         if found > most { Err(fault) } else { Ok(()) }
     }
@@ -304,6 +408,20 @@ fn label(name: &str) -> Result<(), Misbehaved> {
     if bad { Err(Misbehaved::NameInvalid) } else { Ok(()) }
 }
 
+fn filter(filter: &Filter) -> Result<(), Misbehaved> {
+    filter.check().map_err(|_beyond| Misbehaved::FilterInvalid)
+}
+
+fn offers(offers: &[FeedOffer]) -> Result<(), Misbehaved> {
+    if offers.len() > FEEDS_PER_LINK_MAX {
+        return Err(Misbehaved::FrameMalformed);
+    }
+    let named = |offer: &FeedOffer| {
+        check_label("feed name", &offer.name).and_then(|()| check_label("feed name", &offer.genesis.name))
+    };
+    offers.iter().try_for_each(named).map_err(|_rule| Misbehaved::NameInvalid)
+}
+
 impl OpsFrame {
     /// The frame's bytes, without a length in front.
     #[must_use]
@@ -311,6 +429,7 @@ impl OpsFrame {
         match self {
             Self::Ops(batch) => encoded(0x20, batch),
             Self::End => encoded(0x21, &()),
+            Self::Fill { log, statements } => encoded(0x22, &(log, statements)),
         }
     }
 
@@ -329,6 +448,13 @@ impl OpsFrame {
                 Ok(Self::Ops(batch))
             }
             0x21 => decoded::<()>(body).map(|()| Self::End),
+            0x22 => {
+                let (log, statements): (LogId, Vec<(u64, Vec<u8>)>) = decoded(body)?;
+                if statements.len() > OPS_PER_FRAME_MAX {
+                    return Err(Misbehaved::FrameTooLong);
+                }
+                Ok(Self::Fill { log, statements })
+            }
             _ => Err(Misbehaved::FrameUnknown),
         }
     }

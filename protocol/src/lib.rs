@@ -12,11 +12,16 @@ pub mod log;
 pub mod op;
 
 pub mod feed;
+pub mod filter;
 pub mod grant;
 pub mod lag;
+pub mod ledger;
 pub mod link;
+pub mod reference;
+pub mod statistics;
 pub mod ticket;
 pub mod timetable;
+pub mod topology;
 
 pub mod outline;
 pub mod range;

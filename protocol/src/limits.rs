@@ -110,3 +110,24 @@ pub const HTTP_IDLE_MS_MAX: u64 = 60_000;
 
 /// HTTP connections of one door at once: each holds a file handle and some buffers.
 pub const HTTP_CONNECTIONS_MAX: usize = 1024;
+
+/// Name patterns in one filter: they are looked at for every version.
+pub const FILTER_NAMES_MAX: usize = 64;
+
+/// Windows of one link's timetable: a week has seven days and a day rarely more than a few paces.
+pub const WINDOWS_MAX: usize = 32;
+
+/// Links told of in one frame or kept of what peers told: advice for people, so old ones give way.
+pub const LINK_NOTES_MAX: usize = 4096;
+
+/// Suppressed publishes told in one APPLIED: the first are enough to act on, the count is told as well.
+pub const SUPPRESSED_TOLD_MAX: usize = 256;
+
+/// Positions of left-out ops asked for in one frame.
+pub const FILLS_PER_FRAME_MAX: usize = 4096;
+
+/// Deletes of one run that always take effect at once; above this the brake looks at their share of the feed.
+pub const BRAKE_DELETES_MIN: u64 = 100;
+
+/// The share of a feed, in parts of a hundred, that may vanish in one run before a person must approve.
+pub const BRAKE_PERCENT: u64 = 10;

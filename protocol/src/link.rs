@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::filter::Filter;
 use crate::grant::Switches;
 use crate::id::{FeedId, SiteId};
+use crate::timetable::Window;
 
 /// Who opens the connection. It says nothing of which way content flows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,12 +17,41 @@ pub enum Dial {
 }
 
 /// One feed on a link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::module_name_repetitions, reason = "Feed alone would read as the feed itself")]
 pub struct LinkFeed {
     pub feed: FeedId,
     /// Outgoing: what this site asks (its mode). Incoming: what this site allows (its grant). Both in this site's terms.
     pub switches: Switches,
+    /// What of the feed this end lets the link carry, either way.
+    pub filter: Filter,
+}
+
+/// Which bytes come first. Ops, and with them deletions, always come before any bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Priority {
+    /// Many small packages before one large one.
+    #[default]
+    SmallestFirst,
+    /// What was published last before what has waited for long.
+    NewestFirst,
+}
+
+/// When bytes are fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Fetch {
+    /// As soon as their ops are here.
+    #[default]
+    Always,
+    /// When a client asks for them.
+    OnDemand,
+}
+
+/// Bytes a second that a link may carry at most, each way; none is no cap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Caps {
+    pub in_bytes_per_s: Option<u64>,
+    pub out_bytes_per_s: Option<u64>,
 }
 
 /// One link as it is configured at one end.
@@ -33,16 +64,57 @@ pub struct Link {
     pub peer_name: String,
     pub dial: Dial,
     pub feeds: Vec<LinkFeed>,
+    /// Set where the link carries every feed of either site, also those to come, with these switches.
+    pub every_feed: Option<Switches>,
     /// Milliseconds between runs; none means only when told. Outgoing links only.
     pub every_ms: Option<u64>,
+    /// Whether what is appended here is pushed on at once, and what the other site has new is taken at once.
+    pub live: bool,
+    /// When the link may run; none is always. Outgoing links only.
+    pub windows: Vec<Window>,
+    pub caps: Caps,
+    pub priority: Priority,
+    pub fetch: Fetch,
     pub paused: bool,
 }
 
 impl Link {
+    /// A link as it is made: live, without windows or caps.
+    #[must_use]
+    pub const fn new(
+        name: String,
+        peer: SiteId,
+        peer_name: String,
+        dial: Dial,
+        feeds: Vec<LinkFeed>,
+    ) -> Self {
+        Self {
+            name,
+            peer,
+            peer_name,
+            dial,
+            feeds,
+            every_feed: None,
+            every_ms: None,
+            live: true,
+            windows: Vec::new(),
+            caps: Caps { in_bytes_per_s: None, out_bytes_per_s: None },
+            priority: Priority::SmallestFirst,
+            fetch: Fetch::Always,
+            paused: false,
+        }
+    }
+
     /// What is configured for a feed.
     #[must_use]
+    pub fn on(&self, feed: FeedId) -> Option<&LinkFeed> {
+        self.feeds.iter().find(|on| on.feed == feed)
+    }
+
+    /// What is configured to flow of a feed.
+    #[must_use]
     pub fn switches(&self, feed: FeedId) -> Option<Switches> {
-        self.feeds.iter().find(|on| on.feed == feed).map(|on| on.switches)
+        self.on(feed).map(|on| on.switches)
     }
 
     /// Whether this site opens the connection.
@@ -58,16 +130,9 @@ mod tests {
 
     #[test]
     fn a_feed_that_is_not_on_the_link_has_no_switches() {
-        let on = LinkFeed { feed: FeedId([1; 32]), switches: Switches::PULL };
-        let link = Link {
-            name: "tokyo".to_owned(),
-            peer: SiteId([2; 32]),
-            peer_name: "Tokyo".to_owned(),
-            dial: Dial::Incoming,
-            feeds: vec![on],
-            every_ms: None,
-            paused: false,
-        };
+        let on = LinkFeed { feed: FeedId([1; 32]), switches: Switches::PULL, filter: Filter::default() };
+        let link =
+            Link::new("tokyo".to_owned(), SiteId([2; 32]), "Tokyo".to_owned(), Dial::Incoming, vec![on]);
         assert_eq!(link.switches(FeedId([1; 32])), Some(Switches::PULL));
         assert_eq!(link.switches(FeedId([9; 32])), None);
         assert!(!link.is_outgoing());

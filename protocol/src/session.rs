@@ -13,7 +13,7 @@ pub use greeting::{Agreed, AgreedFeed, Terms};
 pub use inbound::Memory;
 
 use crate::fault::{Misbehaved, Outcome, Reason};
-use crate::frame::{Applied, Frame, OpsFrame, Piece, Poll, Polled, Pull};
+use crate::frame::{Applied, FeedOffer, Frame, OpsFrame, Piece, Poll, Polled, Pull};
 use crate::grant::Permitted;
 use crate::id::{SiteId, StoreId};
 use crate::limits::{HELLO_MS_MAX, PROGRESS_MS_MAX};
@@ -44,6 +44,8 @@ pub struct Config {
     /// This site's name, for people.
     pub name: String,
     pub terms: Vec<Terms>,
+    /// Feeds that the other site may take up too, where the link carries every feed.
+    pub offers: Vec<FeedOffer>,
     pub paused: bool,
     pub memory: Memory,
     /// Fresh randomness: reconciliation is salted with it, so that nobody can aim at it beforehand.
@@ -433,6 +435,11 @@ impl Session {
             | Frame::Poll(_)
             | Frame::Polled(_)
             | Frame::Supply(_)
+            | Frame::Pace { .. }
+            | Frame::Links(_)
+            | Frame::WantFills(_)
+            | Frame::WhichHeld(_)
+            | Frame::Held(_)
             | Frame::Nudge => Err(Misbehaved::FrameUnexpected.into()),
         }
     }

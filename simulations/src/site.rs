@@ -11,6 +11,7 @@ use packetboat::store::engine;
 use packetboat::store::{BlobState, FeedRecord, Look, OpenError, Options, Store};
 use protocol::fault::Outcome;
 use protocol::feed::Standing;
+use protocol::filter::Filter;
 use protocol::grant::{Permitted, Switches};
 use protocol::id::{FeedId, LogId, SiteId};
 use protocol::log::{Mmr, Verified};
@@ -269,6 +270,7 @@ impl Site {
             feed: *feed,
             kind: record.genesis.kind,
             switches: end.switches,
+            filter: Filter::default(),
         });
         let config = Config {
             side: end.side,
@@ -277,6 +279,7 @@ impl Site {
             store: store.id(),
             name: self.name.to_owned(),
             terms: terms.collect(),
+            offers: Vec::new(),
             paused: false,
             memory: store.memory(end.peer, end.name).expect("the store reads"),
             salt: self.entropy.next().to_le_bytes(),

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, UdpSocket};
 
 use protocol::fault::Reason;
+use protocol::filter::Filter;
 use protocol::grant::Switches;
 use protocol::id::{FeedId, SiteId};
 use protocol::limits::{
@@ -130,22 +131,20 @@ impl Node {
         };
         let on_link: Vec<LinkFeed> = admitted
             .iter()
-            .map(|one| LinkFeed { feed: one.genesis.feed_id(), switches: mode.unwrap_or(one.may) })
+            .map(|one| LinkFeed {
+                feed: one.genesis.feed_id(),
+                switches: mode.unwrap_or(one.may),
+                filter: Filter::default(),
+            })
             .collect();
         let link = match self.link_with(ticket.site, true) {
             Some(held) => extended(held, on_link),
             None => {
                 let taken = |name: &str| locked(&self.inner.links).contains_key(name);
                 let name = request.link.clone().unwrap_or_else(|| link_name(&peer_name, taken));
-                Link {
-                    name,
-                    peer: ticket.site,
-                    peer_name,
-                    dial: Dial::Outgoing { addresses: ticket.addresses.clone() },
-                    feeds: on_link,
-                    every_ms: request.every_ms.filter(|every| *every > 0),
-                    paused: false,
-                }
+                let dial = Dial::Outgoing { addresses: ticket.addresses.clone() };
+                let every_ms = request.every_ms.filter(|every| *every > 0);
+                Link { every_ms, ..Link::new(name, ticket.site, peer_name, dial, on_link) }
             }
         };
         let name = link.name.clone();
@@ -257,15 +256,8 @@ impl Node {
         }
         let held = self.link_with(joiner, false).unwrap_or_else(|| {
             let taken = |name: &str| locked(&self.inner.links).contains_key(name);
-            Link {
-                name: link_name(&joining.name, taken),
-                peer: joiner,
-                peer_name: joining.name.clone(),
-                dial: Dial::Incoming,
-                feeds: Vec::new(),
-                every_ms: None,
-                paused: false,
-            }
+            let name = link_name(&joining.name, taken);
+            Link::new(name, joiner, joining.name.clone(), Dial::Incoming, Vec::new())
         });
         let site = self.inner.site.clone();
         let judged = tokio::task::spawn_blocking(move || judged(&site, held, &joining, &exporter));
@@ -413,7 +405,7 @@ fn judged(
             site.author(feed, vec![Body::Grant(grant)]).map_err(|error| failed(&error))?;
         }
         feeds.push(Admitted { genesis: known.genesis, feed: name, may });
-        on_link.push(LinkFeed { feed, switches: may.flip() });
+        on_link.push(LinkFeed { feed, switches: may.flip(), filter: Filter::default() });
     }
     let link = extended(link, on_link);
     site.store().put_link(&link).map_err(|error| failed(&error))?;

@@ -255,7 +255,8 @@ impl Node {
         let mut terms = Vec::new();
         for on in &link.feeds {
             if let Some(record) = store.feed(on.feed).map_err(|error| failed(&error))? {
-                terms.push(Terms { feed: on.feed, kind: record.genesis.kind, switches: on.switches });
+                let (kind, filter) = (record.genesis.kind, on.filter.clone());
+                terms.push(Terms { feed: on.feed, kind, switches: on.switches, filter });
             }
         }
         Ok(Config {
@@ -265,6 +266,7 @@ impl Node {
             store: store.id(),
             name: self.inner.name.clone(),
             terms,
+            offers: Vec::new(),
             paused: link.paused,
             memory: store.memory(link.peer, &link.name).map_err(|error| failed(&error))?,
             salt: random::<8>().map_err(|error| failed(&error))?,

@@ -1,7 +1,8 @@
 //! The handshake: who speaks which version, which feeds are on the link, and what flows over each. Both ends compute the same.
 
 use crate::fault::{Misbehaved, Reason};
-use crate::frame::{FeedAsk, Hello, VERSION_MAX, VERSION_MIN, Welcome};
+use crate::filter::Filter;
+use crate::frame::{Allowed, FeedAsk, FeedOffer, Hello, VERSION_MAX, VERSION_MIN, Welcome};
 use crate::grant::{Switches, Verdict};
 use crate::id::{FeedId, StoreId};
 use crate::package::FeedKind;
@@ -10,11 +11,12 @@ use crate::time::Timestamp;
 use super::{Config, Stop};
 
 /// What one site states of one feed on a link, in its own terms: its mode where it dials, its grant where it listens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
     pub feed: FeedId,
     pub kind: FeedKind,
     pub switches: Switches,
+    pub filter: Filter,
 }
 
 /// What both ends know after the handshake.
@@ -27,21 +29,30 @@ pub struct Agreed {
     /// The peer's clock minus this site's, in milliseconds.
     pub clock_ahead_ms: i64,
     pub feeds: Vec<AgreedFeed>,
+    /// Feeds that the other site would share too.
+    pub offers: Vec<FeedOffer>,
 }
 
 /// One feed of an agreed link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgreedFeed {
     pub feed: FeedId,
     /// In the dialler's terms, the same at both ends.
     pub verdict: Verdict,
     /// What flows, in this site's terms.
     pub effective: Switches,
+    /// What both ends let the link carry.
+    pub filter: Filter,
 }
 
 /// What the dialler says.
 pub(super) fn hello(config: &Config, now: Timestamp) -> Hello {
-    let ask = |terms: &Terms| FeedAsk { feed: terms.feed, kind: terms.kind, ask: terms.switches };
+    let ask = |terms: &Terms| FeedAsk {
+        feed: terms.feed,
+        kind: terms.kind,
+        ask: terms.switches,
+        filter: terms.filter.clone(),
+    };
     Hello {
         version_min: VERSION_MIN,
         version_max: VERSION_MAX,
@@ -49,6 +60,7 @@ pub(super) fn hello(config: &Config, now: Timestamp) -> Hello {
         name: config.name.clone(),
         now,
         feeds: config.terms.iter().map(ask).collect(),
+        offers: config.offers.clone(),
     }
 }
 
@@ -70,30 +82,51 @@ pub(super) fn welcome(config: &Config, hello: &Hello, now: Timestamp) -> Result<
     let mut feeds = Vec::with_capacity(hello.feeds.len());
     for ask in &hello.feeds {
         let allowed = allowed(config, ask);
-        let verdict = match allowed {
-            Ok(allowed) => Verdict::of(allowed, ask.ask),
-            Err(reason) => Verdict::Invalid(reason),
-        };
+        let (verdict, filter) = judged(&allowed, ask.ask, &ask.filter);
         answers.push(allowed);
-        feeds.push(AgreedFeed { feed: ask.feed, verdict, effective: verdict.effective().flip() });
+        feeds.push(AgreedFeed { feed: ask.feed, verdict, effective: verdict.effective().flip(), filter });
     }
     if feeds.iter().all(|on| on.effective.is_off()) {
         return Err(first_reason(&feeds).into());
     }
-    let welcome = Welcome { version, store: config.store, name: config.name.clone(), now, feeds: answers };
+    let welcome = Welcome {
+        version,
+        store: config.store,
+        name: config.name.clone(),
+        now,
+        feeds: answers,
+        offers: config.offers.clone(),
+    };
     let agreed = Agreed {
         version,
         peer_store: hello.store,
         peer_name: hello.name.clone(),
         clock_ahead_ms: apart_ms(hello.now, now),
         feeds,
+        offers: hello.offers.clone(),
     };
     Ok((welcome, agreed))
 }
 
-fn allowed(config: &Config, ask: &FeedAsk) -> Result<Switches, Reason> {
+fn allowed(config: &Config, ask: &FeedAsk) -> Result<Allowed, Reason> {
     let terms = config.terms.iter().find(|terms| terms.feed == ask.feed).ok_or(Reason::FeedUnknown)?;
-    if terms.kind == ask.kind { Ok(terms.switches.flip()) } else { Err(Reason::KindDiffers) }
+    if terms.kind != ask.kind {
+        return Err(Reason::KindDiffers);
+    }
+    Ok(Allowed { switches: terms.switches.flip(), filter: terms.filter.clone() })
+}
+
+/// The verdict and the common filter: both ends compute them from the same two statements.
+fn judged(allowed: &Result<Allowed, Reason>, asked: Switches, filter: &Filter) -> (Verdict, Filter) {
+    match allowed {
+        Err(reason) => (Verdict::Invalid(*reason), filter.clone()),
+        Ok(allowed) => {
+            let both = filter.and(&allowed.filter);
+            let verdict = Verdict::of(allowed.switches, asked);
+            let nothing = both.is_empty() && !verdict.effective().is_off();
+            (if nothing { Verdict::Invalid(Reason::FiltersApart) } else { verdict }, both)
+        }
+    }
 }
 
 /// What the dialler makes of WELCOME: the verdicts, computed anew from its own asks.
@@ -112,11 +145,8 @@ pub(super) fn agree(config: &Config, welcome: Welcome, now: Timestamp) -> Result
         .iter()
         .zip(&welcome.feeds)
         .map(|(terms, answer)| {
-            let verdict = match answer {
-                Ok(allowed) => Verdict::of(*allowed, terms.switches),
-                Err(reason) => Verdict::Invalid(*reason),
-            };
-            AgreedFeed { feed: terms.feed, verdict, effective: verdict.effective() }
+            let (verdict, filter) = judged(answer, terms.switches, &terms.filter);
+            AgreedFeed { feed: terms.feed, verdict, effective: verdict.effective(), filter }
         })
         .collect();
     if feeds.iter().all(|on| on.effective.is_off()) {
@@ -128,6 +158,7 @@ pub(super) fn agree(config: &Config, welcome: Welcome, now: Timestamp) -> Result
         peer_name: welcome.name,
         clock_ahead_ms: apart_ms(welcome.now, now),
         feeds,
+        offers: welcome.offers,
     })
 }
 

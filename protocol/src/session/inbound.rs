@@ -264,6 +264,7 @@ impl Inbound {
         match frame {
             OpsFrame::Ops(batch) => self.batch(batch, context),
             OpsFrame::End => self.ops_ended(salt, context),
+            OpsFrame::Fill { .. } => Err(Misbehaved::FillUnasked.into()),
         }
     }
 
@@ -514,7 +515,7 @@ impl Context<'_> {
     fn applied(&mut self) -> Result<(), Stop> {
         let exports = super::outbound::Outbound::offer(self.feeds, self.view)?;
         let refused = self.tally.refused.iter().map(|(reason, ops)| (*reason, *ops)).collect();
-        self.send(&Frame::Applied(crate::frame::Applied { exports, refused }));
+        self.send(&Frame::Applied(crate::frame::Applied { exports, refused, suppressed: Vec::new() }));
         Ok(())
     }
 }

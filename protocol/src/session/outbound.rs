@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::view::{Unreadable, View};
 use super::{AgreedFeed, Stop};
 use crate::fault::Misbehaved;
-use crate::frame::{Exports, Frame, HeadNote, Known, OpsFrame, Piece, Pull, Supply, WantOps};
+use crate::frame::{Exports, Frame, Gaps, HeadNote, Known, OpsFrame, Piece, Pull, Supply, WantOps};
 use crate::id::{BlobId, FeedId, LogId, StoreId};
 use crate::limits::{EXTENT_BYTES, OPS_FRAME_BYTES_TARGET, WANTED_BYTES_MAX, WANTED_ITEMS_MAX};
 use crate::log::{Batch, Entry, head_item_bytes};
@@ -284,7 +284,7 @@ impl Outbound {
 
 fn note(index: usize, log: LogId, len: u64, root: [u8; 32]) -> HeadNote {
     let feed = u16::try_from(index).unwrap_or(u16::MAX);
-    HeadNote { feed, author: log.author, epoch: log.epoch, len, root }
+    HeadNote { feed, author: log.author, epoch: log.epoch, len, root, gaps: Gaps::default() }
 }
 
 /// Whether an op that flows out names the blob: knowing a hash is no right to the bytes.

@@ -11,6 +11,7 @@ use ed25519_dalek::SigningKey;
 use super::view::{Growth, Holding, LogState};
 use super::*;
 use crate::feed::{Rules, Standing, decide};
+use crate::filter::Filter;
 use crate::grant::{Authority, Switches};
 use crate::id::{BlobId, FeedId, LogId};
 use crate::limits::EXTENT_BYTES;
@@ -264,7 +265,13 @@ fn config(side: Side, me: &Site, peer: &Site, switches: Switches) -> Config {
         peer: peer.id(),
         store: me.store,
         name: "site".to_owned(),
-        terms: vec![Terms { feed: genesis().feed_id(), kind: FeedKind::Raw, switches }],
+        terms: vec![Terms {
+            feed: genesis().feed_id(),
+            kind: FeedKind::Raw,
+            switches,
+            filter: Filter::default(),
+        }],
+        offers: Vec::new(),
         paused: false,
         memory: me.memory.clone(),
         salt: [5; 8],

@@ -439,13 +439,14 @@ fn feeds_links_and_memories_are_kept_replaced_and_forgotten() {
     let feed = store.put_feed(&record(&origin)).unwrap();
     store.put_feed(&FeedRecord { name: "renamed".to_owned(), ..record(&origin) }).unwrap();
     let link = |name: &str, paused| Link {
-        name: name.to_owned(),
-        peer: origin.site(),
-        peer_name: "Tokyo".to_owned(),
-        dial: Dial::Incoming,
-        feeds: vec![protocol::link::LinkFeed { feed, switches: Switches::PULL }],
-        every_ms: None,
         paused,
+        ..Link::new(
+            name.to_owned(),
+            origin.site(),
+            "Tokyo".to_owned(),
+            Dial::Incoming,
+            vec![protocol::link::LinkFeed { feed, switches: Switches::PULL, filter: Default::default() }],
+        )
     };
     for (name, paused) in [("tokyo", false), ("oslo", false), ("tokyo", true)] {
         store.put_link(&link(name, paused)).unwrap();

@@ -5,6 +5,7 @@ mod site;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use protocol::fault::{Misbehaved, Reason};
+use protocol::filter::Filter;
 use protocol::frame::Frame;
 use protocol::grant::Switches;
 use protocol::id::SiteId;
@@ -86,7 +87,13 @@ fn config(side: Side, me: &Site, peer: &Site, switches: Switches) -> Config {
         peer: peer.id(),
         store: me.store(),
         name: format!("site {}", me.seed),
-        terms: vec![Terms { feed: genesis().feed_id(), kind: FeedKind::Raw, switches }],
+        terms: vec![Terms {
+            feed: genesis().feed_id(),
+            kind: FeedKind::Raw,
+            switches,
+            filter: Filter::default(),
+        }],
+        offers: Vec::new(),
         paused: false,
         memory: me.state().memory.clone(),
         salt: [5; 8],

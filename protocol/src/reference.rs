@@ -1,0 +1,1 @@
+//! Refs (tags, dist-tags): the last writer wins.
