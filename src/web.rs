@@ -6,6 +6,7 @@ mod api_routes;
 mod doors;
 pub(crate) mod local;
 mod names;
+mod ruling_routes;
 mod sent;
 mod stall;
 mod watch;

@@ -36,7 +36,12 @@ impl Runs for Node {
     }
 
     async fn run(&self, link: &str) {
-        let Some(watch) = self.with_link(link, |state| state.watch.subscribe()) else { return };
+        // Taken before the run begins: who asks from here on asks for another run.
+        let watch = self.with_link(link, |state| {
+            state.begun_by = state.wanted.take();
+            state.watch.subscribe()
+        });
+        let Some(watch) = watch else { return };
         match self.session(link).await {
             Ok(commands) => {
                 self.with_link(link, |state| state.awaited = true);
@@ -49,7 +54,6 @@ impl Runs for Node {
                 self.not_reached(link, &error);
             }
         }
-        self.with_link(link, |state| state.wanted = None);
     }
 }
 

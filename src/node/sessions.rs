@@ -53,6 +53,8 @@ pub(super) struct LinkState {
     pub(super) wake: std::sync::Arc<Notify>,
     /// Why the next run happens, where it is not the interval.
     pub(super) wanted: Option<Trigger>,
+    /// Why the run that is about to begin does.
+    pub(super) begun_by: Option<Trigger>,
     /// A run was asked of the session and has neither ended nor failed yet.
     pub(super) awaited: bool,
     /// Counts the sessions, so that an old one's end does not close a new one.
@@ -72,6 +74,7 @@ impl LinkState {
             watch: broadcast::channel(WATCHED_MAX).0,
             wake: std::sync::Arc::new(Notify::new()),
             wanted: None,
+            begun_by: None,
             awaited: false,
             turn: 0,
         }
@@ -319,7 +322,7 @@ impl Node {
         let trigger = self.with_link(&link.name, |state| {
             state.running = true;
             let own = if link.is_outgoing() { Trigger::Interval } else { Trigger::Peer };
-            state.wanted.take().unwrap_or(own)
+            state.begun_by.take().unwrap_or(own)
         });
         let record = RunRecord {
             link: link.name.clone(),
@@ -368,6 +371,8 @@ impl Node {
         self.watched(&link.name, Watch::Ended(run, record));
         if changed {
             self.news(Some(&link.name));
+            let node = self.clone();
+            tokio::spawn(async move { node.seal_feeds().await });
         }
     }
 
