@@ -1,6 +1,6 @@
 //! Packages and deletions between sites, and what a poll costs.
 
-use crate::lab::{Site, bytes_of, crate_files};
+use crate::lab::{Site, bytes_of, crate_files, until};
 
 /// New York mirrors Los Angeles, Tokyo pulls from New York.
 fn three() -> (Site, Site, Site) {
