@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::filter::Filter;
-use crate::grant::Switches;
 use crate::id::{FeedId, SiteId};
+use crate::switches::Switches;
 use crate::timetable::Window;
 
 /// Who opens the connection. It says nothing of which way content flows.

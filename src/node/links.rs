@@ -1,9 +1,9 @@
 //! Links as the API tells and changes them.
 
-use protocol::grant::{Switches, Verdict};
 use protocol::lag::ops_behind;
 use protocol::link::{Dial, Link};
 use protocol::session::{Agreed, AgreedFeed};
+use protocol::switches::{Switches, Verdict};
 use protocol::ticket::check_words;
 
 use super::problem::usage;

@@ -4,7 +4,6 @@ use std::net::{IpAddr, UdpSocket};
 
 use protocol::fault::Reason;
 use protocol::filter::Filter;
-use protocol::grant::Switches;
 use protocol::id::{FeedId, SiteId};
 use protocol::limits::{
     PAIRING_ATTEMPTS_PER_MINUTE_MAX, TICKET_ADDRESSES_MAX, TICKET_FEEDS_MAX, TICKET_LIFE_MS_MAX,
@@ -12,6 +11,7 @@ use protocol::limits::{
 use protocol::link::{Dial, Link, LinkFeed};
 use protocol::op::{Body, Grant, Rights};
 use protocol::package::check_label;
+use protocol::switches::Switches;
 use protocol::ticket::{Admitted, JoinAnswer, Joining, Offer, Ticket, check_words, proved};
 use protocol::time::Timestamp;
 use quinn::Connection;

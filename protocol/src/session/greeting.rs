@@ -3,9 +3,9 @@
 use crate::fault::{Misbehaved, Reason};
 use crate::filter::Filter;
 use crate::frame::{Allowed, FeedAsk, FeedOffer, Hello, VERSION_MAX, VERSION_MIN, Welcome};
-use crate::grant::{Switches, Verdict};
 use crate::id::{FeedId, StoreId};
 use crate::package::FeedKind;
+use crate::switches::{Switches, Verdict};
 use crate::time::Timestamp;
 
 use super::{Config, Stop};

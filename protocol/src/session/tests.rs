@@ -12,7 +12,7 @@ use super::view::{Growth, Holding, LogState};
 use super::*;
 use crate::feed::{Rules, Standing, decide};
 use crate::filter::Filter;
-use crate::grant::{Authority, Switches};
+use crate::grant::Authority;
 use crate::id::{BlobId, FeedId, LogId};
 use crate::limits::EXTENT_BYTES;
 use crate::log::{Batch, Mmr, NamedOp};
@@ -20,6 +20,7 @@ use crate::manifest::{File, Manifest};
 use crate::op::{Body, Delete, Genesis, Grant, Publish, Rights};
 use crate::outline::{Outline, OutlineBuilder, extent_count};
 use crate::package::{Coordinate, FeedKind};
+use crate::switches::Switches;
 use crate::time::Hlc;
 
 const WALL: Timestamp = Timestamp(1_795_000_000_000);

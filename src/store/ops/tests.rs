@@ -2,13 +2,13 @@
 
 use ed25519_dalek::SigningKey;
 use protocol::feed::Standing;
-use protocol::grant::Switches;
 use protocol::id::{BlobId, SiteId};
 use protocol::link::{Dial, Link};
 use protocol::manifest::{File, Manifest};
 use protocol::op::{Delete, Genesis, Grant, Publish, Rights, SetRef, Target};
 use protocol::package::{Coordinate, FeedKind};
 use protocol::session::view::{Holding, View};
+use protocol::switches::Switches;
 use protocol::time::{Hlc, Timestamp};
 
 use super::*;

@@ -7,11 +7,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use protocol::fault::{Misbehaved, Reason};
 use protocol::filter::Filter;
 use protocol::frame::Frame;
-use protocol::grant::Switches;
 use protocol::id::SiteId;
 use protocol::limits::{BULK_LANES, EXTENT_BYTES};
 use protocol::package::FeedKind;
 use protocol::session::{Side, Terms};
+use protocol::switches::Switches;
 use quinn::{ConnectionError, SendStream};
 
 use super::*;
