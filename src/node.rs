@@ -2,7 +2,9 @@
 
 mod feeds;
 mod files;
+mod heard;
 mod links;
+mod overview;
 mod pairing;
 mod problem;
 mod runs;
@@ -92,6 +94,7 @@ struct Inner {
     admitted: Arc<Admitted>,
     links: Mutex<BTreeMap<String, LinkState>>,
     attempts: Mutex<Vec<u64>>,
+    counts: overview::Counts,
 }
 
 /// Which sites' connections are let in: what the TLS verifier asks.
@@ -156,6 +159,7 @@ impl Node {
             admitted,
             links: Mutex::default(),
             attempts: Mutex::default(),
+            counts: overview::Counts::default(),
         };
         let node = Self { inner: Arc::new(inner) };
         node.open_pairings()?;

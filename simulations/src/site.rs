@@ -272,6 +272,7 @@ impl Site {
             kind: record.genesis.kind,
             switches: end.switches,
             filter: Filter::default(),
+            expires: None,
         });
         let config = Config {
             side: end.side,
@@ -411,7 +412,12 @@ impl Site {
                     quic.flush(now, self.host);
                     quic.close(now, talk, outcome.close_code());
                 }
-                Output::Up(_) | Output::RunBegan | Output::Nudged | Output::Note(_) => {}
+                Output::Stated(_)
+                | Output::PeerHolds(_)
+                | Output::Up(_)
+                | Output::RunBegan
+                | Output::Nudged
+                | Output::Note(_) => {}
             }
         }
     }

@@ -13,7 +13,7 @@ use super::*;
 use crate::feed::{Rules, Standing, decide};
 use crate::filter::Filter;
 use crate::grant::Authority;
-use crate::id::{BlobId, FeedId, LogId};
+use crate::id::BlobId;
 use crate::limits::EXTENT_BYTES;
 use crate::log::{Batch, Mmr, NamedOp};
 use crate::manifest::{File, Manifest};
@@ -271,6 +271,7 @@ fn config(side: Side, me: &Site, peer: &Site, switches: Switches) -> Config {
             kind: FeedKind::Raw,
             switches,
             filter: Filter::default(),
+            expires: None,
         }],
         offers: Vec::new(),
         paused: false,
@@ -301,7 +302,12 @@ fn drain(session: &mut Session, site: &mut Site) -> Vec<Vec<u8>> {
             Output::Remember(memory) => site.memory = memory,
             Output::Note(event) => site.notes.push(event),
             Output::RunEnded { outcome, tally } => site.ended.push((outcome, tally)),
-            Output::Up(_) | Output::RunBegan | Output::Nudged | Output::Close(_) => {}
+            Output::Stated(_)
+            | Output::PeerHolds(_)
+            | Output::Up(_)
+            | Output::RunBegan
+            | Output::Nudged
+            | Output::Close(_) => {}
         }
     }
     frames
@@ -376,7 +382,7 @@ fn a_mirror_carries_packages_and_deletions_both_ways() {
     ny.delete("from-ny");
     let (outcome, tally) = wire.sync(&mut la, &mut ny);
     assert_eq!(outcome, Outcome::Done);
-    assert_eq!((tally.deletes_in, tally.ops_out), (1, 1));
+    assert_eq!((tally.came.deletes, tally.ops_out), (1, 1));
     assert_eq!(la.served(), ny.served());
     assert_eq!(ny.served().keys().collect::<Vec<_>>(), ["from-la"]);
     assert!(ny.missing(genesis().feed_id()).unwrap().is_empty(), "the bytes came too");

@@ -92,6 +92,7 @@ fn config(side: Side, me: &Site, peer: &Site, switches: Switches) -> Config {
             kind: FeedKind::Raw,
             switches,
             filter: Filter::default(),
+            expires: None,
         }],
         offers: Vec::new(),
         paused: false,
@@ -126,7 +127,11 @@ impl End {
 
     async fn run_ended(&mut self) -> (Outcome, Tally) {
         self.until("the end of the run", |happening| {
-            if let Happening::RunEnded { outcome, tally } = happening { Some((outcome, tally)) } else { None }
+            if let Happening::RunEnded { outcome, tally, .. } = happening {
+                Some((outcome, tally))
+            } else {
+                None
+            }
         })
         .await
     }
