@@ -29,6 +29,8 @@ pub enum PublishError {
     Exists { coordinate: Coordinate, file: String, held: String },
     #[error("{coordinate} was deleted by op {delete}")]
     Deleted { coordinate: Coordinate, delete: OpId },
+    #[error("{coordinate} is blocked by op {block}")]
+    Blocked { coordinate: Coordinate, block: OpId },
     #[error("{coordinate} was deleted, and this feed does not let it come back with other bytes")]
     Reused { coordinate: Coordinate },
     #[error(transparent)]
@@ -150,7 +152,13 @@ fn may_publish(
             }
             Ok(Some(item.deletes))
         }
-        Standing::Parked | Standing::NotAuthorised | Standing::Absent => Ok(Some(Vec::new())),
+        Standing::Blocked => {
+            let block = item.blocks.first().copied().unwrap_or(OpId([0; 32]));
+            Err(PublishError::Blocked { coordinate: coordinate.clone(), block })
+        }
+        Standing::Held | Standing::Parked | Standing::NotAuthorised | Standing::Absent => {
+            Ok(Some(Vec::new()))
+        }
     }
 }
 

@@ -131,7 +131,7 @@ struct Inner {
     generation: Mutex<Option<u64>>,
     /// Read by whoever works out what stands at a coordinate, written while ops are indexed.
     folding: RwLock<()>,
-    authorities: Mutex<feeds::Authorities>,
+    ledgers: Mutex<feeds::Ledgers>,
     partials: Mutex<blobs::Partials>,
     sweeping: Mutex<()>,
     touched: Mutex<sweep::Touched>,
@@ -207,7 +207,7 @@ impl Store {
                 runs: Mutex::new(()),
                 generation: Mutex::new(None),
                 folding: RwLock::new(()),
-                authorities: Mutex::new(feeds::Authorities::default()),
+                ledgers: Mutex::new(feeds::Ledgers::default()),
                 partials: Mutex::new(blobs::Partials::default()),
                 sweeping: Mutex::new(()),
                 touched: Mutex::new(sweep::Touched::default()),

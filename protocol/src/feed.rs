@@ -1,23 +1,58 @@
 //! The fold: from the set of ops about one coordinate to what stands there. Arrival order and clocks never matter.
 
+mod overwrite;
+mod sorted;
+
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::grant::{Authority, Verb};
-use crate::id::{OpId, SiteId};
+use crate::id::{LogId, OpId, SiteId};
+use crate::ledger::Ledger;
 use crate::log::NamedOp;
-use crate::op::{Body, Delete, Publish};
+use crate::op::{Offer, Place, Publish};
 use crate::time::Timestamp;
+use sorted::{Sorted, sort};
 
 /// What the fold of one feed takes as given.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'a> {
-    pub authority: &'a Authority,
+    pub ledger: &'a Ledger,
     /// The site that looks: its own ops without rights are its overlay, anyone else's are nothing.
     pub me: SiteId,
     /// Stamps too far ahead of this wait until they are due.
     pub now: Timestamp,
     /// Whether a local package is served instead of an authorised one of the same coordinate.
     pub local_wins: bool,
+    /// Deletes that wait at this site for a person to approve them.
+    pub held: &'a Held,
+}
+
+/// Stretches of logs whose deletes wait for approval at one site.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Held {
+    stretches: BTreeMap<LogId, Vec<(u64, u64)>>,
+}
+
+impl Held {
+    /// Holds the deletes of `log` at positions `from..to`.
+    pub fn add(&mut self, log: LogId, from: u64, to: u64) {
+        self.stretches.entry(log).or_default().push((from, to));
+    }
+
+    /// Whether a delete at `place` waits.
+    #[must_use]
+    pub fn holds(&self, place: Place) -> bool {
+        self.stretches
+            .get(&place.log)
+            .is_some_and(|held| held.iter().any(|(from, to)| (*from..*to).contains(&place.seq)))
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.stretches.is_empty()
+    }
 }
 
 /// What stands at a coordinate, before asking whether the bytes are here.
@@ -25,12 +60,16 @@ pub struct Rules<'a> {
 pub enum Standing {
     /// One publish is served.
     Served,
+    /// The coordinate, or all bytes published there, are blocked.
+    Blocked,
     /// Every publish was removed by a delete that had seen it.
     Deleted,
-    /// A delete removed a publish that it had not seen: its publisher may want to restore it.
+    /// A delete removed a publish that it had not seen, or what came back has other bytes: its publisher may want to restore it.
     Suppressed,
     /// This site hides it; other sites are not affected.
     Hidden,
+    /// Its publishers were revoked, and the revoke does not accept these publishes.
+    Held,
     /// The only ops about it carry stamps of the future.
     Parked,
     /// Its publishers may not write in this feed.
@@ -47,6 +86,8 @@ pub struct Item {
     pub winner: Option<OpId>,
     /// Whether the winner is this site's own overlay, which is never passed on.
     pub local: bool,
+    /// Standing publishes of the winner's bytes by others, or again.
+    pub twins: Vec<OpId>,
     /// Authorised publishes of other bytes that lost to the winner.
     pub clash: Vec<OpId>,
     /// Local publishes behind an authorised one, or the reverse where local wins.
@@ -55,141 +96,176 @@ pub struct Item {
     pub deletes: Vec<OpId>,
     /// Publishes removed by a delete that had not seen them.
     pub suppressed: Vec<OpId>,
+    /// Publishes over a delete with bytes that had not stood there before, in a feed that does not allow that.
+    pub reused: Vec<OpId>,
+    /// Blocks that keep something here from being served.
+    pub blocks: Vec<OpId>,
+    /// Publishes of revoked authors that the revoke does not accept.
+    pub held: Vec<OpId>,
+    /// Deletes that wait at this site for approval.
+    pub held_deletes: Vec<OpId>,
+    /// Publishes of sites that may not write here.
+    pub unauthorised: Vec<OpId>,
+    /// The op by which a person chose the winner.
+    pub resolved: Option<OpId>,
+    /// The seal that covers the winner.
+    pub seal: Option<u64>,
+    /// Whether a further seal could change the winner.
+    pub seal_matters: bool,
+    /// How the version is offered to clients.
+    pub offer: Offer,
+    /// The earliest stamp among publishes of the winner's bytes: the publish date that people see.
+    pub published: Option<Timestamp>,
     /// The stamp at which a parked op is due and the fold must be made again.
     pub due: Option<Timestamp>,
 }
 
-struct Sorted<'a> {
-    authorised: Vec<(&'a NamedOp, &'a Publish)>,
-    local: Vec<(&'a NamedOp, &'a Publish)>,
-    strangers: usize,
-    wide: Vec<(&'a NamedOp, &'a Delete)>,
-    own: Vec<(&'a NamedOp, &'a Delete)>,
-    hides: Vec<(&'a NamedOp, &'a Delete)>,
-    due: Option<Timestamp>,
+type Build<'a> = (&'a NamedOp, &'a Publish);
+
+/// What is left of the publishes once blocks, deletes and hides are applied.
+#[derive(Debug, Default)]
+struct Left<'a> {
+    authorised: Vec<Build<'a>>,
+    local: Vec<Build<'a>>,
+    deletes: Vec<OpId>,
+    suppressed: Vec<OpId>,
+    reused: Vec<OpId>,
+    blocks: Vec<OpId>,
+    hidden: bool,
 }
 
 /// The item that the ops about one coordinate, in any order, amount to.
 #[must_use]
 pub fn decide(ops: &[NamedOp], rules: Rules<'_>) -> Item {
     let sorted = sort(ops, rules);
-    let mut deletes = Vec::new();
-    let mut suppressed = Vec::new();
-    let mut hidden = false;
-    let mut left = Vec::new();
-    let mut left_local = Vec::new();
+    let left =
+        if rules.ledger.genesis().overwrite { overwrite::left(&sorted, rules) } else { left(&sorted, rules) };
+    let local_first = rules.local_wins || left.authorised.is_empty();
+    let local = local_first && !left.local.is_empty();
+    let (served, behind) =
+        if local { (&left.local, &left.authorised) } else { (&left.authorised, &left.local) };
+    let (winner, resolved) = winner(served, &sorted, rules);
+    let same = |build: &&Build<'_>| {
+        winner.is_some_and(|(won, publish)| {
+            build.0.id != won.id && build.1.manifest.same_bytes(&publish.manifest)
+        })
+    };
+    let differs = |build: &&Build<'_>| {
+        winner.is_some_and(|(_, publish)| !build.1.manifest.same_bytes(&publish.manifest))
+    };
+    let stamps = winner.into_iter().chain(served.iter().filter(same).copied());
+    let published = stamps.map(|(named, _)| named.op.stamp.wall()).min();
+    Item {
+        standing: standing(winner.is_some(), &sorted, &left),
+        winner: winner.map(|(named, _)| named.id),
+        local: local && winner.is_some(),
+        twins: ascending(served.iter().filter(same).map(|(named, _)| named.id)),
+        clash: ascending(served.iter().filter(differs).map(|(named, _)| named.id)),
+        shadowed: ascending(behind.iter().map(|(named, _)| named.id)),
+        deletes: ascending(left.deletes),
+        suppressed: ascending(left.suppressed),
+        reused: ascending(left.reused),
+        blocks: ascending(left.blocks),
+        held: ascending(sorted.held.iter().map(|(named, _)| named.id)),
+        held_deletes: ascending(sorted.held_deletes.iter().copied()),
+        unauthorised: ascending(sorted.strangers.iter().copied()),
+        resolved,
+        seal: winner.and_then(|(named, _)| rules.ledger.seal_of(named.op.place)),
+        seal_matters: served.len() > 1,
+        offer: sorted.offer(),
+        published,
+        due: sorted.due,
+    }
+}
+
+/// What is left where versions never change: a delete removes every publish that does not name it.
+fn left<'a>(sorted: &Sorted<'a>, rules: Rules<'_>) -> Left<'a> {
+    let mut left = Left::default();
+    let coordinate_blocked = !sorted.blocks.is_empty();
+    left.blocks.extend(&sorted.blocks);
     for (local, list) in [(false, &sorted.authorised), (true, &sorted.local)] {
         for (named, publish) in list {
-            let removers = removers(named, publish, &sorted);
-            if let Some(hide) = sorted.hides.iter().find(|(_, hide)| hide.saw.contains(&named.id)) {
-                hidden = true;
-                deletes.push(hide.0.id);
-            } else if removers.is_empty() {
-                if local { left_local.push((*named, *publish)) } else { left.push((*named, *publish)) }
-            } else {
+            let blocks = blocks_of(publish, rules);
+            let removers = sorted.removers(named, publish);
+            if coordinate_blocked || !blocks.is_empty() {
+                left.blocks.extend(blocks);
+            } else if let Some(hide) = sorted.hides.iter().find(|(_, hide)| hide.saw.contains(&named.id)) {
+                left.hidden = true;
+                left.deletes.push(hide.0.id);
+            } else if !removers.is_empty() {
                 if !local && !removers.iter().any(|(_, delete)| delete.saw.contains(&named.id)) {
-                    suppressed.push(named.id);
+                    left.suppressed.push(named.id);
                 }
-                deletes.extend(removers.iter().map(|(by, _)| by.id));
+                left.deletes.extend(removers.iter().map(|(by, _)| by.id));
+            } else if !local && sorted.is_reuse(publish, rules.ledger.genesis()) {
+                left.reused.push(named.id);
+                left.deletes.extend(publish.supersedes.iter().filter(|id| sorted.is_delete(**id)));
+            } else if local {
+                left.local.push((*named, *publish));
+            } else {
+                left.authorised.push((*named, *publish));
             }
         }
     }
-    deletes
-        .extend(sorted.wide.iter().map(|(by, _)| by.id).filter(|_| left.is_empty() && left_local.is_empty()));
-    let local_first = rules.local_wins || left.is_empty();
-    let (served, behind) =
-        if local_first && !left_local.is_empty() { (left_local, left) } else { (left, left_local) };
-    let winner = served.iter().min_by_key(|(named, _)| (named.op.stamp, named.id)).copied();
-    let clash = winner.map_or_else(Vec::new, |(_, won)| {
-        let other = |(_, publish): &&(&NamedOp, &Publish)| !publish.manifest.same_bytes(&won.manifest);
-        ascending(served.iter().filter(other).map(|(named, _)| named.id))
-    });
-    let standing = if winner.is_some() {
+    if left.authorised.is_empty() && left.local.is_empty() {
+        left.deletes.extend(sorted.wide.iter().map(|(by, _)| by.id));
+    }
+    left
+}
+
+/// The blocks of any of a publish's bytes.
+fn blocks_of(publish: &Publish, rules: Rules<'_>) -> Vec<OpId> {
+    let files = publish.manifest.files.iter();
+    files.flat_map(|file| rules.ledger.blocks_of(file.blob, rules.me)).collect()
+}
+
+/// The publish that is served: the one a person chose, else the lowest by (seal, stamp, id).
+fn winner<'a>(
+    served: &[Build<'a>],
+    sorted: &Sorted<'a>,
+    rules: Rules<'_>,
+) -> (Option<Build<'a>>, Option<OpId>) {
+    let mut chosen: Vec<_> = sorted.resolves.iter().collect();
+    chosen.sort_by_key(|(named, _)| std::cmp::Reverse((named.op.stamp, named.id)));
+    for (named, resolve) in chosen {
+        if let Some(build) = served.iter().find(|(publish, _)| publish.id == resolve.winner) {
+            return (Some(*build), Some(named.id));
+        }
+    }
+    if rules.ledger.genesis().overwrite {
+        return (served.iter().max_by_key(|(named, _)| (named.op.stamp, named.id)).copied(), None);
+    }
+    let order = |(named, _): &&Build<'a>| {
+        (rules.ledger.seal_of(named.op.place).unwrap_or(u64::MAX), named.op.stamp, named.id)
+    };
+    (served.iter().min_by_key(order).copied(), None)
+}
+
+fn standing(served: bool, sorted: &Sorted<'_>, left: &Left<'_>) -> Standing {
+    if served {
         Standing::Served
-    } else if hidden {
+    } else if !left.blocks.is_empty() {
+        Standing::Blocked
+    } else if left.hidden {
         Standing::Hidden
-    } else if !suppressed.is_empty() {
+    } else if !left.suppressed.is_empty() || !left.reused.is_empty() {
         Standing::Suppressed
-    } else if !deletes.is_empty() {
+    } else if !left.deletes.is_empty() {
         Standing::Deleted
+    } else if !sorted.held.is_empty() {
+        Standing::Held
     } else if sorted.due.is_some() {
         Standing::Parked
-    } else if sorted.strangers > 0 {
+    } else if !sorted.strangers.is_empty() {
         Standing::NotAuthorised
     } else {
         Standing::Absent
-    };
-    Item {
-        standing,
-        winner: winner.map(|(named, _)| named.id),
-        local: winner.is_some_and(|(named, _)| sorted.local.iter().any(|(own, _)| own.id == named.id)),
-        clash,
-        shadowed: ascending(behind.iter().map(|(named, _)| named.id)),
-        deletes: ascending(deletes),
-        suppressed: ascending(suppressed),
-        due: sorted.due,
     }
 }
 
 fn ascending(ops: impl IntoIterator<Item = OpId>) -> Vec<OpId> {
     let set: std::collections::BTreeSet<OpId> = ops.into_iter().collect();
     set.into_iter().collect()
-}
-
-/// The deletes that remove a publish: wide ones whoever made it, own ones the same author's, unless it supersedes them.
-fn removers<'a>(named: &NamedOp, publish: &Publish, sorted: &Sorted<'a>) -> Vec<(&'a NamedOp, &'a Delete)> {
-    let author = named.op.place.log.author;
-    let own = sorted.own.iter().filter(|(by, _)| by.op.place.log.author == author);
-    sorted.wide.iter().chain(own).filter(|(by, _)| !publish.supersedes.contains(&by.id)).copied().collect()
-}
-
-fn sort<'a>(ops: &'a [NamedOp], rules: Rules<'_>) -> Sorted<'a> {
-    let mut sorted = Sorted {
-        authorised: Vec::new(),
-        local: Vec::new(),
-        strangers: 0,
-        wide: Vec::new(),
-        own: Vec::new(),
-        hides: Vec::new(),
-        due: None,
-    };
-    for named in ops {
-        let place = named.op.place;
-        if named.op.stamp.is_ahead_of(rules.now) {
-            let due = named.op.stamp.wall();
-            sorted.due = Some(sorted.due.map_or(due, |first: Timestamp| first.min(due)));
-            continue;
-        }
-        let mine = place.log.author == rules.me;
-        let may = |verb, name: &str| rules.authority.allows(place.log, place.seq, named.op.stamp, verb, name);
-        match &named.op.body {
-            Body::Publish(publish) if may(Verb::Publish, &publish.coordinate.name) => {
-                sorted.authorised.push((named, publish));
-            }
-            Body::Publish(publish) if mine => sorted.local.push((named, publish)),
-            Body::Publish(_) => sorted.strangers += 1,
-            Body::Delete(delete) if may(Verb::DeleteWide, &delete.coordinate.name) => {
-                sorted.wide.push((named, delete));
-            }
-            Body::Delete(delete) if may(Verb::DeleteOwn, &delete.coordinate.name) => {
-                sorted.own.push((named, delete));
-            }
-            Body::Delete(delete) if mine => sorted.hides.push((named, delete)),
-            Body::Delete(_)
-            | Body::SetState(_)
-            | Body::SetRef(_)
-            | Body::Block(_)
-            | Body::Unblock(_)
-            | Body::Resolve(_)
-            | Body::Grant(_)
-            | Body::Revoke(_)
-            | Body::Seal(_)
-            | Body::Statistics(_)
-            | Body::OpenEpoch(_)
-            | Body::Unknown { .. } => {}
-        }
-    }
-    sorted
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::fault::Reason;
 use crate::id::{FeedId, LogId, OpId, SiteId};
 use crate::log::{NamedOp, Verified};
-use crate::op::{Body, Genesis, Grant, Revoke, Rights};
+use crate::op::{Body, Genesis, Grant, Revoke, Rights, Tip};
 use crate::switches::Switches;
 use crate::time::Hlc;
 
@@ -124,27 +124,62 @@ impl Authority {
     /// Whether an op at `log`/`seq`, stamped `stamp`, may do `verb` to the package `name`.
     #[must_use]
     pub fn allows(&self, log: LogId, seq: u64, stamp: Hlc, verb: Verb, name: &str) -> bool {
+        self.weigh(log, seq, stamp, verb, name) == Weight::Counts
+    }
+
+    /// What an op at `log`/`seq`, stamped `stamp`, that does `verb` to the package `name` weighs. A revoked author's ops beyond what the
+    /// revoke accepts wait: they count for nothing, and a later grant lets them count again.
+    #[must_use]
+    pub fn weigh(&self, log: LogId, seq: u64, stamp: Hlc, verb: Verb, name: &str) -> Weight {
         let author = log.author;
         if self.origins.contains(&author) {
-            return true;
+            return Weight::Counts;
         }
-        if let Some(revoke) = self.revoked.get(&author) {
-            let accepted = revoke
-                .accepted
-                .iter()
-                .any(|tip| tip.author == author && tip.epoch == log.epoch && seq < tip.len);
-            if !accepted {
-                return false;
-            }
-        }
-        self.grants.get(&author).is_some_and(|held| {
+        let granted = self.grants.get(&author).is_some_and(|held| {
             held.iter().any(|grant| {
                 grant.rights.holds(verb)
                     && name.starts_with(&grant.prefix)
                     && grant.expires.is_none_or(|expires| stamp.wall() < expires)
             })
-        })
+        });
+        let accepted = self.revoked.get(&author).is_none_or(|revoke| {
+            let reaches = |tip: &Tip| tip.author == author && tip.epoch == log.epoch && seq < tip.len;
+            revoke.accepted.iter().any(reaches)
+        });
+        match (granted, accepted) {
+            (true, true) => Weight::Counts,
+            (true, false) => Weight::Held,
+            (false, _) => Weight::Nothing,
+        }
     }
+
+    /// Whether the site was granted something once and it was taken back.
+    #[must_use]
+    pub fn is_revoked(&self, site: SiteId) -> bool {
+        self.revoked.contains_key(&site)
+    }
+
+    /// Whether the site is an origin: it alone, or the second one that was named at the feed's creation, seals.
+    #[must_use]
+    pub fn is_origin(&self, site: SiteId) -> bool {
+        self.origins.contains(&site)
+    }
+
+    /// Everyone who holds or held a grant, with what stands of it, for people.
+    #[must_use]
+    pub fn grants(&self) -> Vec<(SiteId, &[Grant])> {
+        self.grants.iter().map(|(site, held)| (*site, held.as_slice())).collect()
+    }
+}
+
+/// What comes of an op by its author's rights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    Counts,
+    /// Its author was revoked and the revoke does not accept it.
+    Held,
+    /// Its author never had the right.
+    Nothing,
 }
 
 impl Rights {

@@ -1,1 +1,195 @@
-//! What a feed's ops say about the feed as a whole: who may write, what is sealed, what is blocked.
+//! What a feed's ops say about the feed as a whole: who may write, what is sealed, which bytes are blocked.
+//!
+//! Like everything that stands it follows from the set of ops alone. Rights, seals and blocks count whatever their stamp:
+//! the sites that may say them are trusted with the whole feed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::grant::{Authority, Verb};
+use crate::id::{BlobId, LogId, OpId, SiteId};
+use crate::log::NamedOp;
+use crate::op::{Blocked, Body, Genesis, Place, Seal};
+use crate::time::Hlc;
+
+#[cfg(test)]
+mod tests;
+
+/// An op by which something is blocked or let go again: whose, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Word {
+    place: Place,
+    stamp: Hlc,
+}
+
+/// One feed's ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ledger {
+    genesis: Genesis,
+    authority: Authority,
+    /// For each log, lengths that seals reach, each with the lowest index that reaches it; both rise.
+    sealed: BTreeMap<LogId, BTreeMap<u64, u64>>,
+    seals: BTreeSet<(u64, Hlc, OpId)>,
+    /// Blocks of bytes.
+    blocks: BTreeMap<BlobId, BTreeMap<OpId, Word>>,
+    /// Every unblock, by the block it lifts.
+    unblocks: BTreeMap<OpId, Vec<Word>>,
+    /// Ops of rights and blocks taken in.
+    rules: BTreeSet<OpId>,
+    rules_digest: [u8; 16],
+}
+
+impl Ledger {
+    /// The ledger of a feed in which nothing was said.
+    #[must_use]
+    pub fn new(genesis: &Genesis) -> Self {
+        Self {
+            authority: Authority::new(genesis),
+            genesis: genesis.clone(),
+            sealed: BTreeMap::new(),
+            seals: BTreeSet::new(),
+            blocks: BTreeMap::new(),
+            unblocks: BTreeMap::new(),
+            rules: BTreeSet::new(),
+            rules_digest: [0; 16],
+        }
+    }
+
+    /// Takes an op in. Tells whether it was about the feed as a whole.
+    pub fn apply(&mut self, named: &NamedOp) -> bool {
+        let word = Word { place: named.op.place, stamp: named.op.stamp };
+        match &named.op.body {
+            Body::Grant(_) | Body::Revoke(_) => {
+                self.authority.apply(named);
+            }
+            Body::Block(block) => match block.target {
+                Blocked::Blob(blob) => {
+                    self.blocks.entry(blob).or_default().insert(named.id, word);
+                }
+                Blocked::Coordinate(_) => return false,
+            },
+            Body::Unblock(unblock) => self.unblocks.entry(unblock.block).or_default().push(word),
+            Body::Seal(seal) => {
+                self.seal(named, seal);
+                return true;
+            }
+            Body::Publish(_)
+            | Body::Delete(_)
+            | Body::SetState(_)
+            | Body::SetRef(_)
+            | Body::Resolve(_)
+            | Body::Statistics(_)
+            | Body::OpenEpoch(_)
+            | Body::Unknown { .. } => return false,
+        }
+        if self.rules.insert(named.id) {
+            self.rules_digest = digest(self.rules.iter().map(|id| id.0.as_slice()));
+        }
+        true
+    }
+
+    fn seal(&mut self, named: &NamedOp, seal: &Seal) {
+        if !self.authority.is_origin(named.op.place.log.author) {
+            return;
+        }
+        self.seals.insert((seal.index, named.op.stamp, named.id));
+        for tip in &seal.frontier {
+            let log = LogId { feed: self.genesis.feed_id(), author: tip.author, epoch: tip.epoch };
+            let reached = self.sealed.entry(log).or_default();
+            // A longer reach by a lower or equal index makes this one say nothing.
+            let said = reached.range(tip.len..).next().is_some_and(|(_, index)| *index <= seal.index);
+            if !said {
+                reached.insert(tip.len, seal.index);
+                let shorter: Vec<u64> = reached
+                    .range(..tip.len)
+                    .filter(|(_, index)| **index >= seal.index)
+                    .map(|(len, _)| *len)
+                    .collect();
+                for len in shorter {
+                    reached.remove(&len);
+                }
+            }
+        }
+    }
+
+    /// The feed's genesis.
+    #[must_use]
+    pub const fn genesis(&self) -> &Genesis {
+        &self.genesis
+    }
+
+    /// Who may write.
+    #[must_use]
+    pub const fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The lowest seal that covers the op at `place`.
+    #[must_use]
+    pub fn seal_of(&self, place: Place) -> Option<u64> {
+        let reached = self.sealed.get(&place.log)?;
+        reached.range(place.seq.saturating_add(1)..).next().map(|(_, index)| *index)
+    }
+
+    /// How many ops of a log are sealed.
+    #[must_use]
+    pub fn sealed_len(&self, log: LogId) -> u64 {
+        self.sealed.get(&log).and_then(|reached| reached.last_key_value()).map_or(0, |(len, _)| *len)
+    }
+
+    /// The newest seal: its index and op.
+    #[must_use]
+    pub fn newest_seal(&self) -> Option<(u64, OpId)> {
+        self.seals.last().map(|(index, _, op)| (*index, *op))
+    }
+
+    /// The blocks that keep these bytes from being served at the site `me`, whose own blocks count there without any right.
+    #[must_use]
+    pub fn blocks_of(&self, blob: BlobId, me: SiteId) -> Vec<OpId> {
+        let Some(blocks) = self.blocks.get(&blob) else { return Vec::new() };
+        let standing = |(id, word): (&OpId, &Word)| {
+            self.block_stands(*id, word.place, word.stamp, "", me).then_some(*id)
+        };
+        blocks.iter().filter_map(standing).collect()
+    }
+
+    /// Whether a block, of bytes or of a coordinate of the package `name`, stands at the site `me`: said by a site with the right, or here,
+    /// and not lifted by one.
+    #[must_use]
+    pub fn block_stands(&self, block: OpId, place: Place, stamp: Hlc, name: &str, me: SiteId) -> bool {
+        let counts = |place: Place, stamp: Hlc| {
+            place.log.author == me || self.authority.allows(place.log, place.seq, stamp, Verb::Block, name)
+        };
+        let lifted = self.unblocks.get(&block).is_some_and(|words| {
+            words.iter().any(|word| {
+                // A site lifts for itself only what it said for itself.
+                let own = word.place.log.author == me && place.log.author == me;
+                own || self.authority.allows(word.place.log, word.place.seq, word.stamp, Verb::Block, name)
+            })
+        });
+        counts(place, stamp) && !lifted
+    }
+
+    /// A digest of the rights and blocks that what stands follows from.
+    #[must_use]
+    pub const fn rules_digest(&self) -> [u8; 16] {
+        self.rules_digest
+    }
+
+    /// What tells two states of the same site's growing set of seals apart. It matters only where several builds of one version stand.
+    #[must_use]
+    pub fn seals_digest(&self) -> [u8; 16] {
+        let count = u64::try_from(self.seals.len()).unwrap_or(u64::MAX).to_le_bytes();
+        let newest = self.seals.last().map_or([0; 32], |(_, _, op)| op.0);
+        digest([count.as_slice(), newest.as_slice()].into_iter())
+    }
+}
+
+fn digest<'a>(parts: impl Iterator<Item = &'a [u8]>) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    let mut digest = [0; 16];
+    hasher.finalize_xof().fill(&mut digest);
+    digest
+}

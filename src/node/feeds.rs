@@ -252,6 +252,8 @@ pub(super) const fn state_word(standing: Standing, pending: bool) -> &'static st
     match standing {
         Standing::Served if pending => "pending",
         Standing::Served => "ready",
+        Standing::Blocked => "blocked",
+        Standing::Held => "held",
         Standing::Deleted => "deleted",
         Standing::Suppressed => "suppressed",
         Standing::Hidden => "hidden-here",

@@ -96,6 +96,8 @@ impl From<PublishError> for Problem {
             }
             PublishError::Deleted { .. } => Self::new(409, "conflict", "The version was deleted", detail)
                 .hint("publish it again with --restore if that is what you want"),
+            PublishError::Blocked { .. } => Self::new(409, "conflict", "The version is blocked", detail)
+                .hint("packetboat unblock OP lifts it"),
             PublishError::Reused { .. } => {
                 Self::new(409, "conflict", "A deleted version does not come back with other bytes", detail)
                     .hint("publish under another version")

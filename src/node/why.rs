@@ -81,6 +81,8 @@ fn because(item: &Item, pending: bool, me: SiteId, authority: Option<&Authority>
             .to_owned(),
         Standing::Parked => "its stamp lies more than ten minutes in the future: it waits until it is due".to_owned(),
         Standing::NotAuthorised => "its publisher may not publish in this feed".to_owned(),
+        Standing::Blocked => "it is blocked, by its version or by its bytes; a block wins over every publish".to_owned(),
+        Standing::Held => "its publisher's rights were taken back, and what it published after that waits".to_owned(),
         Standing::Absent => "no op about it counts".to_owned(),
     }
 }

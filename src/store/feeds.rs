@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
-use protocol::feed::{Item, Rules, decide};
+use protocol::feed::{Held, Item, Rules, decide};
 use protocol::grant::Authority;
 use protocol::id::{FeedId, SiteId};
+use protocol::ledger::Ledger;
 use protocol::limits::STAMP_AHEAD_MS_MAX;
 use protocol::log::NamedOp;
 use protocol::op::Genesis;
@@ -29,8 +30,8 @@ const PAGE_FEEDS: usize = 256;
 /// Coordinates looked at under one hold of the index.
 const PAGE_ITEMS: usize = 512;
 
-/// Feeds whose authorities are kept in memory. Another is read again when it is asked for.
-const AUTHORITIES_MAX: usize = 256;
+/// Feeds whose ledgers are kept in memory. Another is read again when it is asked for.
+const LEDGERS_MAX: usize = 256;
 
 /// A feed as it is at this site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,11 +54,11 @@ pub struct Look {
     pub now: Timestamp,
 }
 
-/// Who may write in the feeds that were looked at, with a digest of what that follows from.
+/// The ledgers of the feeds that were looked at.
 #[derive(Debug, Default)]
-pub(super) struct Authorities {
-    by_feed: BTreeMap<FeedId, (Arc<Authority>, [u8; 16])>,
-    /// Rises with each feed forgotten, so that what was read before is not kept after.
+pub(super) struct Ledgers {
+    by_feed: BTreeMap<FeedId, Arc<Ledger>>,
+    /// Rises with each ledger forgotten or added to, so that what was read before is not kept after.
     turn: u64,
 }
 
@@ -78,7 +79,7 @@ impl Store {
     /// When the disk is full or fails.
     pub fn remove_feed(&self, feed: FeedId) -> Result<(), WriteError> {
         self.remove_record(Shelf::Feeds, feed.as_bytes())?;
-        self.forget_authority(feed);
+        self.forget_ledger(feed);
         Ok(())
     }
 
@@ -122,41 +123,63 @@ impl Store {
     /// # Errors
     /// When the disk fails.
     pub fn authority(&self, feed: FeedId) -> Result<Option<Arc<Authority>>, ReadError> {
-        Ok(self.authority_and_digest(feed)?.map(|(authority, _)| authority))
+        Ok(self.ledger(feed)?.map(|ledger| Arc::new(ledger.authority().clone())))
     }
 
-    fn authority_and_digest(&self, feed: FeedId) -> Result<Option<(Arc<Authority>, [u8; 16])>, ReadError> {
+    /// What is said about a feed as a whole: rights, seals, blocks. Nothing for a feed that is not known here.
+    ///
+    /// # Errors
+    /// When the disk fails, or the bytes of an op are damaged.
+    pub fn ledger(&self, feed: FeedId) -> Result<Option<Arc<Ledger>>, ReadError> {
         let turn = {
-            let authorities = locked(&self.inner.authorities);
-            if let Some(found) = authorities.by_feed.get(&feed) {
-                return Ok(Some(found.clone()));
+            let ledgers = locked(&self.inner.ledgers);
+            if let Some(found) = ledgers.by_feed.get(&feed) {
+                return Ok(Some(Arc::clone(found)));
             }
-            authorities.turn
+            ledgers.turn
         };
         let Some(record) = self.feed(feed)? else { return Ok(None) };
-        let mut authority = Authority::new(&record.genesis);
-        let mut hasher = blake3::Hasher::new();
-        for named in self.ops_about(feed, Topic::Rights)? {
-            hasher.update(&named.id.0);
-            authority.apply(&named);
-        }
-        let mut digest = [0; 16];
-        hasher.finalize_xof().fill(&mut digest);
-        let found = (Arc::new(authority), digest);
-        let mut authorities = locked(&self.inner.authorities);
-        if authorities.turn == turn {
-            if authorities.by_feed.len() >= AUTHORITIES_MAX {
-                authorities.by_feed.pop_first();
+        let mut ledger = Ledger::new(&record.genesis);
+        for topic in [Topic::Rights, Topic::Seals, Topic::Blocks] {
+            for named in self.ops_about(feed, topic)? {
+                ledger.apply(&named);
             }
-            authorities.by_feed.insert(feed, found.clone());
+        }
+        let found = Arc::new(ledger);
+        let mut ledgers = locked(&self.inner.ledgers);
+        if ledgers.turn == turn {
+            if ledgers.by_feed.len() >= LEDGERS_MAX {
+                ledgers.by_feed.pop_first();
+            }
+            ledgers.by_feed.insert(feed, Arc::clone(&found));
         }
         Ok(Some(found))
     }
 
-    pub(super) fn forget_authority(&self, feed: FeedId) {
-        let mut authorities = locked(&self.inner.authorities);
-        authorities.by_feed.remove(&feed);
-        authorities.turn = authorities.turn.saturating_add(1);
+    pub(super) fn forget_ledger(&self, feed: FeedId) {
+        let mut ledgers = locked(&self.inner.ledgers);
+        ledgers.by_feed.remove(&feed);
+        ledgers.turn = ledgers.turn.saturating_add(1);
+    }
+
+    /// Takes ops that were just indexed into their feed's ledger, if it is in memory.
+    pub(super) fn enter(&self, feed: FeedId, ops: &[NamedOp]) {
+        let wide = |named: &&NamedOp| {
+            use protocol::op::Body::{Block, Grant, Revoke, Seal, Unblock};
+            matches!(named.op.body, Grant(_) | Revoke(_) | Seal(_) | Block(_) | Unblock(_))
+        };
+        let mut wide = ops.iter().filter(wide).peekable();
+        if wide.peek().is_none() {
+            return;
+        }
+        let mut ledgers = locked(&self.inner.ledgers);
+        ledgers.turn = ledgers.turn.saturating_add(1);
+        if let Some(ledger) = ledgers.by_feed.get_mut(&feed) {
+            let ledger = Arc::make_mut(ledger);
+            for named in wide {
+                ledger.apply(named);
+            }
+        }
     }
 
     /// The ops about one coordinate, in order of their names.
@@ -266,12 +289,21 @@ impl Store {
 
     fn eyes(&self, feed: FeedId, look: Look) -> Result<Option<Eyes>, ReadError> {
         let Some(record) = self.feed(feed)? else { return Ok(None) };
-        let Some((authority, digest)) = self.authority_and_digest(feed)? else { return Ok(None) };
+        let Some(ledger) = self.ledger(feed)? else { return Ok(None) };
+        let held = Held::default();
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&digest).update(look.me.as_bytes()).update(&[u8::from(record.local_wins)]);
+        hasher
+            .update(&ledger.rules_digest())
+            .update(look.me.as_bytes())
+            .update(&[u8::from(record.local_wins)]);
+        if !held.is_empty() {
+            hasher.update(&keys::encode(&held));
+        }
         let mut rules = [0; 16];
         hasher.finalize_xof().fill(&mut rules);
-        Ok(Some(Eyes { kind: record.genesis.kind, local_wins: record.local_wins, authority, rules, look }))
+        let seals = ledger.seals_digest();
+        let (kind, local_wins) = (record.genesis.kind, record.local_wins);
+        Ok(Some(Eyes { kind, local_wins, ledger, held, rules, seals, look }))
     }
 
     /// The item of an entry: as it was kept, or worked out and kept.
@@ -282,8 +314,9 @@ impl Store {
         entry: ViewEntry,
         eyes: &Eyes,
     ) -> Result<Item, ReadError> {
-        if let ViewEntry::Known { rules, item } = entry
+        if let ViewEntry::Known { rules, seals, item } = entry
             && rules == eyes.rules
+            && (seals == eyes.seals || !item.seal_matters)
             && item.due.is_none_or(|due| due.0 > eyes.look.now.0.saturating_add(STAMP_AHEAD_MS_MAX))
         {
             return Ok(item);
@@ -294,13 +327,15 @@ impl Store {
         let item = decide(
             &facts,
             Rules {
-                authority: &eyes.authority,
+                ledger: &eyes.ledger,
                 me: eyes.look.me,
                 now: eyes.look.now,
                 local_wins: eyes.local_wins,
+                held: &eyes.held,
             },
         );
-        let value = keys::encode(&ViewEntry::Known { rules: eyes.rules, item: item.clone() });
+        let value =
+            keys::encode(&ViewEntry::Known { rules: eyes.rules, seals: eyes.seals, item: item.clone() });
         if value.len() <= VALUE_BYTES_MAX {
             self.change(Tree::View, keys::view(feed, name, version), Some(value))?;
         }
@@ -312,8 +347,10 @@ impl Store {
 struct Eyes {
     kind: FeedKind,
     local_wins: bool,
-    authority: Arc<Authority>,
-    /// A digest of everything but the ops and the time that an item follows from.
+    ledger: Arc<Ledger>,
+    held: Held,
+    /// A digest of everything but the ops about it, the seals and the time that an item follows from.
     rules: [u8; 16],
+    seals: [u8; 16],
     look: Look,
 }

@@ -162,8 +162,8 @@ pub(crate) struct Arrival {
 pub(crate) enum ViewEntry {
     /// Ops have arrived since.
     Stale,
-    /// Worked out under the rules that `rules` is the digest of.
-    Known { rules: [u8; 16], item: Item },
+    /// Worked out under the rules and the seals that these are digests of.
+    Known { rules: [u8; 16], seals: [u8; 16], item: Item },
 }
 
 pub(crate) fn log(log: LogId) -> Vec<u8> {

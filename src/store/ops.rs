@@ -271,11 +271,8 @@ impl Store {
         *newest = None;
         self.commit_ops(&drafts)?;
         *newest = Some(generation);
-        let speaks_of_rights = |named: &NamedOp| matches!(named.op.body, Body::Grant(_) | Body::Revoke(_));
         for verified in batches.iter().map(Permitted::inner) {
-            if verified.ops().iter().any(speaks_of_rights) {
-                self.forget_authority(verified.log().feed);
-            }
+            self.enter(verified.log().feed, verified.ops());
         }
         Ok(generation)
     }

@@ -367,14 +367,17 @@ fn draft<'a>(header: &Header, payload: &'a [u8]) -> Draft<'a> {
 /// Whether an item needs the bytes of one of its publishes.
 fn needs(item: &Item, op: OpId) -> bool {
     match item.standing {
-        Standing::Hidden | Standing::Parked => true,
+        Standing::Hidden | Standing::Parked | Standing::Held => true,
         Standing::Served
+        | Standing::Blocked
         | Standing::Deleted
         | Standing::Suppressed
         | Standing::NotAuthorised
         | Standing::Absent => {
             item.winner == Some(op)
+                || item.twins.contains(&op)
                 || item.clash.contains(&op)
+                || item.reused.contains(&op)
                 || item.shadowed.contains(&op)
                 || item.suppressed.contains(&op)
         }

@@ -1,12 +1,18 @@
 //! The merge rules, one case a test, and that no order of arrival changes the outcome.
 
+mod cases;
+mod rules;
+
 use ed25519_dalek::SigningKey;
 use proptest::prelude::*;
 
 use super::*;
 use crate::id::{BlobId, LogId};
 use crate::manifest::{File, Manifest};
-use crate::op::{Genesis, Grant, Op, Place, Rights};
+use crate::op::{
+    Block, Blocked, Body, Delete, Genesis, Grant, Op, Place, Resolve, Revoke, Rights, Seal, SetState, Tip,
+    Unblock,
+};
 use crate::package::{Coordinate, FeedKind};
 use crate::time::Hlc;
 
@@ -61,8 +67,7 @@ fn delete(author: u8, seq: u64, saw: &[&NamedOp]) -> NamedOp {
     said(author, seq, Body::Delete(Delete { coordinate: coordinate(), saw, reason: String::new() }))
 }
 
-fn authority(member: Rights) -> Authority {
-    let mut authority = Authority::new(&genesis());
+fn granted(member: Rights) -> NamedOp {
     let grant = Grant {
         grantee: site(MEMBER),
         label: String::new(),
@@ -70,14 +75,54 @@ fn authority(member: Rights) -> Authority {
         prefix: String::new(),
         expires: None,
     };
-    authority.apply(&said(ORIGIN, 0, Body::Grant(grant)));
-    authority
+    said(ORIGIN, 0, Body::Grant(grant))
+}
+
+/// A site that looks at a feed in which these ops were said.
+struct Looking {
+    me: u8,
+    now: Timestamp,
+    local_wins: bool,
+    genesis: Genesis,
+    member: Rights,
+    held: Held,
+}
+
+impl Looking {
+    fn from(me: u8) -> Self {
+        Self {
+            me,
+            now: NOW,
+            local_wins: false,
+            genesis: genesis(),
+            member: Rights::WRITE,
+            held: Held::default(),
+        }
+    }
+
+    fn at(&self, ops: &[&NamedOp]) -> Item {
+        let mut ledger = Ledger::new(&self.genesis);
+        ledger.apply(&granted(self.member));
+        let ops: Vec<NamedOp> = ops.iter().map(|named| (*named).clone()).collect();
+        for named in &ops {
+            ledger.apply(named);
+        }
+        let rules = Rules {
+            ledger: &ledger,
+            me: site(self.me),
+            now: self.now,
+            local_wins: self.local_wins,
+            held: &self.held,
+        };
+        // What is about the feed as a whole is not among the ops about a coordinate.
+        let about: Vec<NamedOp> =
+            ops.into_iter().filter(|named| named.op.body.coordinate().is_some()).collect();
+        decide(&about, rules)
+    }
 }
 
 fn seen_by(me: u8, ops: &[&NamedOp]) -> Item {
-    let ops: Vec<NamedOp> = ops.iter().map(|named| (*named).clone()).collect();
-    let authority = authority(Rights::WRITE);
-    decide(&ops, Rules { authority: &authority, me: site(me), now: NOW, local_wins: false })
+    Looking::from(me).at(ops)
 }
 
 #[test]
@@ -134,9 +179,7 @@ fn an_authorised_publish_shadows_a_local_one() {
     assert_eq!((item.winner, item.local), (Some(upstream.id), false));
     assert_eq!(item.shadowed, vec![local.id]);
 
-    let authority = authority(Rights::WRITE);
-    let rules = Rules { authority: &authority, me: site(LEAF), now: NOW, local_wins: true };
-    let item = decide(&[upstream.clone(), local.clone()], rules);
+    let item = Looking { local_wins: true, ..Looking::from(LEAF) }.at(&[&upstream, &local]);
     assert_eq!((item.winner, item.shadowed), (Some(local.id), vec![upstream.id]));
 }
 
@@ -161,12 +204,11 @@ fn of_two_builds_the_earlier_wins_and_the_other_is_told() {
 #[test]
 fn a_delete_of_ones_own_leaves_others_alone() {
     let careful = Rights { publish: true, delete_own: true, ..Rights::default() };
-    let authority = authority(careful);
     let hers = publish(MEMBER, 1, 1, &[]);
     let ours = publish(ORIGIN, 2, 2, &[]);
     let gone = delete(MEMBER, 2, &[&hers, &ours]);
-    let rules = Rules { authority: &authority, me: site(LEAF), now: NOW, local_wins: false };
-    assert_eq!(decide(&[hers, ours.clone(), gone], rules).winner, Some(ours.id));
+    let item = Looking { member: careful, ..Looking::from(LEAF) }.at(&[&hers, &ours, &gone]);
+    assert_eq!(item.winner, Some(ours.id));
 }
 
 /// [P-25] R9: a stamp of the far future waits; it neither wins nor is lost.
@@ -176,10 +218,8 @@ fn an_op_stamped_far_ahead_waits_until_it_is_due() {
     future.op.stamp = Hlc((NOW.0 + 3_600_000) << 16);
     let item = seen_by(ORIGIN, &[&future]);
     assert_eq!((item.standing, item.due), (Standing::Parked, Some(Timestamp(NOW.0 + 3_600_000))));
-    let authority = authority(Rights::WRITE);
-    let rules =
-        Rules { authority: &authority, me: site(LEAF), now: Timestamp(NOW.0 + 3_600_000), local_wins: false };
-    assert_eq!(decide(&[future], rules).standing, Standing::Served);
+    let later = Looking { now: Timestamp(NOW.0 + 3_600_000), ..Looking::from(LEAF) };
+    assert_eq!(later.at(&[&future]).standing, Standing::Served);
 }
 
 proptest! {
@@ -191,13 +231,11 @@ proptest! {
             publish(MEMBER, 4, 3, &[&gone]), publish(LEAF, 2, 4, &[]), publish(ORIGIN, 3, 2, &[&gone]),
             delete(ORIGIN, 6, &[]), delete(LEAF, 7, &[&first]), first, gone,
         ];
-        let pick = |indices: &[usize]| -> Vec<NamedOp> {
-            indices.iter().filter(|at| kept >> **at & 1 == 1).filter_map(|at| all.get(*at).cloned()).collect()
+        let pick = |indices: &[usize]| -> Vec<&NamedOp> {
+            indices.iter().filter(|at| kept >> **at & 1 == 1).filter_map(|at| all.get(*at)).collect()
         };
-        let authority = authority(Rights::WRITE);
-        let rules = Rules { authority: &authority, me: site(LEAF), now: NOW, local_wins: false };
-        let shuffled = decide(&pick(&order), rules);
-        let sorted = decide(&pick(&[0, 1, 2, 3, 4, 5, 6]), rules);
+        let shuffled = seen_by(LEAF, &pick(&order));
+        let sorted = seen_by(LEAF, &pick(&[0, 1, 2, 3, 4, 5, 6]));
         prop_assert_eq!(shuffled, sorted);
     }
 }

@@ -130,7 +130,7 @@ fn a_revoked_author_keeps_only_what_was_accepted() {
         1,
         Body::Revoke(Revoke {
             grantee: site(2),
-            accepted: vec![crate::op::Tip { author: site(2), epoch: 1, len: 5, root: [0; 32] }],
+            accepted: vec![Tip { author: site(2), epoch: 1, len: 5, root: [0; 32] }],
             reason: String::new(),
         }),
     );

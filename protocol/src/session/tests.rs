@@ -10,10 +10,11 @@ use ed25519_dalek::SigningKey;
 
 use super::view::{Growth, Holding, LogState};
 use super::*;
-use crate::feed::{Rules, Standing, decide};
+use crate::feed::{Held, Rules, Standing, decide};
 use crate::filter::Filter;
 use crate::grant::Authority;
 use crate::id::BlobId;
+use crate::ledger::Ledger;
 use crate::limits::EXTENT_BYTES;
 use crate::log::{Batch, Mmr, NamedOp};
 use crate::manifest::{File, Manifest};
@@ -142,7 +143,12 @@ impl Site {
         let ops = self.ops();
         let names: BTreeSet<Coordinate> =
             ops.iter().filter_map(|named| named.op.body.coordinate().cloned()).collect();
-        let rules = Rules { authority: &self.authority, me: self.id(), now: WALL, local_wins: false };
+        let mut ledger = Ledger::new(&genesis());
+        for named in &ops {
+            ledger.apply(named);
+        }
+        let held = Held::default();
+        let rules = Rules { ledger: &ledger, me: self.id(), now: WALL, local_wins: false, held: &held };
         let mut served = BTreeMap::new();
         for coordinate in names {
             let about: Vec<NamedOp> =
