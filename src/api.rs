@@ -12,6 +12,7 @@ macro_rules! schemas {
 
 pub mod path;
 pub mod ruling;
+pub mod run;
 
 use serde::{Deserialize, Serialize};
 
@@ -178,6 +179,9 @@ pub struct InviteRequest {
     pub peer_may: String,
     pub expires_ms: u64,
     #[serde(default)]
+    /// How long the joiner may do it, in milliseconds from when it joins; none is without end.
+    pub grant_life_ms: Option<u64>,
+    #[serde(default)]
     /// `host:port` under which the joiner reaches this site; none means the addresses it listens on.
     pub addresses: Vec<String>,
 }
@@ -240,9 +244,16 @@ pub struct Link {
     /// up, down, never.
     pub connection: String,
     pub running: bool,
+    /// Bytes a second that the standing transfer brings; none where there is none to measure.
+    pub rate_bytes_per_s: Option<u64>,
     pub last_run: Option<Run>,
-    /// When the last run that was done ended: this site has everything the other had then.
+    /// This site has everything the other had then and lets flow here, bytes included.
     pub as_of_ms: Option<u64>,
+    /// The other site has everything this one had then and lets flow there, bytes included.
+    pub peer_as_of_ms: Option<u64>,
+    /// Why the last session was refused, where none came up since, and when.
+    pub refused: Option<String>,
+    pub refused_ms: Option<u64>,
     pub next_run_ms: Option<u64>,
     /// Four words to compare with the other site's.
     pub check_words: String,
@@ -259,10 +270,23 @@ pub struct LinkFeed {
     /// valid, warning, invalid, nothing asked.
     pub verdict: Option<String>,
     pub reason: Option<String>,
+    /// What both ends let the link carry.
+    pub filter: String,
+    /// Until when the grant of an incoming link holds.
+    pub grant_expires_ms: Option<u64>,
+    pub flows_in: bool,
+    pub flows_out: bool,
     /// Ops the other end has and this one lacks, as of the last run.
     pub ops_behind: u64,
     pub missing_blobs: u64,
     pub missing_bytes: u64,
+    /// When the oldest version was published whose bytes are still to come.
+    pub oldest_missing_ms: Option<u64>,
+    /// How long the missing bytes take at the rate they come now; none where nothing comes to measure by.
+    pub eta_ms: Option<u64>,
+    /// Ops of this site that the other end has not acknowledged, and how many of them delete; none where they are too many to read.
+    pub ops_behind_there: u64,
+    pub deletes_behind_there: Option<u64>,
 }
 
 /// All links.
@@ -305,7 +329,7 @@ pub struct Run {
     pub id: String,
     pub link: String,
     pub peer: String,
-    /// manual, interval, peer.
+    /// manual, interval, peer, live, window.
     pub trigger: String,
     pub started_ms: u64,
     pub duration_ms: u64,
@@ -313,16 +337,25 @@ pub struct Run {
     pub outcome: String,
     /// Why, where it is not done.
     pub reason: Option<String>,
+    /// What the run came to for each feed of the link.
+    pub feeds: Vec<run::RunFeed>,
     pub ops_in: u64,
     pub deletes_in: u64,
     pub ops_out: u64,
+    /// What came in and went out, by verb and with the first names.
+    pub came: run::Moved,
+    pub went: run::Moved,
     pub blobs_in: u64,
     pub blobs_missing: u64,
+    /// Blobs the other end wanted and could not have from here.
+    pub blobs_missing_there: u64,
     pub content_in_bytes: u64,
     pub content_out_bytes: u64,
     pub frames_in_bytes: u64,
     pub frames_out_bytes: u64,
     pub round_trips: u64,
+    /// The connection's round-trip time; none where there was no connection.
+    pub rtt_ms: Option<u64>,
     /// Ops not taken here, by reason.
     pub refused: Vec<Refusal>,
     /// Ops the other end did not take, by reason.
@@ -369,6 +402,8 @@ pub struct Status {
     /// 0, or 3 where a link is behind: the exit code of `packetboat status`.
     pub verdict: u8,
     pub verdict_words: String,
+    /// This site's clock at that moment: ages are told against it.
+    pub now_ms: u64,
 }
 
 /// Why a version is or is not here.

@@ -110,6 +110,7 @@ async fn pair(
             feeds: vec![FEED.to_owned()],
             peer_may: may.to_owned(),
             expires_ms: wall_clock().0 + TICKET_MS,
+            grant_life_ms: None,
             addresses: vec![host.node.listen_address().to_string()],
         })
         .await?;

@@ -3,7 +3,9 @@
 mod conflicts;
 mod feeds;
 mod files;
+mod heard;
 mod links;
+mod overview;
 mod pairing;
 mod problem;
 mod promotion;
@@ -99,6 +101,7 @@ struct Inner {
     attempts: Mutex<Vec<u64>>,
     /// Downloads by clients of this site, not told as ops yet.
     downloads: Mutex<BTreeMap<FeedId, Downloads>>,
+    counts: overview::Counts,
 }
 
 /// Which sites' connections are let in: what the TLS verifier asks.
@@ -164,6 +167,7 @@ impl Node {
             links: Mutex::default(),
             attempts: Mutex::default(),
             downloads: Mutex::default(),
+            counts: overview::Counts::default(),
         };
         let node = Self { inner: Arc::new(inner) };
         node.open_pairings()?;

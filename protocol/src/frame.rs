@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::{Misbehaved, Reason};
 use crate::filter::Filter;
-use crate::grant::Switches;
 use crate::id::{BlobId, FeedId, LogId, OpId, SiteId, StoreId};
 use crate::limits::{
     FEEDS_PER_LINK_MAX, FILLS_PER_FRAME_MAX, FRAME_BYTES_MAX, LABEL_BYTES_MAX, LINK_NOTES_MAX,
@@ -18,6 +17,7 @@ use crate::op::Genesis;
 use crate::outline::Cv;
 use crate::package::{FeedKind, check_label};
 use crate::reconcile::{Answers, Questions};
+use crate::switches::Switches;
 use crate::time::Timestamp;
 use crate::topology::LinkNote;
 use crate::transfer::Ask;

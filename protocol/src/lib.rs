@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod link;
 pub mod reference;
 pub mod statistics;
+pub mod switches;
 pub mod ticket;
 pub mod timetable;
 pub mod topology;

@@ -131,3 +131,6 @@ pub const BRAKE_DELETES_MIN: u64 = 100;
 
 /// The share of a feed, in parts of a hundred, that may vanish in one run before a person must approve.
 pub const BRAKE_PERCENT: u64 = 10;
+
+/// Names of versions that a run's record tells each way and verb: enough to recognise a run by; all of them are in the log.
+pub const MOVED_NAMES_MAX: usize = 20;

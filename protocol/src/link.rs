@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::filter::Filter;
-use crate::grant::Switches;
 use crate::id::{FeedId, SiteId};
+use crate::switches::Switches;
+use crate::time::Timestamp;
 use crate::timetable::Window;
 
 /// Who opens the connection. It says nothing of which way content flows.
@@ -25,6 +26,8 @@ pub struct LinkFeed {
     pub switches: Switches,
     /// What of the feed this end lets the link carry, either way.
     pub filter: Filter,
+    /// Incoming: until when the grant holds, by this site's clock; none is until it is changed.
+    pub expires: Option<Timestamp>,
 }
 
 /// Which bytes come first. Ops, and with them deletions, always come before any bytes.
@@ -130,7 +133,12 @@ mod tests {
 
     #[test]
     fn a_feed_that_is_not_on_the_link_has_no_switches() {
-        let on = LinkFeed { feed: FeedId([1; 32]), switches: Switches::PULL, filter: Filter::default() };
+        let on = LinkFeed {
+            feed: FeedId([1; 32]),
+            switches: Switches::PULL,
+            filter: Filter::default(),
+            expires: None,
+        };
         let link =
             Link::new("tokyo".to_owned(), SiteId([2; 32]), "Tokyo".to_owned(), Dial::Incoming, vec![on]);
         assert_eq!(link.switches(FeedId([1; 32])), Some(Switches::PULL));

@@ -9,13 +9,13 @@ pub mod view;
 
 use std::collections::VecDeque;
 
-pub use greeting::{Agreed, AgreedFeed, Terms};
+pub use greeting::{Agreed, AgreedFeed, Stated, Terms, judged};
 pub use inbound::Memory;
 
 use crate::fault::{Misbehaved, Outcome, Reason};
-use crate::frame::{Applied, FeedOffer, Frame, OpsFrame, Piece, Poll, Polled, Pull};
+use crate::frame::{Applied, FeedOffer, Frame, OpsFrame, Piece, Poll, Polled, Pull, Supply};
 use crate::grant::Permitted;
-use crate::id::{SiteId, StoreId};
+use crate::id::{FeedId, LogId, SiteId, StoreId};
 use crate::limits::{HELLO_MS_MAX, PROGRESS_MS_MAX};
 use crate::log::{SignedHead, Verified};
 use crate::reconcile::answer;
@@ -80,8 +80,12 @@ pub enum Input<'a> {
 pub enum Output {
     /// Send this frame on the control stream.
     Send(Vec<u8>),
+    /// What the other end says of each feed, whether the two then agree or not.
+    Stated(Vec<Stated>),
     /// Both ends agreed: the link is up.
     Up(Agreed),
+    /// The peer has everything of these logs up to these lengths.
+    PeerHolds(Vec<(LogId, u64)>),
     /// Store these ops durably before the next input: what follows is checked against them.
     Append(Permitted<Verified>),
     /// Store these bytes.
@@ -272,6 +276,7 @@ impl Session {
         match self.outbound.poll_ops(view) {
             Ok(frame) => {
                 self.tally.ops_out += self.outbound.ops_sent - before;
+                self.tally.went.clone_from(&self.outbound.went);
                 let bytes = frame.as_ref().map_or(0, Vec::len);
                 self.tally.frames_out_bytes += bytes as u64;
                 frame
@@ -358,12 +363,14 @@ impl Session {
     fn control(&mut self, now: Instant, frame: Frame, view: &dyn View) -> Result<(), Stop> {
         match (frame, self.config.side) {
             (Frame::Hello(hello), Side::Listener) if matches!(self.phase, Phase::Greeting { .. }) => {
+                self.outputs.push_back(Output::Stated(greeting::asked(&hello)));
                 let (welcome, agreed) = greeting::welcome(&self.config, &hello, self.wall)?;
                 self.outputs.push_back(Output::Send(Frame::Welcome(welcome).encode()));
-                self.up(agreed);
+                self.up(agreed?);
                 Ok(())
             }
             (Frame::Welcome(welcome), Side::Dialler) if matches!(self.phase, Phase::Greeting { .. }) => {
+                self.outputs.push_back(Output::Stated(greeting::answered(&self.config, &welcome)));
                 let agreed = greeting::agree(&self.config, welcome, self.wall)?;
                 self.up(agreed);
                 if std::mem::take(&mut self.run_wanted) { self.poll_peer(now, view) } else { Ok(()) }
@@ -378,6 +385,9 @@ impl Session {
                 self.tally.round_trips += 1;
                 self.pull_due = polled.pull;
                 self.outbound.done = polled.pull.is_none();
+                if polled.pull.is_none() {
+                    self.peer_holds();
+                }
                 let salt = self.config.salt;
                 self.receiving(view, |inbound, context| inbound.supplied(polled.supply, salt, context))
             }
@@ -425,7 +435,8 @@ impl Session {
             }
             Frame::Want(asks) => self.outbound.want(asks),
             Frame::Applied(applied) => self.applied(applied, view),
-            Frame::Finished { .. } => {
+            Frame::Finished { missing } => {
+                self.tally.blobs_missing_there = missing;
                 self.outbound.finished();
                 Ok(())
             }
@@ -447,6 +458,8 @@ impl Session {
     fn applied(&mut self, applied: Applied, view: &dyn View) -> Result<(), Stop> {
         self.tally.refused_there = applied.refused.into_iter().collect();
         let told = std::mem::take(&mut self.outbound.told);
+        let held = told.iter().map(|(log, (len, _))| (*log, *len)).collect();
+        self.outputs.push_back(Output::PeerHolds(held));
         if let Some(exports) = applied.exports {
             self.receiving(view, |inbound, context| {
                 inbound.peer_applied(exports, &told, context);
@@ -481,12 +494,28 @@ impl Session {
         if pull.is_none() {
             self.inbound.nothing_to_do();
         }
-        let offer = Outbound::offer(&feeds, view)?;
+        let (offer, compared) = Outbound::offer(&feeds, view)?.unzip();
+        self.outbound.compared = compared.unwrap_or_default();
         self.send(&Frame::Poll(Poll { pull, offer }));
         Ok(())
     }
 
+    /// Where there is nothing to tell, the peer has all that was compared.
+    fn same(&mut self, supply: &Supply) {
+        if matches!(supply, Supply::Same) {
+            self.peer_holds();
+        }
+    }
+
+    fn peer_holds(&mut self) {
+        let held = self.outbound.compared.iter().map(|(log, (len, _))| (*log, *len)).collect();
+        self.outputs.push_back(Output::PeerHolds(held));
+    }
+
     fn polled(&mut self, poll: Poll, view: &dyn View) -> Result<(), Stop> {
+        if self.config.terms.iter().any(|terms| terms.has_expired(self.wall) && self.flows(terms.feed)) {
+            return Err(Reason::GrantExpired.into());
+        }
         let frame_bytes = self.tally.frames_in_bytes;
         self.begin(self.progress);
         self.tally.frames_in_bytes = frame_bytes.min(Frame::Poll(poll).encode().len() as u64);
@@ -496,7 +525,7 @@ impl Session {
             Some(pull) => self.outbound.supply(pull, store, &feeds, &self.inbound.copy, view)?,
             None => {
                 self.outbound.done = true;
-                crate::frame::Supply::Nothing
+                Supply::Nothing
             }
         };
         let mut pull = self.inbound.pull(&feeds, view)?;
@@ -509,6 +538,7 @@ impl Session {
         if pull.is_none() {
             self.inbound.nothing_to_do();
         }
+        self.same(&supply);
         self.send(&Frame::Polled(Polled { supply, pull }));
         Ok(())
     }
@@ -523,6 +553,7 @@ impl Session {
         {
             let feeds = self.feeds();
             let supply = self.outbound.supply(pull, self.config.store, &feeds, &self.inbound.copy, view)?;
+            self.same(&supply);
             self.send(&Frame::Supply(supply));
         }
         if self.inbound.is_done() && self.outbound.done && self.pull_due.is_none() {
@@ -540,6 +571,11 @@ impl Session {
             self.phase = Phase::Idle(agreed);
             self.outputs.push_back(Output::RunEnded { outcome, tally: self.tally.clone() });
         }
+    }
+
+    fn flows(&self, feed: FeedId) -> bool {
+        self.agreed()
+            .is_some_and(|agreed| agreed.feeds.iter().any(|on| on.feed == feed && !on.effective.is_off()))
     }
 
     fn feeds(&self) -> Vec<AgreedFeed> {

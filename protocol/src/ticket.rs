@@ -4,11 +4,11 @@ use data_encoding::{BASE32_NOPAD, Specification};
 use serde::{Deserialize, Serialize};
 
 use crate::fault::{Misbehaved, Reason};
-use crate::grant::Switches;
 use crate::id::{FeedId, SiteId};
 use crate::limits::{LABEL_BYTES_MAX, PAIRING_FRAME_BYTES_MAX, TICKET_ADDRESSES_MAX, TICKET_FEEDS_MAX};
 use crate::op::Genesis;
 use crate::package::{FeedKind, check_label};
+use crate::switches::Switches;
 use crate::time::Timestamp;
 
 const PREFIX: &str = "pb1";

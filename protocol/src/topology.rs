@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::grant::Switches;
 use crate::id::{FeedId, SiteId};
+use crate::switches::Switches;
 use crate::time::Timestamp;
 
 /// What a site tells of one of its links for one feed. It is unsigned and proves nothing: people are advised by it, no rule uses it.

@@ -12,7 +12,7 @@ use packetboat::store::{BlobState, FeedRecord, Look, OpenError, Options, Store};
 use protocol::fault::Outcome;
 use protocol::feed::Standing;
 use protocol::filter::Filter;
-use protocol::grant::{Permitted, Switches};
+use protocol::grant::Permitted;
 use protocol::id::{FeedId, LogId, SiteId};
 use protocol::log::{Mmr, Verified};
 use protocol::manifest::{File, Manifest};
@@ -20,6 +20,7 @@ use protocol::op::{Body, Delete, Genesis, Grant, Publish, Rights};
 use protocol::package::{Coordinate, FeedKind};
 use protocol::session::tally::Tally;
 use protocol::session::{Config, Input, Output, Session, Side, Terms};
+use protocol::switches::Switches;
 use protocol::time::{Hlc, Instant, Timestamp};
 
 use crate::disk::InMemory;
@@ -271,6 +272,7 @@ impl Site {
             kind: record.genesis.kind,
             switches: end.switches,
             filter: Filter::default(),
+            expires: None,
         });
         let config = Config {
             side: end.side,
@@ -410,7 +412,12 @@ impl Site {
                     quic.flush(now, self.host);
                     quic.close(now, talk, outcome.close_code());
                 }
-                Output::Up(_) | Output::RunBegan | Output::Nudged | Output::Note(_) => {}
+                Output::Stated(_)
+                | Output::PeerHolds(_)
+                | Output::Up(_)
+                | Output::RunBegan
+                | Output::Nudged
+                | Output::Note(_) => {}
             }
         }
     }

@@ -1,8 +1,8 @@
 //! The event loop and the scenarios: time moves only here, from one event to the next.
 
-use protocol::grant::Switches;
 use protocol::id::FeedId;
 use protocol::session::Side;
+use protocol::switches::Switches;
 
 use crate::entropy::Entropy;
 use crate::net::{Line, Passed, SECOND};

@@ -22,6 +22,9 @@ pub(super) enum PairCommand {
         /// How long it is valid.
         #[arg(long, default_value = "24h", value_parser = duration_ms)]
         expires: u64,
+        /// How long the joiner may do it, from when it joins; without end if not given.
+        #[arg(long, value_parser = duration_ms)]
+        grant_expires: Option<u64>,
         /// HOST:PORT by which the joiner reaches this site (UDP); may be given several times.
         #[arg(long = "address")]
         addresses: Vec<String>,
@@ -51,9 +54,11 @@ pub(super) enum PairCommand {
 pub(super) async fn pair(context: &Context, command: PairCommand) -> anyhow::Result<()> {
     let client = context.client();
     match command {
-        PairCommand::Invite { feeds, peer_may, expires, addresses } => {
+        PairCommand::Invite { feeds, peer_may, expires, grant_expires, addresses } => {
             let expires_ms = wall_clock().0.saturating_add(expires);
-            invite(context, api::InviteRequest { feeds, peer_may, expires_ms, addresses }).await?;
+            let request =
+                api::InviteRequest { feeds, peer_may, expires_ms, grant_life_ms: grant_expires, addresses };
+            invite(context, request).await?;
         }
         PairCommand::Accept { ticket, mode, feeds, name, every } => {
             let request = api::AcceptRequest { ticket, mode, link: name, feeds, every_ms: every };

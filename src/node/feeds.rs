@@ -7,15 +7,13 @@ use protocol::manifest;
 use protocol::op::{Body, Genesis, Offer};
 use protocol::package::{Coordinate, FeedKind, check_label};
 
+use super::overview::Counts;
 use super::problem::{not_found, usage};
 use super::{Node, random};
 use crate::api::{self, Problem};
 use crate::keeper::{SiteStore, wall_clock};
 use crate::publish::{NewVersion, counts_elsewhere, delete, publish};
 use crate::store::{BlobState, FeedRecord};
-
-/// Coordinates read in one page while a feed is counted.
-const PAGE_ITEMS: usize = 512;
 
 /// The feed of that name.
 pub(super) fn named(site: &SiteStore, name: &str) -> Result<(FeedId, FeedRecord), Problem> {
@@ -34,6 +32,7 @@ impl Node {
         check_label("feed name", &new.name)?;
         let nonce = random::<16>()
             .map_err(|error| Problem::new(500, "random", "No randomness", error.to_string()))?;
+        let counts = self.inner.counts.clone();
         self.blocking(move |site| {
             if site.store().feed_named(&new.name)?.is_some() {
                 let detail = format!("there is a feed {:?} at this site already", new.name);
@@ -57,7 +56,7 @@ impl Node {
                 open_reads: new.open_reads,
             };
             let feed = site.store().put_feed(&record)?;
-            described(site, feed, &record)
+            described(site, &counts, feed, &record)
         })
         .await
     }
@@ -67,10 +66,11 @@ impl Node {
     /// # Errors
     /// The disk fails.
     pub async fn feeds(&self) -> Result<api::Feeds, Problem> {
-        self.blocking(|site| {
+        let counts = self.inner.counts.clone();
+        self.blocking(move |site| {
             let mut feeds = Vec::new();
             for (feed, record) in site.store().feeds()? {
-                feeds.push(described(site, feed, &record)?);
+                feeds.push(described(site, &counts, feed, &record)?);
             }
             feeds.sort_by(|one, other| one.name.cmp(&other.name));
             Ok(api::Feeds { feeds })
@@ -84,9 +84,10 @@ impl Node {
     /// There is none of that name, or the disk fails.
     pub async fn feed(&self, name: &str) -> Result<api::Feed, Problem> {
         let name = name.to_owned();
+        let counts = self.inner.counts.clone();
         self.blocking(move |site| {
             let (feed, record) = named(site, &name)?;
-            described(site, feed, &record)
+            described(site, &counts, feed, &record)
         })
         .await
     }
@@ -294,17 +295,14 @@ pub(super) const fn state_word(standing: Standing, pending: bool) -> &'static st
 }
 
 /// What the API tells of a feed.
-pub(super) fn described(site: &SiteStore, feed: FeedId, record: &FeedRecord) -> Result<api::Feed, Problem> {
+pub(super) fn described(
+    site: &SiteStore,
+    counts: &Counts,
+    feed: FeedId,
+    record: &FeedRecord,
+) -> Result<api::Feed, Problem> {
     let store = site.store();
-    let mut packages = 0;
-    let mut after: Option<Coordinate> = None;
-    loop {
-        let from = after.as_ref().map(|at| (at.name.as_str(), at.version.as_str()));
-        let page = store.items(feed, "", from, PAGE_ITEMS, site.look())?;
-        let Some((last, _)) = page.last() else { break };
-        after = Some(last.clone());
-        packages += page.iter().filter(|(_, item)| item.winner.is_some()).count() as u64;
-    }
+    let (packages, state_root) = counts.of(site, feed, record)?;
     let missing = store.missing_blobs(feed, site.look())?;
     let authority = store.authority(feed)?;
     let may = |verb| {
@@ -322,6 +320,6 @@ pub(super) fn described(site: &SiteStore, feed: FeedId, record: &FeedRecord) -> 
         ops: store.heads(feed)?.iter().map(|signed| signed.head.len).sum(),
         missing_blobs: missing.len() as u64,
         missing_bytes: missing.iter().map(|(_, size)| size).sum(),
-        state_root: BlobId(store.state_root(feed, site.look())?.0).to_string(),
+        state_root,
     })
 }

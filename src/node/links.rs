@@ -1,16 +1,18 @@
 //! Links as the API tells and changes them.
 
-use protocol::grant::{Switches, Verdict};
-use protocol::lag::ops_behind;
 use protocol::link::{Dial, Link};
-use protocol::session::{Agreed, AgreedFeed};
+use protocol::session::Agreed;
+use protocol::switches::Switches;
 use protocol::ticket::check_words;
 
+use super::overview::{self, feeds_told};
 use super::problem::usage;
 use super::runs::run_told;
+use super::sessions::Pacing;
 use super::{Node, locked};
 use crate::api::{self, Problem};
 use crate::keeper::SiteStore;
+use crate::store::PeerState;
 
 /// What a link is doing, taken down at once.
 struct Seen {
@@ -18,7 +20,8 @@ struct Seen {
     up: bool,
     running: bool,
     agreed: Option<Agreed>,
-    as_of_ms: Option<u64>,
+    peer: PeerState,
+    rate_bytes_per_s: Option<u64>,
     next_run_ms: Option<u64>,
 }
 
@@ -47,7 +50,8 @@ impl Node {
             up: state.commands.is_some() && state.agreed.is_some(),
             running: state.running,
             agreed: state.agreed.clone(),
-            as_of_ms: state.as_of.map(|at| at.0),
+            peer: state.peer.clone(),
+            rate_bytes_per_s: state.pace.filter(|_| state.running).and_then(Pacing::bytes_per_s),
             next_run_ms: state.next_run.map(|at| at.0),
         });
         let seen = seen.ok_or_else(|| super::problem::not_found("link", name))?;
@@ -98,10 +102,11 @@ impl Node {
         let (stored, peer) = (link.name.clone(), link.peer);
         self.blocking(move |site| {
             site.store().remove_link(&stored)?;
+            site.store().forget_peer(&stored)?;
             Ok(site.store().forget(peer, &stored)?)
         })
         .await?;
-        self.reconnect(name);
+        self.withdraw(name);
         let mut links = locked(&self.inner.links);
         if let Some(removed) = links.remove(name) {
             removed.wake.notify_one();
@@ -114,30 +119,11 @@ impl Node {
 }
 
 fn told(site: &SiteStore, seen: Seen) -> Result<api::Link, Problem> {
-    let Seen { link, up, running, agreed, as_of_ms, next_run_ms } = seen;
-    let store = site.store();
-    let memory = store.memory(link.peer, &link.name)?;
-    let mut feeds = Vec::new();
-    for on in &link.feeds {
-        let Some(record) = store.feed(on.feed)? else { continue };
-        let agreed = agreed.as_ref().and_then(|agreed| agreed.feeds.iter().find(|both| both.feed == on.feed));
-        let ours =
-            store.heads(on.feed)?.into_iter().map(|signed| (signed.head.log, signed.head.len)).collect();
-        let theirs =
-            memory.heads.iter().filter(|(log, ..)| log.feed == on.feed).map(|(log, len, _)| (*log, *len));
-        let missing = store.missing_blobs(on.feed, site.look())?;
-        let stated = if link.is_outgoing() { on.switches } else { on.switches.flip() };
-        feeds.push(api::LinkFeed {
-            feed: record.name,
-            stated: stated.to_string(),
-            effective: agreed.map(|both| both.effective.to_string()),
-            verdict: agreed.map(|both| verdict_word(both).to_owned()),
-            reason: agreed.and_then(verdict_reason),
-            ops_behind: ops_behind(&ours, &theirs.collect()),
-            missing_blobs: missing.len() as u64,
-            missing_bytes: missing.iter().map(|(_, size)| size).sum(),
-        });
-    }
+    let Seen { link, up, running, agreed, peer, rate_bytes_per_s, next_run_ms } = seen;
+    let memory = site.store().memory(link.peer, &link.name)?;
+    let (memory, agreed, known) = (&memory, agreed.as_ref(), &peer);
+    let feeds =
+        feeds_told(site, &overview::Seen { link: &link, agreed, peer: known, memory, rate_bytes_per_s })?;
     let last_run = last_run(site, &link.name)?;
     let (dial, addresses) = match &link.dial {
         Dial::Incoming => ("incoming", Vec::new()),
@@ -150,14 +136,16 @@ fn told(site: &SiteStore, seen: Seen) -> Result<api::Link, Problem> {
         peer_name: link.peer_name,
         dial: dial.to_owned(),
         addresses,
+        as_of_ms: peer.in_as_of.filter(|_| feeds.iter().any(|on| on.flows_in)).map(|at| at.0),
+        peer_as_of_ms: peer.out_as_of.filter(|_| feeds.iter().any(|on| on.flows_out)).map(|at| at.0),
+        refused: peer.refused.map(|(reason, _)| reason.to_string()),
+        refused_ms: peer.refused.map(|(_, at)| at.0),
         feeds,
         every_ms: link.every_ms,
         paused: link.paused,
         connection: if up { "up" } else { "down" }.to_owned(),
         running,
-        as_of_ms: as_of_ms.or_else(|| {
-            last_run.as_ref().filter(|run| run.outcome == "done").map(|run| run.started_ms + run.duration_ms)
-        }),
+        rate_bytes_per_s,
         last_run,
         next_run_ms,
     })
@@ -166,25 +154,14 @@ fn told(site: &SiteStore, seen: Seen) -> Result<api::Link, Problem> {
 /// The link's newest run among the newest of all links.
 fn last_run(site: &SiteStore, link: &str) -> Result<Option<api::Run>, Problem> {
     const LOOKED_AT: usize = 200;
-    let runs = site.store().runs(None, LOOKED_AT)?;
-    Ok(runs.iter().find(|(_, record)| record.link == link).map(|(run, record)| run_told(*run, record)))
-}
-
-const fn verdict_word(on: &AgreedFeed) -> &'static str {
-    match on.verdict {
-        Verdict::NothingAsked => "nothing asked",
-        Verdict::Invalid(_) => "invalid",
-        Verdict::Warning { .. } => "warning",
-        Verdict::Valid { .. } => "valid",
-    }
-}
-
-fn verdict_reason(on: &AgreedFeed) -> Option<String> {
-    match on.verdict {
-        Verdict::Invalid(reason) => Some(reason.to_string()),
-        Verdict::Warning { effective } => {
-            Some(format!("the listening site allows only part of what is asked: {effective}"))
+    let mut before = None;
+    for _ in 0..LOOKED_AT {
+        let page = site.store().runs(before, 1)?;
+        let Some((run, record)) = page.first() else { return Ok(None) };
+        if record.link == link {
+            return Ok(Some(run_told(*run, record)));
         }
-        Verdict::NothingAsked | Verdict::Valid { .. } => None,
+        before = Some(*run);
     }
+    Ok(None)
 }

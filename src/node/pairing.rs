@@ -4,7 +4,6 @@ use std::net::{IpAddr, UdpSocket};
 
 use protocol::fault::Reason;
 use protocol::filter::Filter;
-use protocol::grant::Switches;
 use protocol::id::{FeedId, SiteId};
 use protocol::limits::{
     PAIRING_ATTEMPTS_PER_MINUTE_MAX, TICKET_ADDRESSES_MAX, TICKET_FEEDS_MAX, TICKET_LIFE_MS_MAX,
@@ -12,6 +11,7 @@ use protocol::limits::{
 use protocol::link::{Dial, Link, LinkFeed};
 use protocol::op::{Body, Grant, Rights};
 use protocol::package::check_label;
+use protocol::switches::Switches;
 use protocol::ticket::{Admitted, JoinAnswer, Joining, Offer, Ticket, check_words, proved};
 use protocol::time::Timestamp;
 use quinn::Connection;
@@ -37,6 +37,8 @@ struct TicketRecord {
     proof_key: [u8; 32],
     expires_ms: u64,
     offers: Vec<(FeedId, String, Switches)>,
+    /// How long the joiner may do what is offered, in milliseconds from when it joins; none is without end.
+    grant_life_ms: Option<u64>,
     used: Option<(SiteId, String)>,
 }
 
@@ -85,6 +87,7 @@ impl Node {
                     proof_key: ticket.proof_key(),
                     expires_ms: expires.0,
                     offers: kept,
+                    grant_life_ms: request.grant_life_ms,
                     used: None,
                 };
                 put_ticket(site, &ticket.ticket_name().0, &record)?;
@@ -135,6 +138,7 @@ impl Node {
                 feed: one.genesis.feed_id(),
                 switches: mode.unwrap_or(one.may),
                 filter: Filter::default(),
+                expires: None,
             })
             .collect();
         let link = match self.link_with(ticket.site, true) {
@@ -390,6 +394,7 @@ fn judged(
     }
     record.used = Some((joiner, joining.name.clone()));
     put_ticket(site, &key, &record).map_err(|problem| failed(&problem.detail))?;
+    let expires = record.grant_life_ms.map(|life| Timestamp(wall_clock().0.saturating_add(life)));
     let mut feeds = Vec::new();
     let mut on_link = Vec::new();
     for (feed, name, may) in record.offers {
@@ -400,12 +405,12 @@ fn judged(
                 label: joining.name.clone(),
                 rights: Rights::WRITE,
                 prefix: String::new(),
-                expires: None,
+                expires,
             };
             site.author(feed, vec![Body::Grant(grant)]).map_err(|error| failed(&error))?;
         }
         feeds.push(Admitted { genesis: known.genesis, feed: name, may });
-        on_link.push(LinkFeed { feed, switches: may.flip(), filter: Filter::default() });
+        on_link.push(LinkFeed { feed, switches: may.flip(), filter: Filter::default(), expires });
     }
     let link = extended(link, on_link);
     site.store().put_link(&link).map_err(|error| failed(&error))?;

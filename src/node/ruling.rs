@@ -81,6 +81,7 @@ impl Node {
     /// There is none of that name, the new name is taken or not allowed, or the disk refuses.
     pub async fn change_feed(&self, name: &str, change: shapes::FeedChange) -> Result<api::Feed, Problem> {
         let name = name.to_owned();
+        let counts = self.inner.counts.clone();
         self.blocking(move |site| {
             let (feed, mut record) = named(site, &name)?;
             if let Some(new) = change.name.filter(|new| *new != record.name) {
@@ -95,7 +96,7 @@ impl Node {
             record.local_wins = change.local_wins.unwrap_or(record.local_wins);
             record.open_reads = change.open_reads.unwrap_or(record.open_reads);
             site.store().put_feed(&record)?;
-            described(site, feed, &record)
+            described(site, &counts, feed, &record)
         })
         .await
     }

@@ -1,19 +1,22 @@
 //! Running links, what their runs did, and the overview.
 
 use protocol::fault::{Outcome, Reason};
-use protocol::id::RunId;
-use protocol::session::tally::Tally;
+use protocol::id::{BlobId, FeedId, RunId};
+use protocol::package::Coordinate;
+use protocol::session::tally::{Moved, Tally};
+use protocol::switches::Verdict;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
+use super::overview::{switch_list, verdict_word};
 use super::problem::{not_found, outcome_words, reason_word, usage};
 use super::sessions::Watch;
 use super::{Node, locked};
 use crate::api::{self, Problem};
 use crate::keeper::wall_clock;
 use crate::scheduler::{Due, Runs};
-use crate::store::{RunRecord, Trigger};
+use crate::store::{RunFeed, RunRecord, Trigger};
 use crate::transport::pump::Command;
 
 /// A step of something long: what, how much is done, of how much where that is known.
@@ -39,6 +42,7 @@ impl Runs for Node {
         // Taken before the run begins: who asks from here on asks for another run.
         let watch = self.with_link(link, |state| {
             state.begun_by = state.wanted.take();
+            state.begins = state.begins.saturating_add(1);
             state.watch.subscribe()
         });
         let Some(watch) = watch else { return };
@@ -46,7 +50,7 @@ impl Runs for Node {
             Ok(commands) => {
                 self.with_link(link, |state| state.awaited = true);
                 if commands.send(Command::Run).is_ok() {
-                    ended(watch, None).await;
+                    ended(watch, 0, None).await;
                 }
             }
             Err(error) => {
@@ -57,11 +61,16 @@ impl Runs for Node {
     }
 }
 
-/// Waits for the end of a run, telling its steps meanwhile.
-async fn ended(mut watch: Receiver<Watch>, steps: Option<&mpsc::Sender<Step>>) -> Option<(RunId, RunRecord)> {
+/// Waits for the end of a run that is counted after the first `after`, telling its steps meanwhile.
+async fn ended(
+    mut watch: Receiver<Watch>,
+    after: u64,
+    steps: Option<&mpsc::Sender<Step>>,
+) -> Option<(RunId, RunRecord)> {
     loop {
         match watch.recv().await {
-            Ok(Watch::Ended(run, record)) => return Some((run, record)),
+            Ok(Watch::Ended(run, record, begins)) if begins > after => return Some((run, record)),
+            Ok(Watch::Ended(..)) => {}
             Ok(Watch::Progress(tally)) => {
                 if let Some(steps) = steps {
                     let done = tally.content_in_bytes.saturating_add(tally.content_out_bytes);
@@ -122,8 +131,8 @@ impl Node {
             return Err(Problem::new(409, "refused", "The link is paused", detail)
                 .hint(format!("packetboat link resume {name}")));
         }
-        let watch = self.with_link(name, |state| state.watch.subscribe());
-        let watch = watch.ok_or_else(|| not_found("link", name))?;
+        let watch = self.with_link(name, |state| (state.watch.subscribe(), state.begins));
+        let (watch, after) = watch.ok_or_else(|| not_found("link", name))?;
         if link.is_outgoing() {
             self.wake(name, Trigger::Manual);
         } else {
@@ -136,7 +145,7 @@ impl Node {
                     .hint("run `packetboat sync` there"));
             }
         }
-        ended(watch, Some(steps)).await.ok_or_else(|| {
+        ended(watch, after, Some(steps)).await.ok_or_else(|| {
             Problem::new(409, "conflict", "The link was removed", format!("link {name:?} is gone"))
         })
     }
@@ -176,31 +185,6 @@ impl Node {
         .await
     }
 
-    /// Everything at a glance.
-    ///
-    /// # Errors
-    /// The disk fails.
-    pub async fn status(&self) -> Result<api::Status, Problem> {
-        let (feeds, links) = (self.feeds().await?.feeds, self.links().await?.links);
-        let bad = |link: &&api::Link| {
-            !link.paused && link.last_run.as_ref().is_some_and(|run| run.outcome != "done")
-        };
-        let behind =
-            |link: &&api::Link| link.feeds.iter().any(|on| on.missing_blobs > 0 || on.ops_behind > 0);
-        let failing: Vec<&str> = links.iter().filter(bad).map(|link| link.name.as_str()).collect();
-        let lagging: Vec<&str> = links.iter().filter(behind).map(|link| link.name.as_str()).collect();
-        let (verdict, verdict_words) = if !failing.is_empty() {
-            (3, format!("attention: the last run of {} was not done", failing.join(", ")))
-        } else if !lagging.is_empty() {
-            (3, format!("behind: bytes or ops are still to come over {}", lagging.join(", ")))
-        } else if links.is_empty() {
-            (0, "no links yet: this site replicates with nobody".to_owned())
-        } else {
-            (0, "all links are in step as of their last runs".to_owned())
-        };
-        Ok(api::Status { site: self.site(), feeds, links, verdict, verdict_words })
-    }
-
     /// Pairing attempts of the last minute, this one included.
     pub(super) fn attempts_in_last_minute(&self) -> usize {
         let now = wall_clock().0;
@@ -213,6 +197,36 @@ impl Node {
 
 fn refusals(refused: &std::collections::BTreeMap<Reason, u64>) -> Vec<api::Refusal> {
     refused.iter().map(|(reason, ops)| api::Refusal { reason: reason_word(*reason), ops: *ops }).collect()
+}
+
+fn feed_told(on: &RunFeed) -> api::run::RunFeed {
+    let reason = match on.verdict {
+        Some(Verdict::Invalid(reason)) => Some(reason.to_string()),
+        Some(Verdict::Warning { effective }) => Some(format!("only {} is allowed", switch_list(effective))),
+        Some(Verdict::NothingAsked | Verdict::Valid { .. }) | None => None,
+    };
+    api::run::RunFeed {
+        feed: on.name.clone(),
+        verdict: on.verdict.map(|verdict| verdict_word(verdict).to_owned()),
+        reason,
+        root_before: BlobId(on.before).to_string(),
+        root_after: BlobId(on.after).to_string(),
+    }
+}
+
+/// Names as `FEED/NAME@VERSION`, the feed by the name it had when the run began.
+fn moved(record: &RunRecord, moved: &Moved) -> api::run::Moved {
+    let named = |(feed, at): &(FeedId, Coordinate)| {
+        let on = record.feeds.iter().find(|on| on.feed == *feed);
+        format!("{}/{at}", on.map_or_else(|| feed.short(), |on| on.name.clone()))
+    };
+    api::run::Moved {
+        adds: moved.adds,
+        deletes: moved.deletes,
+        other: moved.other,
+        added: moved.added.iter().map(named).collect(),
+        deleted: moved.deleted.iter().map(named).collect(),
+    }
 }
 
 /// What the API tells of a run.
@@ -235,22 +249,29 @@ pub(super) fn run_told(id: RunId, record: &RunRecord) -> api::Run {
             Trigger::Manual => "manual",
             Trigger::Interval => "interval",
             Trigger::Peer => "peer",
+            Trigger::Live => "live",
+            Trigger::Window => "window",
         }
         .to_owned(),
         started_ms: record.started.0,
         duration_ms: record.ended.map_or(0, |ended| ended.0.saturating_sub(record.started.0)),
         outcome,
         reason,
+        feeds: record.feeds.iter().map(feed_told).collect(),
         ops_in: tally.ops_in,
-        deletes_in: tally.deletes_in,
+        deletes_in: tally.came.deletes,
         ops_out: tally.ops_out,
+        came: moved(record, &tally.came),
+        went: moved(record, &tally.went),
         blobs_in: tally.blobs_in,
         blobs_missing,
+        blobs_missing_there: tally.blobs_missing_there,
         content_in_bytes: tally.content_in_bytes,
         content_out_bytes: tally.content_out_bytes,
         frames_in_bytes: tally.frames_in_bytes,
         frames_out_bytes: tally.frames_out_bytes,
         round_trips: tally.round_trips,
+        rtt_ms: record.rtt_ms,
         refused: refusals(&tally.refused),
         refused_there: refusals(&tally.refused_there),
     }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use protocol::fault::{Outcome, Reason};
-use protocol::id::{RunId, SiteId};
+use protocol::id::{FeedId, RunId, SiteId};
 use protocol::link::{Dial, Link};
 use protocol::session::tally::Tally;
 use protocol::session::{Agreed, Config, Event, Side, Terms};
+use protocol::switches::Verdict;
 use protocol::time::Timestamp;
 use protocol::timetable;
 use quinn::Connection;
@@ -18,7 +19,7 @@ use super::problem::not_found;
 use super::{Node, locked, random};
 use crate::api::Problem;
 use crate::keeper::wall_clock;
-use crate::store::{RunRecord, Trigger};
+use crate::store::{PeerState, RunRecord, Trigger};
 use crate::transport::endpoint::DialError;
 use crate::transport::pump::{Command, Happening, drive};
 use crate::transport::settings::Pace;
@@ -35,7 +36,8 @@ const WATCHED_MAX: usize = 64;
 pub(super) enum Watch {
     Progress(Tally),
     /// A run ended, or could not begin.
-    Ended(RunId, RunRecord),
+    /// With the count of runs begun on the link by then, that one included.
+    Ended(RunId, RunRecord, u64),
 }
 
 /// A link while the node runs.
@@ -47,7 +49,14 @@ pub(super) struct LinkState {
     pub(super) running: bool,
     pub(super) record: timetable::Record,
     pub(super) next_run: Option<Timestamp>,
-    pub(super) as_of: Option<Timestamp>,
+    /// What the other end last said of its terms and is known to hold.
+    pub(super) peer: PeerState,
+    /// The verdicts that were logged last.
+    pub(super) told: BTreeMap<FeedId, Verdict>,
+    /// The newest run that began.
+    pub(super) begun: Option<RunId>,
+    /// When and with how much the bytes of the standing run were seen to come.
+    pub(super) pace: Option<Pacing>,
     pub(super) watch: broadcast::Sender<Watch>,
     /// Wakes the link's timetable: run now, or look at the settings again.
     pub(super) wake: std::sync::Arc<Notify>,
@@ -55,6 +64,8 @@ pub(super) struct LinkState {
     pub(super) wanted: Option<Trigger>,
     /// Why the run that is about to begin does.
     pub(super) begun_by: Option<Trigger>,
+    /// Runs begun while the node is up. Who asks for a run waits for one that is counted after the asking.
+    pub(super) begins: u64,
     /// A run was asked of the session and has neither ended nor failed yet.
     pub(super) awaited: bool,
     /// Counts the sessions, so that an old one's end does not close a new one.
@@ -62,22 +73,48 @@ pub(super) struct LinkState {
 }
 
 impl LinkState {
-    pub(super) fn new(link: Link) -> Self {
+    pub(super) fn new(link: Link, peer: PeerState) -> Self {
         Self {
             link,
+            peer,
+            told: BTreeMap::new(),
+            begun: None,
+            pace: None,
             commands: None,
             agreed: None,
             running: false,
             record: timetable::Record::default(),
             next_run: None,
-            as_of: None,
             watch: broadcast::channel(WATCHED_MAX).0,
             wake: std::sync::Arc::new(Notify::new()),
             wanted: None,
             begun_by: None,
+            begins: 0,
             awaited: false,
             turn: 0,
         }
+    }
+}
+
+/// How much had come at two moments of the standing run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pacing {
+    pub(super) first: (Timestamp, u64),
+    pub(super) last: (Timestamp, u64),
+}
+
+/// How a run ended.
+struct Ending {
+    outcome: Outcome,
+    tally: Tally,
+    rtt_ms: Option<u64>,
+    note: Option<String>,
+}
+
+impl Ending {
+    /// Nothing was moved and no connection is left to ask for its round-trip time.
+    fn without_a_run(outcome: Outcome) -> Self {
+        Self { outcome, tally: Tally::default(), rtt_ms: None, note: None }
     }
 }
 
@@ -137,7 +174,11 @@ impl Node {
     /// Takes up one link: an outgoing one gets its timetable.
     fn keep_link(&self, link: Link) {
         let (name, outgoing) = (link.name.clone(), link.is_outgoing());
-        locked(&self.inner.links).insert(name.clone(), LinkState::new(link));
+        let peer = self.inner.site.store().peer(&name).unwrap_or_else(|error| {
+            tracing::warn!(%error, link = name, "what the other end said before cannot be read");
+            PeerState::default()
+        });
+        locked(&self.inner.links).insert(name.clone(), LinkState::new(link, peer));
         if outgoing {
             let node = self.clone();
             tokio::spawn(async move { crate::scheduler::keep(&node, &name).await });
@@ -259,7 +300,7 @@ impl Node {
         for on in &link.feeds {
             if let Some(record) = store.feed(on.feed).map_err(|error| failed(&error))? {
                 let (kind, filter) = (record.genesis.kind, on.filter.clone());
-                terms.push(Terms { feed: on.feed, kind, switches: on.switches, filter });
+                terms.push(Terms { feed: on.feed, kind, switches: on.switches, filter, expires: on.expires });
             }
         }
         Ok(Config {
@@ -280,19 +321,27 @@ impl Node {
     async fn follow(&self, link: Link, turn: u64, mut happenings: UnboundedReceiver<Happening>) {
         let mut run: Option<(RunId, RunRecord)> = None;
         let mut closed = Outcome::Interrupted;
+        let mut came_up = false;
         while let Some(happening) = happenings.recv().await {
             match happening {
                 Happening::Up(agreed) => {
                     tracing::info!(link = link.name, peer = agreed.peer_name, "link is up");
-                    self.with_link(&link.name, |state| {
-                        state.agreed = Some(agreed.clone());
-                        state.link.peer_name.clone_from(&agreed.peer_name);
-                    });
+                    came_up = true;
+                    self.agreed(&link.name, agreed);
                 }
+                Happening::Stated(stated) => self.stated(&link.name, stated),
+                Happening::PeerHolds(holds) => self.peer_holds(&link.name, holds),
                 Happening::RunBegan => run = self.run_began(&link),
-                Happening::Progress(tally) => self.watched(&link.name, Watch::Progress(tally)),
-                Happening::RunEnded { outcome, tally } => {
-                    self.run_ended(&link, run.take(), outcome, tally, None);
+                Happening::Progress(tally) => {
+                    self.paced(&link.name, &tally);
+                    self.watched(&link.name, Watch::Progress(tally));
+                }
+                Happening::RunEnded { outcome, tally, rtt_ms } => {
+                    self.run_ended(
+                        &link,
+                        run.take(),
+                        Ending { outcome, tally, rtt_ms: Some(rtt_ms), note: None },
+                    );
                 }
                 Happening::Nudged => self.wake(&link.name, Trigger::Peer),
                 Happening::Note(Event::Forked { head }) => {
@@ -303,11 +352,17 @@ impl Node {
             }
         }
         tracing::info!(link = link.name, ?closed, "link is down");
+        if let Outcome::Refused(reason) = closed
+            && !came_up
+        {
+            self.refused(&link.name, reason);
+        }
         let unrecorded = self.with_link(&link.name, |state| {
             if state.turn != turn {
                 return false;
             }
             state.commands = None;
+            state.agreed = None;
             state.running = false;
             // Refused in the handshake, or gone before the run that was asked for began: that is a run too.
             state.awaited || !matches!(closed, Outcome::Interrupted | Outcome::Done)
@@ -315,13 +370,15 @@ impl Node {
         if run.is_none() && unrecorded == Some(true) {
             run = self.run_began(&link);
         }
-        self.run_ended(&link, run, closed, Tally::default(), None);
+        self.run_ended(&link, run, Ending::without_a_run(closed));
     }
 
     fn run_began(&self, link: &Link) -> Option<(RunId, RunRecord)> {
         let trigger = self.with_link(&link.name, |state| {
             state.running = true;
             let own = if link.is_outgoing() { Trigger::Interval } else { Trigger::Peer };
+            // The dialling end counts before it tells the session.
+            state.begins = state.begins.saturating_add(u64::from(!link.is_outgoing()));
             state.begun_by.take().unwrap_or(own)
         });
         let record = RunRecord {
@@ -331,11 +388,16 @@ impl Node {
             ended: None,
             outcome: None,
             trigger: trigger.unwrap_or(Trigger::Peer),
+            feeds: self.run_feeds(link),
             tally: Tally::default(),
+            rtt_ms: None,
             notes: Vec::new(),
         };
         match self.inner.site.store().begin_run(&record) {
-            Ok(run) => Some((run, record)),
+            Ok(run) => {
+                self.with_link(&link.name, |state| state.begun = Some(run));
+                Some((run, record))
+            }
             Err(error) => {
                 tracing::error!(%error, link = link.name, "a run could not be recorded");
                 None
@@ -343,32 +405,28 @@ impl Node {
         }
     }
 
-    fn run_ended(
-        &self,
-        link: &Link,
-        run: Option<(RunId, RunRecord)>,
-        outcome: Outcome,
-        tally: Tally,
-        note: Option<String>,
-    ) {
+    fn run_ended(&self, link: &Link, run: Option<(RunId, RunRecord)>, ending: Ending) {
         let Some((run, mut record)) = run else { return };
+        let outcome = ending.outcome;
         record.ended = Some(wall_clock());
         record.outcome = Some(outcome);
-        record.tally = tally;
-        record.notes.extend(note);
+        record.tally = ending.tally;
+        record.rtt_ms = ending.rtt_ms;
+        record.notes.extend(ending.note);
+        self.run_feeds_ended(link, &mut record);
         if let Err(error) = self.inner.site.store().put_run(run, &record) {
             tracing::error!(%error, link = link.name, "a run could not be recorded");
         }
         let changed = record.tally.ops_in > 0;
-        self.with_link(&link.name, |state| {
+        let begins = self.with_link(&link.name, |state| {
             state.running = false;
             state.awaited = false;
+            state.pace = None;
             state.record = state.record.after(outcome);
-            if outcome == Outcome::Done {
-                state.as_of = record.ended;
-            }
+            state.begins
         });
-        self.watched(&link.name, Watch::Ended(run, record));
+        self.run_settled(&link.name, &record);
+        self.watched(&link.name, Watch::Ended(run, record, begins.unwrap_or(0)));
         if changed {
             self.news(Some(&link.name));
             let node = self.clone();
@@ -386,14 +444,12 @@ impl Node {
                 Outcome::Interrupted
             }
         };
+        if let Outcome::Refused(reason) = outcome {
+            self.refused(name, reason);
+        }
         let run = self.run_began(&link);
-        self.run_ended(
-            &link,
-            run,
-            outcome,
-            Tally::default(),
-            Some(format!("{} not reached: {error}", link.peer_name)),
-        );
+        let note = Some(format!("{} not reached: {error}", link.peer_name));
+        self.run_ended(&link, run, Ending { note, ..Ending::without_a_run(outcome) });
     }
 
     fn watched(&self, name: &str, watch: Watch) {
@@ -425,6 +481,15 @@ impl Node {
             }
             state.agreed = None;
             state.wake.notify_one();
+        });
+    }
+
+    /// Ends a link's session for good: the other site is told that nothing is granted any more.
+    pub(super) fn withdraw(&self, name: &str) {
+        self.with_link(name, |state| {
+            if let Some(commands) = state.commands.take() {
+                tell(&commands, Command::Close(Outcome::Refused(Reason::GrantWithdrawn)));
+            }
         });
     }
 

@@ -54,6 +54,7 @@ async fn pair(host: &Node, joiner: &Node, may: &str) -> api::Link {
         feeds: vec!["tools".to_owned()],
         peer_may: may.to_owned(),
         expires_ms: wall_clock().0 + 60_000,
+        grant_life_ms: None,
         addresses: vec![host.listen_address().to_string()],
     };
     let invite = host.invite(request).await.unwrap();
@@ -149,6 +150,7 @@ async fn a_ticket_is_good_for_one_site_and_one_use() {
         feeds: vec!["tools".to_owned()],
         peer_may: "pull".to_owned(),
         expires_ms: wall_clock().0 + 60_000,
+        grant_life_ms: None,
         addresses: vec![ny.node.listen_address().to_string()],
     };
     let invite = ny.node.invite(request.clone()).await.unwrap();
@@ -183,6 +185,7 @@ async fn only_the_origin_lets_others_write() {
         feeds: vec!["tools".to_owned()],
         peer_may: "mirror".to_owned(),
         expires_ms: wall_clock().0 + 60_000,
+        grant_life_ms: None,
         addresses: vec![la.node.listen_address().to_string()],
     };
     assert_eq!(la.node.invite(request).await.unwrap_err().exit_code(), 6);
@@ -228,7 +231,7 @@ async fn a_site_that_is_not_there_is_named_and_the_run_recorded() {
     ny.node.stop().await;
     let run = sync(&la.node).await;
     assert_eq!(run.outcome, "interrupted", "{run:?}");
-    let status = la.node.status().await.unwrap();
+    let status = la.node.status(None).await.unwrap();
     assert_eq!(status.verdict, 3, "{status:?}");
 }
 
@@ -275,6 +278,7 @@ async fn a_second_ticket_of_the_same_site_extends_the_link_and_a_taken_name_is_r
         feeds: vec!["docs".to_owned()],
         peer_may: "mirror".to_owned(),
         expires_ms: wall_clock().0 + 60_000,
+        grant_life_ms: None,
         addresses: vec![ny.node.listen_address().to_string()],
     };
     let invite = ny.node.invite(request).await.unwrap();
@@ -302,6 +306,7 @@ async fn whoever_guesses_tickets_is_told_to_wait() {
         feeds: vec!["tools".to_owned()],
         peer_may: "pull".to_owned(),
         expires_ms: wall_clock().0 + 60_000,
+        grant_life_ms: None,
         addresses: vec![ny.node.listen_address().to_string()],
     };
     let mut ticket = protocol::ticket::Ticket::parse(&ny.node.invite(request).await.unwrap().ticket).unwrap();

@@ -62,7 +62,7 @@ impl Node {
                 peer_name: state.link.peer_name.clone(),
                 lets_in: both.map_or(on.switches, |both| both.effective).flows_in(),
                 filter: both.map_or(&on.filter, |both| &both.filter).to_string(),
-                as_of_ms: state.as_of.map(|at| at.0),
+                as_of_ms: state.peer.in_as_of.map(|at| at.0),
                 paused: state.link.paused,
             }
         });
@@ -79,7 +79,7 @@ fn unknown(links: &[api::WhyLink]) -> String {
     let way = |link: &api::WhyLink| match (link.lets_in, link.paused, link.as_of_ms) {
         (false, _, _) => format!("link {} lets nothing in", link.link),
         (true, true, _) => format!("link {} is paused", link.link),
-        (true, false, None) => format!("link {} has not completed a run since this node started", link.link),
+        (true, false, None) => format!("link {} has not completed a run yet", link.link),
         (true, false, Some(_)) => {
             format!("{} had nothing about it as of the last run of link {}", link.peer_name, link.link)
         }

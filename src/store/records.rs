@@ -33,6 +33,8 @@ pub enum Shelf {
     Tickets,
     /// Free key → what a person set at this site.
     Settings,
+    /// link name → what its other end last said.
+    Peers,
 }
 
 impl Shelf {
@@ -45,6 +47,7 @@ impl Shelf {
             Self::Tokens => 5,
             Self::Settings => 6,
             Self::Tickets => 7,
+            Self::Peers => 20,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! What the runs of this site's links did: the executions log, bounded.
 
 use protocol::fault::Outcome;
-use protocol::id::{RunId, SiteId};
+use protocol::id::{FeedId, RunId, SiteId};
 use protocol::session::tally::Tally;
+use protocol::switches::Verdict;
 use protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,10 @@ pub enum Trigger {
     Interval,
     /// The other site.
     Peer,
+    /// Something was appended and the link is live.
+    Live,
+    /// A window of the link opened.
+    Window,
 }
 
 /// One run of one link.
@@ -36,11 +41,26 @@ pub struct RunRecord {
     /// Nothing while it runs, and for ever if the process was killed.
     pub ended: Option<Timestamp>,
     pub outcome: Option<Outcome>,
-    /// What set it off: manual, interval or peer.
     pub trigger: Trigger,
+    pub feeds: Vec<RunFeed>,
     pub tally: Tally,
+    /// The connection's round-trip time at the end, in milliseconds; none where there was no connection.
+    pub rtt_ms: Option<u64>,
     /// What a person should know of it.
     pub notes: Vec<String>,
+}
+
+/// One feed in a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunFeed {
+    pub feed: FeedId,
+    /// Its name here when the run began.
+    pub name: String,
+    /// Whether it could flow; none where the two never came to speak of it.
+    pub verdict: Option<Verdict>,
+    /// The root of the heads that may travel, before and after: equal at two sites that hold the same ops.
+    pub before: [u8; 32],
+    pub after: [u8; 32],
 }
 
 impl Store {

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use protocol::fault::Outcome;
 use protocol::grant::Permitted;
+use protocol::id::LogId;
 use protocol::log::Verified;
 use protocol::session::tally::Tally;
 use protocol::session::view::View;
-use protocol::session::{Agreed, Config, Event, Memory};
+use protocol::session::{Agreed, Config, Event, Memory, Stated};
 use protocol::transfer::Stored;
 use quinn::{Connection, VarInt};
 use tokio::runtime::Handle;
@@ -75,14 +76,20 @@ pub enum Command {
 /// What a session tells to the outside.
 #[derive(Debug)]
 pub enum Happening {
+    /// What the other end says of each feed, whether the two then agree or not.
+    Stated(Vec<Stated>),
     /// Both ends agreed.
     Up(Agreed),
+    /// The peer has everything of these logs up to these lengths.
+    PeerHolds(Vec<(LogId, u64)>),
     RunBegan,
     /// Counts of the run so far, at most five a second.
     Progress(Tally),
     RunEnded {
         outcome: Outcome,
         tally: Tally,
+        /// The connection's round-trip time at that moment, in milliseconds.
+        rtt_ms: u64,
     },
     /// The listener has news: run when convenient.
     Nudged,

@@ -189,8 +189,14 @@ async fn remove_link(State(served): State<Served>, Names(name): Names<String>) -
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn status(State(served): State<Served>) -> Answered {
-    Ok(told(served.node.status().await?))
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StatusQuery {
+    max_lag_ms: Option<u64>,
+}
+
+async fn status(State(served): State<Served>, asked: Asked<StatusQuery>) -> Answered {
+    Ok(told(served.node.status(query(asked)?.max_lag_ms).await?))
 }
 
 #[derive(Debug, serde::Deserialize)]

@@ -91,7 +91,7 @@ fn a_link_runs_by_itself_at_its_interval_and_not_while_it_is_paused() {
     let name = ny.ok(&["link", "list"])["links"][0]["name"].as_str().unwrap().to_owned();
     ny.ok(&["link", "set", &name, "--every", "1s"]);
     la.publish("tools", "a", b"a");
-    crate::lab::until("the link ran by itself", || ny.ok(&["why", "tools/a@1.0"])["state"] == "ready");
+    until("the link ran by itself", || ny.ok(&["why", "tools/a@1.0"])["state"] == "ready");
     ny.ok(&["link", "pause", &name]);
     assert_eq!(ny.offline(&["sync", &name]).code, 6);
     ny.ok(&["link", "resume", &name]);

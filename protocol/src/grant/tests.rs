@@ -1,4 +1,4 @@
-//! The verdict table, presets, and who may write.
+//! What a link lets through, and who may write.
 
 use ed25519_dalek::SigningKey;
 
@@ -49,54 +49,6 @@ fn grant(to: u8, rights: Rights) -> Body {
         prefix: String::new(),
         expires: None,
     })
-}
-
-/// [P-10] The twelve cells that users of the older tools know, and the row that is new.
-#[test]
-fn the_verdict_of_every_preset_pair_is_the_tables() {
-    use Switches as S;
-    let word = |verdict| match verdict {
-        Verdict::NothingAsked => "-",
-        Verdict::Invalid(_) => "Invalid",
-        Verdict::Warning { .. } => "Warning",
-        Verdict::Valid { .. } => "Valid",
-    };
-    let asks = [S::OFF, S::PULL, S::PUSH, S::MIRROR];
-    for (listener, row) in [
-        (S::OFF, ["-", "Invalid", "Invalid", "Invalid"]),
-        (S::PUSH, ["-", "Valid", "Invalid", "Warning"]),
-        (S::PULL, ["-", "Invalid", "Valid", "Warning"]),
-        (S::MIRROR, ["-", "Valid", "Valid", "Valid"]),
-    ] {
-        assert_eq!(asks.map(|ask| word(Verdict::of(listener.flip(), ask))), row, "listener {listener}");
-    }
-}
-
-#[test]
-fn all_custom_pairs_fall_into_the_known_counts() {
-    let all: Vec<Switches> = (0..16_u8)
-        .map(|bits| Switches {
-            in_add: bits & 1 > 0,
-            in_delete: bits & 2 > 0,
-            out_add: bits & 4 > 0,
-            out_delete: bits & 8 > 0,
-        })
-        .collect();
-    let mut counts = [0; 4];
-    for allowed in &all {
-        for asked in &all {
-            let slot = match Verdict::of(*allowed, *asked) {
-                Verdict::NothingAsked => 0,
-                Verdict::Invalid(_) => 1,
-                Verdict::Valid { .. } => 2,
-                Verdict::Warning { .. } => 3,
-            };
-            counts[slot] += 1;
-        }
-        assert_eq!(allowed.flip().flip(), *allowed);
-        assert_eq!(allowed.to_string().parse(), Ok(*allowed));
-    }
-    assert_eq!(counts, [16, 65, 65, 110]);
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! The handshake: who speaks which version, which feeds are on the link, and what flows over each. Both ends compute the same.
 
+use serde::{Deserialize, Serialize};
+
 use crate::fault::{Misbehaved, Reason};
 use crate::filter::Filter;
 use crate::frame::{Allowed, FeedAsk, FeedOffer, Hello, VERSION_MAX, VERSION_MIN, Welcome};
-use crate::grant::{Switches, Verdict};
 use crate::id::{FeedId, StoreId};
 use crate::package::FeedKind;
+use crate::switches::{Switches, Verdict};
 use crate::time::Timestamp;
 
 use super::{Config, Stop};
@@ -17,6 +19,24 @@ pub struct Terms {
     pub kind: FeedKind,
     pub switches: Switches,
     pub filter: Filter,
+    /// Until when a listener's grant holds, by its own clock.
+    pub expires: Option<Timestamp>,
+}
+
+impl Terms {
+    /// Whether the grant's time is over.
+    #[must_use]
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+}
+
+/// What the other end said of one feed, before anything was judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stated {
+    pub feed: FeedId,
+    /// What it asks (a dialler) or allows (a listener), both in the dialler's terms; or why the feed cannot be on the link.
+    pub said: Result<Allowed, Reason>,
 }
 
 /// What both ends know after the handshake.
@@ -64,10 +84,30 @@ pub(super) fn hello(config: &Config, now: Timestamp) -> Hello {
     }
 }
 
+/// What a dialler asks, as it said so.
+pub(super) fn asked(hello: &Hello) -> Vec<Stated> {
+    let stated = |ask: &FeedAsk| Stated {
+        feed: ask.feed,
+        said: Ok(Allowed { switches: ask.ask, filter: ask.filter.clone() }),
+    };
+    hello.feeds.iter().map(stated).collect()
+}
+
+/// What a listener allows, as it said so.
+pub(super) fn answered(config: &Config, welcome: &Welcome) -> Vec<Stated> {
+    let stated =
+        |(terms, said): (&Terms, &Result<Allowed, Reason>)| Stated { feed: terms.feed, said: said.clone() };
+    config.terms.iter().zip(&welcome.feeds).map(stated).collect()
+}
+
 /// The listener's answer to HELLO.
 ///
-/// Where nothing at all can flow, the reason of the first feed is the whole answer.
-pub(super) fn welcome(config: &Config, hello: &Hello, now: Timestamp) -> Result<(Welcome, Agreed), Stop> {
+/// Where nothing at all can flow, WELCOME still tells what would be allowed, and the reason of the first feed ends the session.
+pub(super) fn welcome(
+    config: &Config,
+    hello: &Hello,
+    now: Timestamp,
+) -> Result<(Welcome, Result<Agreed, Reason>), Stop> {
     if config.me == config.peer {
         return Err(Reason::SameSite.into());
     }
@@ -81,13 +121,10 @@ pub(super) fn welcome(config: &Config, hello: &Hello, now: Timestamp) -> Result<
     let mut answers = Vec::with_capacity(hello.feeds.len());
     let mut feeds = Vec::with_capacity(hello.feeds.len());
     for ask in &hello.feeds {
-        let allowed = allowed(config, ask);
+        let allowed = allowed(config, ask, now);
         let (verdict, filter) = judged(&allowed, ask.ask, &ask.filter);
         answers.push(allowed);
         feeds.push(AgreedFeed { feed: ask.feed, verdict, effective: verdict.effective().flip(), filter });
-    }
-    if feeds.iter().all(|on| on.effective.is_off()) {
-        return Err(first_reason(&feeds).into());
     }
     let welcome = Welcome {
         version,
@@ -97,6 +134,9 @@ pub(super) fn welcome(config: &Config, hello: &Hello, now: Timestamp) -> Result<
         feeds: answers,
         offers: config.offers.clone(),
     };
+    if feeds.iter().all(|on| on.effective.is_off()) {
+        return Ok((welcome, Err(first_reason(&feeds))));
+    }
     let agreed = Agreed {
         version,
         peer_store: hello.store,
@@ -105,19 +145,23 @@ pub(super) fn welcome(config: &Config, hello: &Hello, now: Timestamp) -> Result<
         feeds,
         offers: hello.offers.clone(),
     };
-    Ok((welcome, agreed))
+    Ok((welcome, Ok(agreed)))
 }
 
-fn allowed(config: &Config, ask: &FeedAsk) -> Result<Allowed, Reason> {
+fn allowed(config: &Config, ask: &FeedAsk, now: Timestamp) -> Result<Allowed, Reason> {
     let terms = config.terms.iter().find(|terms| terms.feed == ask.feed).ok_or(Reason::FeedUnknown)?;
     if terms.kind != ask.kind {
         return Err(Reason::KindDiffers);
+    }
+    if terms.has_expired(now) {
+        return Err(Reason::GrantExpired);
     }
     Ok(Allowed { switches: terms.switches.flip(), filter: terms.filter.clone() })
 }
 
 /// The verdict and the common filter: both ends compute them from the same two statements.
-fn judged(allowed: &Result<Allowed, Reason>, asked: Switches, filter: &Filter) -> (Verdict, Filter) {
+#[must_use]
+pub fn judged(allowed: &Result<Allowed, Reason>, asked: Switches, filter: &Filter) -> (Verdict, Filter) {
     match allowed {
         Err(reason) => (Verdict::Invalid(*reason), filter.clone()),
         Ok(allowed) => {

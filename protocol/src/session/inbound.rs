@@ -14,7 +14,6 @@ use crate::grant::Permitted;
 use crate::id::{BlobId, FeedId, LogId, SiteId, StoreId};
 use crate::limits::RANGES_PER_FRAME_MAX;
 use crate::log::{Batch, BatchError};
-use crate::op::Body;
 use crate::outline::{Cv, Outline, extent_count};
 use crate::reconcile::{Answers, Asker, Salt};
 use crate::summary::Summary;
@@ -296,11 +295,12 @@ impl Inbound {
         };
         let authority = context.view.authority(log.feed)?.ok_or(Misbehaved::FeedNotAgreed)?;
         let ops = verified.ops().len() as u64;
-        let deletes = verified.ops().iter().filter(|named| matches!(named.op.body, Body::Delete(_))).count();
         match Permitted::received(verified, on.feed, on.effective, &authority, context.me) {
             Ok(permitted) => {
                 context.tally.ops_in += ops;
-                context.tally.deletes_in += deletes as u64;
+                for named in permitted.inner().ops() {
+                    context.tally.came.count(on.feed, &named.op.body);
+                }
                 context.outputs.push_back(Output::Append(permitted));
                 Ok(())
             }
@@ -513,7 +513,7 @@ impl Context<'_> {
     }
 
     fn applied(&mut self) -> Result<(), Stop> {
-        let exports = super::outbound::Outbound::offer(self.feeds, self.view)?;
+        let exports = super::outbound::Outbound::offer(self.feeds, self.view)?.map(|(exports, _)| exports);
         let refused = self.tally.refused.iter().map(|(reason, ops)| (*reason, *ops)).collect();
         self.send(&Frame::Applied(crate::frame::Applied { exports, refused, suppressed: Vec::new() }));
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::tally::Moved;
 use super::view::{Unreadable, View};
 use super::{AgreedFeed, Stop};
 use crate::fault::Misbehaved;
@@ -78,6 +79,9 @@ pub(super) struct Outbound {
     /// Whether the peer needs no more of this run.
     pub(super) done: bool,
     pub(super) ops_sent: u64,
+    pub(super) went: Moved,
+    /// What this site exported when it last compared with the peer: all of it is there where nothing had to be told.
+    pub(super) compared: Heads,
     pub(super) content_bytes: u64,
 }
 
@@ -104,6 +108,7 @@ impl Outbound {
         let root = root_of(&heads);
         if pull.known.is_some_and(|known| known.store == store && known.root == half(root)) {
             self.done = !pull.lacking;
+            self.compared = heads;
             return Ok(Supply::Same);
         }
         self.told.clone_from(&heads);
@@ -194,6 +199,7 @@ impl Outbound {
             if !stretch.deletes {
                 hold_back_deletes(&mut batch);
             }
+            count(&batch, &mut self.went);
             self.ops_sent = self.ops_sent.saturating_add(batch.entries.iter().map(Entry::span).sum());
             return Ok(Some(OpsFrame::Ops(batch).encode()));
         }
@@ -273,12 +279,15 @@ impl Outbound {
     }
 
     /// What this site exports, for a poll's offer or an APPLIED.
-    pub(super) fn offer(feeds: &[AgreedFeed], view: &dyn View) -> Result<Option<Exports>, Unreadable> {
+    pub(super) fn offer(
+        feeds: &[AgreedFeed],
+        view: &dyn View,
+    ) -> Result<Option<(Exports, Heads)>, Unreadable> {
         if !feeds.iter().any(|on| on.effective.flows_out()) {
             return Ok(None);
         }
-        let root = half(root_of(&exports(feeds, view)?));
-        Ok(Some(Exports { generation: view.generation(), root }))
+        let heads = exports(feeds, view)?;
+        Ok(Some((Exports { generation: view.generation(), root: half(root_of(&heads)) }, heads)))
     }
 }
 
@@ -295,6 +304,20 @@ fn named(blob: BlobId, feeds: &[AgreedFeed], view: &dyn View) -> Result<bool, Un
         }
     }
     Ok(false)
+}
+
+/// Counts what the ops of a batch say. This site's own store holds them, so they decode.
+fn count(batch: &Batch, went: &mut Moved) {
+    let log = batch.head.head.log;
+    let mut seq = batch.first;
+    for entry in &batch.entries {
+        if let Entry::Op(statement) = entry
+            && let Ok(op) = Op::decode_statement(Place { log, seq }, statement)
+        {
+            went.count(log.feed, &op.body);
+        }
+        seq = seq.saturating_add(entry.span());
+    }
 }
 
 /// Puts the hash of each removing op in its place, where the link lets no deletions through.

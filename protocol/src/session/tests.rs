@@ -12,8 +12,8 @@ use super::view::{Growth, Holding, LogState};
 use super::*;
 use crate::feed::{Held, Rules, Standing, decide};
 use crate::filter::Filter;
-use crate::grant::{Authority, Switches};
-use crate::id::{BlobId, FeedId, LogId};
+use crate::grant::Authority;
+use crate::id::BlobId;
 use crate::ledger::Ledger;
 use crate::limits::EXTENT_BYTES;
 use crate::log::{Batch, Mmr, NamedOp};
@@ -21,6 +21,7 @@ use crate::manifest::{File, Manifest};
 use crate::op::{Body, Delete, Genesis, Grant, Publish, Rights};
 use crate::outline::{Outline, OutlineBuilder, extent_count};
 use crate::package::{Coordinate, FeedKind};
+use crate::switches::Switches;
 use crate::time::Hlc;
 
 const WALL: Timestamp = Timestamp(1_795_000_000_000);
@@ -276,6 +277,7 @@ fn config(side: Side, me: &Site, peer: &Site, switches: Switches) -> Config {
             kind: FeedKind::Raw,
             switches,
             filter: Filter::default(),
+            expires: None,
         }],
         offers: Vec::new(),
         paused: false,
@@ -306,7 +308,12 @@ fn drain(session: &mut Session, site: &mut Site) -> Vec<Vec<u8>> {
             Output::Remember(memory) => site.memory = memory,
             Output::Note(event) => site.notes.push(event),
             Output::RunEnded { outcome, tally } => site.ended.push((outcome, tally)),
-            Output::Up(_) | Output::RunBegan | Output::Nudged | Output::Close(_) => {}
+            Output::Stated(_)
+            | Output::PeerHolds(_)
+            | Output::Up(_)
+            | Output::RunBegan
+            | Output::Nudged
+            | Output::Close(_) => {}
         }
     }
     frames
@@ -381,7 +388,7 @@ fn a_mirror_carries_packages_and_deletions_both_ways() {
     ny.delete("from-ny");
     let (outcome, tally) = wire.sync(&mut la, &mut ny);
     assert_eq!(outcome, Outcome::Done);
-    assert_eq!((tally.deletes_in, tally.ops_out), (1, 1));
+    assert_eq!((tally.came.deletes, tally.ops_out), (1, 1));
     assert_eq!(la.served(), ny.served());
     assert_eq!(ny.served().keys().collect::<Vec<_>>(), ["from-la"]);
     assert!(ny.missing(genesis().feed_id()).unwrap().is_empty(), "the bytes came too");

@@ -2,13 +2,13 @@
 
 use ed25519_dalek::SigningKey;
 use protocol::feed::Standing;
-use protocol::grant::Switches;
 use protocol::id::{BlobId, SiteId};
 use protocol::link::{Dial, Link};
 use protocol::manifest::{File, Manifest};
 use protocol::op::{Delete, Genesis, Grant, Publish, Rights, SetRef, Target};
 use protocol::package::{Coordinate, FeedKind};
 use protocol::session::view::{Holding, View};
+use protocol::switches::Switches;
 use protocol::time::{Hlc, Timestamp};
 
 use super::*;
@@ -445,7 +445,12 @@ fn feeds_links_and_memories_are_kept_replaced_and_forgotten() {
             origin.site(),
             "Tokyo".to_owned(),
             Dial::Incoming,
-            vec![protocol::link::LinkFeed { feed, switches: Switches::PULL, filter: Default::default() }],
+            vec![protocol::link::LinkFeed {
+                feed,
+                switches: Switches::PULL,
+                filter: Default::default(),
+                expires: None,
+            }],
         )
     };
     for (name, paused) in [("tokyo", false), ("oslo", false), ("tokyo", true)] {
@@ -482,6 +487,8 @@ fn the_newest_runs_are_kept_and_the_oldest_forgotten() {
         ended: None,
         outcome: None,
         trigger: crate::store::Trigger::Manual,
+        feeds: Vec::new(),
+        rtt_ms: None,
         tally: protocol::session::tally::Tally::default(),
         notes: Vec::new(),
     };

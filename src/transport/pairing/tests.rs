@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use protocol::fault::Reason;
-use protocol::grant::Switches;
 use protocol::op::Genesis;
 use protocol::package::FeedKind;
+use protocol::switches::Switches;
 use protocol::ticket::{Admitted, proved};
 use protocol::time::Timestamp;
 

@@ -213,7 +213,12 @@ impl Talk {
                 Output::Up(agreed) => self.tell(Happening::Up(agreed)),
                 Output::Note(event) => self.tell(Happening::Note(event)),
                 Output::RunBegan => self.tell(Happening::RunBegan),
-                Output::RunEnded { outcome, tally } => self.tell(Happening::RunEnded { outcome, tally }),
+                Output::Stated(stated) => self.tell(Happening::Stated(stated)),
+                Output::PeerHolds(held) => self.tell(Happening::PeerHolds(held)),
+                Output::RunEnded { outcome, tally } => {
+                    let rtt_ms = u64::try_from(self.connection.rtt().as_millis()).unwrap_or(u64::MAX);
+                    self.tell(Happening::RunEnded { outcome, tally, rtt_ms });
+                }
                 Output::Nudged => self.tell(Happening::Nudged),
                 Output::Close(outcome) => self.ended = Some(outcome),
             }

@@ -7,11 +7,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use protocol::fault::{Misbehaved, Reason};
 use protocol::filter::Filter;
 use protocol::frame::Frame;
-use protocol::grant::Switches;
 use protocol::id::SiteId;
 use protocol::limits::{BULK_LANES, EXTENT_BYTES};
 use protocol::package::FeedKind;
 use protocol::session::{Side, Terms};
+use protocol::switches::Switches;
 use quinn::{ConnectionError, SendStream};
 
 use super::*;
@@ -92,6 +92,7 @@ fn config(side: Side, me: &Site, peer: &Site, switches: Switches) -> Config {
             kind: FeedKind::Raw,
             switches,
             filter: Filter::default(),
+            expires: None,
         }],
         offers: Vec::new(),
         paused: false,
@@ -126,7 +127,11 @@ impl End {
 
     async fn run_ended(&mut self) -> (Outcome, Tally) {
         self.until("the end of the run", |happening| {
-            if let Happening::RunEnded { outcome, tally } = happening { Some((outcome, tally)) } else { None }
+            if let Happening::RunEnded { outcome, tally, .. } = happening {
+                Some((outcome, tally))
+            } else {
+                None
+            }
         })
         .await
     }

@@ -20,7 +20,7 @@ fn greeting_refusal(dialler: &Site, listener: &Site, asks: Switches, listening: 
     let asking = config(Side::Dialler, dialler, listener, asks);
     let hello = greeting::hello(&asking, WALL);
     match greeting::welcome(listening, &hello, WALL) {
-        Err(Stop::Refused(reason)) => Frame::Refuse(reason).encode(),
+        Err(Stop::Refused(reason)) | Ok((_, Err(reason))) => Frame::Refuse(reason).encode(),
         other => panic!("not refused: {other:?}"),
     }
 }
@@ -35,6 +35,8 @@ fn a_link_that_cannot_work_is_refused_with_the_reason_at_both_ends() {
     check(Switches::PUSH, |_| {}, Reason::NothingAllowed);
     check(Switches::OFF, |_| {}, Reason::NothingAsked);
     check(Switches::PULL, |config| config.paused = true, Reason::LinkPaused);
+    check(Switches::PULL, |config| config.terms[0].expires = Some(WALL), Reason::GrantExpired);
+    check(Switches::PULL, |config| config.terms[0].filter.latest = Some(0), Reason::FiltersApart);
     check(Switches::PULL, |config| config.terms.clear(), Reason::FeedUnknown);
     check(Switches::PULL, |config| config.terms[0].kind = FeedKind::Npm, Reason::KindDiffers);
     check(Switches::PULL, |config| config.peer = config.me, Reason::SameSite);

@@ -1,0 +1,344 @@
+//! How this site stands with others: lag and age each way, what is pending, and when it will be here, as far as that is known.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use protocol::feed::Standing;
+use protocol::id::{BlobId, FeedId, LogId};
+use protocol::lag::ops_behind;
+use protocol::link::{Link, LinkFeed};
+use protocol::log::Entry;
+use protocol::op::{Body, Op, Place};
+use protocol::package::Coordinate;
+use protocol::session::tally::Tally;
+use protocol::session::{Agreed, Memory};
+use protocol::switches::{Switches, Verdict};
+use protocol::time::Timestamp;
+
+use super::heard::{judge, verdicts};
+use super::sessions::Pacing;
+use super::{Node, locked};
+use crate::api::{self, Problem};
+use crate::keeper::{SiteStore, wall_clock};
+use crate::store::{FeedRecord, PeerState, ReadError};
+
+/// Coordinates read in one page while a feed is counted.
+const PAGE_ITEMS: usize = 512;
+/// How long counts hold where an op waits until it is due, which no append tells.
+const PARKED_COUNTS_MS: u64 = 10_000;
+/// Ops that one look at a lag reads to tell deletions apart; a longer lag is told without.
+const LAG_READ_OPS_MAX: u64 = 10_000;
+const LAG_READ_BYTES: u64 = 1 << 20;
+/// Missing blobs whose publishes are looked at for the oldest one.
+const OLDEST_LOOKED_AT: usize = 1_000;
+/// Publishes looked at for each of them.
+const USES_LOOKED_AT: usize = 8;
+/// A measured rate reaches back at most so far, so that it is that of now.
+const PACE_WINDOW_MS: u64 = 10_000;
+
+/// What a walk over all versions of a feed gave, good until the feed changes.
+#[derive(Debug, Clone)]
+struct Count {
+    key: [u8; 32],
+    at: Timestamp,
+    parked: bool,
+    packages: u64,
+    state_root: String,
+}
+
+/// Counts of feeds, so that asking twice walks once.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Counts(Arc<Mutex<BTreeMap<FeedId, Count>>>);
+
+impl Counts {
+    /// Versions served, and the root of them.
+    pub(super) fn of(
+        &self,
+        site: &SiteStore,
+        feed: FeedId,
+        record: &FeedRecord,
+    ) -> Result<(u64, String), ReadError> {
+        let (key, now) = (count_key(site, feed, record)?, wall_clock());
+        if let Some(count) = locked(&self.0).get(&feed) {
+            let due = count.parked && now.0.saturating_sub(count.at.0) > PARKED_COUNTS_MS;
+            if count.key == key && !due {
+                return Ok((count.packages, count.state_root.clone()));
+            }
+        }
+        let (packages, parked) = counted(site, feed)?;
+        let state_root = BlobId(site.store().state_root(feed, site.look())?.0).to_string();
+        let count = Count { key, at: now, parked, packages, state_root: state_root.clone() };
+        locked(&self.0).insert(feed, count);
+        Ok((packages, state_root))
+    }
+}
+
+/// Changes with everything that decides what stands in a feed but the time.
+fn count_key(site: &SiteStore, feed: FeedId, record: &FeedRecord) -> Result<[u8; 32], ReadError> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(format!("{record:?}").as_bytes());
+    for signed in site.store().heads(feed)? {
+        hasher.update(signed.head.log.author.as_bytes());
+        hasher.update(&signed.head.log.epoch.to_le_bytes());
+        hasher.update(&signed.head.len.to_le_bytes());
+        hasher.update(&signed.head.root);
+    }
+    Ok(*hasher.finalize().as_bytes())
+}
+
+fn counted(site: &SiteStore, feed: FeedId) -> Result<(u64, bool), ReadError> {
+    let (mut packages, mut parked) = (0, false);
+    let mut after: Option<Coordinate> = None;
+    loop {
+        let from = after.as_ref().map(|at| (at.name.as_str(), at.version.as_str()));
+        let page = site.store().items(feed, "", from, PAGE_ITEMS, site.look())?;
+        let Some((last, _)) = page.last() else { return Ok((packages, parked)) };
+        after = Some(last.clone());
+        packages += page.iter().filter(|(_, item)| item.winner.is_some()).count() as u64;
+        parked = parked || page.iter().any(|(_, item)| item.standing == Standing::Parked);
+    }
+}
+
+/// A link taken down at once, to be told from the store.
+pub(super) struct Seen<'a> {
+    pub(super) link: &'a Link,
+    pub(super) agreed: Option<&'a Agreed>,
+    pub(super) peer: &'a PeerState,
+    pub(super) memory: &'a Memory,
+    pub(super) rate_bytes_per_s: Option<u64>,
+}
+
+/// How every feed of a link stands.
+pub(super) fn feeds_told(site: &SiteStore, seen: &Seen<'_>) -> Result<Vec<api::LinkFeed>, Problem> {
+    let now = wall_clock();
+    let verdicts = verdicts(seen.link, seen.agreed, seen.peer, now);
+    let mut feeds = Vec::new();
+    for on in &seen.link.feeds {
+        let Some(record) = site.store().feed(on.feed)? else { continue };
+        feeds.push(feed_told(site, seen, on, record, verdicts.get(&on.feed).copied())?);
+    }
+    Ok(feeds)
+}
+
+fn feed_told(
+    site: &SiteStore,
+    seen: &Seen<'_>,
+    on: &LinkFeed,
+    record: FeedRecord,
+    verdict: Option<Verdict>,
+) -> Result<api::LinkFeed, Problem> {
+    let store = site.store();
+    let outgoing = seen.link.is_outgoing();
+    let heads = store.heads(on.feed)?;
+    let ours: BTreeMap<LogId, u64> = heads.iter().map(|signed| (signed.head.log, signed.head.len)).collect();
+    let told = seen.memory.heads.iter().filter(|(log, ..)| log.feed == on.feed);
+    let theirs = told.map(|(log, len, _)| (*log, *len)).collect();
+    let missing = store.missing_blobs(on.feed, site.look())?;
+    let missing_bytes = missing.iter().map(|(_, size)| size).sum();
+    let effective = verdict.map(Verdict::effective);
+    let here = effective.map(|dialler| if outgoing { dialler } else { dialler.flip() });
+    let flows = here.unwrap_or(on.switches);
+    let lacking =
+        if flows.flows_out() { lacking_there(site, on.feed, &ours, seen.peer)? } else { (0, Some(0)) };
+    let judgement = judge(seen.link, on, seen.peer, wall_clock());
+    let stated = if outgoing { on.switches } else { on.switches.flip() };
+    Ok(api::LinkFeed {
+        feed: record.name,
+        stated: stated.to_string(),
+        effective: here.map(|here| here.to_string()),
+        verdict: verdict.map(|verdict| verdict_word(verdict).to_owned()),
+        reason: verdict.and_then(|verdict| {
+            let asked = judgement.as_ref().map(|judgement| judgement.asked);
+            verdict_reason(verdict, asked.or_else(|| outgoing.then_some(on.switches)))
+        }),
+        filter: judgement.map_or_else(|| on.filter.to_string(), |judgement| judgement.filter.to_string()),
+        grant_expires_ms: on.expires.map(|at| at.0),
+        flows_in: flows.flows_in(),
+        flows_out: flows.flows_out(),
+        ops_behind: ops_behind(&ours, &theirs),
+        missing_blobs: missing.len() as u64,
+        missing_bytes,
+        oldest_missing_ms: oldest(site, on.feed, &missing)?,
+        eta_ms: seen.rate_bytes_per_s.and_then(|rate| missing_bytes.saturating_mul(1000).checked_div(rate)),
+        ops_behind_there: lacking.0,
+        deletes_behind_there: lacking.1,
+    })
+}
+
+/// Ops of this site's that the other end has not acknowledged, and how many of them delete, where that is not too long to read.
+fn lacking_there(
+    site: &SiteStore,
+    feed: FeedId,
+    ours: &BTreeMap<LogId, u64>,
+    peer: &PeerState,
+) -> Result<(u64, Option<u64>), ReadError> {
+    let Some(authority) = site.store().authority(feed)? else { return Ok((0, Some(0))) };
+    let travel: BTreeMap<LogId, u64> = ours
+        .iter()
+        .filter(|(log, _)| authority.is_author(log.author))
+        .map(|(log, len)| (*log, *len))
+        .collect();
+    let held: BTreeMap<LogId, u64> = travel.keys().map(|log| (*log, peer.held(*log))).collect();
+    let lacking = ops_behind(&held, &travel);
+    if lacking > LAG_READ_OPS_MAX {
+        return Ok((lacking, None));
+    }
+    let mut deletes = 0;
+    for (log, len) in travel {
+        deletes += deletes_from(site, log, held.get(&log).copied().unwrap_or(0), len)?;
+    }
+    Ok((lacking, Some(deletes)))
+}
+
+fn deletes_from(site: &SiteStore, log: LogId, mut from: u64, len: u64) -> Result<u64, ReadError> {
+    let mut deletes = 0;
+    while from < len {
+        let batches = site.store().batches(log, from, LAG_READ_BYTES)?;
+        let Some(last) = batches.last() else { break };
+        let next = last.head.head.len;
+        for batch in &batches {
+            let mut seq = batch.first;
+            for entry in &batch.entries {
+                if seq >= from && is_delete(log, seq, entry) {
+                    deletes += 1;
+                }
+                seq = seq.saturating_add(entry.span());
+            }
+        }
+        if next <= from {
+            break;
+        }
+        from = next;
+    }
+    Ok(deletes)
+}
+
+fn is_delete(log: LogId, seq: u64, entry: &Entry) -> bool {
+    let Entry::Op(statement) = entry else { return false };
+    let op = Op::decode_statement(Place { log, seq }, statement);
+    op.is_ok_and(|op| matches!(op.body, Body::Delete(_)))
+}
+
+/// When the oldest version was published whose bytes are still to come.
+fn oldest(site: &SiteStore, feed: FeedId, missing: &[(BlobId, u64)]) -> Result<Option<u64>, ReadError> {
+    let mut oldest: Option<u64> = None;
+    for (blob, _) in missing.iter().take(OLDEST_LOOKED_AT) {
+        for (of, op) in site.store().uses(*blob, USES_LOOKED_AT)? {
+            if of != feed {
+                continue;
+            }
+            let Some(named) = site.store().op(op)? else { continue };
+            let at = named.op.stamp.wall().0;
+            oldest = Some(oldest.map_or(at, |oldest| oldest.min(at)));
+        }
+    }
+    Ok(oldest)
+}
+
+pub(super) const fn verdict_word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::NothingAsked => "nothing asked",
+        Verdict::Invalid(_) => "invalid",
+        Verdict::Warning { .. } => "warning",
+        Verdict::Valid { .. } => "valid",
+    }
+}
+
+fn verdict_reason(verdict: Verdict, asked: Option<Switches>) -> Option<String> {
+    match verdict {
+        Verdict::Invalid(reason) => Some(reason.to_string()),
+        Verdict::Warning { effective } => Some(asked.map_or_else(
+            || format!("the listening site allows only part of what is asked: {effective}"),
+            |asked| format!("the listening site does not allow {}", switch_list(asked.without(effective))),
+        )),
+        Verdict::NothingAsked | Verdict::Valid { .. } => None,
+    }
+}
+
+/// Switches by their names, whatever presets they make.
+pub(super) fn switch_list(switches: Switches) -> String {
+    let named = [
+        (switches.in_add, "in.add"),
+        (switches.in_delete, "in.delete"),
+        (switches.out_add, "out.add"),
+        (switches.out_delete, "out.delete"),
+    ];
+    let on: Vec<&str> = named.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
+    if on.is_empty() { "nothing".to_owned() } else { on.join(", ") }
+}
+
+impl Pacing {
+    /// Bytes a second between the two moments; nothing where they are too near each other.
+    pub(super) fn bytes_per_s(self) -> Option<u64> {
+        let ms = self.last.0.0.saturating_sub(self.first.0.0);
+        let bytes = self.last.1.saturating_sub(self.first.1);
+        bytes.saturating_mul(1000).checked_div(ms).filter(|rate| *rate > 0)
+    }
+}
+
+impl Node {
+    /// Notes how much has come, for a rate.
+    pub(super) fn paced(&self, link: &str, tally: &Tally) {
+        let now = (wall_clock(), tally.content_in_bytes);
+        self.with_link(link, |state| {
+            let first = match state.pace {
+                Some(pace) if now.0.0.saturating_sub(pace.first.0.0) <= PACE_WINDOW_MS => pace.first,
+                Some(pace) => pace.last,
+                None => now,
+            };
+            state.pace = Some(Pacing { first, last: now });
+        });
+    }
+
+    /// Everything at a glance. `max_lag_ms`: a link that took in everything longer ago than this is behind.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub async fn status(&self, max_lag_ms: Option<u64>) -> Result<api::Status, Problem> {
+        let (feeds, links) = (self.feeds().await?.feeds, self.links().await?.links);
+        let (verdict, verdict_words) = judged(&links, max_lag_ms, wall_clock().0);
+        Ok(api::Status { site: self.site(), feeds, links, verdict, verdict_words, now_ms: wall_clock().0 })
+    }
+
+    /// When every site that a feed comes from had nothing more than is here; nothing where it comes from nowhere.
+    pub async fn feed_as_of(&self, feed: &str) -> Option<Timestamp> {
+        let feed = feed.to_owned();
+        let id = self.blocking(move |site| Ok(super::feeds::named(site, &feed)?.0)).await.ok()?;
+        let links = locked(&self.inner.links);
+        let bring = links.values().filter(|state| state.link.on(id).is_some_and(|on| on.switches.flows_in()));
+        bring.map(|state| state.peer.in_as_of).min().flatten()
+    }
+}
+
+/// The exit code of an overview, and why.
+fn judged(links: &[api::Link], max_lag_ms: Option<u64>, now_ms: u64) -> (u8, String) {
+    let bad =
+        |link: &&api::Link| !link.paused && link.last_run.as_ref().is_some_and(|run| run.outcome != "done");
+    let behind = |link: &&api::Link| {
+        let lags = |on: &api::LinkFeed| on.missing_blobs > 0 || on.ops_behind > 0;
+        link.feeds.iter().any(lags)
+    };
+    let old = |link: &&api::Link| {
+        let age = |as_of: Option<u64>| now_ms.saturating_sub(as_of.unwrap_or(0));
+        let flows_in = link.feeds.iter().any(|on| on.flows_in);
+        let flows_out = link.feeds.iter().any(|on| on.flows_out);
+        max_lag_ms.is_some_and(|most| {
+            (flows_in && age(link.as_of_ms) > most) || (flows_out && age(link.peer_as_of_ms) > most)
+        })
+    };
+    let names = |of: &dyn Fn(&&api::Link) -> bool| {
+        links.iter().filter(of).map(|link| link.name.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let (failing, lagging, stale) = (names(&bad), names(&behind), names(&old));
+    if !failing.is_empty() {
+        (3, format!("attention: the last run of {failing} was not done"))
+    } else if !lagging.is_empty() {
+        (3, format!("behind: bytes or ops are still to come over {lagging}"))
+    } else if !stale.is_empty() {
+        (3, format!("behind: the last complete run of {stale} is longer ago than allowed"))
+    } else if links.is_empty() {
+        (0, "no links yet: this site replicates with nobody".to_owned())
+    } else {
+        (0, "all links are in step as of their last runs".to_owned())
+    }
+}
