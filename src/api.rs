@@ -10,6 +10,7 @@ macro_rules! schemas {
     };
 }
 
+pub mod holds;
 pub mod path;
 pub mod ruling;
 pub mod run;
@@ -257,6 +258,22 @@ pub struct Link {
     pub next_run_ms: Option<u64>,
     /// Four words to compare with the other site's.
     pub check_words: String,
+    /// Whether news travel at once.
+    pub live: bool,
+    /// When it runs; none is always.
+    pub windows: Vec<String>,
+    /// Whether it may run now, and the minutes until that changes.
+    pub open: bool,
+    pub window_changes_in_minutes: Option<u32>,
+    /// The caps in force now.
+    pub cap_in_bytes_per_s: Option<u64>,
+    pub cap_out_bytes_per_s: Option<u64>,
+    /// smallest or newest.
+    pub priority: String,
+    /// always or on-demand.
+    pub fetch: String,
+    /// Whether it carries every feed, also those to come.
+    pub every_feed: bool,
 }
 
 /// One feed on a link.
@@ -303,6 +320,23 @@ pub struct LinkChange {
     pub every_ms: Option<u64>,
     pub paused: Option<bool>,
     pub addresses: Option<Vec<String>>,
+    /// Only the mode and the filter of this feed are changed.
+    pub feed: Option<String>,
+    /// `none`, or parts as in `name=acme-*|tools,latest=3,size=100MB,age=90d`.
+    pub filter: Option<String>,
+    /// Whether news travel at once.
+    pub live: Option<bool>,
+    /// Windows in which the link runs, as in `mon-fri 22:00-06:00@2mbit`; an empty list is always.
+    pub windows: Option<Vec<String>>,
+    /// The windows' time zone, as in `Asia/Tokyo`; none is that of the site's clock.
+    pub zone: Option<String>,
+    /// `none`, or a rate as in `2mbit` or `500KB`.
+    pub cap_in: Option<String>,
+    pub cap_out: Option<String>,
+    /// smallest or newest.
+    pub priority: Option<String>,
+    /// always or on-demand.
+    pub fetch: Option<String>,
 }
 
 /// An invitation that nobody has used yet, or a site that joined.

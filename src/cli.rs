@@ -2,6 +2,7 @@
 
 mod client;
 mod feed;
+mod holds;
 mod link;
 mod local;
 mod pair;
@@ -117,6 +118,9 @@ enum Command {
         /// Only links that carry this feed.
         #[arg(long)]
         feed: Option<String>,
+        /// Also where the link's window is closed.
+        #[arg(long)]
+        outside_window: bool,
     },
     /// How this site stands: feeds, links, lag, last and next runs
     ///
@@ -172,6 +176,13 @@ enum Command {
     /// Set or show a package's tags.
     #[command(subcommand)]
     Tag(ruling::TagCommand),
+    /// Deletions that wait here, because one run would have taken too much away; exit code 4 where some wait.
+    Holds,
+    /// Let deletions that wait take effect.
+    Approve {
+        /// The hold, as `holds` prints it.
+        hold: String,
+    },
     /// Versions of which sites published different bytes; exit code 4 where one is unresolved.
     Conflicts {
         /// Only this feed.
@@ -284,12 +295,16 @@ async fn dispatch(command: Command, context: &Context, level: &str) -> anyhow::R
         Command::Get(get) => feed::get(context, get).await,
         Command::Pair(command) => pair::pair(context, command).await,
         Command::Link(command) => link::link(context, command).await,
-        Command::Sync { link, feed } => run::sync(context, link.as_deref(), feed.as_deref()).await,
+        Command::Sync { link, feed, outside_window } => {
+            run::sync(context, link.as_deref(), feed.as_deref(), outside_window).await
+        }
         Command::Status => link::status(context).await,
         Command::Runs { link } => run::runs(context, link.as_deref()).await,
         Command::Run(command) => run::show(context, command).await,
         Command::Why { what } | Command::WhyNot { what } => feed::why(context, &what).await,
         Command::Verify => local::verify(context).await,
+        Command::Holds => holds::holds(context).await,
+        Command::Approve { hold } => holds::approve(context, &hold).await,
         Command::Rights(command) => ruling::rights(context, command).await,
         Command::Block(block) => ruling::block(context, block).await,
         Command::Unblock(unblock) => ruling::unblock(context, unblock).await,

@@ -200,7 +200,7 @@ async fn publish(at: &Site, name: &str, content: &[u8]) -> Result<usize, DemoErr
 
 async fn sync(at: &Site) -> Result<api::Run, DemoError> {
     let (steps, _unwatched) = mpsc::channel(1);
-    let runs = at.node.sync(None, None, steps).await?;
+    let runs = at.node.sync(None, None, false, steps).await?;
     runs.runs.into_iter().next_back().ok_or_else(|| DemoError::Unexpected("no run".to_owned()))
 }
 

@@ -1,17 +1,25 @@
 //! This site's store with its key and clock: what sessions read and write, and the one place where this site's own ops are signed.
 
+mod braking;
+
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use data_encoding::HEXLOWER;
+use protocol::filter::Filter;
 use protocol::grant::{Authority, Permitted};
 use protocol::id::{BlobId, FeedId, LogId, SiteId};
+use protocol::link::{Fetch, Link};
 use protocol::log::{Batch, Mmr, NamedOp, Verified};
 use protocol::op::Body;
 use protocol::outline::Outline;
 use protocol::session::Memory;
-use protocol::session::view::{Growth, Holding, LogState, Unreadable, View};
+use protocol::session::view::{Growth, Holding, LogState, Missing, Unreadable, View};
 use protocol::time::{Hlc, Timestamp};
 use protocol::transfer::Stored;
+
+use braking::{BrakeError, Braking};
 
 use crate::identity::SiteKey;
 use crate::store::{AppendError, Look, PutError, ReadError, SiteView, Store, WriteError};
@@ -53,7 +61,12 @@ struct Inner {
     key: SiteKey,
     /// The last stamp given or seen. Held while an op is signed, so that a log has one writer.
     clock: Mutex<Hlc>,
+    /// Blobs that clients asked for, the oldest first: links that fetch on demand fetch these.
+    asked: Mutex<VecDeque<BlobId>>,
 }
+
+/// Blobs that clients asked for and that are remembered. One that is forgotten is asked for again by its client.
+const ASKED_MAX: usize = 4096;
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -63,7 +76,7 @@ impl SiteStore {
     /// This site's store.
     #[must_use]
     pub fn new(store: Store, key: SiteKey) -> Self {
-        Self { inner: Arc::new(Inner { store, key, clock: Mutex::default() }) }
+        Self { inner: Arc::new(Inner { store, key, clock: Mutex::default(), asked: Mutex::default() }) }
     }
 
     /// This site.
@@ -135,10 +148,28 @@ impl SiteStore {
         Ok((Verified::author(self.inner.key.signing_key(), log, &held, bodies, floor, wall_clock()), strict))
     }
 
+    /// A client asked for bytes that are not here.
+    pub fn ask_for(&self, blob: BlobId) {
+        let mut asked = locked(&self.inner.asked);
+        if !asked.contains(&blob) {
+            asked.push_back(blob);
+        }
+        while asked.len() > ASKED_MAX {
+            asked.pop_front();
+        }
+    }
+
     /// The store as one link's session sees it.
     #[must_use]
-    pub fn keeper(&self, peer: SiteId, link: String) -> LinkKeeper {
-        LinkKeeper { site: self.clone(), peer, link, era: None }
+    pub fn keeper(&self, link: &Link) -> LinkKeeper {
+        LinkKeeper {
+            site: self.clone(),
+            peer: link.peer,
+            link: link.name.clone(),
+            fetch: link.fetch,
+            braking: Braking::default(),
+            era: None,
+        }
     }
 }
 
@@ -149,6 +180,8 @@ pub struct LinkKeeper {
     site: SiteStore,
     peer: SiteId,
     link: String,
+    fetch: Fetch,
+    braking: Braking,
     /// The store's era when bytes were first kept and not yet settled.
     era: Option<u64>,
 }
@@ -185,16 +218,23 @@ impl View for LinkKeeper {
         self.view().run(log, from, bytes_target)
     }
 
-    fn missing(&self, feed: FeedId) -> Result<Vec<(BlobId, u64)>, Unreadable> {
-        self.view().missing(feed)
+    fn missing(&self, feed: FeedId, filter: &Filter) -> Result<Vec<Missing>, Unreadable> {
+        let missing = self.view().missing(feed, filter)?;
+        Ok(match self.fetch {
+            Fetch::Always => missing,
+            Fetch::OnDemand => {
+                let asked = locked(&self.site.inner.asked);
+                missing.into_iter().filter(|one| asked.contains(&one.blob)).collect()
+            }
+        })
     }
 
     fn holding(&self, blob: BlobId) -> Result<Holding, Unreadable> {
         self.view().holding(blob)
     }
 
-    fn names(&self, feed: FeedId, blob: BlobId) -> Result<bool, Unreadable> {
-        self.view().names(feed, blob)
+    fn carries(&self, feed: FeedId, blob: BlobId, filter: &Filter) -> Result<bool, Unreadable> {
+        self.view().carries(feed, blob, filter)
     }
 
     fn small(&self, blob: BlobId) -> Result<Option<Vec<u8>>, Unreadable> {
@@ -216,7 +256,27 @@ fn write_failed(error: &WriteError) -> KeepError {
 }
 
 impl Keeper for LinkKeeper {
+    fn begin(&mut self) {
+        self.braking.begin();
+    }
+
     fn append(&mut self, run: Permitted<Verified>) -> Result<(), KeepError> {
+        match self.braking.before(&self.site, &self.link, run.inner()) {
+            Ok(None) => {}
+            Ok(Some(hold)) => {
+                let hold = HEXLOWER.encode(&hold);
+                tracing::warn!(
+                    link = self.link,
+                    hold,
+                    "a run would delete much of a feed: its deletions wait"
+                );
+            }
+            Err(BrakeError::Write(error)) => return Err(write_failed(&error)),
+            Err(error @ (BrakeError::Read(_) | BrakeError::Randomness(_))) => {
+                tracing::error!(%error, "cannot tell whether a peer deletes too much");
+                return Err(KeepError::Failed);
+            }
+        }
         let stamps: Vec<Hlc> = run.inner().ops().iter().map(|named| named.op.stamp).collect();
         match self.site.store().append(&[run]) {
             // Moved: another session brought the same ops first; what comes next is checked against what is held then.

@@ -1,10 +1,15 @@
 //! The node: one store, one endpoint, its links and feeds, and what the API and the gateways ask of them.
 
+mod carried;
 mod conflicts;
 mod feeds;
 mod files;
 mod heard;
+mod holds;
+mod hours;
+mod link_settings;
 mod links;
+mod on_demand;
 mod overview;
 mod pairing;
 mod problem;

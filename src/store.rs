@@ -6,6 +6,7 @@ pub mod engine;
 mod blobs;
 mod cursors;
 mod feeds;
+mod holds;
 mod index;
 mod ingest;
 mod keys;
@@ -22,6 +23,7 @@ mod sweep;
 mod usage;
 mod verify;
 mod view;
+mod wanted;
 
 #[cfg(test)]
 mod tests;
@@ -43,6 +45,7 @@ use replay::Changes;
 
 pub use blobs::{BlobState, PutError};
 pub use feeds::{FeedRecord, Look};
+pub use holds::{HOLD_NAMES_MAX, Hold};
 pub use index::RebuildError;
 pub use ingest::{Ingest, Stored};
 pub use keys::Tree;

@@ -8,4 +8,5 @@ pub mod pairing;
 pub mod pump;
 pub mod rate;
 pub mod settings;
+mod throttle;
 pub mod tls;

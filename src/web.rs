@@ -4,6 +4,7 @@ mod admission;
 mod answer;
 mod api_routes;
 mod doors;
+mod hold_routes;
 pub(crate) mod local;
 mod names;
 mod ruling_routes;

@@ -11,7 +11,7 @@ use crate::id::{LogId, OpId, SiteId};
 use crate::ledger::Ledger;
 use crate::log::NamedOp;
 use crate::op::{Offer, Place, Publish};
-use crate::time::Timestamp;
+use crate::time::{Hlc, Timestamp};
 use sorted::{Sorted, sort};
 
 /// What the fold of one feed takes as given.
@@ -115,7 +115,7 @@ pub struct Item {
     /// How the version is offered to clients.
     pub offer: Offer,
     /// The earliest stamp among publishes of the winner's bytes: the publish date that people see.
-    pub published: Option<Timestamp>,
+    pub published: Option<Hlc>,
     /// The stamp at which a parked op is due and the fold must be made again.
     pub due: Option<Timestamp>,
 }
@@ -154,7 +154,7 @@ pub fn decide(ops: &[NamedOp], rules: Rules<'_>) -> Item {
         winner.is_some_and(|(_, publish)| !build.1.manifest.same_bytes(&publish.manifest))
     };
     let stamps = winner.into_iter().chain(served.iter().filter(same).copied());
-    let published = stamps.map(|(named, _)| named.op.stamp.wall()).min();
+    let published = stamps.map(|(named, _)| named.op.stamp).min();
     Item {
         standing: standing(winner.is_some(), &sorted, &left),
         winner: winner.map(|(named, _)| named.id),

@@ -1,6 +1,7 @@
 //! What of a feed a link carries: names, the newest versions, sizes, ages. A filter narrows which bytes arrive; it removes nothing.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -132,6 +133,50 @@ impl fmt::Display for Filter {
         parts.extend(self.age_max_ms.map(|most| format!("age={}s", most / 1000)));
         f.write_str(&parts.join(","))
     }
+}
+
+impl FromStr for Filter {
+    type Err = FilterError;
+
+    /// `none`, or parts separated by commas: `name=acme-*|tools`, `latest=3`, `size=100MB`, `age=90d`.
+    fn from_str(text: &str) -> Result<Self, FilterError> {
+        let mut filter = Self::default();
+        if matches!(text, "none" | "everything") {
+            return Ok(filter);
+        }
+        for part in text.split(',') {
+            let unknown = || FilterError::Unknown(part.to_owned());
+            let (key, value) = part.trim().split_once('=').ok_or_else(unknown)?;
+            match key {
+                "name" => filter.names.push(value.split('|').map(ToOwned::to_owned).collect()),
+                "latest" => filter.latest = Some(value.parse().map_err(|_number| unknown())?),
+                "size" => filter.size_max_bytes = Some(scaled(value, &SIZES).ok_or_else(unknown)?),
+                "age" => filter.age_max_ms = Some(scaled(value, &AGES).ok_or_else(unknown)?),
+                _ => return Err(unknown()),
+            }
+        }
+        filter.check()?;
+        Ok(filter)
+    }
+}
+
+const SIZES: [(&str, u64); 7] = [
+    ("KB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("", 1),
+];
+const AGES: [(&str, u64); 4] = [("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+/// A number with a unit, in the smallest unit.
+fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
 fn least<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {

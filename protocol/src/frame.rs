@@ -226,8 +226,10 @@ pub enum Frame {
     Finished {
         missing: u64,
     },
-    /// The listener has news and asks the dialler to run.
-    Nudge,
+    /// The listener asks the dialler to run: it has news, or somebody there waits for a run.
+    Nudge {
+        asked: bool,
+    },
     /// From here on the sender of this takes at most so many bytes a second of pieces.
     Pace {
         bytes_per_s: Option<u64>,
@@ -310,7 +312,7 @@ impl Frame {
             Self::Want(body) => encoded(0x19, body),
             Self::NotHave(body) => encoded(0x1a, body),
             Self::Finished { missing } => encoded(0x1b, missing),
-            Self::Nudge => encoded(0x1c, &()),
+            Self::Nudge { asked } => encoded(0x1c, asked),
             Self::WantFills(body) => encoded(0x1d, body),
             Self::WhichHeld(body) => encoded(0x1e, body),
             Self::Held(body) => encoded(0x1f, body),
@@ -341,10 +343,7 @@ impl Frame {
             0x19 => Self::Want(decoded(body)?),
             0x1a => Self::NotHave(decoded(body)?),
             0x1b => Self::Finished { missing: decoded(body)? },
-            0x1c => {
-                decoded::<()>(body)?;
-                Self::Nudge
-            }
+            0x1c => Self::Nudge { asked: decoded(body)? },
             0x1d => Self::WantFills(decoded(body)?),
             0x1e => Self::WhichHeld(decoded(body)?),
             0x1f => Self::Held(decoded(body)?),
@@ -396,7 +395,7 @@ impl Frame {
             | Self::Heads(_)
             | Self::WantOps(_)
             | Self::Finished { .. }
-            | Self::Nudge
+            | Self::Nudge { .. }
             | Self::Pace { .. } => return Ok(()),
         };
         if found > most { Err(fault) } else { Ok(()) }

@@ -11,6 +11,7 @@ pub mod package;
 pub mod log;
 pub mod op;
 
+pub mod brake;
 pub mod feed;
 pub mod filter;
 pub mod grant;

@@ -1,9 +1,11 @@
 //! One conversation between two sites: handshake, then runs. It decides nothing itself: the verdict is `grant`'s, the difference
 //! `reconcile`'s, the next bytes `transfer`'s. It is fed frames and time, and gives out frames and things to do.
 
+mod advice;
 mod greeting;
 mod inbound;
 mod outbound;
+mod signals;
 pub mod tally;
 pub mod view;
 
@@ -11,133 +13,19 @@ use std::collections::VecDeque;
 
 pub use greeting::{Agreed, AgreedFeed, Stated, Terms, judged};
 pub use inbound::Memory;
+pub use signals::{Config, Event, Input, Output, Side};
 
 use crate::fault::{Misbehaved, Outcome, Reason};
-use crate::frame::{Applied, FeedOffer, Frame, OpsFrame, Piece, Poll, Polled, Pull, Supply};
-use crate::grant::Permitted;
-use crate::id::{FeedId, LogId, SiteId, StoreId};
+use crate::frame::{Applied, Frame, OpsFrame, Piece, Poll, Polled, Pull, Supply};
+use crate::id::{FeedId, StoreId};
 use crate::limits::{HELLO_MS_MAX, PROGRESS_MS_MAX};
-use crate::log::{SignedHead, Verified};
 use crate::reconcile::answer;
 use crate::time::{Instant, Timestamp};
-use crate::transfer::Stored;
 use inbound::{Context, Inbound};
 use outbound::Outbound;
+use signals::Stop;
 use tally::Tally;
-use view::{Unreadable, View};
-
-/// Who opened the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    Dialler,
-    Listener,
-}
-
-/// What a session is told at its start.
-#[derive(Debug, Clone)]
-pub struct Config {
-    pub side: Side,
-    pub me: SiteId,
-    /// The key the connection was authenticated by.
-    pub peer: SiteId,
-    pub store: StoreId,
-    /// This site's name, for people.
-    pub name: String,
-    pub terms: Vec<Terms>,
-    /// Feeds that the other site may take up too, where the link carries every feed.
-    pub offers: Vec<FeedOffer>,
-    pub paused: bool,
-    pub memory: Memory,
-    /// Fresh randomness: reconciliation is salted with it, so that nobody can aim at it beforehand.
-    pub salt: [u8; 8],
-}
-
-/// Something that happened to the session.
-#[derive(Debug)]
-pub enum Input<'a> {
-    /// A frame came on the control stream.
-    Control(&'a [u8]),
-    /// A frame came on the ops stream.
-    Ops(&'a [u8]),
-    /// A frame came on a piece stream.
-    Piece(&'a [u8]),
-    /// What [`Output::Settle`] asked for is done.
-    Settled,
-    /// This site cannot store what came.
-    Refused(Reason),
-    /// This site's store failed.
-    Failed,
-    /// The peer broke the framing below this session.
-    Broken(Misbehaved),
-    /// Time went on.
-    Tick,
-    /// The connection is gone.
-    Closed,
-}
-
-/// Something the session wants done, in order.
-#[derive(Debug)]
-pub enum Output {
-    /// Send this frame on the control stream.
-    Send(Vec<u8>),
-    /// What the other end says of each feed, whether the two then agree or not.
-    Stated(Vec<Stated>),
-    /// Both ends agreed: the link is up.
-    Up(Agreed),
-    /// The peer has everything of these logs up to these lengths.
-    PeerHolds(Vec<(LogId, u64)>),
-    /// Store these ops durably before the next input: what follows is checked against them.
-    Append(Permitted<Verified>),
-    /// Store these bytes.
-    Keep(Stored),
-    /// Make durable what was kept, then say [`Input::Settled`].
-    Settle,
-    /// Remember this of the peer for the next session.
-    Remember(Memory),
-    /// Something a person should know.
-    Note(Event),
-    /// A run began. Its record is the listener's cue too.
-    RunBegan,
-    /// A run ended.
-    RunEnded { outcome: Outcome, tally: Tally },
-    /// The peer has news: run when convenient.
-    Nudged,
-    /// Close the connection.
-    Close(Outcome),
-}
-
-/// What a session noticed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// An author signed two histories; this is the head of the one not held.
-    Forked { head: SignedHead },
-}
-
-/// Why a session stops.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Stop {
-    Misbehaved(Misbehaved),
-    Refused(Reason),
-    Unreadable,
-}
-
-impl From<Misbehaved> for Stop {
-    fn from(fault: Misbehaved) -> Self {
-        Self::Misbehaved(fault)
-    }
-}
-
-impl From<Reason> for Stop {
-    fn from(reason: Reason) -> Self {
-        Self::Refused(reason)
-    }
-}
-
-impl From<Unreadable> for Stop {
-    fn from(_store: Unreadable) -> Self {
-        Self::Unreadable
-    }
-}
+use view::View;
 
 #[derive(Debug)]
 enum Phase {
@@ -165,6 +53,8 @@ pub struct Session {
     progress: Instant,
     wall: Timestamp,
     run_wanted: bool,
+    /// Questions about held blobs that the peer has not answered.
+    held_asked: u32,
 }
 
 impl std::fmt::Debug for Session {
@@ -191,6 +81,7 @@ impl Session {
             progress: now,
             wall,
             run_wanted: false,
+            held_asked: 0,
             config,
         };
         if session.config.side == Side::Dialler {
@@ -204,7 +95,7 @@ impl Session {
     pub fn run(&mut self, now: Instant, view: &dyn View) {
         match (self.config.side, &self.phase) {
             (Side::Listener, Phase::Idle(_) | Phase::Running(_)) => {
-                self.outputs.push_back(Output::Send(Frame::Nudge.encode()));
+                self.nudge(true);
             }
             (Side::Dialler, Phase::Idle(_)) => {
                 let polled = self.poll_peer(now, view);
@@ -396,9 +287,12 @@ impl Session {
                 let salt = self.config.salt;
                 self.receiving(view, |inbound, context| inbound.supplied(supply, salt, context))
             }
-            (Frame::Nudge, Side::Dialler) => {
-                self.outputs.push_back(Output::Nudged);
+            (Frame::Nudge { asked }, Side::Dialler) => {
+                self.outputs.push_back(Output::Nudged { asked });
                 Ok(())
+            }
+            (frame @ (Frame::Pace { .. } | Frame::Links(_) | Frame::WhichHeld(_) | Frame::Held(_)), _) => {
+                self.advised(frame, view)
             }
             (frame, _) if self.is_running() => self.in_run(frame, view),
             // The run may have ended without bytes that were refused, and what refuses them twice comes after its end.
@@ -451,7 +345,7 @@ impl Session {
             | Frame::WantFills(_)
             | Frame::WhichHeld(_)
             | Frame::Held(_)
-            | Frame::Nudge => Err(Misbehaved::FrameUnexpected.into()),
+            | Frame::Nudge { .. } => Err(Misbehaved::FrameUnexpected.into()),
         }
     }
 
@@ -593,6 +487,7 @@ impl Session {
         let mut context = Context {
             me: self.config.me,
             peer_store: agreed.peer_store,
+            priority: self.config.priority,
             feeds: &agreed.feeds,
             view,
             tally: &mut self.tally,

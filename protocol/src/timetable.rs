@@ -1,6 +1,8 @@
 //! When a link runs next: its interval with jitter, and how long to wait after each kind of ending.
 
-use serde::{Deserialize, Serialize};
+mod window;
+
+pub use window::{Hours, LocalTime, Window, WindowError, parse_rate};
 
 use crate::fault::Outcome;
 use crate::time::Instant;
@@ -13,21 +15,6 @@ pub const INTERRUPTED_BACKOFF_MS_MAX: u64 = 5 * 60_000;
 pub const REFUSED_BACKOFF_MS: u64 = 60_000;
 /// The longest wait after refusals, faults and broken rules.
 pub const REFUSED_BACKOFF_MS_MAX: u64 = 60 * 60_000;
-
-/// A part of the week in which a link may run, in a named time zone, and the pace it keeps then.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Window {
-    /// Monday is the lowest of seven bits. The day is that on which the window opens.
-    pub days: u8,
-    /// Minutes after local midnight at which it opens, 0 to 1,439.
-    pub from_minute: u16,
-    /// Minutes after local midnight at which it closes, 0 to 1,440; not above `from_minute` means on the next day.
-    pub to_minute: u16,
-    /// The zone's name in the tz database, such as `Asia/Tokyo`.
-    pub zone: String,
-    /// Bytes a second each way while it is open; none: the link's own caps.
-    pub cap_bytes_per_s: Option<u64>,
-}
 
 /// How a link's last runs went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

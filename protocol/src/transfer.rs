@@ -74,6 +74,7 @@ pub enum Stored {
 #[derive(Debug)]
 struct Large {
     size: u64,
+    urgency: u64,
     outline: Option<Outline>,
     outline_asked: bool,
     /// Extents nobody was asked for yet.
@@ -86,11 +87,11 @@ struct Large {
 /// What is wanted, what was asked, and what is still to come.
 #[derive(Debug, Default)]
 pub struct Transfer {
-    /// Small blobs not asked for yet, smallest first: packages are readable sooner.
-    small: BTreeSet<(u64, BlobId)>,
+    /// Small blobs not asked for yet, the most urgent first, with their sizes.
+    small: BTreeMap<(u64, BlobId), u64>,
     small_asked: BTreeMap<BlobId, u64>,
     large: BTreeMap<BlobId, Large>,
-    /// Large blobs take turns in this order.
+    /// Large blobs that are as urgent as each other take turns in this order; a more urgent one comes before.
     turns: VecDeque<BlobId>,
     open_bytes: u64,
     open_items: usize,
@@ -105,13 +106,14 @@ impl Transfer {
         Self::default()
     }
 
-    /// Wants a blob of `size` bytes. `held` is what an earlier run left: its outline and the extents still missing.
-    pub fn want(&mut self, blob: BlobId, size: u64, held: Option<(Outline, Vec<u32>)>) {
+    /// Wants a blob of `size` bytes. The lower `urgency` is asked for first; small blobs always come before large ones. `held` is what an
+    /// earlier run left: its outline and the extents still missing.
+    pub fn want(&mut self, blob: BlobId, size: u64, urgency: u64, held: Option<(Outline, Vec<u32>)>) {
         if self.small_asked.contains_key(&blob) || self.large.contains_key(&blob) {
             return;
         }
         if size <= EXTENT_BYTES as u64 {
-            self.small.insert((size, blob));
+            self.small.insert((urgency, blob), size);
             return;
         }
         let (outline, unasked) = match held {
@@ -119,10 +121,24 @@ impl Transfer {
             None => (None, (0..extent_count(size)).collect()),
         };
         let outline_asked = outline.is_some();
-        let large =
-            Large { size, outline, outline_asked, unasked, asked: BTreeSet::new(), early: BTreeMap::new() };
+        let large = Large {
+            size,
+            urgency,
+            outline,
+            outline_asked,
+            unasked,
+            asked: BTreeSet::new(),
+            early: BTreeMap::new(),
+        };
         self.large.insert(blob, large);
-        self.turns.push_back(blob);
+        self.queue(blob, urgency);
+    }
+
+    /// Puts a large blob behind those that are as urgent.
+    fn queue(&mut self, blob: BlobId, urgency: u64) {
+        let later = |turn: &BlobId| self.large.get(turn).is_some_and(|other| other.urgency > urgency);
+        let at = self.turns.iter().position(later).unwrap_or(self.turns.len());
+        self.turns.insert(at, blob);
     }
 
     /// The next request, as far as the window allows.
@@ -130,19 +146,17 @@ impl Transfer {
         if self.open_bytes >= WANTED_BYTES_MAX || self.open_items >= WANTED_ITEMS_MAX {
             return None;
         }
-        if let Some((size, blob)) = self.small.pop_first() {
+        if let Some(((_, blob), size)) = self.small.pop_first() {
             self.small_asked.insert(blob, size);
             self.open(size);
             return Some(Ask::Small { blob });
         }
-        for _ in 0..self.turns.len() {
-            let blob = self.turns.pop_front()?;
+        for at in 0..self.turns.len() {
+            let blob = *self.turns.get(at)?;
             let Some(large) = self.large.get_mut(&blob) else { continue };
-            self.turns.push_back(blob);
             if !large.outline_asked {
                 large.outline_asked = true;
-                // Its extents are asked for in the same breath, so it keeps the next turn.
-                self.turns.rotate_right(1);
+                // Its extents are asked for in the same breath, so it keeps its turn.
                 self.open(0);
                 return Some(Ask::Outline { blob });
             }
@@ -155,8 +169,11 @@ impl Transfer {
                 self.open_items += 1;
                 to += 1;
             }
+            let urgency = large.urgency;
             self.open_bytes += bytes;
             self.asked = true;
+            self.turns.remove(at);
+            self.queue(blob, urgency);
             return Some(Ask::Extents { blob, from, to });
         }
         None

@@ -282,6 +282,7 @@ impl Site {
             name: self.name.to_owned(),
             terms: terms.collect(),
             offers: Vec::new(),
+            priority: Default::default(),
             paused: false,
             memory: store.memory(end.peer, end.name).expect("the store reads"),
             salt: self.entropy.next().to_le_bytes(),
@@ -416,7 +417,10 @@ impl Site {
                 | Output::PeerHolds(_)
                 | Output::Up(_)
                 | Output::RunBegan
-                | Output::Nudged
+                | Output::Nudged { .. }
+                | Output::Pace(_)
+                | Output::Links(_)
+                | Output::Held(_)
                 | Output::Note(_) => {}
             }
         }

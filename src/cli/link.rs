@@ -38,6 +38,41 @@ pub(super) struct Set {
     /// HOST:PORT of the other site; may be given several times and replaces what was there.
     #[arg(long = "address")]
     addresses: Vec<String>,
+    /// Mode and filter are meant for this feed only.
+    #[arg(long)]
+    feed: Option<String>,
+    /// Whose bytes come along: `none`, or parts of name=PATTERN|PATTERN, latest=N, size=100MB, age=90d
+    /// separated by commas. Both sites' filters hold. What leaves a filter is not deleted.
+    #[arg(long)]
+    filter: Option<String>,
+    /// `on`: news travel at once; `off`: at the interval.
+    #[arg(long, value_parser = feed::on_or_off)]
+    live: Option<bool>,
+    /// When the link may run, such as `22:00-06:00` or `mon-fri 22:00-06:00@2mbit`; may be given
+    /// several times and replaces what was there.
+    #[arg(long = "window", conflicts_with = "no_windows")]
+    windows: Vec<String>,
+    /// Run at any hour.
+    #[arg(long)]
+    no_windows: bool,
+    /// The windows' time zone, such as Asia/Tokyo; this machine's if never given.
+    #[arg(long)]
+    zone: Option<String>,
+    /// The most the link carries each way, such as 2mbit or 500KB, or `none`.
+    #[arg(long, conflicts_with_all = ["cap_in", "cap_out"])]
+    cap: Option<String>,
+    /// The most that comes in.
+    #[arg(long)]
+    cap_in: Option<String>,
+    /// The most that goes out.
+    #[arg(long)]
+    cap_out: Option<String>,
+    /// Which bytes come first: `smallest` or `newest`. Deletions always come before any bytes.
+    #[arg(long)]
+    priority: Option<String>,
+    /// `always`, or `on-demand`: bytes are fetched when a client asks for them.
+    #[arg(long)]
+    fetch: Option<String>,
 }
 
 fn path(name: &str) -> String {
@@ -80,7 +115,23 @@ pub(super) async fn link(context: &Context, command: LinkCommand) -> anyhow::Res
                 Some(every) => Some(duration_ms(every).map_err(Usage)?),
             };
             let addresses = (!set.addresses.is_empty()).then_some(set.addresses);
-            (set.name, api::LinkChange { mode: set.mode, every_ms, paused: None, addresses })
+            let windows = (set.no_windows || !set.windows.is_empty()).then_some(set.windows);
+            let change = api::LinkChange {
+                mode: set.mode,
+                every_ms,
+                paused: None,
+                addresses,
+                feed: set.feed,
+                filter: set.filter,
+                live: set.live,
+                windows,
+                zone: set.zone,
+                cap_in: set.cap_in.or_else(|| set.cap.clone()),
+                cap_out: set.cap_out.or(set.cap),
+                priority: set.priority,
+                fetch: set.fetch,
+            };
+            (set.name, change)
         }
         LinkCommand::Pause(Name { name }) => {
             (name, api::LinkChange { paused: Some(true), ..Default::default() })
@@ -132,6 +183,7 @@ fn table(links: &[api::Link]) {
 fn show(link: &api::Link) {
     text::say(&format!("link {} with {} (site {})", link.name, link.peer_name, link.peer));
     text::say(&format!("  {}{}, connection {}", link.dial, addresses(link), link.connection));
+    text::say(&format!("  {}", settings(link)));
     text::say(&format!("  runs {}; both sites show the words {}", every(link), link.check_words));
     for on in &link.feeds {
         let whose = if link.dial == "incoming" { "the other site may" } else { "this site asks" };
@@ -157,6 +209,28 @@ fn show(link: &api::Link) {
     if let Some(next) = link.next_run_ms {
         text::say(&format!("  next run {}", text::ago(next)));
     }
+}
+
+fn settings(link: &api::Link) -> String {
+    let mut parts = vec![if link.live { "live" } else { "not live" }.to_owned()];
+    if !link.windows.is_empty() {
+        let change = link.window_changes_in_minutes.map(|minutes| text::span(u64::from(minutes) * 60_000));
+        let state = match (link.open, change) {
+            (true, Some(change)) => format!("open for {change}"),
+            (true, None) => "open".to_owned(),
+            (false, Some(change)) => format!("closed for {change}"),
+            (false, None) => "closed".to_owned(),
+        };
+        parts.push(format!("window {} ({state})", link.windows.join(" and ")));
+    }
+    for (way, cap) in [("in", link.cap_in_bytes_per_s), ("out", link.cap_out_bytes_per_s)] {
+        parts.extend(cap.map(|cap| format!("at most {}/s {way}", text::size(cap))));
+    }
+    parts.push(format!("{} first", link.priority));
+    if link.fetch == "on-demand" {
+        parts.push("bytes on demand".to_owned());
+    }
+    parts.join(", ")
 }
 
 fn addresses(link: &api::Link) -> String {

@@ -15,10 +15,16 @@ pub(super) enum RunCommand {
     },
 }
 
-pub(super) async fn sync(context: &Context, link: Option<&str>, feed: Option<&str>) -> anyhow::Result<()> {
+pub(super) async fn sync(
+    context: &Context,
+    link: Option<&str>,
+    feed: Option<&str>,
+    outside_window: bool,
+) -> anyhow::Result<()> {
     let mut query = Vec::new();
     query.extend(link.map(|link| format!("link={}", segment(link))));
     query.extend(feed.map(|feed| format!("feed={}", segment(feed))));
+    query.extend(outside_window.then(|| "outside_window=true".to_owned()));
     let path = format!("/api/v1/sync?{}", query.join("&"));
     let bar = text::bar("syncing", None);
     let told = context

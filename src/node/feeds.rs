@@ -7,6 +7,7 @@ use protocol::manifest;
 use protocol::op::{Body, Genesis, Offer};
 use protocol::package::{Coordinate, FeedKind, check_label};
 
+use super::carried::{self, Away};
 use super::overview::Counts;
 use super::problem::{not_found, usage};
 use super::{Node, random};
@@ -236,11 +237,17 @@ pub(super) fn package(
         None => None,
     };
     let mut files = Vec::new();
-    let mut pending = false;
-    if let Some(Body::Publish(publish)) = winner.as_ref().map(|named| &named.op.body) {
+    let mut away = None;
+    if let (Some(op), Some(Body::Publish(publish))) =
+        (item.winner, winner.as_ref().map(|named| &named.op.body))
+    {
+        let mut pending = false;
         for file in &publish.manifest.files {
             pending = pending || !matches!(site.store().blob_state(file.blob)?, BlobState::Complete { .. });
             files.push(file_told(file));
+        }
+        if pending {
+            away = Some(carried::away(site, feed, op, publish)?);
         }
     }
     debug_assert_eq!(feed, record.genesis.feed_id(), "a record is that of its feed");
@@ -254,7 +261,7 @@ pub(super) fn package(
         feed: record.name.clone(),
         name: at.name,
         version: at.version,
-        state: state_word(item.standing, pending).to_owned(),
+        state: state_word(item.standing, away).to_owned(),
         local: item.local,
         clashes: item.clash.len() as u64,
         offer: offer.to_owned(),
@@ -264,7 +271,7 @@ pub(super) fn package(
         promoted_from: provenance.map(|from| format!("{}/{}", from.feed, from.op)),
         files,
         author: winner.as_ref().map(|named| named.op.place.log.author.to_string()),
-        published_ms: item.published.map(|at| at.0),
+        published_ms: item.published.map(|at| at.wall().0),
         op: item.winner.map(|op: OpId| op.to_string()),
     })
 }
@@ -279,18 +286,20 @@ fn offer_words(offer: &Offer) -> (&'static str, Option<String>) {
 }
 
 /// The state's name in commands, pages and documents.
-pub(super) const fn state_word(standing: Standing, pending: bool) -> &'static str {
-    match standing {
-        Standing::Served if pending => "pending",
-        Standing::Served => "ready",
-        Standing::Blocked => "blocked",
-        Standing::Held => "held",
-        Standing::Deleted => "deleted",
-        Standing::Suppressed => "suppressed",
-        Standing::Hidden => "hidden-here",
-        Standing::Parked => "parked-future",
-        Standing::NotAuthorised => "author-not-authorised",
-        Standing::Absent => "absent",
+pub(super) const fn state_word(standing: Standing, away: Option<Away>) -> &'static str {
+    match (standing, away) {
+        (Standing::Served, Some(Away::Pending)) => "pending",
+        (Standing::Served, Some(Away::OnDemand)) => "on-demand",
+        (Standing::Served, Some(Away::FilteredOut)) => "filtered-out",
+        (Standing::Served, None) => "ready",
+        (Standing::Blocked, _) => "blocked",
+        (Standing::Held, _) => "held",
+        (Standing::Deleted, _) => "deleted",
+        (Standing::Suppressed, _) => "suppressed",
+        (Standing::Hidden, _) => "hidden-here",
+        (Standing::Parked, _) => "parked-future",
+        (Standing::NotAuthorised, _) => "author-not-authorised",
+        (Standing::Absent, _) => "absent",
     }
 }
 
@@ -303,7 +312,7 @@ pub(super) fn described(
 ) -> Result<api::Feed, Problem> {
     let store = site.store();
     let (packages, state_root) = counts.of(site, feed, record)?;
-    let missing = store.missing_blobs(feed, site.look())?;
+    let missing = carried::missing(site, feed)?;
     let authority = store.authority(feed)?;
     let may = |verb| {
         authority.as_ref().is_some_and(|authority| counts_elsewhere(authority, feed, site.me(), verb, ""))
@@ -319,7 +328,7 @@ pub(super) fn described(
         packages,
         ops: store.heads(feed)?.iter().map(|signed| signed.head.len).sum(),
         missing_blobs: missing.len() as u64,
-        missing_bytes: missing.iter().map(|(_, size)| size).sum(),
+        missing_bytes: missing.iter().map(|one| one.size).sum(),
         state_root,
     })
 }

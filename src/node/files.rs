@@ -6,7 +6,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream;
-use protocol::id::BlobId;
+use protocol::id::{BlobId, FeedId};
 use protocol::limits::EXTENT_BYTES;
 use protocol::op::Body;
 use protocol::package::Coordinate;
@@ -30,6 +30,17 @@ pub struct OpenFile {
     pub blob: BlobId,
     /// Bytes.
     pub size: u64,
+}
+
+/// A file that was asked for.
+enum Found {
+    Here(OpenFile),
+    /// The version is served and these bytes of it are not here.
+    Away {
+        feed: FeedId,
+        blob: BlobId,
+        at: Coordinate,
+    },
 }
 
 fn lost() -> Problem {
@@ -132,6 +143,22 @@ impl Node {
         version: &str,
         file: &str,
     ) -> Result<OpenFile, Problem> {
+        match self.find_file(feed, name, version, file).await? {
+            Found::Here(open) => Ok(open),
+            Found::Away { feed: id, blob, at } => {
+                if self.fetch_now(id, blob).await
+                    && let Found::Here(open) = self.find_file(feed, name, version, file).await?
+                {
+                    return Ok(open);
+                }
+                let detail = format!("{at} is known here and the bytes of {file:?} have not arrived");
+                Err(Problem::new(503, "pending", "The bytes have not arrived", detail)
+                    .hint("run `packetboat sync`, or wait for the next run of the link"))
+            }
+        }
+    }
+
+    async fn find_file(&self, feed: &str, name: &str, version: &str, file: &str) -> Result<Found, Problem> {
         let (feed, name) = (feed.to_owned(), name.to_owned());
         let (version, file) = (version.to_owned(), file.to_owned());
         self.blocking(move |site| {
@@ -145,11 +172,11 @@ impl Node {
             let Some(Body::Publish(publish)) = op else { return Err(not_found("version", &at.to_string())) };
             let found = publish.manifest.file(&file).ok_or_else(|| not_found("file", &file))?;
             match store.blob_state(found.blob)? {
-                BlobState::Complete { size } => Ok(OpenFile { store: store.clone(), blob: found.blob, size }),
+                BlobState::Complete { size } => {
+                    Ok(Found::Here(OpenFile { store: store.clone(), blob: found.blob, size }))
+                }
                 BlobState::Missing | BlobState::Partial { .. } => {
-                    let detail = format!("{at} is known here and the bytes of {file:?} have not arrived");
-                    Err(Problem::new(503, "pending", "The bytes have not arrived", detail)
-                        .hint("run `packetboat sync`, or wait for the next run of the link"))
+                    Ok(Found::Away { feed: id, blob: found.blob, at })
                 }
             }
         })

@@ -1,17 +1,18 @@
 //! Links as the API tells and changes them.
 
-use protocol::link::{Dial, Link};
+use protocol::link::{Dial, Fetch, Link, Priority};
 use protocol::session::Agreed;
-use protocol::switches::Switches;
 use protocol::ticket::check_words;
 
+use super::feeds::named;
+use super::hours::{caps, hours};
+use super::link_settings::{apply, keeps_session};
 use super::overview::{self, feeds_told};
-use super::problem::usage;
 use super::runs::run_told;
 use super::sessions::Pacing;
 use super::{Node, locked};
 use crate::api::{self, Problem};
-use crate::keeper::SiteStore;
+use crate::keeper::{SiteStore, wall_clock};
 use crate::store::PeerState;
 
 /// What a link is doing, taken down at once.
@@ -64,32 +65,22 @@ impl Node {
     /// There is none of that name, the change makes no sense, or the disk refuses.
     pub async fn change_link(&self, name: &str, change: api::LinkChange) -> Result<api::Link, Problem> {
         let mut link = self.known_link(name)?;
-        if let Some(mode) = &change.mode {
-            let stated: Switches = mode.parse().map_err(|error| usage(format!("{error}")))?;
-            let switches = if link.is_outgoing() { stated } else { stated.flip() };
-            for on in &mut link.feeds {
-                on.switches = switches;
-            }
-        }
-        if let Some(every_ms) = change.every_ms {
-            if !link.is_outgoing() {
-                return Err(usage(format!("link {name:?} is incoming: the other site decides when it runs")));
-            }
-            link.every_ms = (every_ms > 0).then_some(every_ms);
-        }
-        if let Some(paused) = change.paused {
-            link.paused = paused;
-        }
-        if let Some(addresses) = change.addresses {
-            let Dial::Outgoing { addresses: held } = &mut link.dial else {
-                return Err(usage(format!("link {name:?} is incoming: it has no address to dial")));
-            };
-            *held = addresses;
-        }
+        let keeps_session = keeps_session(&change);
+        let feed = change.feed.clone();
+        let only = match feed {
+            Some(feed) => Some(self.blocking(move |site| Ok(named(site, &feed)?.0)).await?),
+            None => None,
+        };
+        apply(&mut link, change, only)?;
         let stored = link.clone();
         self.blocking(move |site| Ok(site.store().put_link(&stored)?)).await?;
         self.with_link(name, |state| state.link = link);
-        self.reconnect(name);
+        if keeps_session {
+            self.pace_link(name);
+            self.with_link(name, |state| state.wake.notify_one());
+        } else {
+            self.reconnect(name);
+        }
         self.link(name).await
     }
 
@@ -129,6 +120,7 @@ fn told(site: &SiteStore, seen: Seen) -> Result<api::Link, Problem> {
         Dial::Incoming => ("incoming", Vec::new()),
         Dial::Outgoing { addresses } => ("outgoing", addresses.clone()),
     };
+    let (hours, caps) = (hours(&link, wall_clock()), caps(&link, wall_clock()));
     Ok(api::Link {
         check_words: check_words(site.me(), link.peer),
         name: link.name,
@@ -148,6 +140,23 @@ fn told(site: &SiteStore, seen: Seen) -> Result<api::Link, Problem> {
         rate_bytes_per_s,
         last_run,
         next_run_ms,
+        live: link.live,
+        windows: link.windows.iter().map(ToString::to_string).collect(),
+        open: hours.open,
+        window_changes_in_minutes: hours.changes_in_minutes,
+        cap_in_bytes_per_s: caps.in_bytes_per_s,
+        cap_out_bytes_per_s: caps.out_bytes_per_s,
+        priority: match link.priority {
+            Priority::SmallestFirst => "smallest",
+            Priority::NewestFirst => "newest",
+        }
+        .to_owned(),
+        fetch: match link.fetch {
+            Fetch::Always => "always",
+            Fetch::OnDemand => "on-demand",
+        }
+        .to_owned(),
+        every_feed: link.every_feed.is_some(),
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use protocol::feed::Standing;
 use protocol::id::{BlobId, FeedId, LogId};
 use protocol::lag::ops_behind;
-use protocol::link::{Link, LinkFeed};
+use protocol::link::{Fetch, Link, LinkFeed};
 use protocol::log::Entry;
 use protocol::op::{Body, Op, Place};
 use protocol::package::Coordinate;
@@ -29,10 +29,6 @@ const PARKED_COUNTS_MS: u64 = 10_000;
 /// Ops that one look at a lag reads to tell deletions apart; a longer lag is told without.
 const LAG_READ_OPS_MAX: u64 = 10_000;
 const LAG_READ_BYTES: u64 = 1 << 20;
-/// Missing blobs whose publishes are looked at for the oldest one.
-const OLDEST_LOOKED_AT: usize = 1_000;
-/// Publishes looked at for each of them.
-const USES_LOOKED_AT: usize = 8;
 /// A measured rate reaches back at most so far, so that it is that of now.
 const PACE_WINDOW_MS: u64 = 10_000;
 
@@ -133,14 +129,18 @@ fn feed_told(
     let ours: BTreeMap<LogId, u64> = heads.iter().map(|signed| (signed.head.log, signed.head.len)).collect();
     let told = seen.memory.heads.iter().filter(|(log, ..)| log.feed == on.feed);
     let theirs = told.map(|(log, len, _)| (*log, *len)).collect();
-    let missing = store.missing_blobs(on.feed, site.look())?;
-    let missing_bytes = missing.iter().map(|(_, size)| size).sum();
     let effective = verdict.map(Verdict::effective);
     let here = effective.map(|dialler| if outgoing { dialler } else { dialler.flip() });
     let flows = here.unwrap_or(on.switches);
     let lacking =
         if flows.flows_out() { lacking_there(site, on.feed, &ours, seen.peer)? } else { (0, Some(0)) };
     let judgement = judge(seen.link, on, seen.peer, wall_clock());
+    let filter = judgement.as_ref().map_or(&on.filter, |judgement| &judgement.filter);
+    let missing = match (flows.flows_in(), seen.link.fetch) {
+        (true, Fetch::Always) => store.missing_blobs(on.feed, site.look(), filter)?,
+        (true, Fetch::OnDemand) | (false, _) => Vec::new(),
+    };
+    let missing_bytes = missing.iter().map(|one| one.size).sum::<u64>();
     let stated = if outgoing { on.switches } else { on.switches.flip() };
     Ok(api::LinkFeed {
         feed: record.name,
@@ -158,7 +158,7 @@ fn feed_told(
         ops_behind: ops_behind(&ours, &theirs),
         missing_blobs: missing.len() as u64,
         missing_bytes,
-        oldest_missing_ms: oldest(site, on.feed, &missing)?,
+        oldest_missing_ms: missing.iter().map(|one| one.published.0).min(),
         eta_ms: seen.rate_bytes_per_s.and_then(|rate| missing_bytes.saturating_mul(1000).checked_div(rate)),
         ops_behind_there: lacking.0,
         deletes_behind_there: lacking.1,
@@ -217,22 +217,6 @@ fn is_delete(log: LogId, seq: u64, entry: &Entry) -> bool {
     let Entry::Op(statement) = entry else { return false };
     let op = Op::decode_statement(Place { log, seq }, statement);
     op.is_ok_and(|op| matches!(op.body, Body::Delete(_)))
-}
-
-/// When the oldest version was published whose bytes are still to come.
-fn oldest(site: &SiteStore, feed: FeedId, missing: &[(BlobId, u64)]) -> Result<Option<u64>, ReadError> {
-    let mut oldest: Option<u64> = None;
-    for (blob, _) in missing.iter().take(OLDEST_LOOKED_AT) {
-        for (of, op) in site.store().uses(*blob, USES_LOOKED_AT)? {
-            if of != feed {
-                continue;
-            }
-            let Some(named) = site.store().op(op)? else { continue };
-            let at = named.op.stamp.wall().0;
-            oldest = Some(oldest.map_or(at, |oldest| oldest.min(at)));
-        }
-    }
-    Ok(oldest)
 }
 
 pub(super) const fn verdict_word(verdict: Verdict) -> &'static str {

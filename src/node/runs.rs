@@ -11,11 +11,11 @@ use tokio::sync::mpsc;
 
 use super::overview::{switch_list, verdict_word};
 use super::problem::{not_found, outcome_words, reason_word, usage};
-use super::sessions::Watch;
+use super::sessions::{Watch, tell};
 use super::{Node, locked};
 use crate::api::{self, Problem};
 use crate::keeper::wall_clock;
-use crate::scheduler::{Due, Runs};
+use crate::scheduler::{Due, Runs, Wanted};
 use crate::store::{RunFeed, RunRecord, Trigger};
 use crate::transport::pump::Command;
 
@@ -27,8 +27,14 @@ impl Runs for Node {
         self.with_link(link, |state| Due {
             every_ms: state.link.every_ms,
             record: state.record,
-            wanted: state.wanted.is_some(),
+            wanted: match state.wanted {
+                None => None,
+                Some(_) if state.outside => Some(Wanted::OutsideWindow),
+                Some(Trigger::Manual) => Some(Wanted::Manual),
+                Some(_) => Some(Wanted::News),
+            },
             paused: state.link.paused,
+            hours: super::hours::hours(&state.link, wall_clock()),
             wake: std::sync::Arc::clone(&state.wake),
         })
     }
@@ -38,10 +44,24 @@ impl Runs for Node {
         self.with_link(link, |state| state.next_run = next);
     }
 
+    fn keep_pace(&self, link: &str) {
+        self.pace_link(link);
+    }
+
+    fn cut(&self, link: &str) {
+        tracing::info!(link, "the link's window closes: the run is ended and goes on in the next one");
+        self.with_link(link, |state| {
+            if let Some(commands) = &state.commands {
+                tell(commands, Command::Close(Outcome::Interrupted));
+            }
+        });
+    }
+
     async fn run(&self, link: &str) {
         // Taken before the run begins: who asks from here on asks for another run.
         let watch = self.with_link(link, |state| {
             state.begun_by = state.wanted.take();
+            state.outside = false;
             state.begins = state.begins.saturating_add(1);
             state.watch.subscribe()
         });
@@ -93,6 +113,7 @@ impl Node {
         &self,
         link: Option<String>,
         feed: Option<String>,
+        outside_window: bool,
         steps: mpsc::Sender<Step>,
     ) -> Result<api::Runs, Problem> {
         let feed = match feed {
@@ -118,14 +139,28 @@ impl Node {
         let mut runs = Vec::new();
         for name in names {
             let _sent = steps.try_send((name.clone(), 0, None));
-            let (run, record) = self.sync_one(&name, &steps).await?;
+            let (run, record) = self.sync_one(&name, outside_window, &steps).await?;
             runs.push(run_told(run, &record));
         }
         Ok(api::Runs { runs })
     }
 
-    async fn sync_one(&self, name: &str, steps: &mpsc::Sender<Step>) -> Result<(RunId, RunRecord), Problem> {
+    async fn sync_one(
+        &self,
+        name: &str,
+        outside_window: bool,
+        steps: &mpsc::Sender<Step>,
+    ) -> Result<(RunId, RunRecord), Problem> {
         let link = self.known_link(name)?;
+        let hours = super::hours::hours(&link, wall_clock());
+        if !hours.open && !outside_window {
+            let opens = hours.changes_in_minutes.map_or_else(String::new, |minutes| {
+                format!("; it opens in {} h {} min", minutes / 60, minutes % 60)
+            });
+            let detail = format!("link {name:?} is outside its window{opens}");
+            return Err(Problem::new(409, "refused", "The link's window is closed", detail)
+                .hint("add --outside-window to run it all the same"));
+        }
         if link.paused {
             let detail = format!("link {name:?} is paused");
             return Err(Problem::new(409, "refused", "The link is paused", detail)
@@ -134,7 +169,10 @@ impl Node {
         let watch = self.with_link(name, |state| (state.watch.subscribe(), state.begins));
         let (watch, after) = watch.ok_or_else(|| not_found("link", name))?;
         if link.is_outgoing() {
-            self.wake(name, Trigger::Manual);
+            self.with_link(name, |state| {
+                state.outside = state.outside || outside_window;
+                state.want(Trigger::Manual);
+            });
         } else {
             let commands = self.with_link(name, |state| state.commands.clone()).flatten();
             let told = commands.is_some_and(|commands| commands.send(Command::Run).is_ok());

@@ -62,6 +62,8 @@ pub(super) struct LinkState {
     pub(super) wake: std::sync::Arc<Notify>,
     /// Why the next run happens, where it is not the interval.
     pub(super) wanted: Option<Trigger>,
+    /// Whether the wanted run may take place outside the link's windows.
+    pub(super) outside: bool,
     /// Why the run that is about to begin does.
     pub(super) begun_by: Option<Trigger>,
     /// Runs begun while the node is up. Who asks for a run waits for one that is counted after the asking.
@@ -88,6 +90,7 @@ impl LinkState {
             watch: broadcast::channel(WATCHED_MAX).0,
             wake: std::sync::Arc::new(Notify::new()),
             wanted: None,
+            outside: false,
             begun_by: None,
             begins: 0,
             awaited: false,
@@ -118,6 +121,16 @@ impl Ending {
     }
 }
 
+impl LinkState {
+    /// Asks the timetable for a run. What a person waits for is not put off by news.
+    pub(super) fn want(&mut self, trigger: Trigger) {
+        if self.wanted != Some(Trigger::Manual) {
+            self.wanted = Some(trigger);
+        }
+        self.wake.notify_one();
+    }
+}
+
 /// Why no session with the other site came up.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
@@ -132,9 +145,9 @@ pub(super) enum ConnectError {
 }
 
 /// Tells a session something. One that just ended needs telling no more.
-fn tell(commands: &UnboundedSender<Command>, command: Command) {
-    if commands.send(command).is_err() {
-        tracing::debug!(?command, "the session is over already");
+pub(super) fn tell(commands: &UnboundedSender<Command>, command: Command) {
+    if let Err(unsent) = commands.send(command) {
+        tracing::debug!(command = ?unsent.0, "the session is over already");
     }
 }
 
@@ -185,14 +198,14 @@ impl Node {
         }
     }
 
-    /// Something was appended here: the other sites of standing sessions are told, but for the one it came from.
+    /// Something was appended here. Live links pass it on at once, but for the one it came over.
     pub(super) fn news(&self, from: Option<&str>) {
-        for (name, state) in locked(&self.inner.links).iter() {
-            if from != Some(name.as_str())
-                && !state.link.is_outgoing()
-                && let Some(commands) = &state.commands
-            {
-                tell(commands, Command::Run);
+        for (name, state) in locked(&self.inner.links).iter_mut() {
+            let elsewhere = from != Some(name.as_str()) && state.link.live && !state.link.paused;
+            if elsewhere && state.link.is_outgoing() {
+                state.want(Trigger::Live);
+            } else if elsewhere && let Some(commands) = &state.commands {
+                tell(commands, Command::News);
             }
         }
     }
@@ -272,7 +285,7 @@ impl Node {
         connection: Connection,
     ) -> Result<UnboundedSender<Command>, ConnectError> {
         let config = self.config(&link, side)?;
-        let keeper = self.inner.site.keeper(link.peer, link.name.clone());
+        let keeper = self.inner.site.keeper(&link);
         let (commands, commanded) = unbounded_channel();
         let (happening, happenings) = unbounded_channel();
         let turn = {
@@ -287,6 +300,7 @@ impl Node {
             state.turn += 1;
             state.turn
         };
+        tell(&commands, Command::Pace(super::hours::caps(&link, wall_clock())));
         drop(drive(connection, config, Box::new(keeper), commanded, happening));
         let node = self.clone();
         tokio::spawn(async move { node.follow(link, turn, happenings).await });
@@ -311,6 +325,7 @@ impl Node {
             name: self.inner.name.clone(),
             terms,
             offers: Vec::new(),
+            priority: link.priority,
             paused: link.paused,
             memory: store.memory(link.peer, &link.name).map_err(|error| failed(&error))?,
             salt: random::<8>().map_err(|error| failed(&error))?,
@@ -343,7 +358,8 @@ impl Node {
                         Ending { outcome, tally, rtt_ms: Some(rtt_ms), note: None },
                     );
                 }
-                Happening::Nudged => self.wake(&link.name, Trigger::Peer),
+                Happening::Nudged { asked } => self.nudged(&link.name, asked),
+                Happening::Links(_) | Happening::Held(_) => {}
                 Happening::Note(Event::Forked { head }) => {
                     let author = head.head.log.author;
                     tracing::warn!(link = link.name, %author, "an author signed two histories of its log");
@@ -459,9 +475,15 @@ impl Node {
 
     /// Lets a link's timetable look again; an outgoing link runs.
     pub(super) fn wake(&self, name: &str, trigger: Trigger) {
+        self.with_link(name, |state| state.want(trigger));
+    }
+
+    /// The listening end asks for a run. Its news wait for the interval where the link is not live here.
+    fn nudged(&self, name: &str, asked: bool) {
         self.with_link(name, |state| {
-            state.wanted = Some(trigger);
-            state.wake.notify_one();
+            if asked || state.link.live {
+                state.want(Trigger::Peer);
+            }
         });
     }
 

@@ -67,7 +67,8 @@ fn accept(ticket: &str) -> AcceptRequest {
 
 async fn sync(node: &Node) -> api::Run {
     let (steps, _) = mpsc::channel(8);
-    let runs = tokio::time::timeout(PATIENCE, node.sync(None, None, steps)).await.expect("in time").unwrap();
+    let runs =
+        tokio::time::timeout(PATIENCE, node.sync(None, None, false, steps)).await.expect("in time").unwrap();
     runs.runs.last().cloned().unwrap()
 }
 

@@ -32,7 +32,7 @@ impl Node {
             let Some(item) = item else {
                 return Ok(api::Why {
                     feed,
-                    state: state_word(Standing::Absent, false).to_owned(),
+                    state: state_word(Standing::Absent, None).to_owned(),
                     because: unknown(&links),
                     name: at.name,
                     version: at.version,
@@ -44,7 +44,7 @@ impl Node {
             let authority = site.store().authority(id)?;
             let told = package(site, id, &record, at.clone(), &item)?;
             let ops = facts.iter().map(|fact| why_op(fact, &item, authority.as_deref(), &names)).collect();
-            let because = because(&item, told.state == "pending", site.me(), authority.as_deref());
+            let because = because(&item, &told.state, site.me(), authority.as_deref());
             Ok(api::Why { feed, name: at.name, version: at.version, state: told.state, because, ops, links })
         })
         .await
@@ -88,8 +88,8 @@ fn unknown(links: &[api::WhyLink]) -> String {
     format!("no op about it has reached this site: {}", ways.join("; "))
 }
 
-fn because(item: &Item, pending: bool, me: SiteId, authority: Option<&Authority>) -> String {
-    let mut text = standing_words(item, pending, me, authority).to_owned();
+fn because(item: &Item, state: &str, me: SiteId, authority: Option<&Authority>) -> String {
+    let mut text = standing_words(item, state, me, authority).to_owned();
     if !item.clash.is_empty() {
         text = format!(
             "{text}; {} other builds of it lost to this one: {}",
@@ -109,14 +109,20 @@ fn because(item: &Item, pending: bool, me: SiteId, authority: Option<&Authority>
     text
 }
 
-fn standing_words(item: &Item, pending: bool, me: SiteId, authority: Option<&Authority>) -> &'static str {
+fn standing_words(item: &Item, state: &str, me: SiteId, authority: Option<&Authority>) -> &'static str {
     let at_home = authority.is_some_and(|authority| !authority.rights(me).publish);
     match item.standing {
         Standing::Served if item.local && at_home => {
             "it was published at this site, which may not publish in this feed: it is served here and passed on to \
              no other site"
         }
-        Standing::Served if pending => "it is published, and its bytes have not all arrived",
+        Standing::Served if state == "pending" => "it is published, and its bytes have not all arrived",
+        Standing::Served if state == "on-demand" => {
+            "it is published, and its bytes are fetched over a link when a client asks for them"
+        }
+        Standing::Served if state == "filtered-out" => {
+            "it is published, and the filter of every link that carries the feed leaves its bytes out"
+        }
         Standing::Served => "it is published by a site that may publish in this feed",
         Standing::Blocked => {
             "it is blocked, by its version or by its bytes; a block wins over every publish until it is lifted"

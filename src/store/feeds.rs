@@ -290,7 +290,7 @@ impl Store {
     fn eyes(&self, feed: FeedId, look: Look) -> Result<Option<Eyes>, ReadError> {
         let Some(record) = self.feed(feed)? else { return Ok(None) };
         let Some(ledger) = self.ledger(feed)? else { return Ok(None) };
-        let held = Held::default();
+        let held = self.held(feed)?;
         let mut hasher = blake3::Hasher::new();
         hasher
             .update(&ledger.rules_digest())

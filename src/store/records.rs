@@ -35,6 +35,8 @@ pub enum Shelf {
     Settings,
     /// link name → what its other end last said.
     Peers,
+    /// feed 32, hold 8 → deletes that wait for a person.
+    Holds,
 }
 
 impl Shelf {
@@ -48,6 +50,7 @@ impl Shelf {
             Self::Settings => 6,
             Self::Tickets => 7,
             Self::Peers => 20,
+            Self::Holds => 10,
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The store as a session sees it.
 
+use protocol::filter::Filter;
 use protocol::grant::Authority;
 use protocol::id::{BlobId, FeedId, LogId};
 use protocol::log::{Batch, Mmr};
 use protocol::outline::Outline;
-use protocol::session::view::{Growth, Holding, LogState, Unreadable, View};
+use protocol::session::view::{Growth, Holding, LogState, Missing, Unreadable, View};
 use protocol::transfer;
 
 use super::engine::Change;
@@ -41,30 +42,8 @@ impl Store {
         }
     }
 
-    /// The blobs that what stands in a feed needs and that are not whole here, with their sizes.
-    ///
-    /// # Errors
-    /// When the disk fails, or the bytes of an op are damaged.
-    pub fn missing_blobs(&self, feed: FeedId, look: Look) -> Result<Vec<(BlobId, u64)>, ReadError> {
-        let mut missing = Vec::new();
-        let mut from = Vec::new();
-        loop {
-            let page = self.with_index(|index| index.page(Tree::Want, feed.as_bytes(), &from, PAGE_WANTS))?;
-            let Some((last, _)) = page.last() else { return Ok(missing) };
-            from = keys::after(last);
-            for (key, _) in page {
-                let Some(blob) = key.last_chunk::<32>().copied().map(BlobId) else { continue };
-                if matches!(self.blob_state(blob)?, BlobState::Complete { .. }) {
-                    self.unwant(feed, blob)?;
-                } else if let Some(size) = self.served_size(feed, blob, look)? {
-                    missing.push((blob, size));
-                }
-            }
-        }
-    }
-
     /// Drops a want, unless the blob was found damaged meanwhile.
-    fn unwant(&self, feed: FeedId, blob: BlobId) -> Result<(), ReadError> {
+    pub(super) fn unwant(&self, feed: FeedId, blob: BlobId) -> Result<(), ReadError> {
         self.change(Tree::Want, keys::want(feed, blob), None)?;
         if !matches!(self.blob_state(blob)?, BlobState::Complete { .. }) {
             self.want_again(blob)?;
@@ -87,28 +66,6 @@ impl Store {
                 index.apply(&page.iter().map(want).collect::<Result<Vec<_>, _>>()?)?;
             }
         })?)
-    }
-
-    /// The blob's size, if a publish that is served names it.
-    fn served_size(&self, feed: FeedId, blob: BlobId, look: Look) -> Result<Option<u64>, ReadError> {
-        let mut from = Vec::new();
-        let prefix = keys::joined(&[blob.as_bytes(), feed.as_bytes()]);
-        loop {
-            let page = self.with_index(|index| index.page(Tree::Use, &prefix, &from, PAGE_WANTS))?;
-            let Some((last, _)) = page.last() else { return Ok(None) };
-            from = keys::after(last);
-            for (key, _) in page {
-                let Some(op) = key.last_chunk::<32>().copied().map(protocol::id::OpId) else { continue };
-                let Some(named) = self.op(op)? else { continue };
-                let protocol::op::Body::Publish(publish) = &named.op.body else { continue };
-                let (name, version) = (&publish.coordinate.name, &publish.coordinate.version);
-                let served =
-                    self.item(feed, name, version, look)?.is_some_and(|item| item.winner == Some(op));
-                if let Some(file) = publish.manifest.files.iter().find(|file| served && file.blob == blob) {
-                    return Ok(Some(file.size));
-                }
-            }
-        }
     }
 }
 
@@ -187,8 +144,8 @@ impl View for SiteView {
         }))
     }
 
-    fn missing(&self, feed: FeedId) -> Result<Vec<(BlobId, u64)>, Unreadable> {
-        self.store.missing_blobs(feed, self.look).map_err(|error| told(&error))
+    fn missing(&self, feed: FeedId, filter: &Filter) -> Result<Vec<Missing>, Unreadable> {
+        self.store.missing_blobs(feed, self.look, filter).map_err(|error| told(&error))
     }
 
     fn holding(&self, blob: BlobId) -> Result<Holding, Unreadable> {
@@ -205,11 +162,8 @@ impl View for SiteView {
         }))
     }
 
-    fn names(&self, feed: FeedId, blob: BlobId) -> Result<bool, Unreadable> {
-        let prefix = keys::joined(&[blob.as_bytes(), feed.as_bytes()]);
-        let named = self.store.with_index(|index| index.page(Tree::Use, &prefix, &[], 1));
-        let named = named.map_err(|error| told(&ReadError::Index(error)))?;
-        Ok(!named.is_empty())
+    fn carries(&self, feed: FeedId, blob: BlobId, filter: &Filter) -> Result<bool, Unreadable> {
+        self.store.carries(feed, blob, self.look, filter).map_err(|error| told(&error))
     }
 
     fn small(&self, blob: BlobId) -> Result<Option<Vec<u8>>, Unreadable> {

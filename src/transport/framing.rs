@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::throttle::{CHUNK_BYTES, Throttle};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use protocol::limits::FRAME_BYTES_MAX;
 use quinn::VarInt;
@@ -80,11 +81,33 @@ async fn read_length<R: AsyncRead + Unpin>(stream: &mut R) -> Result<Option<u64>
     Ok(Some(length.into_inner()))
 }
 
+/// Writes one frame piece by piece, each when `throttle` lets it pass. Not cancel-safe: a dropped call may have written half a frame.
+///
+/// # Errors
+/// [`WriteFrameError`]
+pub(crate) async fn write_frame_paced<W: AsyncWrite + Unpin>(
+    stream: &mut W,
+    frame: &[u8],
+    throttle: &Throttle,
+) -> Result<(), WriteFrameError> {
+    write_length(stream, frame).await?;
+    for chunk in frame.chunks(CHUNK_BYTES) {
+        throttle.pass(chunk.len()).await;
+        stream.write_all(chunk).await.map_err(WriteFrameError::Broken)?;
+    }
+    Ok(())
+}
+
 /// Writes one frame. Not cancel-safe: a dropped call may have written half a frame.
 ///
 /// # Errors
 /// [`WriteFrameError`]
 pub async fn write_frame<W: AsyncWrite + Unpin>(stream: &mut W, frame: &[u8]) -> Result<(), WriteFrameError> {
+    write_length(stream, frame).await?;
+    stream.write_all(frame).await.map_err(WriteFrameError::Broken)
+}
+
+async fn write_length<W: AsyncWrite + Unpin>(stream: &mut W, frame: &[u8]) -> Result<(), WriteFrameError> {
     let oversized = WriteFrameError::Oversized { bytes: frame.len() };
     let length = match u32::try_from(frame.len()) {
         Ok(length) if frame.len() <= FRAME_BYTES_MAX => VarInt::from_u32(length),
@@ -92,6 +115,5 @@ pub async fn write_frame<W: AsyncWrite + Unpin>(stream: &mut W, frame: &[u8]) ->
     };
     let mut head = BytesMut::with_capacity(LENGTH_BYTES_MAX);
     length.encode(&mut head);
-    stream.write_all(&head).await.map_err(WriteFrameError::Broken)?;
-    stream.write_all(frame).await.map_err(WriteFrameError::Broken)
+    stream.write_all(&head).await.map_err(WriteFrameError::Broken)
 }

@@ -13,7 +13,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::framing::{ReadFrameError, read_frame, write_frame};
+use super::framing::{ReadFrameError, read_frame, write_frame, write_frame_paced};
+use super::throttle::Throttle;
 
 /// The first byte of a stream that carries ops.
 pub(crate) const KIND_OPS: u8 = 0x01;
@@ -50,6 +51,8 @@ pub(crate) struct Ears {
     pub(crate) heard: mpsc::Sender<Heard>,
     /// Ops wait apart from the rest, because only the session knows when they have their place.
     pub(crate) ops: mpsc::Sender<Bytes>,
+    /// How fast pieces are read: a peer that does not keep the pace it was told is held back by flow control.
+    pub(crate) inward: Arc<Throttle>,
 }
 
 impl Ears {
@@ -158,7 +161,10 @@ async fn hear_lane(connection: Connection, mut stream: RecvStream, ears: Ears, o
     loop {
         let taken = match read_frame(&mut stream).await {
             Ok(Some(frame)) if kind == KIND_OPS => ears.ops.send(frame).await.is_ok(),
-            Ok(Some(frame)) => ears.heard.send(Heard::Piece(frame)).await.is_ok(),
+            Ok(Some(frame)) => {
+                ears.inward.pass(frame.len()).await;
+                ears.heard.send(Heard::Piece(frame)).await.is_ok()
+            }
             Ok(None) => false,
             Err(error) => {
                 if let Some(fault) = fault_of(&error, &connection) {
@@ -204,9 +210,11 @@ impl Lane {
         kind: u8,
         priority: i32,
         room: &Arc<Notify>,
+        outward: &Arc<Throttle>,
     ) -> Self {
         let (sender, frames) = mpsc::channel(LANE_FRAMES_MAX);
-        tasks.spawn(speak_lane(connection.clone(), kind, priority, frames, Arc::clone(room)));
+        let (room, outward) = (Arc::clone(room), Arc::clone(outward));
+        tasks.spawn(speak_lane(connection.clone(), kind, priority, frames, room, outward));
         Self(sender)
     }
 
@@ -229,10 +237,11 @@ impl Lane {
         tasks: &mut JoinSet<()>,
         connection: &Connection,
         room: &Arc<Notify>,
+        outward: &Arc<Throttle>,
     ) -> (Self, Vec<Self>) {
-        let ops = Self::open(tasks, connection, KIND_OPS, PRIORITY_OPS, room);
+        let ops = Self::open(tasks, connection, KIND_OPS, PRIORITY_OPS, room, outward);
         let pieces = (0..BULK_LANES)
-            .map(|lane| Self::open(tasks, connection, KIND_PIECE, -i32::from(lane), room))
+            .map(|lane| Self::open(tasks, connection, KIND_PIECE, -i32::from(lane), room, outward))
             .collect();
         (ops, pieces)
     }
@@ -244,6 +253,7 @@ async fn speak_lane(
     priority: i32,
     mut frames: mpsc::Receiver<Vec<u8>>,
     room: Arc<Notify>,
+    outward: Arc<Throttle>,
 ) {
     let Some(mut frame) = frames.recv().await else { return };
     let Ok(mut stream) = connection.open_uni().await else { return };
@@ -253,7 +263,14 @@ async fn speak_lane(
     }
     loop {
         room.notify_one();
-        if write_frame(&mut stream, &frame).await.is_err() {
+        // Ops go before bytes: they never wait for their turn, and bytes make up for them.
+        let written = if kind == KIND_OPS {
+            outward.count(frame.len());
+            write_frame(&mut stream, &frame).await
+        } else {
+            write_frame_paced(&mut stream, &frame, &outward).await
+        };
+        if written.is_err() {
             return;
         }
         match frames.recv().await {

@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use protocol::fault::Outcome;
 use protocol::grant::Permitted;
+use protocol::id::BlobId;
 use protocol::id::LogId;
+use protocol::link::Caps;
 use protocol::log::Verified;
 use protocol::session::tally::Tally;
 use protocol::session::view::View;
 use protocol::session::{Agreed, Config, Event, Memory, Stated};
+use protocol::topology::LinkNote;
 use protocol::transfer::Stored;
 use quinn::{Connection, VarInt};
 use tokio::runtime::Handle;
@@ -21,6 +24,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::lane::{self, Ears, HEARD_FRAMES_MAX, HEARD_OPS_FRAMES_MAX, Lane};
+use super::throttle::Throttle;
 use talk::{Talk, Wires};
 
 #[cfg(test)]
@@ -49,6 +53,9 @@ pub trait Keeper: View + Send {
     /// [`KeepError`]
     fn settle(&mut self) -> Result<(), KeepError>;
 
+    /// A run begins.
+    fn begin(&mut self);
+
     /// Keeps what the next session with this peer is to be told. Losing it costs a repair.
     fn remember(&mut self, memory: Memory);
 }
@@ -65,10 +72,18 @@ pub enum KeepError {
 }
 
 /// What a session is told from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Run as soon as possible; at the listener, ask the dialler to.
     Run,
+    /// At the listener: tell the dialler that there is news.
+    News,
+    /// The link carries at most so much from here on.
+    Pace(Caps),
+    /// Tell the peer what this site knows of links that carry the session's feeds.
+    TellLinks(Vec<LinkNote>),
+    /// Ask the peer which of these blobs it holds.
+    AskHeld(Vec<BlobId>),
     /// End the session. [`Outcome::Refused`] tells the peer the reason; any other it reads from the close code.
     Close(Outcome),
 }
@@ -92,8 +107,14 @@ pub enum Happening {
         rtt_ms: u64,
     },
     /// The listener has news: run when convenient.
-    Nudged,
+    Nudged {
+        asked: bool,
+    },
     Note(Event),
+    /// What the peer tells of links that carry the session's feeds.
+    Links(Vec<LinkNote>),
+    /// Of the blobs asked for, those that the peer holds.
+    Held(Vec<BlobId>),
     /// The session is over and the connection closed. Always the last.
     Closed(Outcome),
 }
@@ -131,19 +152,31 @@ async fn pump(
     let hangup = Hangup(connection.clone());
     let (heard_sender, heard) = mpsc::channel(HEARD_FRAMES_MAX);
     let (ops_sender, ops) = mpsc::channel(HEARD_OPS_FRAMES_MAX);
-    let ears = Ears { heard: heard_sender, ops: ops_sender };
+    let (outward, inward) = (Arc::new(Throttle::new()), Arc::new(Throttle::new()));
+    let ears = Ears { heard: heard_sender, ops: ops_sender, inward: Arc::clone(&inward) };
     let (sending, to_send) = oneshot::channel();
     let hearing = tasks.spawn(lane::hear_control(connection.clone(), config.side, ears.clone(), sending));
     tasks.spawn(lane::hear_lanes(connection.clone(), ears));
     let room = Arc::new(Notify::new());
-    let (ops_lane, piece_lanes) = Lane::all(&mut tasks, &connection, &room);
+    let (ops_lane, piece_lanes) = Lane::all(&mut tasks, &connection, &room, &outward);
     let (control, control_frames) = mpsc::unbounded_channel();
     let waiting_bytes = Arc::new(AtomicUsize::new(0));
     let mut speaking = JoinSet::new();
     speaking.spawn(lane::speak_control(to_send, control_frames, Arc::clone(&waiting_bytes)));
 
-    let wires =
-        Wires { heard, ops, commands, happenings, control, waiting_bytes, ops_lane, piece_lanes, room };
+    let wires = Wires {
+        heard,
+        ops,
+        commands,
+        happenings,
+        control,
+        waiting_bytes,
+        ops_lane,
+        piece_lanes,
+        room,
+        outward,
+        inward,
+    };
     let (runtime, over) = (Handle::current(), connection.clone());
     let peer = config.peer;
     let talking = tokio::task::spawn_blocking(move || Talk::new(over, config, keeper, wires, runtime).run());

@@ -45,6 +45,12 @@ impl Cap {
         Some(Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX)))
     }
 
+    /// Lets `bytes` pass now whatever the bucket holds. Who asks next waits the debt off.
+    pub fn spend(&mut self, bytes: u64, now: Duration) {
+        self.refill(now);
+        self.credit -= i128::from(bytes) * NANOS;
+    }
+
     /// Changes the rate from now on; what was saved up or is owed stays.
     pub fn set_rate(&mut self, bytes_per_second: u64, now: Duration) {
         self.refill(now);

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use super::answer::told;
 use super::sent::Sent;
-use super::{Names, Refusal, Served, admission, ruling_routes};
+use super::{Names, Refusal, Served, admission, hold_routes, ruling_routes};
 use crate::api::{self, Problem, Schema};
 use crate::gateway::raw::take_body;
 use crate::node::Step;
@@ -55,6 +55,7 @@ pub(super) fn routes(served: &Served) -> Router<Served> {
         .route("/api/v1/tokens", get(tokens).post(create_token))
         .route("/api/v1/tokens/{token}", delete(revoke_token))
         .merge(ruling_routes::routes())
+        .merge(hold_routes::routes())
         .layer(DefaultBodyLimit::max(HTTP_JSON_BYTES_MAX));
     let bytes = Router::new().route("/api/v1/blobs", put(upload)).layer(DefaultBodyLimit::disable());
     let health = Router::new().route("/livez", get(alive)).route("/readyz", get(alive));
@@ -239,12 +240,16 @@ async fn revoke_token(State(served): State<Served>, Names(id): Names<String>) ->
 struct SyncQuery {
     link: Option<String>,
     feed: Option<String>,
+    #[serde(default)]
+    outside_window: bool,
 }
 
 async fn sync(State(served): State<Served>, asked: Asked<SyncQuery>) -> Answered {
     let asked = query(asked)?;
     std::future::ready(()).await;
-    Ok(streamed(|steps| async move { served.node.sync(asked.link, asked.feed, steps).await }))
+    Ok(streamed(|steps| async move {
+        served.node.sync(asked.link, asked.feed, asked.outside_window, steps).await
+    }))
 }
 
 async fn verify(State(served): State<Served>) -> Answered {

@@ -59,3 +59,18 @@ fn a_filter_beyond_its_limits_is_refused() {
     assert!(named(&[""]).check().is_err() && named(&["a\n"]).check().is_err());
     assert_eq!(named(&many[1..]).check(), Ok(()));
 }
+
+#[test]
+fn a_filter_is_read_as_people_write_it_and_prints_to_itself() {
+    let filter: Filter = "name=acme-*|tools,latest=3,size=100MB,age=90d".parse().unwrap();
+    assert_eq!(filter.names, [["acme-*".to_owned(), "tools".to_owned()]]);
+    assert_eq!((filter.latest, filter.size_max_bytes), (Some(3), Some(100_000_000)));
+    assert_eq!(filter.age_max_ms, Some(90 * 86_400_000));
+    assert_eq!(filter.to_string().parse(), Ok(filter));
+    assert_eq!("none".parse(), Ok(Filter::default()));
+    for bad in
+        ["", "latest", "latest=x", "size=1XB", "age=5", "colour=red", "name=", "age=99999999999999999999d"]
+    {
+        assert!(bad.parse::<Filter>().is_err(), "{bad:?}");
+    }
+}

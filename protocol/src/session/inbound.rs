@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::outbound::{Heads, half, head_item, root_of};
+use super::signals::Stop;
 use super::tally::Tally;
-use super::view::{Holding, Unreadable, View};
-use super::{AgreedFeed, Event, Output, Stop};
+use super::view::{Holding, Missing, Unreadable, View};
+use super::{AgreedFeed, Event, Output};
 use crate::fault::{Misbehaved, Reason};
 use crate::frame::{Frame, HeadNote, Known, OpsFrame, Piece, Pull, Supply, WantOps};
 use crate::grant::Permitted;
 use crate::id::{BlobId, FeedId, LogId, SiteId, StoreId};
 use crate::limits::RANGES_PER_FRAME_MAX;
+use crate::link::Priority;
 use crate::log::{Batch, BatchError};
 use crate::outline::{Cv, Outline, extent_count};
 use crate::reconcile::{Answers, Asker, Salt};
@@ -128,7 +130,7 @@ impl Inbound {
         }
         let mut lacking = false;
         for on in feeds.iter().filter(|on| on.effective.in_add) {
-            lacking = lacking || !view.missing(on.feed)?.is_empty();
+            lacking = lacking || !view.missing(on.feed, &on.filter)?.is_empty();
         }
         self.lacking = lacking;
         Ok(Some(Pull { known: self.known, lacking }))
@@ -376,19 +378,26 @@ impl Inbound {
     fn fetch(&mut self, context: &mut Context<'_>) -> Result<(), Stop> {
         self.stage = Stage::Fetching;
         for on in context.feeds.iter().filter(|on| on.effective.in_add) {
-            for (blob, size) in context.view.missing(on.feed)? {
-                self.want(blob, size, context)?;
+            for missing in context.view.missing(on.feed, &on.filter)? {
+                self.want(missing, context)?;
             }
         }
         self.ask(context);
         Ok(())
     }
 
-    fn want(&mut self, blob: BlobId, size: u64, context: &Context<'_>) -> Result<(), Stop> {
+    fn want(&mut self, wanted: Missing, context: &Context<'_>) -> Result<(), Stop> {
+        let Missing { blob, size, published } = wanted;
+        let urgency = match context.priority {
+            Priority::SmallestFirst => size,
+            Priority::NewestFirst => u64::MAX - published.0,
+        };
         match context.view.holding(blob)? {
             Holding::Complete => {}
-            Holding::Missing => self.transfer.want(blob, size, None),
-            Holding::Partial { outline, missing } => self.transfer.want(blob, size, Some((outline, missing))),
+            Holding::Missing => self.transfer.want(blob, size, urgency, None),
+            Holding::Partial { outline, missing } => {
+                self.transfer.want(blob, size, urgency, Some((outline, missing)));
+            }
         }
         Ok(())
     }
@@ -499,6 +508,7 @@ impl Inbound {
 pub(super) struct Context<'a> {
     pub(super) me: SiteId,
     pub(super) peer_store: StoreId,
+    pub(super) priority: Priority,
     pub(super) feeds: &'a [AgreedFeed],
     pub(super) view: &'a dyn View,
     pub(super) tally: &'a mut Tally,

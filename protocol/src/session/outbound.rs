@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::AgreedFeed;
+use super::signals::Stop;
 use super::tally::Moved;
 use super::view::{Unreadable, View};
-use super::{AgreedFeed, Stop};
 use crate::fault::Misbehaved;
 use crate::frame::{Exports, Frame, Gaps, HeadNote, Known, OpsFrame, Piece, Pull, Supply, WantOps};
 use crate::id::{BlobId, FeedId, LogId, StoreId};
@@ -296,10 +297,10 @@ fn note(index: usize, log: LogId, len: u64, root: [u8; 32]) -> HeadNote {
     HeadNote { feed, author: log.author, epoch: log.epoch, len, root, gaps: Gaps::default() }
 }
 
-/// Whether an op that flows out names the blob: knowing a hash is no right to the bytes.
+/// Whether a version that flows out needs the blob: knowing a hash is no right to the bytes.
 fn named(blob: BlobId, feeds: &[AgreedFeed], view: &dyn View) -> Result<bool, Unreadable> {
     for on in feeds.iter().filter(|on| on.effective.out_add) {
-        if view.names(on.feed, blob)? {
+        if view.carries(on.feed, blob, &on.filter)? {
             return Ok(true);
         }
     }

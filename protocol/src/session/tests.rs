@@ -8,21 +8,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ed25519_dalek::SigningKey;
 
-use super::view::{Growth, Holding, LogState};
+use super::view::{Growth, Holding, LogState, Missing, Unreadable};
 use super::*;
 use crate::feed::{Held, Rules, Standing, decide};
 use crate::filter::Filter;
-use crate::grant::Authority;
-use crate::id::BlobId;
+use crate::grant::{Authority, Permitted};
+use crate::id::{BlobId, LogId, SiteId};
 use crate::ledger::Ledger;
 use crate::limits::EXTENT_BYTES;
-use crate::log::{Batch, Mmr, NamedOp};
+use crate::log::{Batch, Mmr, NamedOp, Verified};
 use crate::manifest::{File, Manifest};
 use crate::op::{Body, Delete, Genesis, Grant, Publish, Rights};
 use crate::outline::{Outline, OutlineBuilder, extent_count};
 use crate::package::{Coordinate, FeedKind};
 use crate::switches::Switches;
 use crate::time::Hlc;
+use crate::transfer::Stored;
 
 const WALL: Timestamp = Timestamp(1_795_000_000_000);
 
@@ -221,11 +222,17 @@ impl View for Site {
         Ok(runs.iter().map(|(_, run)| run.to_batch()).find(|batch| batch.head.head.len > from))
     }
 
-    fn missing(&self, _feed: FeedId) -> Result<Vec<(BlobId, u64)>, Unreadable> {
+    fn missing(&self, _feed: FeedId, filter: &Filter) -> Result<Vec<Missing>, Unreadable> {
         let sizes = self.sizes();
-        let wanted: BTreeSet<BlobId> = self.served().into_values().collect();
+        let admitted = |(name, _): &(String, BlobId)| filter.admits_name(name);
+        let wanted: BTreeSet<BlobId> =
+            self.served().into_iter().filter(admitted).map(|(_, blob)| blob).collect();
         let lacks = |blob: &BlobId| !matches!(self.holding(*blob), Ok(Holding::Complete));
-        Ok(wanted.into_iter().filter(lacks).map(|blob| (blob, sizes[&blob])).collect())
+        Ok(wanted
+            .into_iter()
+            .filter(lacks)
+            .map(|blob| Missing { blob, size: sizes[&blob], published: WALL })
+            .collect())
     }
 
     fn holding(&self, blob: BlobId) -> Result<Holding, Unreadable> {
@@ -242,8 +249,15 @@ impl View for Site {
         Ok(Holding::Partial { outline: outline.clone(), missing })
     }
 
-    fn names(&self, _feed: FeedId, blob: BlobId) -> Result<bool, Unreadable> {
-        Ok(self.sizes().contains_key(&blob))
+    fn carries(&self, _feed: FeedId, blob: BlobId, filter: &Filter) -> Result<bool, Unreadable> {
+        let named = |named: &NamedOp| match &named.op.body {
+            Body::Publish(publish) => {
+                publish.manifest.files.iter().any(|file| file.blob == blob)
+                    && filter.admits_name(&publish.coordinate.name)
+            }
+            _ => false,
+        };
+        Ok(self.ops().iter().any(named))
     }
 
     fn small(&self, blob: BlobId) -> Result<Option<Vec<u8>>, Unreadable> {
@@ -280,6 +294,7 @@ fn config(side: Side, me: &Site, peer: &Site, switches: Switches) -> Config {
             expires: None,
         }],
         offers: Vec::new(),
+        priority: Default::default(),
         paused: false,
         memory: me.memory.clone(),
         salt: [5; 8],
@@ -312,7 +327,10 @@ fn drain(session: &mut Session, site: &mut Site) -> Vec<Vec<u8>> {
             | Output::PeerHolds(_)
             | Output::Up(_)
             | Output::RunBegan
-            | Output::Nudged
+            | Output::Nudged { .. }
+            | Output::Pace(_)
+            | Output::Links(_)
+            | Output::Held(_)
             | Output::Close(_) => {}
         }
     }
@@ -391,7 +409,7 @@ fn a_mirror_carries_packages_and_deletions_both_ways() {
     assert_eq!((tally.came.deletes, tally.ops_out), (1, 1));
     assert_eq!(la.served(), ny.served());
     assert_eq!(ny.served().keys().collect::<Vec<_>>(), ["from-la"]);
-    assert!(ny.missing(genesis().feed_id()).unwrap().is_empty(), "the bytes came too");
+    assert!(ny.missing(genesis().feed_id(), &Filter::default()).unwrap().is_empty(), "the bytes came too");
 }
 
 /// [P-40] Nothing new costs one round trip and a constant number of bytes, for mirrors and for leaves with packages of their own.

@@ -1,9 +1,11 @@
 //! What a session may ask of the site's own state: a small, synchronous, read-only list of questions.
 
+use crate::filter::Filter;
 use crate::grant::Authority;
 use crate::id::{BlobId, FeedId, LogId};
 use crate::log::{Batch, Mmr};
 use crate::outline::Outline;
+use crate::time::Timestamp;
 
 /// This site's store cannot be read. The session ends as this site's own fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +39,16 @@ pub enum Holding {
         missing: Vec<u32>,
     },
     Complete,
+}
+
+/// A blob that a served version needs and that is not whole here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    pub blob: BlobId,
+    /// Bytes.
+    pub size: u64,
+    /// When the version was published.
+    pub published: Timestamp,
 }
 
 /// The site's state, read as the session goes.
@@ -74,11 +86,11 @@ pub trait View {
     /// The store cannot be read.
     fn run(&self, log: LogId, from: u64, bytes_target: usize) -> Result<Option<Batch>, Unreadable>;
 
-    /// The blobs that what stands in a feed needs and that are not whole here, with their sizes.
+    /// The blobs that what stands in a feed and passes the filter needs and that are not whole here.
     ///
     /// # Errors
     /// The store cannot be read.
-    fn missing(&self, feed: FeedId) -> Result<Vec<(BlobId, u64)>, Unreadable>;
+    fn missing(&self, feed: FeedId, filter: &Filter) -> Result<Vec<Missing>, Unreadable>;
 
     /// How much of a blob is here.
     ///
@@ -86,11 +98,11 @@ pub trait View {
     /// The store cannot be read.
     fn holding(&self, blob: BlobId) -> Result<Holding, Unreadable>;
 
-    /// Whether an op of the feed names the blob: a peer gets only what its feeds name.
+    /// Whether a peer may have the blob: an op of the feed names it, of a version that passes the filter.
     ///
     /// # Errors
     /// The store cannot be read.
-    fn names(&self, feed: FeedId, blob: BlobId) -> Result<bool, Unreadable>;
+    fn carries(&self, feed: FeedId, blob: BlobId, filter: &Filter) -> Result<bool, Unreadable>;
 
     /// A blob of at most one extent; none if it is not here or its bytes are bad.
     ///

@@ -51,7 +51,7 @@ fn small_blobs_are_asked_for_before_large_ones_and_smallest_first() {
     let (small, tiny, large) = (source(2_000, 1), source(10, 2), source(EXTENT_BYTES * 3, 3));
     let mut transfer = Transfer::new();
     for one in [&large, &small, &tiny] {
-        transfer.want(one.blob, one.size(), None);
+        transfer.want(one.blob, one.size(), one.size(), None);
     }
     let asks: Vec<Ask> = std::iter::from_fn(|| transfer.poll()).collect();
     assert_eq!(
@@ -71,7 +71,7 @@ fn small_blobs_are_asked_for_before_large_ones_and_smallest_first() {
 fn no_more_is_asked_for_than_the_window_holds() {
     let mut transfer = Transfer::new();
     let size = 4 * WANTED_BYTES_MAX;
-    transfer.want(BlobId([1; 32]), size, None);
+    transfer.want(BlobId([1; 32]), size, size, None);
     let mut open = 0;
     while let Some(ask) = transfer.poll() {
         open += ask.items() * EXTENT_BYTES;
@@ -84,7 +84,7 @@ fn no_more_is_asked_for_than_the_window_holds() {
 fn wrong_bytes_are_refused_and_stay_wanted() {
     let one = source(1_000, 1);
     let mut transfer = Transfer::new();
-    transfer.want(one.blob, one.size(), None);
+    transfer.want(one.blob, one.size(), one.size(), None);
     let unasked = Arrived::Small { blob: one.blob, bytes: one.bytes.clone() };
     assert_eq!(transfer.handle(unasked.clone()), Err(Misbehaved::BytesUnasked));
     transfer.poll().unwrap();
@@ -100,7 +100,7 @@ fn wrong_bytes_are_refused_and_stay_wanted() {
 fn a_wrong_outline_or_extent_is_refused() {
     let one = source(EXTENT_BYTES * 2 + 5, 1);
     let mut transfer = Transfer::new();
-    transfer.want(one.blob, one.size(), None);
+    transfer.want(one.blob, one.size(), one.size(), None);
     while transfer.poll().is_some() {}
     let mut outline = one.outline.clone().unwrap();
     outline.extents.swap(0, 1);
@@ -115,7 +115,7 @@ fn a_wrong_outline_or_extent_is_refused() {
 fn what_a_peer_does_not_have_frees_the_window() {
     let one = source(EXTENT_BYTES * 2, 1);
     let mut transfer = Transfer::new();
-    transfer.want(one.blob, one.size(), None);
+    transfer.want(one.blob, one.size(), one.size(), None);
     while transfer.poll().is_some() {}
     assert!(transfer.not_have(one.blob));
     assert!(!transfer.not_have(one.blob));
@@ -134,7 +134,7 @@ proptest! {
             sizes.iter().enumerate().map(|(seed, size)| source(*size, u8::try_from(seed).unwrap())).collect();
         let mut transfer = Transfer::new();
         for one in &sources {
-            transfer.want(one.blob, one.size(), None);
+            transfer.want(one.blob, one.size(), one.size(), None);
         }
         let mut on_the_way = Vec::new();
         let mut got = 0_u64;

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use protocol::fault::{Misbehaved, Outcome, Reason};
+use protocol::link::Caps;
 use protocol::session::tally::Tally;
 use protocol::session::{Config, Input, Output, Session};
 use protocol::time::{Instant, Timestamp};
@@ -17,6 +18,7 @@ use tokio::time::sleep_until;
 use super::{Command, Happening, KeepError, Keeper};
 use crate::transport::endpoint::is_refusal;
 use crate::transport::lane::{Heard, Lane};
+use crate::transport::throttle::Throttle;
 
 /// Bytes of control frames that wait to be written. Only a peer that asks and does not read gets
 /// there: reconciling a million logs takes about this much.
@@ -27,6 +29,9 @@ const PROGRESS_EVERY_MS: u64 = 200;
 
 /// Bytes that must have left since the last look for a link to count as moving. Far more than keep-alives and probes amount to.
 const MOVED_BYTES_MIN: u64 = 16 << 10;
+
+/// The part of a cap by which pieces may be read faster than the peer was told to send them.
+const READ_FASTER_BY: u64 = 4;
 
 /// The ends of all channels that one session's thread holds.
 pub(super) struct Wires {
@@ -41,6 +46,8 @@ pub(super) struct Wires {
     pub(super) piece_lanes: Vec<Lane>,
     /// Notified when a lane has room again.
     pub(super) room: Arc<Notify>,
+    pub(super) outward: Arc<Throttle>,
+    pub(super) inward: Arc<Throttle>,
 }
 
 /// What the thread woke up for.
@@ -70,6 +77,10 @@ pub(super) struct Talk {
     told: Tally,
     told_at: Instant,
     sent_bytes: u64,
+    /// What this site lets the link carry.
+    caps: Caps,
+    /// What the peer takes.
+    peer_takes: Option<u64>,
 }
 
 impl Talk {
@@ -93,6 +104,8 @@ impl Talk {
             told: Tally::default(),
             told_at: Instant(0),
             sent_bytes: 0,
+            caps: Caps::default(),
+            peer_takes: None,
         }
     }
 
@@ -147,6 +160,27 @@ impl Talk {
             Woken::Told(Command::Run) => {
                 let now = self.now();
                 self.session.run(now, &*self.keeper);
+                self.drain();
+            }
+            Woken::Told(Command::News) => {
+                self.session.nudge(false);
+                self.drain();
+            }
+            Woken::Told(Command::Pace(caps)) => {
+                let told = self.caps.in_bytes_per_s != caps.in_bytes_per_s;
+                self.caps = caps;
+                if told {
+                    self.session.pace(caps.in_bytes_per_s);
+                }
+                self.keep_pace();
+                self.drain();
+            }
+            Woken::Told(Command::TellLinks(notes)) => {
+                self.session.tell_links(notes);
+                self.drain();
+            }
+            Woken::Told(Command::AskHeld(blobs)) => {
+                self.session.ask_held(blobs);
                 self.drain();
             }
             Woken::Told(Command::Close(Outcome::Refused(reason))) => self.handle(Input::Refused(reason)),
@@ -210,19 +244,45 @@ impl Talk {
                         self.keeper.remember(memory);
                     }
                 }
-                Output::Up(agreed) => self.tell(Happening::Up(agreed)),
+                Output::Up(agreed) => {
+                    if self.caps.in_bytes_per_s.is_some() {
+                        self.session.pace(self.caps.in_bytes_per_s);
+                    }
+                    self.tell(Happening::Up(agreed));
+                }
+                Output::Pace(bytes_per_s) => {
+                    self.peer_takes = bytes_per_s;
+                    self.keep_pace();
+                }
+                Output::Links(notes) => self.tell(Happening::Links(notes)),
+                Output::Held(blobs) => self.tell(Happening::Held(blobs)),
                 Output::Note(event) => self.tell(Happening::Note(event)),
-                Output::RunBegan => self.tell(Happening::RunBegan),
+                Output::RunBegan => {
+                    self.keeper.begin();
+                    self.tell(Happening::RunBegan);
+                }
                 Output::Stated(stated) => self.tell(Happening::Stated(stated)),
                 Output::PeerHolds(held) => self.tell(Happening::PeerHolds(held)),
                 Output::RunEnded { outcome, tally } => {
                     let rtt_ms = u64::try_from(self.connection.rtt().as_millis()).unwrap_or(u64::MAX);
                     self.tell(Happening::RunEnded { outcome, tally, rtt_ms });
                 }
-                Output::Nudged => self.tell(Happening::Nudged),
+                Output::Nudged { asked } => self.tell(Happening::Nudged { asked }),
                 Output::Close(outcome) => self.ended = Some(outcome),
             }
         }
+    }
+
+    /// Out goes the least of what this site lets pass and the peer takes. A peer is read a little faster than it was told to send, so that
+    /// one that keeps the pace is not held up.
+    fn keep_pace(&self) {
+        let out = match (self.caps.out_bytes_per_s, self.peer_takes) {
+            (Some(own), Some(peer)) => Some(own.min(peer)),
+            (own, peer) => own.or(peer),
+        };
+        self.wires.outward.set(out);
+        let inward = self.caps.in_bytes_per_s.map(|cap| cap.saturating_add(cap / READ_FASTER_BY));
+        self.wires.inward.set(inward);
     }
 
     fn store(&mut self, work: impl FnOnce(&mut dyn Keeper) -> Result<(), KeepError>) {

@@ -95,6 +95,7 @@ fn config(side: Side, me: &Site, peer: &Site, switches: Switches) -> Config {
             expires: None,
         }],
         offers: Vec::new(),
+        priority: Default::default(),
         paused: false,
         memory: me.state().memory.clone(),
         salt: [5; 8],
@@ -234,7 +235,9 @@ async fn a_listener_asks_for_a_run_and_the_dialler_hears_it() {
     let (mut dialling, mut listening) = start(&ends, &la, &ny, Switches::PULL);
     listening.until("the link", |happening| matches!(happening, Happening::Up(_)).then_some(())).await;
     listening.run();
-    dialling.until("the nudge", |happening| matches!(happening, Happening::Nudged).then_some(())).await;
+    dialling
+        .until("the nudge", |happening| matches!(happening, Happening::Nudged { asked: true }).then_some(()))
+        .await;
 }
 
 /// [P-32] Being connected is not being welcome.
@@ -435,7 +438,7 @@ async fn a_control_stream_that_says_the_wrong_thing_first_is_a_broken_rule() {
     let (dialled, accepted) = net.connect().await;
     let listening = End::start(&accepted, config(Side::Listener, &ny, &la, Switches::MIRROR), &ny);
     let (mut send, _receive) = dialled.open_bi().await.unwrap();
-    write_frame(&mut send, &Frame::Nudge.encode()).await.unwrap();
+    write_frame(&mut send, &Frame::Nudge { asked: true }.encode()).await.unwrap();
     assert_eq!(listening.outcome().await, Outcome::Misbehaved(Misbehaved::FrameUnexpected));
 }
 

@@ -31,7 +31,7 @@ fn the_same_bytes_at_two_sites_are_no_clash_and_the_earlier_date_is_shown() {
     assert_eq!((item.winner, item.twins, item.clash.len()), (Some(early.id), vec![late.id], 0));
     let sealed_late = seen_by(LEAF, &[&late, &early, &sealed(1, &[(ORIGIN, 60_001)])]);
     assert_eq!(sealed_late.winner, Some(late.id));
-    assert_eq!(sealed_late.published, Some(early.op.stamp.wall()));
+    assert_eq!(sealed_late.published, Some(early.op.stamp));
 }
 
 /// E4: a local package stays although upstream has none of it, and only its own site sees it.

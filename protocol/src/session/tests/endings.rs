@@ -124,5 +124,5 @@ fn the_listener_can_ask_for_a_run() {
     wire.listener.run(Instant(1), &ny);
     let Some(Output::Send(frame)) = wire.listener.poll() else { panic!("a nudge") };
     wire.dialler.handle(Instant(1), WALL, Input::Control(&frame), &la);
-    assert!(matches!(wire.dialler.poll(), Some(Output::Nudged)));
+    assert!(matches!(wire.dialler.poll(), Some(Output::Nudged { asked: true })));
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use ed25519_dalek::SigningKey;
+use protocol::filter::Filter;
 use protocol::grant::{Authority, Permitted};
 use protocol::id::{BlobId, FeedId, LogId, SiteId, StoreId};
 use protocol::limits::EXTENT_BYTES;
@@ -13,7 +14,7 @@ use protocol::op::{Body, Genesis, Grant, Publish, Rights};
 use protocol::outline::{Outline, OutlineBuilder, extent_count};
 use protocol::package::{Coordinate, FeedKind};
 use protocol::session::Memory;
-use protocol::session::view::{Growth, Holding, LogState, Unreadable, View};
+use protocol::session::view::{Growth, Holding, LogState, Missing, Unreadable, View};
 use protocol::time::{Hlc, Timestamp};
 use protocol::transfer::Stored;
 use tokio::sync::watch;
@@ -228,17 +229,22 @@ impl View for Site {
         Ok(runs.iter().map(|(_, run)| run.to_batch()).find(|batch| batch.head.head.len > from))
     }
 
-    fn missing(&self, _feed: FeedId) -> Result<Vec<(BlobId, u64)>, Unreadable> {
+    fn missing(&self, _feed: FeedId, _filter: &Filter) -> Result<Vec<Missing>, Unreadable> {
         let state = self.state();
         let lacks = |blob: &BlobId| state.holding(*blob) != Holding::Complete;
-        Ok(state.sizes.iter().filter(|(blob, _)| lacks(blob)).map(|(blob, size)| (*blob, *size)).collect())
+        Ok(state
+            .sizes
+            .iter()
+            .filter(|(blob, _)| lacks(blob))
+            .map(|(blob, size)| Missing { blob: *blob, size: *size, published: Timestamp(0) })
+            .collect())
     }
 
     fn holding(&self, blob: BlobId) -> Result<Holding, Unreadable> {
         Ok(self.state().holding(blob))
     }
 
-    fn names(&self, _feed: FeedId, blob: BlobId) -> Result<bool, Unreadable> {
+    fn carries(&self, _feed: FeedId, blob: BlobId, _filter: &Filter) -> Result<bool, Unreadable> {
         Ok(self.state().sizes.contains_key(&blob))
     }
 
@@ -284,6 +290,8 @@ impl Keeper for Site {
     fn settle(&mut self) -> Result<(), KeepError> {
         Ok(())
     }
+
+    fn begin(&mut self) {}
 
     fn remember(&mut self, memory: Memory) {
         self.state().memory = memory;

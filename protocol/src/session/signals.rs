@@ -1,0 +1,134 @@
+//! What a session is told and what it gives out: its settings, inputs, outputs, and why it stops.
+
+use super::{Agreed, Memory, Stated, Terms};
+use crate::fault::{Misbehaved, Outcome, Reason};
+use crate::frame::FeedOffer;
+use crate::grant::Permitted;
+use crate::id::{BlobId, LogId, SiteId, StoreId};
+use crate::link::Priority;
+use crate::log::{SignedHead, Verified};
+use crate::session::tally::Tally;
+use crate::session::view::Unreadable;
+use crate::topology::LinkNote;
+use crate::transfer::Stored;
+
+/// Who opened the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Dialler,
+    Listener,
+}
+
+/// What a session is told at its start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub side: Side,
+    pub me: SiteId,
+    /// The key the connection was authenticated by.
+    pub peer: SiteId,
+    pub store: StoreId,
+    /// This site's name, for people.
+    pub name: String,
+    pub terms: Vec<Terms>,
+    /// Feeds that the other site may take up too, where the link carries every feed.
+    pub offers: Vec<FeedOffer>,
+    /// Which bytes come first here.
+    pub priority: Priority,
+    pub paused: bool,
+    pub memory: Memory,
+    /// Fresh randomness: reconciliation is salted with it, so that nobody can aim at it beforehand.
+    pub salt: [u8; 8],
+}
+
+/// Something that happened to the session.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A frame came on the control stream.
+    Control(&'a [u8]),
+    /// A frame came on the ops stream.
+    Ops(&'a [u8]),
+    /// A frame came on a piece stream.
+    Piece(&'a [u8]),
+    /// What [`Output::Settle`] asked for is done.
+    Settled,
+    /// This site cannot store what came.
+    Refused(Reason),
+    /// This site's store failed.
+    Failed,
+    /// The peer broke the framing below this session.
+    Broken(Misbehaved),
+    /// Time went on.
+    Tick,
+    /// The connection is gone.
+    Closed,
+}
+
+/// Something the session wants done, in order.
+#[derive(Debug)]
+pub enum Output {
+    /// Send this frame on the control stream.
+    Send(Vec<u8>),
+    /// What the other end says of each feed, whether the two then agree or not.
+    Stated(Vec<Stated>),
+    /// Both ends agreed: the link is up.
+    Up(Agreed),
+    /// The peer has everything of these logs up to these lengths.
+    PeerHolds(Vec<(LogId, u64)>),
+    /// Store these ops durably before the next input: what follows is checked against them.
+    Append(Permitted<Verified>),
+    /// Store these bytes.
+    Keep(Stored),
+    /// Make durable what was kept, then say [`Input::Settled`].
+    Settle,
+    /// Remember this of the peer for the next session.
+    Remember(Memory),
+    /// Something a person should know.
+    Note(Event),
+    /// A run began. Its record is the listener's cue too.
+    RunBegan,
+    /// A run ended.
+    RunEnded { outcome: Outcome, tally: Tally },
+    /// The peer has news, or somebody there asked for a run.
+    Nudged { asked: bool },
+    /// The peer takes at most so many bytes a second from here on.
+    Pace(Option<u64>),
+    /// What the peer tells of links that carry the session's feeds.
+    Links(Vec<LinkNote>),
+    /// Of the blobs asked for by [`super::Session::ask_held`], those that the peer holds.
+    Held(Vec<BlobId>),
+    /// Close the connection.
+    Close(Outcome),
+}
+
+/// What a session noticed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// An author signed two histories; this is the head of the one not held.
+    Forked { head: SignedHead },
+}
+
+/// Why a session stops.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Stop {
+    Misbehaved(Misbehaved),
+    Refused(Reason),
+    Unreadable,
+}
+
+impl From<Misbehaved> for Stop {
+    fn from(fault: Misbehaved) -> Self {
+        Self::Misbehaved(fault)
+    }
+}
+
+impl From<Reason> for Stop {
+    fn from(reason: Reason) -> Self {
+        Self::Refused(reason)
+    }
+}
+
+impl From<Unreadable> for Stop {
+    fn from(_store: Unreadable) -> Self {
+        Self::Unreadable
+    }
+}

@@ -1,0 +1,67 @@
+//! What the links of this site carry of a feed: which bytes are still to come, and which stay away on purpose.
+
+use std::collections::BTreeMap;
+
+use protocol::filter::Filter;
+use protocol::id::{FeedId, OpId};
+use protocol::link::Fetch;
+use protocol::op::Publish;
+use protocol::session::view::Missing;
+
+use super::heard::judge;
+use crate::keeper::{SiteStore, wall_clock};
+use crate::store::ReadError;
+
+/// Why a version's bytes are not here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Away {
+    /// A link will bring them.
+    Pending,
+    /// A link brings them when a client asks.
+    OnDemand,
+    /// No link lets them pass.
+    FilteredOut,
+}
+
+/// What each link that brings a feed lets pass, as far as both ends are known, and when it fetches.
+fn ways(site: &SiteStore, feed: FeedId) -> Result<Vec<(Filter, Fetch)>, ReadError> {
+    let mut ways = Vec::new();
+    for link in site.store().links()? {
+        let Some(on) = link.on(feed).filter(|on| on.switches.flows_in()) else { continue };
+        let peer = site.store().peer(&link.name)?;
+        let filter = judge(&link, on, &peer, wall_clock())
+            .map_or_else(|| on.filter.clone(), |judgement| judgement.filter);
+        ways.push((filter, link.fetch));
+    }
+    Ok(ways)
+}
+
+/// The bytes of a feed that some link is to bring by itself. Where no link carries the feed, all that are not here.
+pub(super) fn missing(site: &SiteStore, feed: FeedId) -> Result<Vec<Missing>, ReadError> {
+    let ways = ways(site, feed)?;
+    if ways.is_empty() {
+        return site.store().missing_blobs(feed, site.look(), &Filter::default());
+    }
+    let mut all = BTreeMap::new();
+    for (filter, _) in ways.iter().filter(|(_, fetch)| *fetch == Fetch::Always) {
+        for one in site.store().missing_blobs(feed, site.look(), filter)? {
+            all.insert(one.blob, one);
+        }
+    }
+    Ok(all.into_values().collect())
+}
+
+/// Why the bytes of a publish that is served are not here.
+pub(super) fn away(site: &SiteStore, feed: FeedId, op: OpId, publish: &Publish) -> Result<Away, ReadError> {
+    let ways = ways(site, feed)?;
+    let mut away = if ways.is_empty() { Away::Pending } else { Away::FilteredOut };
+    for (filter, fetch) in ways {
+        if site.store().passes(feed, (op, publish), site.look(), &filter)? {
+            match fetch {
+                Fetch::Always => return Ok(Away::Pending),
+                Fetch::OnDemand => away = Away::OnDemand,
+            }
+        }
+    }
+    Ok(away)
+}

@@ -1,0 +1,196 @@
+//! What of a link can be set: mode, filter, interval, windows, caps, order, when bytes are fetched.
+
+use protocol::filter::Filter;
+use protocol::id::FeedId;
+use protocol::limits::WINDOWS_MAX;
+use protocol::link::{Dial, Fetch, Link, Priority};
+use protocol::switches::Switches;
+use protocol::timetable::{Window, parse_rate};
+
+use super::hours::zone;
+use super::problem::usage;
+use crate::api::{self, Problem};
+
+/// Bytes a second below which no cap may lie: an extent must cross within the time a run may go without progress.
+const CAP_BYTES_PER_S_MIN: u64 = 8_000;
+
+fn bad(error: impl std::fmt::Display) -> Problem {
+    usage(format!("{error}"))
+}
+
+fn cap(text: &str) -> Result<Option<u64>, Problem> {
+    if text == "none" {
+        return Ok(None);
+    }
+    match parse_rate(text).map_err(bad)? {
+        rate if rate < CAP_BYTES_PER_S_MIN => {
+            Err(usage(format!("{text:?} is too little: a link needs 64kbit or more")))
+        }
+        rate => Ok(Some(rate)),
+    }
+}
+
+fn windows(texts: &[String], zone_name: &str) -> Result<Vec<Window>, Problem> {
+    if texts.len() > WINDOWS_MAX {
+        return Err(usage(format!("{} windows, and at most {WINDOWS_MAX} are allowed", texts.len())));
+    }
+    zone(zone_name)?;
+    let window = |text: &String| {
+        let window: Window = text.parse().map_err(bad)?;
+        if window.cap_bytes_per_s.is_some_and(|cap| cap < CAP_BYTES_PER_S_MIN) {
+            return Err(usage(format!("the pace in {text:?} is too little: a link needs 64kbit or more")));
+        }
+        Ok(Window { zone: zone_name.to_owned(), ..window })
+    };
+    texts.iter().map(window).collect()
+}
+
+/// Changes a link as asked. `only` is the feed that mode and filter are meant for; none: all of them.
+pub(super) fn apply(link: &mut Link, change: api::LinkChange, only: Option<FeedId>) -> Result<(), Problem> {
+    let outgoing = link.is_outgoing();
+    let name = link.name.clone();
+    let mine = |what: &str| usage(format!("link {name:?} is incoming: {what}"));
+    if only.is_some_and(|feed| link.on(feed).is_none()) {
+        return Err(usage(format!("link {name:?} does not carry that feed")));
+    }
+    let meant = |feed: FeedId| only.is_none_or(|only| only == feed);
+    if let Some(mode) = &change.mode {
+        let stated: Switches = mode.parse().map_err(bad)?;
+        let switches = if outgoing { stated } else { stated.flip() };
+        link.feeds.iter_mut().filter(|on| meant(on.feed)).for_each(|on| on.switches = switches);
+        if only.is_none() && link.every_feed.is_some() {
+            link.every_feed = Some(switches);
+        }
+    }
+    if let Some(text) = &change.filter {
+        let filter: Filter = text.parse().map_err(bad)?;
+        link.feeds.iter_mut().filter(|on| meant(on.feed)).for_each(|on| on.filter = filter.clone());
+    }
+    if let Some(every_ms) = change.every_ms {
+        if !outgoing {
+            return Err(mine("the other site decides when it runs"));
+        }
+        link.every_ms = (every_ms > 0).then_some(every_ms);
+    }
+    if change.windows.is_some() || change.zone.is_some() {
+        if !outgoing {
+            return Err(mine("windows are set where the connection is opened"));
+        }
+        let texts = change.windows.unwrap_or_else(|| {
+            let plain = link.windows.iter().map(|window| Window { zone: String::new(), ..window.clone() });
+            plain.map(|window| window.to_string()).collect()
+        });
+        let held = link.windows.first().map_or_else(String::new, |window| window.zone.clone());
+        link.windows = windows(&texts, change.zone.as_deref().unwrap_or(&held))?;
+    }
+    if let Some(text) = &change.cap_in {
+        link.caps.in_bytes_per_s = cap(text)?;
+    }
+    if let Some(text) = &change.cap_out {
+        link.caps.out_bytes_per_s = cap(text)?;
+    }
+    link.priority = match change.priority.as_deref() {
+        None => link.priority,
+        Some("smallest") => Priority::SmallestFirst,
+        Some("newest") => Priority::NewestFirst,
+        Some(other) => return Err(usage(format!("{other:?} is no order: use smallest or newest"))),
+    };
+    link.fetch = match change.fetch.as_deref() {
+        None => link.fetch,
+        Some("always") => Fetch::Always,
+        Some("on-demand") => Fetch::OnDemand,
+        Some(other) => return Err(usage(format!("{other:?} is neither always nor on-demand"))),
+    };
+    link.live = change.live.unwrap_or(link.live);
+    link.paused = change.paused.unwrap_or(link.paused);
+    if let Some(addresses) = change.addresses {
+        let Dial::Outgoing { addresses: held } = &mut link.dial else {
+            return Err(mine("it has no address to dial"));
+        };
+        *held = addresses;
+    }
+    Ok(())
+}
+
+/// Whether a change leaves the terms of a standing session as they are, so that it need not begin anew.
+pub(super) fn keeps_session(change: &api::LinkChange) -> bool {
+    let only_paces = api::LinkChange {
+        cap_in: change.cap_in.clone(),
+        cap_out: change.cap_out.clone(),
+        every_ms: change.every_ms,
+        live: change.live,
+        windows: change.windows.clone(),
+        zone: change.zone.clone(),
+        ..api::LinkChange::default()
+    };
+    *change == only_paces
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::id::SiteId;
+    use protocol::link::LinkFeed;
+
+    use super::*;
+
+    fn link(dial: Dial) -> Link {
+        let on = LinkFeed {
+            feed: FeedId([1; 32]),
+            switches: Switches::PULL,
+            filter: Filter::default(),
+            expires: None,
+        };
+        Link::new("tokyo".to_owned(), SiteId([2; 32]), "Tokyo".to_owned(), dial, vec![on])
+    }
+
+    fn outgoing() -> Link {
+        link(Dial::Outgoing { addresses: vec!["a:1".to_owned()] })
+    }
+
+    #[test]
+    fn settings_are_taken_as_people_write_them() {
+        let mut link = outgoing();
+        let change = api::LinkChange {
+            windows: Some(vec!["mon-fri 22:00-06:00@2mbit".to_owned()]),
+            zone: Some("Asia/Tokyo".to_owned()),
+            cap_in: Some("1mbit".to_owned()),
+            cap_out: Some("none".to_owned()),
+            filter: Some("latest=3".to_owned()),
+            priority: Some("newest".to_owned()),
+            fetch: Some("on-demand".to_owned()),
+            live: Some(false),
+            ..Default::default()
+        };
+        apply(&mut link, change, None).unwrap();
+        assert_eq!(link.windows[0].to_string(), "mon,tue,wed,thu,fri 22:00-06:00@2000kbit Asia/Tokyo");
+        assert_eq!((link.caps.in_bytes_per_s, link.caps.out_bytes_per_s), (Some(125_000), None));
+        assert_eq!((link.priority, link.fetch, link.live), (Priority::NewestFirst, Fetch::OnDemand, false));
+        assert_eq!(link.feeds[0].filter.latest, Some(3));
+        let moved = api::LinkChange { zone: Some("UTC".to_owned()), ..Default::default() };
+        apply(&mut link, moved, None).unwrap();
+        assert_eq!((link.windows[0].zone.as_str(), link.windows[0].cap_bytes_per_s), ("UTC", Some(250_000)));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_and_changes_nothing_that_is_kept() {
+        let refused = |link: &Link, change: api::LinkChange| {
+            apply(&mut link.clone(), change, None).unwrap_err();
+        };
+        let (out, inward) = (outgoing(), link(Dial::Incoming));
+        let none = api::LinkChange::default;
+        let text = |text: &str| Some(text.to_owned());
+        refused(&out, api::LinkChange { zone: text("Mars/Base"), ..none() });
+        refused(&out, api::LinkChange { windows: Some(vec!["soon".to_owned()]), ..none() });
+        refused(&out, api::LinkChange { windows: Some(vec!["22:00-06:00@8kbit".to_owned()]), ..none() });
+        refused(&out, api::LinkChange { cap_in: text("8kbit"), ..none() });
+        refused(&out, api::LinkChange { priority: text("best"), ..none() });
+        refused(&out, api::LinkChange { fetch: text("never"), ..none() });
+        refused(&out, api::LinkChange { filter: text("colour=red"), ..none() });
+        refused(&out, api::LinkChange { windows: Some(vec!["22:00-06:00".to_owned(); 33]), ..none() });
+        refused(&inward, api::LinkChange { windows: Some(Vec::new()), ..none() });
+        refused(&inward, api::LinkChange { every_ms: Some(1), ..none() });
+        refused(&inward, api::LinkChange { addresses: Some(Vec::new()), ..none() });
+        let other = Some(FeedId([9; 32]));
+        apply(&mut outgoing(), api::LinkChange { mode: text("push"), ..none() }, other).unwrap_err();
+    }
+}

@@ -1,0 +1,143 @@
+//! Which bytes are missing here: those of versions that are served and that a filter lets pass.
+
+use std::collections::BTreeMap;
+
+use protocol::filter::{Candidate, Filter};
+use protocol::id::{BlobId, FeedId, OpId};
+use protocol::op::{Body, Publish};
+use protocol::session::view::Missing;
+use protocol::time::{Hlc, Timestamp};
+
+use super::keys::{self, Tree};
+use super::{BlobState, Look, ReadError, Store};
+
+/// Wants looked at under one hold of the index.
+const PAGE_WANTS: usize = 256;
+
+/// A feed seen through a filter. It remembers the versions of packages that it had to count.
+pub(super) struct Sieve<'a> {
+    store: &'a Store,
+    feed: FeedId,
+    look: Look,
+    filter: &'a Filter,
+    newest: BTreeMap<String, Vec<(Hlc, OpId)>>,
+}
+
+impl<'a> Sieve<'a> {
+    pub(super) const fn new(store: &'a Store, feed: FeedId, look: Look, filter: &'a Filter) -> Self {
+        Self { store, feed, look, filter, newest: BTreeMap::new() }
+    }
+
+    /// When the version was published, if this publish of it is served and passes.
+    pub(super) fn passes(&mut self, op: OpId, publish: &Publish) -> Result<Option<Timestamp>, ReadError> {
+        let (name, version) = (&publish.coordinate.name, &publish.coordinate.version);
+        let item = self.store.item(self.feed, name, version, self.look)?;
+        let Some(item) = item.filter(|item| item.winner == Some(op)) else { return Ok(None) };
+        let stamp = item.published.unwrap_or_default();
+        let published = stamp.wall();
+        if self.filter.is_everything() {
+            return Ok(Some(published));
+        }
+        let newer = if self.filter.latest.is_some() { self.newer(name, (stamp, op))? } else { 0 };
+        let size = publish.manifest.size();
+        let passes = self.filter.admits(Candidate { name, size, published, newer }, self.look.now);
+        Ok(passes.then_some(published))
+    }
+
+    /// How many served versions of the package were published after this one.
+    fn newer(&mut self, name: &str, this: (Hlc, OpId)) -> Result<u32, ReadError> {
+        if !self.newest.contains_key(name) {
+            let versions = self.store.versions(self.feed, name, self.look)?;
+            let served = versions.into_iter().filter_map(|(_, item)| Some((item.published?, item.winner?)));
+            self.newest.insert(name.to_owned(), served.collect());
+        }
+        let all = self.newest.get(name).map_or(&[][..], Vec::as_slice);
+        Ok(u32::try_from(all.iter().filter(|other| **other > this).count()).unwrap_or(u32::MAX))
+    }
+
+    /// The blob's size and publish date, if a version that passes names it.
+    pub(super) fn needs(&mut self, blob: BlobId) -> Result<Option<Missing>, ReadError> {
+        let mut from = Vec::new();
+        let prefix = keys::joined(&[blob.as_bytes(), self.feed.as_bytes()]);
+        loop {
+            let page = self.store.with_index(|index| index.page(Tree::Use, &prefix, &from, PAGE_WANTS))?;
+            let Some((last, _)) = page.last() else { return Ok(None) };
+            from = keys::after(last);
+            for (key, _) in page {
+                let Some(op) = key.last_chunk::<32>().copied().map(OpId) else { continue };
+                let Some(named) = self.store.op(op)? else { continue };
+                let Body::Publish(publish) = &named.op.body else { continue };
+                let Some(published) = self.passes(op, publish)? else { continue };
+                if let Some(file) = publish.manifest.files.iter().find(|file| file.blob == blob) {
+                    return Ok(Some(Missing { blob, size: file.size, published }));
+                }
+            }
+        }
+    }
+}
+
+impl Store {
+    /// The blobs that what stands in a feed and passes the filter needs and that are not whole here.
+    ///
+    /// # Errors
+    /// When the disk fails, or the bytes of an op are damaged.
+    pub fn missing_blobs(
+        &self,
+        feed: FeedId,
+        look: Look,
+        filter: &Filter,
+    ) -> Result<Vec<Missing>, ReadError> {
+        let mut sieve = Sieve::new(self, feed, look, filter);
+        let mut missing = Vec::new();
+        let mut from = Vec::new();
+        loop {
+            let page = self.with_index(|index| index.page(Tree::Want, feed.as_bytes(), &from, PAGE_WANTS))?;
+            let Some((last, _)) = page.last() else { return Ok(missing) };
+            from = keys::after(last);
+            for (key, _) in page {
+                let Some(blob) = key.last_chunk::<32>().copied().map(BlobId) else { continue };
+                if matches!(self.blob_state(blob)?, BlobState::Complete { .. }) {
+                    self.unwant(feed, blob)?;
+                } else {
+                    missing.extend(sieve.needs(blob)?);
+                }
+            }
+        }
+    }
+
+    /// Whether a publish is served and passes the filter.
+    ///
+    /// # Errors
+    /// When the disk fails, or the bytes of an op are damaged.
+    pub fn passes(
+        &self,
+        feed: FeedId,
+        (op, publish): (OpId, &Publish),
+        look: Look,
+        filter: &Filter,
+    ) -> Result<bool, ReadError> {
+        Ok(Sieve::new(self, feed, look, filter).passes(op, publish)?.is_some())
+    }
+
+    /// Whether a version that passes the filter names the blob. Without a filter any op that names it is enough: another site may
+    /// still serve what this one does not.
+    ///
+    /// # Errors
+    /// When the disk fails, or the bytes of an op are damaged.
+    pub fn carries(
+        &self,
+        feed: FeedId,
+        blob: BlobId,
+        look: Look,
+        filter: &Filter,
+    ) -> Result<bool, ReadError> {
+        if filter.is_everything() {
+            let prefix = keys::joined(&[blob.as_bytes(), feed.as_bytes()]);
+            return Ok(!self.with_index(|index| index.page(Tree::Use, &prefix, &[], 1))?.is_empty());
+        }
+        Ok(Sieve::new(self, feed, look, filter).needs(blob)?.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests;
