@@ -2,6 +2,7 @@
 
 pub mod disk;
 pub mod entropy;
+pub mod model;
 pub mod net;
 pub mod quic;
 pub mod site;
