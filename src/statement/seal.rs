@@ -5,50 +5,58 @@ use protocol::ledger::Ledger;
 use protocol::limits::OPS_NAMED_MAX;
 use protocol::log::{Batch, Entry};
 use protocol::op::{Body, Op, Place, Seal, Tip};
-use protocol::time::Timestamp;
 
 use super::StatementError;
 use crate::keeper::SiteStore;
-use crate::store::{ReadError, Store};
+use crate::store::{Look, ReadError, Store};
 
 /// Bytes of ops looked at at a time.
 const LOOKED_AT_BYTES: u64 = 256 << 10;
 
 /// Seals what has come since the last seal, where this site is the feed's origin and others write in it too. Tells whether it did.
 ///
-/// A feed in which nobody else may write cannot clash, and gets no seals.
-///
 /// # Errors
 /// The disk refused.
 pub fn seal(site: &SiteStore, feed: FeedId) -> Result<bool, StatementError> {
     let look = site.look();
     let said = site.author_if(feed, |store| {
-        let Some(ledger) = store.ledger(feed)? else { return Ok(Vec::new()) };
-        let authority = ledger.authority();
-        if !authority.is_origin(site.me()) || authority.grants().is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut frontier = Vec::new();
-        let mut worth = false;
-        for signed in store.heads(feed)? {
-            let head = signed.head;
-            if head.len > ledger.sealed_len(head.log)
-                && authority.is_author(head.log.author)
-                && let Some(reach) = reach(store, &ledger, head.log, look.now)?
-            {
-                worth = worth || reach.worth;
-                frontier.push(reach.tip);
-            }
-        }
-        frontier.truncate(OPS_NAMED_MAX);
-        if !worth {
-            return Ok(Vec::new());
-        }
-        let index = ledger.newest_seal().map_or(1, |(index, _)| index.saturating_add(1));
-        let state_root = store.state_root(feed, look)?.0;
-        Ok::<_, StatementError>(vec![Body::Seal(Seal { index, frontier, state_root })])
+        let seal = due(store, feed, look)?;
+        Ok::<_, StatementError>(seal.map(Body::Seal).into_iter().collect())
     })?;
     Ok(!said.is_empty())
+}
+
+/// The seal that the site which looks owes the feed: none where it is not an origin, or nothing new is worth one.
+///
+/// A feed in which nobody else may write cannot clash, and gets no seals.
+///
+/// # Errors
+/// The disk refused.
+pub fn due(store: &Store, feed: FeedId, look: Look) -> Result<Option<Seal>, ReadError> {
+    let Some(ledger) = store.ledger(feed)? else { return Ok(None) };
+    let authority = ledger.authority();
+    if !authority.is_origin(look.me) || authority.grants().is_empty() {
+        return Ok(None);
+    }
+    let mut frontier = Vec::new();
+    let mut worth = false;
+    for signed in store.heads(feed)? {
+        let head = signed.head;
+        if head.len > ledger.sealed_len(head.log)
+            && authority.is_author(head.log.author)
+            && let Some(reach) = reach(store, &ledger, head.log, look)?
+        {
+            worth = worth || reach.worth;
+            frontier.push(reach.tip);
+        }
+    }
+    frontier.truncate(OPS_NAMED_MAX);
+    if !worth {
+        return Ok(None);
+    }
+    let index = ledger.newest_seal().map_or(1, |(index, _)| index.saturating_add(1));
+    let state_root = store.state_root(feed, look)?.0;
+    Ok(Some(Seal { index, frontier, state_root }))
 }
 
 /// How far a log can be sealed, and whether anything beyond seals and figures is in that.
@@ -58,7 +66,7 @@ struct Reach {
 }
 
 /// A log reaches to the head before the first op that waits here until it is due: sealed now, it would displace later what stands meanwhile.
-fn reach(store: &Store, ledger: &Ledger, log: LogId, now: Timestamp) -> Result<Option<Reach>, ReadError> {
+fn reach(store: &Store, ledger: &Ledger, log: LogId, look: Look) -> Result<Option<Reach>, ReadError> {
     let mut reach: Option<Reach> = None;
     let mut from = ledger.sealed_len(log);
     loop {
@@ -67,7 +75,7 @@ fn reach(store: &Store, ledger: &Ledger, log: LogId, now: Timestamp) -> Result<O
             return Ok(reach);
         }
         for batch in batches {
-            let Some(worth) = is_worth_sealing(&batch, now) else { return Ok(reach) };
+            let Some(worth) = is_worth_sealing(&batch, look) else { return Ok(reach) };
             let head = batch.head.head;
             from = head.len;
             let tip = Tip { author: log.author, epoch: log.epoch, len: head.len, root: head.root };
@@ -77,7 +85,7 @@ fn reach(store: &Store, ledger: &Ledger, log: LogId, now: Timestamp) -> Result<O
 }
 
 /// Whether anything beyond seals and figures is said in a batch; nothing where a part of it is not due.
-fn is_worth_sealing(batch: &Batch, now: Timestamp) -> Option<bool> {
+fn is_worth_sealing(batch: &Batch, look: Look) -> Option<bool> {
     let log = batch.head.head.log;
     let mut worth = false;
     let mut seq = batch.first;
@@ -85,7 +93,7 @@ fn is_worth_sealing(batch: &Batch, now: Timestamp) -> Option<bool> {
         if let Entry::Op(statement) = entry
             && let Ok(op) = Op::decode_statement(Place { log, seq }, statement)
         {
-            if op.stamp.is_ahead_of(now) {
+            if log.author != look.me && op.stamp.is_ahead_of(look.now) {
                 return None;
             }
             worth = worth || !matches!(op.body, Body::Seal(_) | Body::Statistics(_));

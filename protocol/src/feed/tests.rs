@@ -243,8 +243,13 @@ fn a_delete_of_ones_own_leaves_others_alone() {
 fn an_op_stamped_far_ahead_waits_until_it_is_due() {
     let mut future = publish(ORIGIN, 1, 1, &[]);
     future.op.stamp = Hlc((NOW.0 + 3_600_000) << 16);
-    let item = seen_by(ORIGIN, &[&future]);
+    let item = seen_by(LEAF, &[&future]);
     assert_eq!((item.standing, item.due), (Standing::Parked, Some(Timestamp(NOW.0 + 3_600_000))));
+    assert_eq!(
+        seen_by(ORIGIN, &[&future]).standing,
+        Standing::Served,
+        "it said so itself, and its clock was set back"
+    );
     let later = Looking { now: Timestamp(NOW.0 + 3_600_000), ..Looking::from(LEAF) };
     assert_eq!(later.at(&[&future]).standing, Standing::Served);
 }

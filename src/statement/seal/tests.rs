@@ -6,7 +6,7 @@ use protocol::grant::Permitted;
 use protocol::log::{Mmr, Verified};
 use protocol::op::{Genesis, Grant, Rights, SetRef};
 use protocol::package::FeedKind;
-use protocol::time::Hlc;
+use protocol::time::{Hlc, Timestamp};
 
 use super::*;
 use crate::identity::SiteKey;
