@@ -10,6 +10,8 @@ use crate::quic::{Quic, Talk};
 
 const OPS: u8 = 1;
 const PIECE: u8 = 2;
+/// Bytes of a stream that are read before anyone wants them: the longest frame.
+const HELD_BYTES_MAX: usize = FRAME_BYTES_MAX + 8;
 const CONTROL_PRIORITY: i32 = 100;
 const OPS_PRIORITY: i32 = 50;
 
@@ -113,7 +115,10 @@ impl Wire {
             self.inward.insert(stream, Inward::default());
         }
         for (stream, inward) in &mut self.inward {
-            quic.read(talk, *stream, &mut inward.held);
+            // What is not taken in stays with the sender, as at the node.
+            if inward.held.len() < HELD_BYTES_MAX {
+                quic.read(talk, *stream, &mut inward.held);
+            }
             if inward.kind.is_none() && !inward.held.is_empty() {
                 inward.kind = Some(inward.held.remove(0));
             }
@@ -132,6 +137,13 @@ impl Wire {
             }
         }
         None
+    }
+
+    /// Bytes that wait to be sent or to be taken in.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        let out = self.control.iter().chain(&self.ops).chain(&self.lanes).map(|out| out.waiting.len());
+        let inward = self.inward.values().map(|inward| inward.held.len());
+        out.chain(inward).sum::<usize>() + self.control_in.held.len()
     }
 
     fn flush(&mut self, quic: &mut Quic, talk: Talk) {
