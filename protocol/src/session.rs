@@ -18,7 +18,6 @@ use crate::grant::Permitted;
 use crate::id::{FeedId, LogId, SiteId, StoreId};
 use crate::limits::{HELLO_MS_MAX, PROGRESS_MS_MAX};
 use crate::log::{SignedHead, Verified};
-use crate::reconcile::answer;
 use crate::time::{Instant, Timestamp};
 use crate::transfer::Stored;
 use inbound::{Context, Inbound};
@@ -419,13 +418,13 @@ impl Session {
                 Ok(())
             }),
             Frame::Questions(questions) => {
-                let answers = answer(self.outbound.summary(), &questions).map_err(Misbehaved::from)?;
+                let answers = self.outbound.answer(&questions)?;
                 self.send(&Frame::Answers(answers));
                 Ok(())
             }
             Frame::HeadsOf(ids) => {
                 let feeds = self.feeds();
-                let notes = self.outbound.notes_of(&ids, &feeds);
+                let notes = self.outbound.notes_of(&ids, &feeds)?;
                 self.send(&Frame::Heads(notes));
                 Ok(())
             }

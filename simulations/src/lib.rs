@@ -1,5 +1,6 @@
 //! Many packetboat sites in one thread, in virtual time, from one seed.
 
+pub mod cheat;
 pub mod check;
 pub mod disk;
 pub mod entropy;

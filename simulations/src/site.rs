@@ -25,6 +25,7 @@ use crate::net::SECOND;
 use crate::quic::{Quic, Talk};
 pub use people::Unsaid;
 use wire::{Arrival, Wire};
+pub(crate) use wire::{next_frame, varint};
 
 /// The wall clock at the start of every run.
 pub const WALL_START_MS: u64 = 1_795_000_000_000;
@@ -74,6 +75,8 @@ pub struct Site {
     pub clock_ahead_ms: i64,
     clock: Hlc,
     pub ended: Vec<(Outcome, Tally)>,
+    /// How sessions ended that this site ended.
+    pub closed: Vec<Outcome>,
     /// Authors that signed two histories, as far as this site was shown.
     pub forks: usize,
     /// The most bytes that waited to be sent or to be read on one connection.
@@ -125,6 +128,7 @@ impl Site {
             clock_ahead_ms: 0,
             clock: Hlc::default(),
             ended: Vec::new(),
+            closed: Vec::new(),
             forks: 0,
             waiting_bytes_peak: 0,
             sync_nanos: 0,
@@ -351,12 +355,17 @@ impl Site {
         loop {
             self.drain(now, quic, at);
             let Some(one) = self.conversations.get_mut(at) else { return };
-            let awaits_ops = one.session.awaits_ops();
+            // Outside a run ops have no place, and the session says so; inside one they may only be early.
+            let awaits_ops = !one.session.is_running() || one.session.awaits_ops();
             let side = self.links.get(one.link).map_or(Side::Listener, |end| end.side);
             match one.wire.next(quic, one.talk, side, awaits_ops) {
                 Some(Arrival::Control(frame)) => self.feed_session(now, quic, at, Input::Control(&frame)),
                 Some(Arrival::Ops(frame)) => self.feed_session(now, quic, at, Input::Ops(&frame)),
                 Some(Arrival::Piece(frame)) => self.feed_session(now, quic, at, Input::Piece(&frame)),
+                Some(Arrival::Broken(fault)) => {
+                    self.feed_session(now, quic, at, Input::Broken(fault));
+                    return;
+                }
                 None if self.send(now, quic, at) => {}
                 None => return,
             }
@@ -449,6 +458,7 @@ impl Site {
                 }
                 Output::Note(Event::Forked { .. }) => self.forks += 1,
                 Output::Close(outcome) => {
+                    self.closed.push(outcome);
                     quic.flush(now, self.host);
                     quic.close(now, talk, outcome.close_code());
                 }

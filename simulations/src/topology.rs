@@ -124,8 +124,13 @@ impl Topology {
             }
             Self::Random => random(some(2, 6) + some(0, 1) * some(0, 6), entropy),
         };
+        let trees = matches!(self, Self::Chain | Self::Global | Self::Partial);
         for link in &mut shape.links {
             link.every = 1 + entropy.below(3);
+            // Deletions then stop here, and at whoever pulls from here.
+            if trees && link.ask == pull && entropy.chance(200_000) {
+                link.ask = pull.adds_only();
+            }
         }
         shape
     }

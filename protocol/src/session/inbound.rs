@@ -274,8 +274,13 @@ impl Inbound {
             return Ok(());
         }
         let held = context.view.log(log)?;
-        let Some(batch) = batch.beyond(held.len()) else { return Ok(()) };
         let head = batch.head;
+        if head.head.len == held.len() && head.head.root != held.root() {
+            head.verify().map_err(|_forged| Misbehaved::BatchInvalid)?;
+            self.refused_logs.insert(log);
+            context.outputs.push_back(Output::Note(Event::Forked { head }));
+        }
+        let Some(batch) = batch.beyond(held.len()) else { return Ok(()) };
         let verified = match batch.verify(&held) {
             Ok(verified) => verified,
             Err(BatchError::Forked { .. }) => {
@@ -318,8 +323,11 @@ impl Inbound {
         let Some(target) = &mut self.target else { return Err(Misbehaved::FrameUnexpected.into()) };
         let mut wants = Vec::new();
         for log in &target.told {
-            let told = target.notes.get(log).map_or(0, |(len, _)| *len);
-            let held = context.view.log(*log)?.len();
+            let (told, root) = target.notes.get(log).copied().unwrap_or_default();
+            let mine = context.view.log(*log)?;
+            // The last op again, where the peer holds another history of the same length: its signed head is the proof.
+            let differs = mine.len() == told && mine.root() != root;
+            let held = mine.len().saturating_sub(u64::from(differs));
             if held < told && !self.refused_logs.contains(log) {
                 let feed = context.feeds.iter().position(|on| on.feed == log.feed).unwrap_or_default();
                 let feed = u16::try_from(feed).unwrap_or(u16::MAX);

@@ -1,6 +1,6 @@
 //! The simulations as tests: few seeds here, more by `cargo sim --seeds N`.
 
+/// What a peer that keeps no rules may try.
+mod cheats;
 /// Random histories of the merge rules.
 mod histories;
-/// Three sites, faults on, then healed: everything arrives, and the same seed gives the same trace.
-mod three_sites;
