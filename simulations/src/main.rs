@@ -118,7 +118,7 @@ fn fails(
 fn line(options: &Options, report: &Report) -> String {
     format!(
         "seed {} {:?}: trace {}, {} sites, {} ops everywhere {:.1} min after healing, {} runs, {} bytes of packages moved for {} \
-         published, {} of {} datagrams lost, {} bits mended",
+         published, {} of {} datagrams lost, {} bits mended, {} clashes, {} sealed",
         options.seed,
         options.topology,
         report.digest,
@@ -130,7 +130,9 @@ fn line(options: &Options, report: &Report) -> String {
         report.published_bytes,
         report.passed.lost + report.passed.overflowed + report.passed.cut,
         report.passed.sent,
-        report.flips
+        report.flips,
+        report.clashes,
+        report.sealed
     )
 }
 

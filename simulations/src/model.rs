@@ -32,16 +32,16 @@ const REST_MS: u64 = 3 * 60 * MINUTE_MS;
 
 /// Who syncs with whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ring {
+pub enum Form {
     Pair,
     Hub,
     Chain,
     Contributor,
-    PullRing,
+    Ring,
 }
 
 /// The five shapes.
-pub const RINGS: [Ring; 5] = [Ring::Pair, Ring::Hub, Ring::Chain, Ring::Contributor, Ring::PullRing];
+pub const FORMS: [Form; 5] = [Form::Pair, Form::Hub, Form::Chain, Form::Contributor, Form::Ring];
 
 /// How wrong the clock of one site is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,11 +74,11 @@ impl Clock {
     }
 }
 
-impl Ring {
+impl Form {
     const fn sites(self) -> usize {
         match self {
             Self::Pair | Self::Contributor => 2,
-            Self::Hub | Self::Chain | Self::PullRing => 3,
+            Self::Hub | Self::Chain | Self::Ring => 3,
         }
     }
 
@@ -89,7 +89,7 @@ impl Ring {
             Self::Hub => &[(0, 1), (1, 0), (0, 2), (2, 0)],
             Self::Chain => &[(0, 1), (1, 2)],
             Self::Contributor => &[(1, 0)],
-            Self::PullRing => &[(0, 1), (1, 2), (2, 0)],
+            Self::Ring => &[(0, 1), (1, 2), (2, 0)],
         }
     }
 
@@ -101,16 +101,16 @@ impl Ring {
 
 /// A promise that a history broke.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("history {seed} of {ring:?}, {}: {what}", .clock.words())]
+#[error("history {seed} of {form:?}, {}: {what}", .clock.words())]
 pub struct Broken {
     pub seed: u64,
-    pub ring: Ring,
+    pub form: Form,
     pub clock: Clock,
     pub what: String,
 }
 
 struct History {
-    ring: Ring,
+    form: Form,
     sites: Vec<Site>,
     now: Timestamp,
     entropy: Entropy,
@@ -122,10 +122,10 @@ struct History {
 ///
 /// # Errors
 /// The promise it broke.
-pub fn history(seed: u64, ring: Ring, clock: Clock) -> Result<Counts, Broken> {
-    let mut history = History::new(seed, ring, clock);
+pub fn history(seed: u64, form: Form, clock: Clock) -> Result<Counts, Broken> {
+    let mut history = History::new(seed, form, clock);
     let played = history.play();
-    played.map(|()| history.watch.counts).map_err(|what| Broken { seed, ring, clock, what })
+    played.map(|()| history.watch.counts).map_err(|what| Broken { seed, form, clock, what })
 }
 
 /// Plays one cell of the table: as many histories as said, taking the shapes in turn.
@@ -135,24 +135,25 @@ pub fn history(seed: u64, ring: Ring, clock: Clock) -> Result<Counts, Broken> {
 pub fn cell(from: u64, histories: u64, clock: Clock) -> Result<Counts, Broken> {
     let mut all = Counts::default();
     for seed in from..from.saturating_add(histories) {
-        let ring = RINGS[usize::try_from(seed).unwrap_or(0) % RINGS.len()];
-        all.add(&history(seed, ring, clock)?);
+        let nth = usize::try_from(seed).unwrap_or(0) % FORMS.len();
+        let form = FORMS.get(nth).copied().unwrap_or(Form::Pair);
+        all.add(&history(seed, form, clock)?);
     }
     Ok(all)
 }
 
 impl History {
-    fn new(seed: u64, ring: Ring, clock: Clock) -> Self {
+    fn new(seed: u64, form: Form, clock: Clock) -> Self {
         let mut entropy = Entropy::new(seed).fork("history");
         let keys: Vec<SigningKey> =
-            (0..ring.sites()).map(|_| SigningKey::from_bytes(&entropy.key())).collect();
+            (0..form.sites()).map(|_| SigningKey::from_bytes(&entropy.key())).collect();
         let id = |key: &SigningKey| SiteId(key.verifying_key().to_bytes());
         let origin = genesis(keys.first().map(id).unwrap_or(SiteId([0; 32])));
-        let fast = usize::try_from(entropy.below(ring.sites() as u64)).unwrap_or(0);
+        let fast = entropy.index(form.sites());
         let ahead = |at: usize| if at == fast { clock.ahead_ms() } else { 0 };
         let sites = keys.into_iter().enumerate().map(|(at, key)| Site::new(key, origin.clone(), ahead(at)));
         let mut history = Self {
-            ring,
+            form,
             sites: sites.collect(),
             now: Timestamp(WALL_START_MS),
             entropy,
@@ -166,7 +167,7 @@ impl History {
     /// The origin lets the others write, where the shape says so, and all know it before anything else is said.
     fn grant(&mut self) {
         let Some((origin, others)) = self.sites.split_first_mut() else { return };
-        for other in others.iter().filter(|_| self.ring.shares()) {
+        for other in others.iter().filter(|_| self.form.shares()) {
             let grant = Grant {
                 grantee: other.id(),
                 label: String::new(),
@@ -188,9 +189,10 @@ impl History {
                 self.act()?;
             }
             if self.entropy.chance(SYNC_PER_MILLION) {
-                let flows = self.ring.flows();
-                let pick = usize::try_from(self.entropy.below(flows.len() as u64)).unwrap_or(0);
-                self.sync(flows[pick])?;
+                let flows = self.form.flows();
+                if let Some(flow) = flows.get(self.entropy.index(flows.len())) {
+                    self.sync(*flow)?;
+                }
             }
             self.watch.step(&self.sites, self.now)?;
         }
@@ -199,8 +201,8 @@ impl History {
 
     /// A random site publishes, deletes or brings back a random package, as far as the node would let it.
     fn act(&mut self) -> Result<(), String> {
-        let at = usize::try_from(self.entropy.below(self.sites.len() as u64)).unwrap_or(0);
-        let name = NAMES[usize::try_from(self.entropy.below(NAMES.len() as u64)).unwrap_or(0)];
+        let at = self.entropy.index(self.sites.len());
+        let Some(name) = NAMES.get(self.entropy.index(NAMES.len())).copied() else { return Ok(()) };
         let wants_delete = self.entropy.chance(400_000);
         let restores = self.entropy.chance(RESTORE_PER_MILLION);
         let now = self.now;
@@ -216,10 +218,8 @@ impl History {
                 return self.watch.deleted(site, now, &said);
             }
             Standing::Deleted | Standing::Suppressed | Standing::Hidden if restores => {
-                let old = site.facts(&coordinate(name)).iter().find_map(|op| match &op.op.body {
-                    Body::Publish(publish) => Some(publish.clone()),
-                    _other => None,
-                });
+                let at = coordinate(name);
+                let old = promises::publishes(site, &at).first().map(|(_, publish)| (*publish).clone());
                 let Some(mut again) = old else { return Ok(()) };
                 again.supersedes = item.deletes;
                 site.say(now, Body::Publish(again));
@@ -229,7 +229,15 @@ impl History {
                 let publish = build(name, self.bytes, Vec::new());
                 site.say(now, Body::Publish(publish));
             }
-            _nothing_to_do => {}
+            Standing::Served
+            | Standing::Blocked
+            | Standing::Deleted
+            | Standing::Suppressed
+            | Standing::Hidden
+            | Standing::Held
+            | Standing::Parked
+            | Standing::NotAuthorised
+            | Standing::Absent => {}
         }
         Ok(())
     }
@@ -245,7 +253,7 @@ impl History {
             Some(giver) => taker.pull(self.now, giver, Switches::PULL).map_err(|stopped| stopped.to_string()),
             None => Ok(false),
         };
-        if to == 0 && self.ring.shares() && moved == Ok(true) {
+        if to == 0 && self.form.shares() && moved == Ok(true) {
             taker.seal(self.now);
         }
         self.sites.push(taker);
@@ -260,7 +268,7 @@ impl History {
         let mut rounds = 0;
         loop {
             let mut moved = false;
-            for flow in self.ring.flows() {
+            for flow in self.form.flows() {
                 moved |= self.sync(*flow)?;
             }
             self.watch.step(&self.sites, self.now)?;

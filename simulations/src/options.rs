@@ -8,10 +8,11 @@ use crate::topology::{NAMES, Shape, TOPOLOGIES, Topology};
 
 /// Beats until faults end. A link runs every beat or two.
 const BEATS: u64 = 150;
+const MINUTE: u64 = 60 * SECOND;
 /// What people do in a run.
 const ACTS: u64 = 70;
 /// Names that several sites publish, so that they clash.
-pub const CONTESTED: u64 = 5;
+pub const CONTESTED: u64 = 12;
 /// The most a clock is wrong.
 const SKEW_MS_MAX: u64 = 3_600_000;
 
@@ -123,7 +124,7 @@ impl Options {
         let shape = topology.shape(&mut entropy.fork("shape"));
         let mut choices = entropy.fork("options");
         // Minutes in half of the seeds, else hours, or half days: then a cut lasts for weeks.
-        let beat = SECOND * 60 * [1, 1, 60, 720].get(choices.index(4)).copied().unwrap_or(1);
+        let beat = MINUTE * [1, 1, 60, 720].get(choices.index(4)).copied().unwrap_or(1);
         let mut options = Self {
             seed,
             topology,
@@ -137,6 +138,35 @@ impl Options {
         options.faults = options.some_faults(&mut entropy.fork("faults"));
         options.acts = options.some_acts(&mut entropy.fork("acts"));
         options.acts.extend(options.some_accidents(&mut entropy.fork("accidents")));
+        options.acts.sort_by_key(|(at, _)| *at);
+        options
+    }
+
+    /// A history as the model plays them, over real QUIC: an hour on one of five shapes, clean lines, one clock wrong or none, and three
+    /// packages that all fight over.
+    #[must_use]
+    pub fn history(seed: u64) -> Self {
+        let shapes = TOPOLOGIES.get(..5).unwrap_or_default();
+        let topology = shapes.get(usize::try_from(seed).unwrap_or(0) % 5).copied();
+        let mut options = Self::of(seed, topology);
+        let mut entropy = Entropy::new(seed).fork("history over QUIC");
+        options.beat = MINUTE;
+        options.healed_at = 60 * MINUTE;
+        options.flips = 0;
+        let ahead_ms = [0, 300_000, 3_600_000].get(entropy.index(3)).copied().unwrap_or(0);
+        options.faults = vec![Fault::Skew { site: entropy.index(options.shape.sites()), ahead_ms }];
+        for link in &mut options.shape.links {
+            link.every = 2 + entropy.below(6);
+        }
+        let act = |entropy: &mut Entropy| {
+            let (site, pick) = (entropy.index(options.shape.sites()), entropy.next());
+            match entropy.below(10) {
+                0..3 => Act::Delete { site, pick },
+                3..5 => Act::Restore { site, pick },
+                _ => Act::Publish { site, contested: Some(entropy.below(3)), bytes: 100 },
+            }
+        };
+        options.acts = (0..40).map(|_| (entropy.below(options.healed_at), act(&mut entropy))).collect();
         options.acts.sort_by_key(|(at, _)| *at);
         options
     }
@@ -210,20 +240,26 @@ impl Options {
     }
 
     fn some_acts(&self, entropy: &mut Entropy) -> Vec<(u64, Act)> {
-        let act = |entropy: &mut Entropy| {
-            let site = entropy.index(self.shape.sites());
-            let pick = entropy.next();
+        let mut acts = Vec::new();
+        for _ in 0..ACTS {
+            let (at, site, pick) =
+                (entropy.below(self.healed_at), entropy.index(self.shape.sites()), entropy.next());
+            let most = if entropy.chance(80_000) { 1_500_000 } else { 20_000 };
+            let bytes = 1 + entropy.below(most);
             match entropy.below(10) {
-                0..2 => Act::Delete { site, pick },
-                2 => Act::Restore { site, pick },
-                _ => {
-                    let contested = entropy.chance(400_000).then(|| entropy.below(CONTESTED));
-                    let most = if entropy.chance(80_000) { 1_500_000 } else { 20_000 };
-                    Act::Publish { site, contested, bytes: 1 + entropy.below(most) }
+                0..2 => acts.push((at, Act::Delete { site, pick })),
+                2 => acts.push((at, Act::Restore { site, pick })),
+                3..6 => {
+                    // Two publish the same within a beat, and one of them may be cut off for long.
+                    let contested = Some(at * CONTESTED / self.healed_at);
+                    acts.push((at, Act::Publish { site, contested, bytes }));
+                    let (at, site) = (at + entropy.below(self.beat), entropy.index(self.shape.sites()));
+                    acts.push((at, Act::Publish { site, contested, bytes: bytes + 1 }));
                 }
+                _ => acts.push((at, Act::Publish { site, contested: None, bytes })),
             }
-        };
-        (0..ACTS).map(|_| (entropy.below(self.healed_at), act(entropy))).collect()
+        }
+        acts
     }
 
     fn some_accidents(&self, entropy: &mut Entropy) -> Vec<(u64, Act)> {
@@ -274,7 +310,7 @@ impl fmt::Display for Options {
                 link.every
             )?;
         }
-        let authors = self.shape.authors.iter().enumerate().filter_map(|(at, may)| may.then(|| name(at)));
+        let authors = self.shape.authors.iter().enumerate().filter(|(_, may)| **may).map(|(at, _)| name(at));
         writeln!(f, "  may write: {}", authors.collect::<Vec<_>>().join(", "))?;
         for (at, fault) in self.faults.iter().enumerate() {
             writeln!(f, "  fault {at}: {fault:?}")?;

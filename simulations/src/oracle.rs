@@ -71,10 +71,7 @@ impl Oracle {
             (0..shape.sites()).map(|site| [shape.reach(site, false), shape.reach(site, true)]).collect();
         self.facts(sites)
             .filter(|fact| {
-                let [adds, deletes] = match reach.get(fact.site) {
-                    Some(reach) => reach,
-                    None => return false,
-                };
+                let Some([adds, deletes]) = reach.get(fact.site) else { return false };
                 let reached = if fact.delete().is_some() { deletes } else { adds };
                 reached.contains(&at)
             })

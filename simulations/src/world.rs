@@ -36,6 +36,9 @@ pub struct Report {
     pub published_bytes: u64,
     /// Bits flipped and mended.
     pub flips: u64,
+    /// Names at which several builds stand, and packages that were followed under a seal, at all sites.
+    pub clashes: usize,
+    pub sealed: usize,
     pub lines: Vec<String>,
 }
 
@@ -444,7 +447,7 @@ impl World {
             Err(Unsaid { doubtful }) => {
                 self.quic.trace.line(self.now, &format!("{name} {what}, and its disk refuses"));
                 if let Some(named) = doubtful {
-                    self.oracle.note(site, named, false);
+                    self.oracle.note(site, *named, false);
                 }
             }
         }
@@ -487,6 +490,8 @@ impl World {
     fn report(&mut self, healed_in: u64, flips: u64) -> Result<Report, String> {
         check::bytes::check(self.seen(), self.interruptions + u64::from(flips > 0))?;
         let tallies = || self.sites.iter().flat_map(|site| &site.ended);
+        let items = self.sites.iter().flat_map(|site| site.items(self.now, self.feed));
+        let clashes = items.filter(|(_, item)| !item.clash.is_empty()).count();
         Ok(Report {
             digest: self.quic.trace.digest(),
             facts: self.oracle.facts(&self.sites).count(),
@@ -496,6 +501,8 @@ impl World {
             content_bytes: tallies().map(|(_, tally)| tally.content_in_bytes).sum(),
             published_bytes: self.oracle.published_bytes,
             flips,
+            clashes,
+            sealed: self.oracle.sealed.len(),
             lines: self.quic.trace.lines().to_vec(),
         })
     }

@@ -22,7 +22,7 @@ pub fn check(seen: Seen<'_>) -> Result<(), String> {
         let hides = due.iter().any(|fact| fact.site == at && fact.delete().is_some());
         if seen.is_author(at) || !hides {
             let root = format!("{:?}", site.store().state_root(seen.feed, site.look(seen.now)));
-            let (other, name) = roots.entry(shared).or_insert((root.clone(), site.name));
+            let (other, name) = roots.entry(shared).or_insert_with(|| (root.clone(), site.name));
             if *other != root {
                 return Err(format!("{name} and {} hold the same and serve other things", site.name));
             }
@@ -39,14 +39,12 @@ fn complete(seen: Seen<'_>, at: usize, due: &[&Fact]) -> Result<(), String> {
         let about = || due.iter().filter(|fact| fact.name() == name);
         let left = about().any(|fact| {
             let Some(publish) = fact.publish().filter(|_| seen.is_author(fact.site)) else { return false };
-            let removed = about().filter(|by| by.delete().is_some()).any(|by| {
-                if seen.is_author(by.site) {
-                    !publish.supersedes.contains(&by.id)
-                } else {
-                    by.site == at && by.delete().is_some_and(|delete| delete.saw.contains(&fact.id))
-                }
-            });
-            !removed
+            let removes = |by: &&Fact| match by.delete() {
+                Some(_) if seen.is_author(by.site) => !publish.supersedes.contains(&by.id),
+                Some(hide) => by.site == at && hide.saw.contains(&fact.id),
+                None => false,
+            };
+            !about().any(removes)
         });
         let item = site.item(seen.now, seen.feed, name);
         let served = item.as_ref().filter(|item| item.standing == Standing::Served && !item.local);

@@ -18,14 +18,12 @@ pub fn check(seen: Seen<'_>) -> Result<(), String> {
             else {
                 continue;
             };
-            let over = deletes.iter().find(|by| {
-                by.name() == name
-                    && !publish.supersedes.contains(&by.id)
-                    && site.counts(seen.now, by.id)
-                    // A leaf's own package is row 20's.
-                    && !(item.local && !seen.is_author(at))
-            });
-            if over.is_some() {
+            // A leaf's own package is row 20's.
+            let leafs_own = item.local && !seen.is_author(at);
+            let over = |by: &&Fact| {
+                by.name() == name && !publish.supersedes.contains(&by.id) && site.counts(seen.now, by.id)
+            };
+            if !leafs_own && deletes.iter().any(|by| over(by)) {
                 return Err(format!("{} serves {name} over a delete that it holds", site.name));
             }
         }

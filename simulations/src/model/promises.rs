@@ -58,21 +58,19 @@ pub(super) struct Watch {
     sealed: BTreeMap<(SiteId, &'static str), OpId>,
 }
 
-fn publishes<'a>(site: &'a Site, at: &Coordinate) -> Vec<(&'a NamedOp, &'a Publish)> {
-    let of = |named: &'a NamedOp| match &named.op.body {
-        Body::Publish(publish) => Some((named, publish)),
-        _other => None,
+/// Every publish of a coordinate that a site holds.
+pub(super) fn publishes<'a>(site: &'a Site, at: &Coordinate) -> Vec<(&'a NamedOp, &'a Publish)> {
+    let of = |named: &'a NamedOp| {
+        if let Body::Publish(publish) = &named.op.body { Some((named, publish)) } else { None }
     };
     site.facts(at).iter().filter_map(of).collect()
 }
 
 /// Deletes of authors: those that remove whatever they do not know.
 fn wide<'a>(site: &'a Site, at: &Coordinate) -> Vec<(&'a NamedOp, &'a Delete)> {
-    let of = |named: &'a NamedOp| match &named.op.body {
-        Body::Delete(delete) if site.ledger.authority().is_author(named.op.place.log.author) => {
-            Some((named, delete))
-        }
-        _other => None,
+    let of = |named: &'a NamedOp| {
+        let Body::Delete(delete) = &named.op.body else { return None };
+        site.ledger.authority().is_author(named.op.place.log.author).then_some((named, delete))
     };
     site.facts(at).iter().filter_map(of).collect()
 }
@@ -83,10 +81,10 @@ impl Watch {
         self.counts.deletes += 1;
         let Some(at) = said.op.body.coordinate() else { return Ok(()) };
         let item = site.item(now, at);
-        match item.standing {
-            Standing::Served => Err(format!("{} was deleted and is served at the same site", at.name)),
-            _gone => Ok(()),
+        if item.standing == Standing::Served {
+            return Err(format!("{} was deleted and is served at the same site", at.name));
         }
+        Ok(())
     }
 
     /// What must hold at every moment.
@@ -159,33 +157,35 @@ impl Watch {
         }
         let newest = site.facts(at).iter().filter(|named| !is_hide(site, named));
         let Some(newest) = newest.max_by_key(|named| (named.op.stamp, named.id)) else { return Ok(()) };
-        match &newest.op.body {
-            Body::Delete(_) => {
-                self.counts.newest_deleted += 1;
-                // A restore at a site with a slower clock has a lower stamp, and names the delete.
-                let restored = publishes
-                    .iter()
-                    .any(|(named, by)| Some(named.id) == item.winner && by.supersedes.contains(&newest.id));
-                if item.standing == Standing::Served && !item.local && !restored {
-                    return Err(format!("{} was deleted last and is served", at.name));
-                }
+        if let Body::Delete(_) = &newest.op.body {
+            self.counts.newest_deleted += 1;
+            // A restore at a site with a slower clock has a lower stamp, and names the delete.
+            let restored = publishes
+                .iter()
+                .any(|(named, by)| Some(named.id) == item.winner && by.supersedes.contains(&newest.id));
+            if item.standing == Standing::Served && !item.local && !restored {
+                return Err(format!("{} was deleted last and is served", at.name));
             }
-            Body::Publish(_) if !local(newest) => {
-                self.counts.newest_published += 1;
-                let known = item.winner == Some(newest.id)
-                    || item.twins.contains(&newest.id)
-                    || item.clash.contains(&newest.id)
-                    // A stamp may be above that of a delete which saw it: it was ahead of the clock there.
-                    || named_by_a_delete(site, newest);
-                if item.suppressed.contains(&newest.id) {
-                    self.counts.suppressed += 1;
-                } else if item.standing == Standing::Hidden {
-                    self.counts.hidden += 1;
-                } else if !known && item.reused.is_empty() {
-                    return Err(format!("the newest publish of {} is gone and nobody is told", at.name));
-                }
-            }
-            _other => {}
+        } else if !local(newest) {
+            self.newest_published(site, newest, &item)?;
+        }
+        Ok(())
+    }
+
+    /// What was published last is served, lost to another build, or its publisher can be told why it is not.
+    fn newest_published(&mut self, site: &Site, newest: &NamedOp, item: &Item) -> Result<(), String> {
+        self.counts.newest_published += 1;
+        let known = item.winner == Some(newest.id)
+            || item.twins.contains(&newest.id)
+            || item.clash.contains(&newest.id)
+            // A stamp may be above that of a delete which saw it: it was ahead of the clock there.
+            || named_by_a_delete(site, newest);
+        if item.suppressed.contains(&newest.id) {
+            self.counts.suppressed += 1;
+        } else if item.standing == Standing::Hidden {
+            self.counts.hidden += 1;
+        } else if !known && item.reused.is_empty() {
+            return Err("the newest publish is gone and nobody is told".to_owned());
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What people do at a site, and what they see there: publish, delete, restore, grant, by the node's rules.
 
 use ed25519_dalek::SigningKey;
-use packetboat::store::{BlobState, FeedRecord};
+use packetboat::store::{BlobState, FeedRecord, ReadError};
 use protocol::feed::{Item, Standing};
 use protocol::grant::Permitted;
 use protocol::id::{FeedId, LogId, OpId, SiteId};
@@ -17,7 +17,20 @@ use super::Site;
 /// An op that was not acknowledged. Its bytes may have reached the disk all the same.
 #[derive(Debug)]
 pub struct Unsaid {
-    pub doubtful: Option<NamedOp>,
+    pub doubtful: Option<Box<NamedOp>>,
+}
+
+/// What is asked of a disk here can be answered: bytes that are wrong are told, and nothing else fails.
+fn read<T>(read: Result<T, ReadError>) -> T {
+    read.expect("the store reads")
+}
+
+fn coordinate(name: &str) -> Coordinate {
+    Coordinate::new(FeedKind::Raw, name, "1").expect("a plain name")
+}
+
+fn manifest(file: File) -> Manifest {
+    Manifest::of(vec![file]).expect("one file")
 }
 
 impl Site {
@@ -39,23 +52,23 @@ impl Site {
     /// The disk refused, or lost part of this site's own log.
     pub fn say(&mut self, now: u64, feed: FeedId, body: Body) -> Result<NamedOp, Unsaid> {
         let log = LogId { feed, author: self.id(), epoch: 1 };
-        let state = self.store().log_state(log).expect("the store reads");
+        let state = read(self.store().log_state(log));
         let held = state.as_ref().map_or_else(Mmr::default, |state| state.after.clone());
-        if self.store().log_longest(log).expect("the store reads") > held.len() {
+        if read(self.store().log_longest(log)) > held.len() {
             return Err(Unsaid { doubtful: None });
         }
         let last = state.map_or(0, |state| state.head.head.time.0);
         let floor = self.clock.max(Hlc(last.saturating_add(1) << 16));
         let signing = SigningKey::from_bytes(&self.key.signing_key().to_bytes());
         let said = Verified::author(&signing, log, &held, vec![body], floor, self.wall(now));
-        let named = said.ops().last().cloned().expect("one op was said");
-        let permitted = Permitted::local(said, false).expect("no replica here is strict");
+        let Some(named) = said.ops().last().cloned() else { return Err(Unsaid { doubtful: None }) };
+        let Ok(permitted) = Permitted::local(said, false) else { return Err(Unsaid { doubtful: None }) };
         match self.store().append(&[permitted]) {
             Ok(_) => {
                 self.clock = named.op.stamp;
                 Ok(named)
             }
-            Err(_) => Err(Unsaid { doubtful: Some(named) }),
+            Err(_) => Err(Unsaid { doubtful: Some(Box::new(named)) }),
         }
     }
 
@@ -113,8 +126,7 @@ impl Site {
         }
         let file =
             File { name: "file".to_owned(), blob: stored.blob, size: stored.size, sha256: stored.sha256 };
-        let coordinate = Coordinate::new(FeedKind::Raw, name, "1").expect("a plain name");
-        let manifest = Manifest::of(vec![file]).expect("one file");
+        let (coordinate, manifest) = (coordinate(name), manifest(file));
         let body = Publish { coordinate, manifest, supersedes: Vec::new(), provenance: None };
         self.say(now, feed, Body::Publish(body)).map(Some)
     }
@@ -124,7 +136,7 @@ impl Site {
     /// # Errors
     /// The disk refused.
     pub fn delete(&mut self, now: u64, feed: FeedId, name: &str) -> Result<NamedOp, Unsaid> {
-        let coordinate = Coordinate::new(FeedKind::Raw, name, "1").expect("a plain name");
+        let coordinate = coordinate(name);
         let saw = self.publishes(feed, name).into_iter().map(|(id, _)| id).collect();
         self.say(now, feed, Body::Delete(Delete { coordinate, saw, reason: String::new() }))
     }
@@ -165,11 +177,10 @@ impl Site {
     #[must_use]
     pub fn publishes(&self, feed: FeedId, name: &str) -> Vec<(OpId, Publish)> {
         let facts = self.store().facts(feed, name, "1").expect("the store reads");
-        let publishes = facts.into_iter().filter_map(|named| match named.op.body {
-            Body::Publish(publish) => Some((named.id, publish)),
-            _ => None,
-        });
-        publishes.collect()
+        let publish = |named: NamedOp| {
+            if let Body::Publish(publish) = named.op.body { Some((named.id, publish)) } else { None }
+        };
+        facts.into_iter().filter_map(publish).collect()
     }
 
     /// Whether an op is held here.

@@ -56,13 +56,13 @@ fn blob(bytes: &[u8]) -> BlobId {
 
 fn publish(name: &str, bytes: &[u8]) -> Body {
     let file = File { name: "file".to_owned(), blob: blob(bytes), size: bytes.len() as u64, sha256: [0; 32] };
-    let coordinate = Coordinate::new(FeedKind::Raw, name, "1").unwrap();
-    let manifest = Manifest::of(vec![file]).unwrap();
+    let coordinate = Coordinate::new(FeedKind::Raw, name, "1").expect("a plain name");
+    let manifest = Manifest::of(vec![file]).expect("one file");
     Body::Publish(Publish { coordinate, manifest, supersedes: vec![], provenance: None })
 }
 
 fn delete(name: &str) -> Body {
-    let coordinate = Coordinate::new(FeedKind::Raw, name, "1").unwrap();
+    let coordinate = Coordinate::new(FeedKind::Raw, name, "1").expect("a plain name");
     Body::Delete(Delete { coordinate, saw: vec![], reason: String::new() })
 }
 
@@ -102,50 +102,50 @@ const ADDS: Switches = Switches { in_add: true, in_delete: false, out_add: true,
 #[rustfmt::skip]
 const CASES: [Case; 29] = [
     Case { name: "pushes without a grant: heads it may not tell of", allow: Switches::PUSH, author: true, ends: Ends::By(Misbehaved::FeedNotAgreed), kept: Kept::Nothing,
-        act: |rig| { let batch = rig.batch(vec![publish("a", b"a")], 0, true); rig.begin_pulling(); rig.push(&batch) } },
+        act: |rig| { let batch = rig.batch(vec![publish("a", b"a")], 0, true); rig.begin_pulling(); rig.push(&batch); } },
     Case { name: "pushes without a grant: ops that it did not tell of", allow: Switches::PUSH, author: true, ends: Ends::By(Misbehaved::OpsNotPermitted), kept: Kept::Nothing,
-        act: |rig| { let batch = rig.batch(vec![publish("a", b"a")], 0, true); rig.begin_pulling(); rig.supply(vec![]); rig.ops(&OpsFrame::Ops(batch)) } },
+        act: |rig| { let batch = rig.batch(vec![publish("a", b"a")], 0, true); rig.begin_pulling(); rig.supply(vec![]); rig.ops(&OpsFrame::Ops(batch)); } },
     Case { name: "pushes ops outside of any run", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::FrameUnexpected), kept: Kept::Nothing,
-        act: |rig| { let batch = rig.batch(vec![publish("a", b"a")], 0, true); rig.dial(); rig.hello("Cheat"); rig.ops(&OpsFrame::Ops(batch)) } },
+        act: |rig| { let batch = rig.batch(vec![publish("a", b"a")], 0, true); rig.dial(); rig.hello("Cheat"); rig.ops(&OpsFrame::Ops(batch)); } },
     Case { name: "deletes where only additions are allowed", allow: ADDS, author: true, ends: Ends::By(Misbehaved::OpsNotPermitted), kept: Kept::Nothing,
-        act: |rig| { let batch = rig.batch(vec![delete("honest")], 0, true); deliver(rig, batch) } },
+        act: |rig| { let batch = rig.batch(vec![delete("honest")], 0, true); deliver(rig, batch); } },
     Case { name: "replays an old batch", allow: Switches::MIRROR, author: true, ends: Ends::Done, kept: Kept::Ops,
         act: |rig| { rig.begin(); let batch = rig.batch(vec![publish("a", b"a")], 0, true); rig.push(&batch);
-            rig.piece(&Piece::Small { blob: blob(b"a"), bytes: b"a".to_vec() }); rig.pass(2 * SECOND); deliver(rig, batch) } },
+            rig.piece(&Piece::Small { blob: blob(b"a"), bytes: b"a".to_vec() }); rig.pass(2 * SECOND); deliver(rig, batch); } },
     Case { name: "forks its log: two heads of one length", allow: Switches::MIRROR, author: true, ends: Ends::Forked, kept: Kept::Ops,
-        act: |rig| { push_whole(rig, "a", b"a"); let other = rig.first_batch(vec![publish("b", b"b")]); deliver(rig, other) } },
+        act: |rig| { push_whole(rig, "a", b"a"); let other = rig.first_batch(vec![publish("b", b"b")]); deliver(rig, other); } },
     Case { name: "forks its log: a longer history over another beginning", allow: Switches::MIRROR, author: true, ends: Ends::Forked, kept: Kept::Ops,
-        act: |rig| { push_whole(rig, "a", b"a"); let other = rig.first_batch(vec![publish("b", b"b"), publish("c", b"c")]); deliver(rig, other) } },
+        act: |rig| { push_whole(rig, "a", b"a"); let other = rig.first_batch(vec![publish("b", b"b"), publish("c", b"c")]); deliver(rig, other); } },
     Case { name: "tells a root that its heads do not add up to", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::RootContradicted), kept: Kept::Ops,
         act: |rig| { let batch = rig.batch(vec![publish("a", b"a")], 0, true); rig.begin();
             rig.supply_under(vec![Rig::note(&batch)], [3; 32]); rig.ops(&OpsFrame::Ops(batch.clone())); rig.ops(&OpsFrame::End);
             let mut set = rig.set_of(&[Rig::note(&batch)]);
             while let Some(asked) = rig.heard(|frame| if let Frame::Questions(asked) = frame { Some(asked.clone()) } else { None }) {
-                let answers = answer(&mut set, &asked).unwrap(); rig.say(&Frame::Answers(answers)) } } },
+                let answers = answer(&mut set, &asked).expect("honest questions"); rig.say(&Frame::Answers(answers)); } } },
     Case { name: "tells a longer log than it has", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::RootContradicted), kept: Kept::Ops,
         act: |rig| { let batch = rig.batch(vec![publish("a", b"a")], 0, true); rig.begin();
             let mut note = Rig::note(&batch); note.len = 10; rig.supply(vec![note]);
-            rig.ops(&OpsFrame::Ops(batch)); rig.ops(&OpsFrame::End); rig.ops(&OpsFrame::End) } },
+            rig.ops(&OpsFrame::Ops(batch)); rig.ops(&OpsFrame::End); rig.ops(&OpsFrame::End); } },
     Case { name: "sends an op of another feed", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::FeedNotAgreed), kept: Kept::Nothing,
         act: |rig| { rig.begin(); rig.supply(vec![]); rig.ops(&OpsFrame::Ops(foreign(FeedId([5; 32])))) } },
     Case { name: "relays an author without rights", allow: Switches::MIRROR, author: true, ends: Ends::Refusing(Reason::AuthorNotAllowed), kept: Kept::Nothing,
-        act: |rig| { let batch = foreign(rig.feed()); deliver(rig, batch) } },
+        act: |rig| { let batch = foreign(rig.feed()); deliver(rig, batch); } },
     Case { name: "writes without rights", allow: Switches::MIRROR, author: false, ends: Ends::Refusing(Reason::AuthorNotAllowed), kept: Kept::Nothing,
-        act: |rig| { let batch = rig.batch(vec![delete("honest")], 0, true); deliver(rig, batch) } },
+        act: |rig| { let batch = rig.batch(vec![delete("honest")], 0, true); deliver(rig, batch); } },
     Case { name: "changes an op under a signature", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::BatchInvalid), kept: Kept::Nothing,
-        act: |rig| { let mut batch = rig.batch(vec![publish("a", b"a")], 0, true); batch.head.head.time.0 += 1; deliver(rig, batch) } },
+        act: |rig| { let mut batch = rig.batch(vec![publish("a", b"a")], 0, true); batch.head.head.time.0 += 1; deliver(rig, batch); } },
     Case { name: "leaves an op out of a batch", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::BatchInvalid), kept: Kept::Nothing,
-        act: |rig| { let mut batch = rig.batch(vec![publish("a", b"a"), delete("a")], 0, true); batch.entries.pop(); deliver(rig, batch) } },
+        act: |rig| { let mut batch = rig.batch(vec![publish("a", b"a"), delete("a")], 0, true); batch.entries.pop(); deliver(rig, batch); } },
     Case { name: "sends an op that is no op", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::BatchInvalid), kept: Kept::Nothing,
-        act: |rig| { let mut batch = rig.batch(vec![publish("a", b"a")], 0, true); batch.entries = vec![Entry::Op(vec![1, 2, 3])]; deliver(rig, batch) } },
+        act: |rig| { let mut batch = rig.batch(vec![publish("a", b"a")], 0, true); batch.entries = vec![Entry::Op(vec![1, 2, 3])]; deliver(rig, batch); } },
     Case { name: "fills a place that nobody asked to be filled", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::FillUnasked), kept: Kept::Nothing,
-        act: |rig| { let log = rig.log(); rig.begin(); rig.supply(vec![]); rig.ops(&OpsFrame::Fill { log, statements: vec![(0, vec![1])] }) } },
+        act: |rig| { let log = rig.log(); rig.begin(); rig.supply(vec![]); rig.ops(&OpsFrame::Fill { log, statements: vec![(0, vec![1])] }); } },
     Case { name: "stamps an op a year ahead", allow: Switches::MIRROR, author: true, ends: Ends::Done, kept: Kept::Ops,
-        act: |rig| { rig.begin(); let batch = rig.batch(vec![delete("honest")], YEAR_MS, true); rig.push(&batch); rig.pass(2 * SECOND) } },
+        act: |rig| { rig.begin(); let batch = rig.batch(vec![delete("honest")], YEAR_MS, true); rig.push(&batch); rig.pass(2 * SECOND); } },
     Case { name: "sends other bytes than were asked for", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::BytesWrong), kept: Kept::Ops,
-        act: |rig| { push_honestly(rig, "a", b"right"); rig.piece(&Piece::Small { blob: blob(b"right"), bytes: b"wrong".to_vec() }) } },
+        act: |rig| { push_honestly(rig, "a", b"right"); rig.piece(&Piece::Small { blob: blob(b"right"), bytes: b"wrong".to_vec() }); } },
     Case { name: "sends bytes that nobody asked for", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::BytesUnasked), kept: Kept::Ops,
-        act: |rig| { push_honestly(rig, "a", b"right"); rig.piece(&Piece::Small { blob: blob(b"other"), bytes: b"other".to_vec() }) } },
+        act: |rig| { push_honestly(rig, "a", b"right"); rig.piece(&Piece::Small { blob: blob(b"other"), bytes: b"other".to_vec() }); } },
     Case { name: "floods ranges", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::RangesFlooded), kept: Kept::Nothing,
         act: |rig| { rig.begin(); let question = Question::Print(Range::ALL, Print([0; 8]));
             for _ in 0..65 { rig.say(&Frame::Questions(Questions { salt: Salt([0; 8]), questions: vec![question.clone(); 1024] })) } } },
@@ -156,17 +156,17 @@ const CASES: [Case; 29] = [
     Case { name: "floods wants", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::WantsFlooded), kept: Kept::Nothing,
         act: |rig| { rig.begin(); rig.say(&Frame::Want(vec![Ask::Extents { blob: BlobId([1; 32]), from: 0, to: u32::MAX }; 4])) } },
     Case { name: "floods fills", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::WantsFlooded), kept: Kept::Nothing,
-        act: |rig| { rig.begin(); let author = rig.honest().id(); rig.say(&Frame::WantFills(WantFills { feed: 0, author, epoch: 1, seqs: (0..5000).collect() })) } },
+        act: |rig| { rig.begin(); let author = rig.honest().id(); rig.say(&Frame::WantFills(WantFills { feed: 0, author, epoch: 1, seqs: (0..5000).collect() })); } },
     Case { name: "announces a frame over the limit", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::FrameTooLong), kept: Kept::Nothing,
-        act: |rig| { rig.begin(); rig.control_bytes(&(0x8020_0000_u32).to_be_bytes()) } },
+        act: |rig| { rig.begin(); rig.control_bytes(&(0x8020_0000_u32).to_be_bytes()); } },
     Case { name: "sends a frame that does not decode", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::FrameMalformed), kept: Kept::Nothing,
-        act: |rig| { rig.begin(); rig.control_frame(&[0x19, 0xff, 0xff]) } },
+        act: |rig| { rig.begin(); rig.control_frame(&[0x19, 0xff, 0xff]); } },
     Case { name: "sends a frame of no known type", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::FrameUnknown), kept: Kept::Nothing,
-        act: |rig| { rig.begin(); rig.control_frame(&[0x7f]) } },
+        act: |rig| { rig.begin(); rig.control_frame(&[0x7f]); } },
     Case { name: "answers what was not asked", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::FrameUnexpected), kept: Kept::Nothing,
-        act: |rig| { rig.dial(); rig.say(&Frame::Applied(Applied { exports: None, refused: vec![], suppressed: vec![] })) } },
+        act: |rig| { rig.dial(); rig.say(&Frame::Applied(Applied { exports: None, refused: vec![], suppressed: vec![] })); } },
     Case { name: "opens a run and says nothing more", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::Stalled), kept: Kept::Nothing,
-        act: |rig| { rig.begin(); rig.pass(70 * SECOND) } },
+        act: |rig| { rig.begin(); rig.pass(70 * SECOND); } },
 ];
 
 #[test]

@@ -4,3 +4,5 @@
 mod cheats;
 /// Random histories of the merge rules.
 mod histories;
+/// Whole worlds by seed.
+mod seeds;
