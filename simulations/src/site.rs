@@ -153,13 +153,24 @@ impl Site {
     }
 
     fn open(&mut self) {
+        self.store = Some(match self.try_open() {
+            Ok(store) => store,
+            // A disk that fails while the program starts is mended, and it starts again.
+            Err(OpenError::Disk { .. }) => {
+                self.disk.lose_power(&mut self.entropy);
+                self.try_open().expect("a store opens on a sound disk")
+            }
+            Err(error) => unreachable!("a store opens after every loss of power: {error}"),
+        });
+    }
+
+    fn try_open(&mut self) -> Result<Store, OpenError> {
         let mut options = Options::new(u128::from(self.entropy.next()));
         options.pack_bytes = PACK_BYTES;
         options.checkpoint_bytes = CHECKPOINT_BYTES;
         options.reserve_bytes = 0;
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let opened: Result<Store, OpenError> = Store::open_on(disk, Box::new(self.index.clone()), options);
-        self.store = Some(opened.expect("a store opens after every loss of power"));
+        Store::open_on(disk, Box::new(self.index.clone()), options)
     }
 
     /// Power goes and comes back: unsynced bytes are gone, connections too.

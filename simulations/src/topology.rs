@@ -183,6 +183,22 @@ impl Shape {
         self.authors.len()
     }
 
+    /// The sites from which a site takes additions.
+    #[must_use]
+    pub fn feeders(&self, at: usize) -> BTreeSet<usize> {
+        let feeder = |link: &Link| {
+            let effective = link.effective();
+            if link.dialler == at && effective.in_add {
+                Some(link.listener)
+            } else if link.listener == at && effective.out_add {
+                Some(link.dialler)
+            } else {
+                None
+            }
+        };
+        self.links.iter().filter_map(feeder).collect()
+    }
+
     /// Where an op of a site gets to, itself among them: by links that let additions through, or those that let deletions through.
     #[must_use]
     pub fn reach(&self, from: usize, deletes: bool) -> BTreeSet<usize> {

@@ -247,9 +247,11 @@ impl World {
     }
 
     fn until_all_arrived(&mut self) -> Result<(), String> {
-        let deadline = self.now + HEAL_SKEW + HEAL_BEATS_MAX * self.options.beat;
+        let begun = self.now;
+        let deadline = begun + HEAL_SKEW + HEAL_BEATS_MAX * self.options.beat;
         loop {
-            let next_look = self.now + self.options.beat;
+            // The longer it takes, the rarer the look.
+            let next_look = self.now + self.options.beat.max((self.now - begun) / 4);
             while self.now < next_look {
                 self.step()?;
             }

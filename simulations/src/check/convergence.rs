@@ -54,11 +54,18 @@ fn complete(seen: Seen<'_>, at: usize, due: &[&Fact]) -> Result<(), String> {
                 return Err(format!("{} does not serve {name}, which stands: {standing:?}", site.name));
             }
             (false, Some(_)) => return Err(format!("{} serves {name}, which is gone", site.name)),
-            (true, Some(winner)) if !site.is_whole(winner) => {
+            // Bytes that were deleted upstream before they were fetched are nowhere for one to whom no deletions come.
+            (true, Some(winner)) if !site.is_whole(winner) && someone_has(seen, at, winner) => {
                 return Err(format!("{} lacks bytes of {name}", site.name));
             }
             (true, Some(_)) | (false, None) => {}
         }
     }
     Ok(())
+}
+
+/// Whether a site from which this one takes additions has all bytes of a publish.
+fn someone_has(seen: Seen<'_>, at: usize, publish: OpId) -> bool {
+    let from = seen.shape.feeders(at);
+    from.iter().any(|from| seen.sites.get(*from).is_some_and(|site| site.is_whole(publish)))
 }
