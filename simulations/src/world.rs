@@ -6,7 +6,7 @@ use protocol::session::Side;
 use crate::check;
 use crate::entropy::Entropy;
 use crate::net::{Line, Passed, SECOND};
-use crate::options::{Act, Fault, Options};
+use crate::options::{Act, Fault, Options, contested};
 use crate::oracle::{Oracle, Seen};
 use crate::quic::{Heard, Quic};
 use crate::site::{LinkEnd, Site, Unsaid, genesis};
@@ -69,12 +69,6 @@ pub struct World {
     oracle: Oracle,
     interruptions: u64,
     rotted: bool,
-}
-
-/// What all sites publish.
-#[must_use]
-pub fn contested(at: u64) -> String {
-    format!("shared-{at}")
 }
 
 /// Plays a seed to its end.

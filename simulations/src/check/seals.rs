@@ -24,7 +24,7 @@ pub fn follow(
         return Ok(());
     }
     for contested in 0..CONTESTED {
-        let name = crate::world::contested(contested);
+        let name = crate::options::contested(contested);
         let Some(item) = site.item(now, feed, &name) else { continue };
         let key = (at, name);
         if let Some(sealed) = oracle.sealed.get(&key)
