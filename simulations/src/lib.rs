@@ -4,6 +4,7 @@ pub mod cheat;
 pub mod check;
 pub mod disk;
 pub mod entropy;
+pub mod index;
 pub mod model;
 pub mod net;
 pub mod options;

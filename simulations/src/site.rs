@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use packetboat::identity::SiteKey;
 use packetboat::store::disk::Disk;
-use packetboat::store::engine;
 use packetboat::store::{AppendError, Look, OpenError, Options, PutError, Store, WriteError};
 use protocol::fault::{Outcome, Reason};
 use protocol::filter::Filter;
@@ -21,6 +20,7 @@ use protocol::time::{Hlc, Instant, Timestamp};
 
 use crate::disk::InMemory;
 use crate::entropy::Entropy;
+use crate::index::Forgetful;
 use crate::net::SECOND;
 use crate::quic::{Quic, Talk};
 pub use people::Unsaid;
@@ -67,7 +67,7 @@ pub struct Site {
     pub host: usize,
     pub key: SiteKey,
     disk: InMemory,
-    index: engine::InMemory,
+    index: Forgetful,
     store: Option<Store>,
     pub links: Vec<LinkEnd>,
     conversations: Vec<Conversation>,
@@ -121,7 +121,7 @@ impl Site {
             host,
             key,
             disk: InMemory::default(),
-            index: engine::InMemory::default(),
+            index: Forgetful::default(),
             store: None,
             links: Vec::new(),
             conversations: Vec::new(),
@@ -178,6 +178,8 @@ impl Site {
         self.conversations.clear();
         self.store = None;
         self.disk.lose_power(&mut self.entropy);
+        let left = self.entropy.index(self.index.unflushed() + 1);
+        self.index.lose_power(left);
         self.begin_anew(quic);
     }
 

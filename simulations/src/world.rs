@@ -259,17 +259,16 @@ impl World {
 
     /// Bits rot at a site that holds nothing of its own alone. What rots is found and comes again.
     fn flip_bits(&mut self) -> Result<u64, String> {
-        let gets = |at: usize| {
-            self.options.shape.links.iter().any(|link| {
-                let effective = link.effective();
-                (link.dialler == at && effective.in_add && effective.in_delete)
-                    || (link.listener == at && effective.out_add && effective.out_delete)
+        let shape = &self.options.shape;
+        // What the site says must come back to it: its bytes are then at one from which it takes them.
+        let comes_back = |at: usize| {
+            [false, true].into_iter().all(|deletes| {
+                let reached = shape.reach(at, deletes);
+                shape.feeders(at).iter().any(|feeder| reached.contains(feeder))
             })
         };
-        let authors = self.options.shape.authors.iter().enumerate();
-        let can = authors.filter(|(at, may)| **may && gets(*at)).map(|(at, _)| at).collect::<Vec<_>>();
-        let others = |at: usize| self.options.shape.reach(at, false).len() > 1;
-        let can: Vec<usize> = can.into_iter().filter(|at| others(*at)).collect();
+        let authors = shape.authors.iter().enumerate().filter(|(_, may)| **may);
+        let can: Vec<usize> = authors.map(|(at, _)| at).filter(|at| comes_back(*at)).collect();
         let pick = self.entropy.index(can.len());
         let Some(at) = can.get(pick).copied() else { return Ok(0) };
         let mut flips = 0;
