@@ -9,6 +9,7 @@ pub mod queues;
 pub mod resurrection;
 pub mod row_20;
 pub mod seals;
+pub mod stamps;
 
 use crate::oracle::Seen;
 
@@ -31,5 +32,6 @@ pub fn always(seen: Seen<'_>) -> Result<(), String> {
 pub fn at_rest(seen: Seen<'_>) -> Result<(), String> {
     always(seen)?;
     convergence::check(seen)?;
-    durability::check(seen)
+    durability::check(seen)?;
+    stamps::check(seen)
 }

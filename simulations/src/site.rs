@@ -6,6 +6,7 @@ mod wire;
 use std::sync::Arc;
 
 use packetboat::identity::SiteKey;
+use packetboat::keeper;
 use packetboat::store::disk::Disk;
 use packetboat::store::{AppendError, Look, OpenError, Options, PutError, Store, WriteError};
 use protocol::fault::{Outcome, Reason};
@@ -174,26 +175,25 @@ impl Site {
     }
 
     /// Power goes and comes back: unsynced bytes are gone, connections too.
-    pub fn lose_power(&mut self, quic: &mut Quic) {
+    pub fn lose_power(&mut self, now: u64, quic: &mut Quic) {
         self.conversations.clear();
         self.store = None;
         self.disk.lose_power(&mut self.entropy);
         let left = self.entropy.index(self.index.unflushed() + 1);
         self.index.lose_power(left);
-        self.begin_anew(quic);
+        self.begin_anew(now, quic);
     }
 
     /// The program stops and starts again.
-    pub fn restart(&mut self, quic: &mut Quic) {
+    pub fn restart(&mut self, now: u64, quic: &mut Quic) {
         self.conversations.clear();
         self.store = None;
-        self.begin_anew(quic);
+        self.begin_anew(now, quic);
     }
 
-    fn begin_anew(&mut self, quic: &mut Quic) {
+    fn begin_anew(&mut self, now: u64, quic: &mut Quic) {
         self.open();
-        // As at the node, the clock of a new life knows only this site's own last head.
-        self.clock = Hlc::default();
+        self.clock = keeper::last_stamp(self.store(), self.look(now)).expect("the store reads");
         self.seal_due = true;
         quic.boot(self.host, &self.key);
     }
@@ -434,9 +434,9 @@ impl Site {
                 }
                 Output::Append(_) | Output::Keep(_) if self.is_spoilt(at) => {}
                 Output::Append(run) => {
-                    let wall = self.wall(now);
+                    let (look, log) = (self.look(now), run.inner().log());
                     let stamps = run.inner().ops().iter().map(|named| named.op.stamp);
-                    let clock = stamps.fold(self.clock, |clock, stamp| clock.seen(stamp, wall));
+                    let clock = stamps.fold(self.clock, |clock, stamp| keeper::seen(clock, log, stamp, look));
                     match self.store().append(&[run]) {
                         Ok(_) => self.clock = clock,
                         Err(AppendError::Write(WriteError::DiskFull { .. })) => {

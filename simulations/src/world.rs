@@ -392,7 +392,7 @@ impl World {
                 self.interruptions += 1;
                 self.quic.trace.line(now, &format!("{} restarts", NAMES.get(site).unwrap_or(&"?")));
                 if let Some(at) = self.sites.get_mut(site) {
-                    at.restart(&mut self.quic);
+                    at.restart(now, &mut self.quic);
                 }
             }
             Act::ClockJump { site, ms } => self.with(site, |at| at.clock_ahead_ms = ms),
@@ -459,7 +459,7 @@ impl World {
         };
         let root = |at: &Site| format!("{:?}", at.store().state_root(feed, at.look(now)));
         let (before, root_before) = (lengths(at), root(at));
-        at.lose_power(&mut self.quic);
+        at.lose_power(now, &mut self.quic);
         let (after, root_after) = (lengths(at), root(at));
         self.quic.trace.line(now, &format!("{} loses power", at.name));
         let shorter = before.iter().any(|(log, len)| {

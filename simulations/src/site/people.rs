@@ -10,7 +10,6 @@ use protocol::manifest::{File, Manifest};
 use protocol::op::{Body, Delete, Genesis, Grant, Publish, Rights};
 use protocol::package::{Coordinate, FeedKind};
 use protocol::switches::Switches;
-use protocol::time::Hlc;
 
 use super::Site;
 
@@ -53,14 +52,12 @@ impl Site {
     pub fn say(&mut self, now: u64, feed: FeedId, body: Body) -> Result<NamedOp, Unsaid> {
         let log = LogId { feed, author: self.id(), epoch: 1 };
         let state = read(self.store().log_state(log));
-        let held = state.as_ref().map_or_else(Mmr::default, |state| state.after.clone());
+        let held = state.map_or_else(Mmr::default, |state| state.after);
         if read(self.store().log_longest(log)) > held.len() {
             return Err(Unsaid { doubtful: None });
         }
-        let last = state.map_or(0, |state| state.head.head.time.0);
-        let floor = self.clock.max(Hlc(last.saturating_add(1) << 16));
         let signing = SigningKey::from_bytes(&self.key.signing_key().to_bytes());
-        let said = Verified::author(&signing, log, &held, vec![body], floor, self.wall(now));
+        let said = Verified::author(&signing, log, &held, vec![body], self.clock, self.wall(now));
         let Some(named) = said.ops().last().cloned() else { return Err(Unsaid { doubtful: None }) };
         let Ok(permitted) = Permitted::local(said, false) else { return Err(Unsaid { doubtful: None }) };
         match self.store().append(&[permitted]) {
