@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use packetboat::store::Tree;
 use packetboat::store::engine::{Broken, Change, Engine, Entry, InMemory, Index};
@@ -20,17 +20,17 @@ struct Flushed {
 #[derive(Debug, Clone, Default)]
 pub struct Forgetful {
     live: InMemory,
-    kept: Arc<Mutex<Flushed>>,
+    kept: Arc<RwLock<Flushed>>,
 }
 
 #[derive(Debug)]
 struct Watched {
     live: Arc<dyn Index>,
-    kept: Arc<Mutex<Flushed>>,
+    kept: Arc<RwLock<Flushed>>,
 }
 
-fn locked(kept: &Mutex<Flushed>) -> MutexGuard<'_, Flushed> {
-    kept.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked(kept: &RwLock<Flushed>) -> RwLockWriteGuard<'_, Flushed> {
+    kept.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Flushed {

@@ -35,10 +35,13 @@ fn after_a_start_a_stamp_is_above_every_one_given_before() {
     let moved = || Body::SetRef(SetRef { package: "a".to_owned(), name: "stable".to_owned(), target: None });
     let log = LogId { feed, author: key.site_id(), epoch: 1 };
     let fast = Timestamp(wall_clock().0 + HOUR_MS);
-    let said = Verified::author(key.signing_key(), log, &Mmr::default(), vec![moved()], Hlc::default(), fast);
-    let before = said.ops()[0].op.stamp;
-    store.append(&[Permitted::local(said, false).unwrap()]).unwrap();
+    let (mut held, mut clock) = (Mmr::default(), Hlc::default());
+    for wall in [fast, wall_clock()] {
+        let said = Verified::author(key.signing_key(), log, &held, vec![moved()], clock, wall);
+        (held, clock) = (said.after().clone(), said.ops()[0].op.stamp);
+        store.append(&[Permitted::local(said, false).unwrap()]).unwrap();
+    }
     let site = SiteStore::new(store, key);
     let next = site.author(feed, vec![moved()]).unwrap();
-    assert!(next[0].op.stamp > before);
+    assert!(next[0].op.stamp > clock);
 }
