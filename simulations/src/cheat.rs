@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use ed25519_dalek::SigningKey;
 use packetboat::identity::SiteKey;
 use protocol::filter::Filter;
-use protocol::frame::{Exports, FeedAsk, Frame, Gaps, HeadNote, Hello, OpsFrame, Piece, Poll, Pull, Supply};
+use protocol::frame::{
+    Allowed, Exports, FeedAsk, Frame, Gaps, HeadNote, Hello, OpsFrame, Piece, Poll, Pull, Supply, Welcome,
+};
 use protocol::id::{FeedId, LogId, SiteId, StoreId};
 use protocol::log::{Batch, Mmr, Verified, head_item_bytes};
 use protocol::op::Body;
@@ -43,6 +45,7 @@ pub struct Rig {
     key: SiteKey,
     feed: FeedId,
     line: Option<Lane>,
+    accepted: Option<Talk>,
     held: Vec<u8>,
     inbox: VecDeque<Frame>,
     /// The cheat's own log as it has told it.
@@ -89,7 +92,7 @@ impl Rig {
             drop(honest.publish(0, feed, "honest", b"work"));
         }
         let (line, held, inbox, told) = (None, Vec::new(), VecDeque::new(), Mmr::default());
-        Self { now: SECOND, quic, sites, key, feed, line, held, inbox, told }
+        Self { now: SECOND, quic, sites, key, feed, line, accepted: None, held, inbox, told }
     }
 
     /// The feed that all share.
@@ -144,12 +147,55 @@ impl Rig {
                 site.pump(self.now, &mut self.quic);
             }
         }
-        while self.quic.hear(CHEAT).is_some() {}
+        while let Some(heard) = self.quic.hear(CHEAT) {
+            if let Heard::Accepted(talk, _) = heard {
+                self.accepted = Some(talk);
+            }
+        }
         let Some(line) = &self.line else { return };
         self.quic.read(line.talk, line.control, &mut self.held);
         while let Some(bytes) = crate::site::next_frame(&mut self.held) {
             self.inbox.extend(bytes.and_then(|bytes| Frame::decode(&bytes)).ok());
         }
+    }
+
+    /// The honest site dials the cheat, asking for `ask`.
+    ///
+    /// # Panics
+    /// When the two cannot connect, which is no cheat's doing.
+    pub fn be_dialled(&mut self, ask: Switches) {
+        let end = LinkEnd {
+            name: "dialled".to_owned(),
+            peer_host: CHEAT,
+            peer: self.key.site_id(),
+            switches: ask,
+            side: Side::Dialler,
+        };
+        let now = self.now;
+        if let Some(honest) = self.sites.first_mut() {
+            honest.links.push(end);
+            let link = honest.links.len() - 1;
+            honest.sync(now, &mut self.quic, link);
+        }
+        self.pass(SECOND);
+        let talk = self.accepted.expect("the honest site dialled");
+        let control = self.quic.accept(talk, Dir::Bi).expect("its control stream is open");
+        self.line = Some(Lane { talk, control, ops: None, pieces: None });
+        self.pass(SECOND / 2);
+    }
+
+    /// WELCOME, for so many feeds.
+    pub fn welcome(&mut self, feeds: usize) {
+        let allowed = Allowed { switches: Switches::MIRROR, filter: Filter::default() };
+        let welcome = Welcome {
+            version: 1,
+            store: StoreId([9; 8]),
+            name: "Cheat".to_owned(),
+            now: Timestamp(WALL_START_MS),
+            feeds: vec![Ok(allowed); feeds],
+            offers: Vec::new(),
+        };
+        self.say(&Frame::Welcome(welcome));
     }
 
     /// Connects to the honest site.

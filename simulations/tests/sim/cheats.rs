@@ -2,7 +2,7 @@
 
 use ed25519_dalek::SigningKey;
 use protocol::fault::{Misbehaved, Outcome, Reason};
-use protocol::frame::{Applied, Frame, OpsFrame, Piece, WantFills, WantOps};
+use protocol::frame::{Applied, Frame, OpsFrame, Piece, Polled, Supply, WantFills, WantOps};
 use protocol::id::{BlobId, FeedId, LogId, SiteId};
 use protocol::log::{Batch, Entry, Mmr, Verified};
 use protocol::manifest::{File, Manifest};
@@ -213,4 +213,52 @@ fn of_a_forked_log_the_history_that_came_first_stays() {
     let other = rig.first_batch(vec![publish("b", b"b"), publish("c", b"c")]);
     deliver(&mut rig, other);
     assert_eq!(before, rig.state());
+}
+
+/// What does not flow to a peer it does not get, whatever it asks for: no head, no op, no byte.
+#[test]
+fn knowing_a_hash_is_no_right_to_the_bytes() {
+    let mut rig = Rig::new(Switches::PULL, true);
+    rig.begin_pulling();
+    let supply =
+        rig.heard(|frame| if let Frame::Polled(polled) = frame { Some(polled.supply.clone()) } else { None });
+    let told = match supply.expect("an answer to the poll") {
+        Supply::Nothing | Supply::Same => 0,
+        Supply::Since { heads, .. } => heads.len(),
+        Supply::Ranges { .. } => usize::MAX,
+    };
+    assert_eq!(told, 0);
+    let ask = Ask::Small { blob: blob(b"work") };
+    rig.say(&Frame::Want(vec![ask]));
+    let refused = rig.heard(|frame| if let Frame::NotHave(asks) = frame { Some(asks.clone()) } else { None });
+    assert_eq!(refused, Some(vec![ask]));
+}
+
+/// The honest site dials. It believes a listener no more than a dialler.
+#[test]
+fn a_listener_that_keeps_no_rules_is_named_too() {
+    let cases: [(&str, Misbehaved, fn(&mut Rig)); 5] = [
+        ("welcomes more feeds than were asked for", Misbehaved::FrameMalformed, |rig| rig.welcome(2)),
+        ("never welcomes", Misbehaved::Stalled, |rig| rig.pass(6 * SECOND)),
+        ("answers before it welcomes", Misbehaved::FrameUnexpected, |rig| rig.say(&Frame::Nudge)),
+        ("answers a poll twice", Misbehaved::FrameUnexpected, |rig| {
+            rig.welcome(1);
+            rig.say(&Frame::Polled(Polled { supply: Supply::Nothing, pull: None }));
+            rig.say(&Frame::Polled(Polled { supply: Supply::Nothing, pull: None }));
+        }),
+        ("welcomes and then says nothing", Misbehaved::Stalled, |rig| {
+            rig.welcome(1);
+            rig.pass(70 * SECOND);
+        }),
+    ];
+    for (name, fault, act) in cases {
+        let mut rig = Rig::new(Switches::OFF, true);
+        let before = rig.state();
+        rig.be_dialled(Switches::MIRROR);
+        act(&mut rig);
+        rig.pass(SECOND);
+        assert_eq!(rig.honest().closed.last(), Some(&Outcome::Misbehaved(fault)), "{name}");
+        assert_eq!(before, rig.state(), "{name}");
+        assert!(rig.others_go_on(), "{name}: the others go on");
+    }
 }
