@@ -88,6 +88,10 @@ pub enum Act {
     DiskFree {
         site: usize,
     },
+    /// Drops what nobody needs, and gives its room back.
+    Sweep {
+        site: usize,
+    },
 }
 
 /// One seed, expanded.
@@ -138,6 +142,7 @@ impl Options {
         options.faults = options.some_faults(&mut entropy.fork("faults"));
         options.acts = options.some_acts(&mut entropy.fork("acts"));
         options.acts.extend(options.some_accidents(&mut entropy.fork("accidents")));
+        options.acts.extend(options.some_sweeps(&mut entropy.fork("sweeps")));
         options.acts.sort_by_key(|(at, _)| *at);
         options
     }
@@ -265,6 +270,15 @@ impl Options {
             }
         }
         acts
+    }
+
+    fn some_sweeps(&self, entropy: &mut Entropy) -> Vec<(u64, Act)> {
+        let sweeps = if entropy.chance(500_000) { 1 + entropy.below(8) } else { 0 };
+        let mut sweep = || {
+            let site = entropy.index(self.shape.sites());
+            (entropy.below(self.healed_at), Act::Sweep { site })
+        };
+        (0..sweeps).map(|_| sweep()).collect()
     }
 
     fn some_accidents(&self, entropy: &mut Entropy) -> Vec<(u64, Act)> {

@@ -87,6 +87,8 @@ pub struct Site {
     /// Whether a connection is closed once its run is over, as where links run rarely.
     pub hangs_up: bool,
     seal_due: bool,
+    /// Whether bytes that nothing standing needs were dropped here.
+    pub swept: bool,
     entropy: Entropy,
 }
 
@@ -135,6 +137,7 @@ impl Site {
             sync_nanos: 0,
             hangs_up: false,
             seal_due: false,
+            swept: false,
             entropy,
         };
         site.open();

@@ -405,6 +405,7 @@ impl World {
                 self.with(site, |at| at.disk().leave_room(room));
             }
             Act::DiskFree { site } => self.with(site, |at| at.disk().limit(None)),
+            Act::Sweep { site } => self.with(site, |at| at.sweep(now)),
         }
         Ok(())
     }

@@ -10,10 +10,11 @@ pub fn check(seen: Seen<'_>) -> Result<(), String> {
         if !site.holds(fact.id) {
             return Err(format!("{} acknowledged an op about {} and lost it", site.name, fact.name()));
         }
-        // Bytes that rotted come again where they are served, and only there.
+        // Bytes that rotted or were swept are there where they are served, and need not be elsewhere.
+        let dropped = seen.rotted || site.swept;
         let served =
             || site.item(seen.now, seen.feed, fact.name()).is_some_and(|item| item.winner == Some(fact.id));
-        if fact.publish().is_some() && !site.is_whole(fact.id) && (!seen.rotted || served()) {
+        if fact.publish().is_some() && !site.is_whole(fact.id) && (!dropped || served()) {
             return Err(format!("{} acknowledged the bytes of {} and lost them", site.name, fact.name()));
         }
     }

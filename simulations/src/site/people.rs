@@ -19,6 +19,9 @@ pub struct Unsaid {
     pub doubtful: Option<Box<NamedOp>>,
 }
 
+/// Packs of which at most so much is live are written anew.
+const LIVE_PERCENT_MAX: u64 = 70;
+
 /// What is asked of a disk here can be answered: bytes that are wrong are told, and nothing else fails.
 fn read<T>(read: Result<T, ReadError>) -> T {
     read.expect("the store reads")
@@ -155,6 +158,14 @@ impl Site {
         let Some(mut again) = overruled.find(whole) else { return Ok(None) };
         again.supersedes = item.deletes;
         self.say(now, feed, Body::Publish(again)).map(Some)
+    }
+
+    /// Drops the bytes that nothing standing needs, and gives their room back. A disk that refuses is left as it is.
+    pub fn sweep(&mut self, now: u64) {
+        self.swept = true;
+        if self.store().sweep(self.look(now), false, |_, _| false).is_ok() {
+            drop(self.store().reclaim(LIVE_PERCENT_MAX));
+        }
     }
 
     /// What stands at a name.
