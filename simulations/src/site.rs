@@ -74,6 +74,8 @@ pub struct Site {
     conversations: Vec<Conversation>,
     /// Milliseconds this site's clock is ahead of the world's; may be negative.
     pub clock_ahead_ms: i64,
+    /// Whether its clock was once set back.
+    pub was_set_back: bool,
     clock: Hlc,
     pub ended: Vec<(Outcome, Tally)>,
     /// How sessions ended that this site ended.
@@ -129,6 +131,7 @@ impl Site {
             links: Vec::new(),
             conversations: Vec::new(),
             clock_ahead_ms: 0,
+            was_set_back: false,
             clock: Hlc::default(),
             ended: Vec::new(),
             closed: Vec::new(),

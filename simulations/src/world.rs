@@ -395,7 +395,10 @@ impl World {
                     at.restart(now, &mut self.quic);
                 }
             }
-            Act::ClockJump { site, ms } => self.with(site, |at| at.clock_ahead_ms = ms),
+            Act::ClockJump { site, ms } => self.with(site, |at| {
+                at.was_set_back |= ms < at.clock_ahead_ms;
+                at.clock_ahead_ms = ms;
+            }),
             Act::FailSyncs { site, count } => {
                 self.interruptions += 1;
                 self.with(site, |at| at.disk().fail_syncs(count));
@@ -466,7 +469,9 @@ impl World {
         let shorter = before.iter().any(|(log, len)| {
             after.iter().find(|(other, _)| other == log).is_none_or(|(_, left)| left < len)
         });
-        if shorter || (whole && before == after && root_before != root_after) {
+        // What was served before a clock was set back may have to wait again once it is worked out anew.
+        let same = before == after && !at.was_set_back;
+        if shorter || (whole && same && root_before != root_after) {
             return Err("a loss of power changed what had been acknowledged".to_owned());
         }
         Ok(())
