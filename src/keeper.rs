@@ -11,8 +11,8 @@ use protocol::filter::Filter;
 use protocol::grant::{Authority, Permitted};
 use protocol::id::{BlobId, FeedId, LogId, SiteId};
 use protocol::link::{Fetch, Link};
-use protocol::log::{Batch, Mmr, NamedOp, Verified};
-use protocol::op::Body;
+use protocol::log::{Batch, Entry, Mmr, NamedOp, Verified};
+use protocol::op::{Body, Op, Place};
 use protocol::outline::Outline;
 use protocol::session::Memory;
 use protocol::session::view::{Growth, Holding, LogState, Missing, Unreadable, View};
@@ -68,6 +68,34 @@ struct Inner {
 /// Blobs that clients asked for and that are remembered. One that is forgotten is asked for again by its client.
 const ASKED_MAX: usize = 4096;
 
+/// Where a site's clock goes on after a start: above everything it said itself, whatever its wall clock says now, and above what it had
+/// seen of others.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn last_stamp(store: &Store, look: Look) -> Result<Hlc, ReadError> {
+    let mut clock = Hlc::default();
+    for (feed, _) in store.feeds()? {
+        for signed in store.heads(feed)? {
+            let (log, len) = (signed.head.log, signed.head.len);
+            for batch in store.batches(log, len.saturating_sub(1), 0)? {
+                let Some(Entry::Op(statement)) = batch.entries.last() else { continue };
+                let place = Place { log, seq: len.saturating_sub(1) };
+                if let Ok(op) = Op::decode_statement(place, statement) {
+                    clock = seen(clock, log, op.stamp, look);
+                }
+            }
+        }
+    }
+    Ok(clock)
+}
+
+/// The clock after an op was taken in: this site's own stamps count however far ahead they are.
+#[must_use]
+pub fn seen(clock: Hlc, log: LogId, stamp: Hlc, look: Look) -> Hlc {
+    if log.author == look.me { clock.max(stamp) } else { clock.seen(stamp, look.now) }
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -76,7 +104,12 @@ impl SiteStore {
     /// This site's store.
     #[must_use]
     pub fn new(store: Store, key: SiteKey) -> Self {
-        Self { inner: Arc::new(Inner { store, key, clock: Mutex::default(), asked: Mutex::default() }) }
+        let look = Look { me: key.site_id(), now: wall_clock() };
+        let clock = last_stamp(&store, look).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the newest stamps cannot be read; this site's clock alone gives the next one");
+            Hlc::default()
+        });
+        Self { inner: Arc::new(Inner { store, key, clock: Mutex::new(clock), asked: Mutex::default() }) }
     }
 
     /// This site.
@@ -137,15 +170,12 @@ impl SiteStore {
         let epoch = own.map(|log| log.epoch).max().unwrap_or(1);
         let log = LogId { feed, author: self.me(), epoch };
         let state = store.log_state(log)?;
-        let held = state.as_ref().map_or_else(Mmr::default, |state| state.after.clone());
+        let held = state.map_or_else(Mmr::default, |state| state.after);
         let lost = store.log_longest(log)?.saturating_sub(held.len());
         if lost > 0 {
             return Err(AuthorError::SetBack { lost });
         }
-        // A restart forgets the clock, never the time of this site's own last head.
-        let last = state.map_or(0, |state| state.head.head.time.0);
-        let floor = clock.max(Hlc(last.saturating_add(1) << 16));
-        Ok((Verified::author(self.inner.key.signing_key(), log, &held, bodies, floor, wall_clock()), strict))
+        Ok((Verified::author(self.inner.key.signing_key(), log, &held, bodies, clock, wall_clock()), strict))
     }
 
     /// A client asked for bytes that are not here.
@@ -277,6 +307,7 @@ impl Keeper for LinkKeeper {
                 return Err(KeepError::Failed);
             }
         }
+        let log = run.inner().log();
         let stamps: Vec<Hlc> = run.inner().ops().iter().map(|named| named.op.stamp).collect();
         match self.site.store().append(&[run]) {
             // Moved: another session brought the same ops first; what comes next is checked against what is held then.
@@ -287,9 +318,9 @@ impl Keeper for LinkKeeper {
                 return Err(KeepError::Failed);
             }
         }
-        let now = wall_clock();
+        let look = self.site.look();
         let mut clock = locked(&self.site.inner.clock);
-        *clock = stamps.into_iter().fold(*clock, |clock, stamp| clock.seen(stamp, now));
+        *clock = stamps.into_iter().fold(*clock, |clock, stamp| seen(clock, log, stamp, look));
         Ok(())
     }
 
@@ -325,3 +356,6 @@ impl Keeper for LinkKeeper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

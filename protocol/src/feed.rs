@@ -171,7 +171,7 @@ pub fn decide(ops: &[NamedOp], rules: Rules<'_>) -> Item {
         unauthorised: ascending(sorted.strangers.iter().copied()),
         resolved,
         seal: winner.and_then(|(named, _)| rules.ledger.seal_of(named.op.place)),
-        seal_matters: served.len() > 1,
+        seal_matters: served.len() > 1 || sorted.due.is_some(),
         offer: sorted.offer(),
         published,
         due: sorted.due,
@@ -187,11 +187,12 @@ fn left<'a>(sorted: &Sorted<'a>, rules: Rules<'_>) -> Left<'a> {
         for (named, publish) in list {
             let blocks = blocks_of(publish, rules);
             let removers = sorted.removers(named, publish);
+            let mut hides = sorted.hides.iter().filter(|(_, hide)| hide.saw.contains(&named.id)).peekable();
             if coordinate_blocked || !blocks.is_empty() {
                 left.blocks.extend(blocks);
-            } else if let Some(hide) = sorted.hides.iter().find(|(_, hide)| hide.saw.contains(&named.id)) {
+            } else if hides.peek().is_some() {
                 left.hidden = true;
-                left.deletes.push(hide.0.id);
+                left.deletes.extend(hides.map(|(by, _)| by.id));
             } else if !removers.is_empty() {
                 if !local && !removers.iter().any(|(_, delete)| delete.saw.contains(&named.id)) {
                     left.suppressed.push(named.id);

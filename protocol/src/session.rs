@@ -19,7 +19,6 @@ use crate::fault::{Misbehaved, Outcome, Reason};
 use crate::frame::{Applied, Frame, OpsFrame, Piece, Poll, Polled, Pull, Supply};
 use crate::id::{FeedId, StoreId};
 use crate::limits::{HELLO_MS_MAX, PROGRESS_MS_MAX};
-use crate::reconcile::answer;
 use crate::time::{Instant, Timestamp};
 use inbound::{Context, Inbound};
 use outbound::Outbound;
@@ -313,13 +312,13 @@ impl Session {
                 Ok(())
             }),
             Frame::Questions(questions) => {
-                let answers = answer(self.outbound.summary(), &questions).map_err(Misbehaved::from)?;
+                let answers = self.outbound.answer(&questions)?;
                 self.send(&Frame::Answers(answers));
                 Ok(())
             }
             Frame::HeadsOf(ids) => {
                 let feeds = self.feeds();
-                let notes = self.outbound.notes_of(&ids, &feeds);
+                let notes = self.outbound.notes_of(&ids, &feeds)?;
                 self.send(&Frame::Heads(notes));
                 Ok(())
             }

@@ -17,6 +17,12 @@ struct State {
     small: BTreeMap<String, Vec<u8>>,
     held: bool,
     bytes_max: Option<u64>,
+    /// Syncs that are still to fail.
+    syncs_failing: u32,
+    /// Power goes inside the next sync.
+    cut_in_sync: bool,
+    /// Power is gone: nothing is written any more.
+    dark: bool,
 }
 
 /// A pack: its bytes as they are read, and as they were at the last sync.
@@ -45,6 +51,9 @@ impl InMemory {
     pub fn lose_power(&self, entropy: &mut Entropy) {
         let mut state = write(&self.state);
         state.held = false;
+        state.dark = false;
+        state.cut_in_sync = false;
+        state.syncs_failing = 0;
         for pack in state.packs.values() {
             let mut bytes = write(&pack.bytes);
             let synced = read(&pack.synced);
@@ -60,6 +69,47 @@ impl InMemory {
             }
             *bytes = left;
         }
+    }
+
+    /// Makes so many syncs fail. What they were to make durable may be so or not.
+    pub fn fail_syncs(&self, count: u32) {
+        write(&self.state).syncs_failing = count;
+    }
+
+    /// Power goes in the middle of the next sync.
+    pub fn cut_in_sync(&self) {
+        write(&self.state).cut_in_sync = true;
+    }
+
+    /// Whether power went inside a sync: nothing is written until [`InMemory::lose_power`] brings the disk back.
+    #[must_use]
+    pub fn is_dark(&self) -> bool {
+        read(&self.state).dark
+    }
+
+    /// Leaves room for so many bytes more than are there.
+    pub fn leave_room(&self, bytes: u64) {
+        let mut state = write(&self.state);
+        state.bytes_max = Some(Self::used(&state).saturating_add(bytes));
+    }
+
+    /// Flips one bit of a pack that is not written any more. Tells where, if there is such a pack.
+    pub fn flip_bit(&self, entropy: &mut Entropy) -> Option<(u32, usize)> {
+        let state = read(&self.state);
+        let sealed = state.packs.len().checked_sub(1)?;
+        let pick = usize::try_from(entropy.below(sealed as u64)).ok()?;
+        let (number, pack) = state.packs.iter().take(sealed).nth(pick)?;
+        let (mut bytes, mut synced) = (write(&pack.bytes), write(&pack.synced));
+        let at = usize::try_from(entropy.below(bytes.len() as u64)).ok()?;
+        let bit = 1 << entropy.below(8);
+        *bytes.get_mut(at)? ^= bit;
+        *synced.get_mut(at)? ^= bit;
+        Some((*number, at))
+    }
+
+    /// Why nothing can be written, if so.
+    fn writable(&self) -> io::Result<()> {
+        if read(&self.state).dark { Err(io::Error::other("power is gone")) } else { Ok(()) }
     }
 
     /// Sets how many bytes fit.
@@ -95,6 +145,7 @@ impl PackFile for Open {
     }
 
     fn write_at(&self, offset: u64, new: &[u8]) -> io::Result<()> {
+        self.disk.writable()?;
         let full = {
             let state = read(&self.disk.state);
             state.bytes_max.is_some_and(|most| InMemory::used(&state) + new.len() as u64 > most)
@@ -119,6 +170,18 @@ impl PackFile for Open {
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.disk.writable()?;
+        {
+            let mut state = write(&self.disk.state);
+            if std::mem::take(&mut state.cut_in_sync) {
+                state.dark = true;
+                return Err(io::Error::other("power went"));
+            }
+            if let Some(left) = state.syncs_failing.checked_sub(1) {
+                state.syncs_failing = left;
+                return Err(io::Error::other("the disk did not sync"));
+            }
+        }
         let bytes = read(&self.pack.bytes);
         let mut synced = write(&self.pack.synced);
         let from = synced.len().min(bytes.len());
@@ -128,9 +191,12 @@ impl PackFile for Open {
     }
 
     fn truncate(&self, to: u64) -> io::Result<()> {
+        self.disk.writable()?;
         let to = usize::try_from(to).map_err(io::Error::other)?;
-        write(&self.pack.bytes).truncate(to);
-        self.sync()
+        let (mut bytes, mut synced) = (write(&self.pack.bytes), write(&self.pack.synced));
+        bytes.truncate(to);
+        synced.clone_from(&bytes);
+        Ok(())
     }
 }
 
@@ -152,6 +218,7 @@ impl Disk for InMemory {
     }
 
     fn create_pack(&self, number: u32) -> io::Result<Arc<dyn PackFile>> {
+        self.writable()?;
         let mut state = write(&self.state);
         if state.packs.contains_key(&number) {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -167,6 +234,7 @@ impl Disk for InMemory {
     }
 
     fn remove_pack(&self, number: u32) -> io::Result<()> {
+        self.writable()?;
         write(&self.state).packs.remove(&number);
         Ok(())
     }
@@ -176,6 +244,7 @@ impl Disk for InMemory {
     }
 
     fn write_small(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.writable()?;
         write(&self.state).small.insert(name.to_owned(), bytes.to_vec());
         Ok(())
     }

@@ -38,6 +38,11 @@ impl Entropy {
         if end == 0 { 0 } else { self.next() % end }
     }
 
+    /// A place in a list of so many; zero where there are none.
+    pub fn index(&mut self, of: usize) -> usize {
+        usize::try_from(self.below(of as u64)).unwrap_or(0)
+    }
+
     /// True this many times in a million.
     pub const fn chance(&mut self, per_million: u32) -> bool {
         self.below(1_000_000) < per_million as u64

@@ -3,67 +3,166 @@
 use std::io::Write;
 
 use clap::Parser;
-use simulations::world::{Broken, Faults, Report, three_sites};
+use simulations::model::{CLOCKS, cell};
+use simulations::options::{Kept, Options};
+use simulations::shrink::shrink;
+use simulations::topology::Topology;
+use simulations::world::{Broken, Report, play};
 
-/// Three sites in virtual time: real store, real QUIC, one seed.
+/// Sites in virtual time: real store, real QUIC, one seed.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Replay this seed and print what happened.
     #[arg(long)]
     seed: Option<u64>,
+    /// On this shape; else the seed names one.
+    #[arg(long, value_enum)]
+    topology: Option<Topology>,
+    /// With these of its acts alone.
+    #[arg(long, value_delimiter = ',', num_args = 0..)]
+    acts: Option<Vec<usize>>,
+    /// With these of its faults alone.
+    #[arg(long, value_delimiter = ',', num_args = 0..)]
+    faults: Option<Vec<usize>>,
     /// Run this many seeds, each twice, and compare their digests.
     #[arg(long, default_value_t = 10)]
     seeds: u64,
     /// The first of them.
     #[arg(long, default_value_t = 0)]
     from: u64,
+    /// Run seeds once each for so long instead.
+    #[arg(long)]
+    minutes: Option<u64>,
+    /// Play this many histories of the merge rules under each clock instead, and print the table.
+    #[arg(long)]
+    histories: Option<u64>,
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let mut out = std::io::stdout().lock();
+    if let Some(histories) = arguments.histories {
+        return table(&mut out, arguments.from, histories);
+    }
     if let Some(seed) = arguments.seed {
-        let told = three_sites(seed, &Faults::default());
-        let (lines, end) = match &told {
-            Ok(report) => (&report.lines, line(seed, report)),
-            Err(broken) => (&broken.lines, broken.to_string()),
-        };
-        for line in lines {
-            writeln!(out, "{line}")?;
-        }
-        writeln!(out, "{end}")?;
-        return told.map(drop).map_err(anyhow::Error::new);
+        return replay(&mut out, seed, arguments);
+    }
+    if let Some(minutes) = arguments.minutes {
+        return watch(&mut out, &arguments, minutes);
     }
     for seed in arguments.from..arguments.from.saturating_add(arguments.seeds) {
-        let report = three_sites(seed, &Faults::default()).map_err(replay)?;
-        let again = three_sites(seed, &Faults::default()).map_err(replay)?;
-        anyhow::ensure!(
-            report == again,
-            "seed {seed} gave two traces: {} and {}",
-            report.digest,
-            again.digest
-        );
-        writeln!(out, "{}", line(seed, &report))?;
+        let options = Options::of(seed, arguments.topology);
+        let report = play(options.clone()).or_else(|broken| fails(&mut out, &arguments, &options, broken))?;
+        let again = play(options.clone()).or_else(|broken| fails(&mut out, &arguments, &options, broken))?;
+        let (one, other) = (&report.digest, &again.digest);
+        anyhow::ensure!(report == again, "seed {seed} gave two traces: {one} and {other}");
+        writeln!(out, "{}", line(&options, &report))?;
     }
     writeln!(out, "{} passed, 0 failed", arguments.seeds)?;
     Ok(())
 }
 
-fn replay(broken: Broken) -> anyhow::Error {
-    let seed = broken.seed;
-    anyhow::Error::new(broken).context(format!("replay it: cargo sim --seed {seed}"))
+fn replay(out: &mut impl Write, seed: u64, arguments: Arguments) -> anyhow::Result<()> {
+    let kept = Kept { faults: arguments.faults, acts: arguments.acts };
+    let options = Options::of(seed, arguments.topology).only(&kept);
+    writeln!(out, "{options}")?;
+    let told = play(options.clone());
+    let (lines, end) = match &told {
+        Ok(report) => (&report.lines, line(&options, report)),
+        Err(broken) => (&broken.lines, broken.to_string()),
+    };
+    for line in lines {
+        writeln!(out, "{line}")?;
+    }
+    writeln!(out, "{end}")?;
+    told.map(drop).map_err(anyhow::Error::new)
 }
 
-fn line(seed: u64, report: &Report) -> String {
+#[expect(clippy::disallowed_methods, reason = "how long a person lets this run is told by their clock")]
+fn watch(out: &mut impl Write, arguments: &Arguments, minutes: u64) -> anyhow::Result<()> {
+    let begun = std::time::Instant::now();
+    let mut seed = arguments.from;
+    while begun.elapsed().as_secs() < minutes.saturating_mul(60) {
+        let options = Options::of(seed, arguments.topology);
+        play(options.clone()).or_else(|broken| fails(out, arguments, &options, broken))?;
+        seed = seed.saturating_add(1);
+    }
+    writeln!(out, "seeds {} to {seed} passed, 0 failed", arguments.from)?;
+    Ok(())
+}
+
+/// Makes a failure smaller and says how to see it again.
+fn fails(
+    out: &mut impl Write,
+    arguments: &Arguments,
+    options: &Options,
+    broken: Broken,
+) -> anyhow::Result<Report> {
+    writeln!(out, "{broken}\nmaking it smaller")?;
+    let small = shrink(options, broken);
+    writeln!(out, "{}", small.options)?;
+    let topology = arguments.topology.map_or_else(String::new, |topology| {
+        let name = clap::ValueEnum::to_possible_value(&topology);
+        name.map_or_else(String::new, |name| format!(" --topology {}", name.get_name()))
+    });
+    let list = |kept: Option<Vec<usize>>| {
+        kept.unwrap_or_default().iter().map(usize::to_string).collect::<Vec<_>>().join(",")
+    };
+    let (acts, faults) = (list(small.kept.acts), list(small.kept.faults));
+    let seed = options.seed;
+    Err(anyhow::Error::new(small.broken).context(format!(
+        "replay it: cargo sim --seed {seed}{topology} --acts={acts} --faults={faults}; whole: cargo sim --seed {seed}{topology}"
+    )))
+}
+
+fn line(options: &Options, report: &Report) -> String {
     format!(
-        "seed {seed}: trace {}, {} packages everywhere {:.1} s after healing, {} runs, {} bytes of packages moved for {} published, {} of {} datagrams lost",
+        "seed {} {:?}: trace {}, {} sites, {} ops everywhere {:.1} min after healing, {} runs, {} bytes of packages moved for {} \
+         published, {} of {} datagrams lost, {} bits mended, {} clashes, {} sealed",
+        options.seed,
+        options.topology,
         report.digest,
-        report.packages,
-        report.healed_in as f64 / 1e9,
+        options.shape.sites(),
+        report.facts,
+        report.healed_in as f64 / 60e9,
         report.runs,
         report.content_bytes,
         report.published_bytes,
         report.passed.lost + report.passed.overflowed + report.passed.cut,
-        report.passed.sent
+        report.passed.sent,
+        report.flips,
+        report.clashes,
+        report.sealed
     )
+}
+
+/// The table of docs: each promise with how often it could have failed; a broken one ends the run.
+fn table(out: &mut impl Write, from: u64, histories: u64) -> anyhow::Result<()> {
+    writeln!(
+        out,
+        "{histories} histories a clock, seeds from {from}: pair, hub, chain, contributor and ring in turn. In each column the times \
+         it was put to the test; none failed.\n"
+    )?;
+    writeln!(
+        out,
+        "| clock | sites alike | deletes where said | deleted last, not served | row 20 | bytes under a seal | newest publish \
+         suppressed, and told | clashes at rest |\n|---|---|---|---|---|---|---|---|"
+    )?;
+    for clock in CLOCKS {
+        let told = cell(from, histories, clock)?;
+        writeln!(
+            out,
+            "| {} | {} | {} | {} | {} | {} | {} of {} | {} |",
+            clock.words(),
+            told.compared,
+            told.deletes,
+            told.newest_deleted,
+            told.row_20,
+            told.sealed,
+            told.suppressed,
+            told.newest_published,
+            told.clashes
+        )?;
+    }
+    Ok(())
 }

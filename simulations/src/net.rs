@@ -1,4 +1,4 @@
-//! The lines between sites: delay, rate with a bounded queue, loss, and cuts by schedule. Times are nanoseconds since the run began.
+//! The lines between sites: delay, rate with a bounded queue, loss, jitter, doubles, and cuts by schedule. Times are nanoseconds since the run began.
 
 use std::collections::BTreeMap;
 
@@ -18,8 +18,20 @@ pub struct Line {
     pub rate: u64,
     /// Nanoseconds a packet may wait to be sent before it is dropped.
     pub queue: u64,
-    /// Times between which nothing passes.
-    pub cuts: Vec<(u64, u64)>,
+    /// The most a packet may take longer, in nanoseconds: more than the time between two packets, and they overtake each other.
+    pub jitter: u64,
+    /// Packets of a million that arrive twice.
+    pub doubled_per_million: u32,
+    pub cuts: Vec<Cut>,
+}
+
+/// A time in which nothing passes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    pub from: u64,
+    pub to: u64,
+    /// The host from which nothing passes; from neither if none is named.
+    pub only_from: Option<usize>,
 }
 
 impl Default for Line {
@@ -29,6 +41,8 @@ impl Default for Line {
             loss_per_million: 0,
             rate: 20_000_000,
             queue: SECOND / 5,
+            jitter: 0,
+            doubled_per_million: 0,
             cuts: Vec::new(),
         }
     }
@@ -49,6 +63,7 @@ pub struct Passed {
     pub lost: u64,
     pub overflowed: u64,
     pub cut: u64,
+    pub doubled: u64,
 }
 
 /// All lines of a world.
@@ -85,7 +100,9 @@ impl Net {
     pub fn send(&mut self, now: u64, from: usize, to: usize, bytes: Vec<u8>) {
         let Some(line) = self.lines.get(&(from.min(to), from.max(to))) else { return };
         self.passed.sent += 1;
-        if line.cuts.iter().any(|(begin, end)| (*begin..*end).contains(&now)) {
+        let cut =
+            |cut: &Cut| (cut.from..cut.to).contains(&now) && cut.only_from.is_none_or(|only| only == from);
+        if line.cuts.iter().any(cut) {
             self.passed.cut += 1;
             return;
         }
@@ -102,9 +119,32 @@ impl Net {
             self.passed.lost += 1;
             return;
         }
-        self.serial += 1;
         let due = *free + line.delay;
-        self.under_way.insert((due, self.serial), Datagram { from, to, bytes });
+        let twice = self.entropy.chance(line.doubled_per_million);
+        self.passed.doubled += u64::from(twice);
+        for _ in 0..=usize::from(twice) {
+            self.serial += 1;
+            let due = due + self.entropy.below(line.jitter + 1);
+            self.under_way.insert((due, self.serial), Datagram { from, to, bytes: bytes.clone() });
+        }
+    }
+
+    /// The line between two hosts, to be changed.
+    pub fn line(&mut self, one: usize, other: usize) -> Option<&mut Line> {
+        self.lines.get_mut(&(one.min(other), one.max(other)))
+    }
+
+    /// From here on every line is whole: no loss, no cuts, no doubles, nothing out of order.
+    pub fn heal(&mut self) {
+        for line in self.lines.values_mut() {
+            *line = Line { delay: line.delay, rate: line.rate, ..Line::default() };
+        }
+    }
+
+    /// Datagrams on their way.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.under_way.len()
     }
 
     /// When the next datagram arrives.

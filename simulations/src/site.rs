@@ -1,33 +1,32 @@
 //! One site: the real store on a disk in memory, the real session over real QUIC. It does what the node's pump does, without threads.
 
+mod people;
 mod wire;
 
 use std::sync::Arc;
 
-use ed25519_dalek::SigningKey;
 use packetboat::identity::SiteKey;
+use packetboat::keeper;
 use packetboat::store::disk::Disk;
-use packetboat::store::engine;
-use packetboat::store::{BlobState, FeedRecord, Look, OpenError, Options, Store};
-use protocol::fault::Outcome;
-use protocol::feed::Standing;
+use packetboat::store::{AppendError, Look, OpenError, Options, PutError, Store, WriteError};
+use protocol::fault::{Outcome, Reason};
 use protocol::filter::Filter;
-use protocol::grant::Permitted;
-use protocol::id::{FeedId, LogId, SiteId};
-use protocol::log::{Mmr, Verified};
-use protocol::manifest::{File, Manifest};
-use protocol::op::{Body, Delete, Genesis, Grant, Publish, Rights};
-use protocol::package::{Coordinate, FeedKind};
+use protocol::id::SiteId;
+use protocol::op::{Body, Genesis};
+use protocol::package::FeedKind;
 use protocol::session::tally::Tally;
-use protocol::session::{Config, Input, Output, Session, Side, Terms};
+use protocol::session::{Config, Event, Input, Output, Session, Side, Terms};
 use protocol::switches::Switches;
 use protocol::time::{Hlc, Instant, Timestamp};
 
 use crate::disk::InMemory;
 use crate::entropy::Entropy;
+use crate::index::Forgetful;
 use crate::net::SECOND;
 use crate::quic::{Quic, Talk};
+pub use people::Unsaid;
 use wire::{Arrival, Wire};
+pub(crate) use wire::{next_frame, varint};
 
 /// The wall clock at the start of every run.
 pub const WALL_START_MS: u64 = 1_795_000_000_000;
@@ -38,7 +37,7 @@ const CHECKPOINT_BYTES: u64 = 1 << 18;
 /// One end of one link.
 #[derive(Debug, Clone)]
 pub struct LinkEnd {
-    pub name: &'static str,
+    pub name: String,
     /// The host at the other end.
     pub peer_host: usize,
     pub peer: SiteId,
@@ -46,11 +45,21 @@ pub struct LinkEnd {
     pub side: Side,
 }
 
+impl Conversation {
+    fn new(talk: Talk, link: usize, session: Session) -> Self {
+        Self { talk, link, session, wire: Wire::default(), spoilt: false, settled_at: None }
+    }
+}
+
 struct Conversation {
     talk: Talk,
     link: usize,
     session: Session,
     wire: Wire,
+    /// The store failed it: nothing more of it is kept.
+    spoilt: bool,
+    /// When the disk is done with a slow sync.
+    settled_at: Option<u64>,
 }
 
 /// One site.
@@ -59,14 +68,29 @@ pub struct Site {
     pub host: usize,
     pub key: SiteKey,
     disk: InMemory,
-    index: engine::InMemory,
+    index: Forgetful,
     store: Option<Store>,
     pub links: Vec<LinkEnd>,
     conversations: Vec<Conversation>,
     /// Milliseconds this site's clock is ahead of the world's; may be negative.
     pub clock_ahead_ms: i64,
+    /// Whether its clock was once set back.
+    pub was_set_back: bool,
     clock: Hlc,
     pub ended: Vec<(Outcome, Tally)>,
+    /// How sessions ended that this site ended.
+    pub closed: Vec<Outcome>,
+    /// Authors that signed two histories, as far as this site was shown.
+    pub forks: usize,
+    /// The most bytes that waited to be sent or to be read on one connection.
+    pub waiting_bytes_peak: usize,
+    /// Nanoseconds that a sync takes.
+    pub sync_nanos: u64,
+    /// Whether a connection is closed once its run is over, as where links run rarely.
+    pub hangs_up: bool,
+    seal_due: bool,
+    /// Whether bytes that nothing standing needs were dropped here.
+    pub swept: bool,
     entropy: Entropy,
 }
 
@@ -102,13 +126,21 @@ impl Site {
             host,
             key,
             disk: InMemory::default(),
-            index: engine::InMemory::default(),
+            index: Forgetful::default(),
             store: None,
             links: Vec::new(),
             conversations: Vec::new(),
             clock_ahead_ms: 0,
+            was_set_back: false,
             clock: Hlc::default(),
             ended: Vec::new(),
+            closed: Vec::new(),
+            forks: 0,
+            waiting_bytes_peak: 0,
+            sync_nanos: 0,
+            hangs_up: false,
+            seal_due: false,
+            swept: false,
             entropy,
         };
         site.open();
@@ -128,22 +160,61 @@ impl Site {
     }
 
     fn open(&mut self) {
+        self.store = Some(match self.try_open() {
+            Ok(store) => store,
+            // A disk that fails while the program starts is mended, and it starts again.
+            Err(OpenError::Disk { .. }) => {
+                self.disk.lose_power(&mut self.entropy);
+                self.try_open().expect("a store opens on a sound disk")
+            }
+            Err(error) => unreachable!("a store opens after every loss of power: {error}"),
+        });
+    }
+
+    fn try_open(&mut self) -> Result<Store, OpenError> {
         let mut options = Options::new(u128::from(self.entropy.next()));
         options.pack_bytes = PACK_BYTES;
         options.checkpoint_bytes = CHECKPOINT_BYTES;
         options.reserve_bytes = 0;
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let opened: Result<Store, OpenError> = Store::open_on(disk, Box::new(self.index.clone()), options);
-        self.store = Some(opened.expect("a store opens after every loss of power"));
+        Store::open_on(disk, Box::new(self.index.clone()), options)
     }
 
     /// Power goes and comes back: unsynced bytes are gone, connections too.
-    pub fn lose_power(&mut self, quic: &mut Quic) {
+    pub fn lose_power(&mut self, now: u64, quic: &mut Quic) {
         self.conversations.clear();
         self.store = None;
         self.disk.lose_power(&mut self.entropy);
+        let left = self.entropy.index(self.index.unflushed() + 1);
+        self.index.lose_power(left);
+        self.begin_anew(now, quic);
+    }
+
+    /// The program stops and starts again.
+    pub fn restart(&mut self, now: u64, quic: &mut Quic) {
+        self.conversations.clear();
+        self.store = None;
+        self.begin_anew(now, quic);
+    }
+
+    fn begin_anew(&mut self, now: u64, quic: &mut Quic) {
         self.open();
+        self.clock = keeper::last_stamp(self.store(), self.look(now)).expect("the store reads");
+        self.seal_due = true;
         quic.boot(self.host, &self.key);
+    }
+
+    /// The disk under the store.
+    #[must_use]
+    pub const fn disk(&self) -> &InMemory {
+        &self.disk
+    }
+
+    /// Flips a bit of a sealed pack and reads everything again. Tells where it was.
+    pub fn flip_bit(&mut self) -> Option<(u32, usize)> {
+        let at = self.disk.flip_bit(&mut self.entropy)?;
+        self.store().verify(|_step| {}).expect("the store reads");
+        Some(at)
     }
 
     /// The wall clock at this site.
@@ -157,92 +228,6 @@ impl Site {
     #[must_use]
     pub fn look(&self, now: u64) -> Look {
         Look { me: self.id(), now: self.wall(now) }
-    }
-
-    /// Makes the feed known here.
-    pub fn join(&self, genesis: Genesis) {
-        let record = FeedRecord {
-            name: genesis.name.clone(),
-            genesis,
-            strict: false,
-            local_wins: false,
-            open_reads: false,
-        };
-        self.store().put_feed(&record).expect("the disk has room");
-    }
-
-    /// Signs and stores one op of this site's own.
-    pub fn say(&mut self, now: u64, feed: FeedId, body: Body) {
-        let log = LogId { feed, author: self.id(), epoch: 1 };
-        let held = self
-            .store()
-            .log_state(log)
-            .expect("the store reads")
-            .map_or_else(Mmr::default, |state| state.after);
-        let signing = SigningKey::from_bytes(&self.key.signing_key().to_bytes());
-        let said = Verified::author(&signing, log, &held, vec![body], self.clock, self.wall(now));
-        if let Some(last) = said.ops().last() {
-            self.clock = last.op.stamp;
-        }
-        let permitted = Permitted::local(said, false).expect("no replica here is strict");
-        self.store().append(&[permitted]).expect("the disk has room");
-    }
-
-    /// Lets another site write in the feed.
-    pub fn grant(&mut self, now: u64, feed: FeedId, grantee: SiteId) {
-        let grant = Grant {
-            grantee,
-            label: String::new(),
-            rights: Rights::WRITE,
-            prefix: String::new(),
-            expires: None,
-        };
-        self.say(now, feed, Body::Grant(grant));
-    }
-
-    /// Publishes a package of one file.
-    pub fn publish(&mut self, now: u64, feed: FeedId, name: &str, content: &[u8]) {
-        let mut ingest = self.store().ingest();
-        ingest.write(content).expect("the disk has room");
-        let stored = ingest.finish().expect("the disk has room");
-        self.store().sync().expect("the disk syncs");
-        let file =
-            File { name: "file".to_owned(), blob: stored.blob, size: stored.size, sha256: stored.sha256 };
-        let coordinate = Coordinate::new(FeedKind::Raw, name, "1").expect("a plain name");
-        let manifest = Manifest::of(vec![file]).expect("one file");
-        let body = Publish { coordinate, manifest, supersedes: Vec::new(), provenance: None };
-        self.say(now, feed, Body::Publish(body));
-    }
-
-    /// Deletes a package.
-    pub fn delete(&mut self, now: u64, feed: FeedId, name: &str) {
-        let coordinate = Coordinate::new(FeedKind::Raw, name, "1").expect("a plain name");
-        let facts = self.store().facts(feed, name, "1").expect("the store reads");
-        let publishes = facts.iter().filter(|named| matches!(named.op.body, Body::Publish(_)));
-        let saw = publishes.map(|named| named.id).collect();
-        self.say(now, feed, Body::Delete(Delete { coordinate, saw, reason: String::new() }));
-    }
-
-    /// Names of what is served here with all its bytes, local packages aside.
-    #[must_use]
-    pub fn ready(&self, now: u64, feed: FeedId) -> Vec<String> {
-        let items = self.store().items(feed, "", None, usize::MAX, self.look(now)).expect("the store reads");
-        let whole = |winner| {
-            let op = self.store().op(winner).ok().flatten();
-            let Some(Body::Publish(publish)) = op.map(|named| named.op.body) else { return false };
-            publish
-                .manifest
-                .files
-                .iter()
-                .all(|file| matches!(self.store().blob_state(file.blob), Ok(BlobState::Complete { .. })))
-        };
-        items
-            .into_iter()
-            .filter(|(_, item)| {
-                item.standing == Standing::Served && !item.local && item.winner.is_some_and(whole)
-            })
-            .map(|(at, _)| at.name)
-            .collect()
     }
 
     /// Begins a run of an outgoing link, dialling if no connection stands.
@@ -261,7 +246,7 @@ impl Site {
         let mut session = self.session(now, &end);
         let view = self.store().view(self.look(now));
         session.run(instant(now), &view);
-        self.conversations.push(Conversation { talk, link, session, wire: Wire::default() });
+        self.conversations.push(Conversation::new(talk, link, session));
     }
 
     fn session(&mut self, now: u64, end: &LinkEnd) -> Session {
@@ -284,7 +269,7 @@ impl Site {
             offers: Vec::new(),
             priority: Default::default(),
             paused: false,
-            memory: store.memory(end.peer, end.name).expect("the store reads"),
+            memory: store.memory(end.peer, &end.name).expect("the store reads"),
             salt: self.entropy.next().to_le_bytes(),
         };
         Session::new(config, instant(now), self.wall(now))
@@ -302,7 +287,7 @@ impl Site {
             // The other site came anew: its old connection is dead, whether this end knows or not.
             self.conversations.retain(|one| one.link != link);
             let session = self.session(now, &end);
-            self.conversations.push(Conversation { talk, link, session, wire: Wire::default() });
+            self.conversations.push(Conversation::new(talk, link, session));
         }
         self.pump(now, quic);
     }
@@ -319,7 +304,8 @@ impl Site {
     #[must_use]
     pub fn wake_at(&self) -> Option<u64> {
         let due = self.conversations.iter().filter_map(|one| one.session.wake_at());
-        due.min().map(|at| at.0.saturating_mul(SECOND / 1000))
+        let due = due.map(|at| at.0.saturating_mul(SECOND / 1000));
+        due.chain(self.conversations.iter().filter_map(|one| one.settled_at)).min()
     }
 
     /// Moves everything that can move: arrived frames in, outputs done, frames out.
@@ -329,22 +315,77 @@ impl Site {
             if due.is_some_and(|due| due <= instant(now)) {
                 self.feed_session(now, quic, at, Input::Tick);
             }
+            let settled = self.conversations.get(at).and_then(|one| one.settled_at);
+            if settled.is_some_and(|due| due <= now) {
+                self.settle(now, quic, at);
+            }
             self.converse(now, quic, at);
         }
+        let waiting = self.conversations.iter().map(|one| one.wire.waiting_bytes()).max();
+        self.waiting_bytes_peak = self.waiting_bytes_peak.max(waiting.unwrap_or(0));
         self.conversations.retain(|one| !one.session.is_closed() || one.wire.has_more(quic, one.talk));
         quic.flush(now, self.host);
+        if std::mem::take(&mut self.seal_due) {
+            self.seal(now);
+        }
+    }
+
+    /// Seals what came, where this site is the origin of a feed.
+    fn seal(&mut self, now: u64) {
+        for (feed, _) in self.store().feeds().expect("the store reads") {
+            let due = packetboat::statement::seal::due(self.store(), feed, self.look(now));
+            if let Some(seal) = due.expect("the store reads") {
+                // A disk that is full or fails costs a seal, which the next run makes up for.
+                drop(self.say(now, feed, Body::Seal(seal)));
+            }
+        }
+    }
+
+    /// Closes every connection whose run is over.
+    pub fn hang_up(&mut self, now: u64, quic: &mut Quic) {
+        for one in self.conversations.iter().filter(|one| !one.session.is_running()) {
+            quic.close(now, one.talk, Outcome::Done.close_code());
+        }
+        self.conversations.retain(|one| one.session.is_running());
+    }
+
+    /// The disk makes durable what was kept.
+    fn settle(&mut self, now: u64, quic: &mut Quic, at: usize) {
+        if let Some(one) = self.conversations.get_mut(at) {
+            one.settled_at = None;
+        }
+        let synced = self.store().sync().is_ok();
+        if synced {
+            self.feed_session(now, quic, at, Input::Settled);
+        } else {
+            self.spoil(now, quic, at, Input::Failed);
+        }
+    }
+
+    /// The store failed a session: it ends, and nothing more of it is kept.
+    fn spoil(&mut self, now: u64, quic: &mut Quic, at: usize, input: Input<'_>) {
+        if let Some(one) = self.conversations.get_mut(at)
+            && !std::mem::replace(&mut one.spoilt, true)
+        {
+            self.feed_session(now, quic, at, input);
+        }
     }
 
     fn converse(&mut self, now: u64, quic: &mut Quic, at: usize) {
         loop {
             self.drain(now, quic, at);
             let Some(one) = self.conversations.get_mut(at) else { return };
-            let awaits_ops = one.session.awaits_ops();
+            // Outside a run ops have no place, and the session says so; inside one they may only be early.
+            let awaits_ops = !one.session.is_running() || one.session.awaits_ops();
             let side = self.links.get(one.link).map_or(Side::Listener, |end| end.side);
             match one.wire.next(quic, one.talk, side, awaits_ops) {
                 Some(Arrival::Control(frame)) => self.feed_session(now, quic, at, Input::Control(&frame)),
                 Some(Arrival::Ops(frame)) => self.feed_session(now, quic, at, Input::Ops(&frame)),
                 Some(Arrival::Piece(frame)) => self.feed_session(now, quic, at, Input::Piece(&frame)),
+                Some(Arrival::Broken(fault)) => {
+                    self.feed_session(now, quic, at, Input::Broken(fault));
+                    return;
+                }
                 None if self.send(now, quic, at) => {}
                 None => return,
             }
@@ -380,6 +421,10 @@ impl Site {
         self.drain(now, quic, at);
     }
 
+    fn is_spoilt(&self, at: usize) -> bool {
+        self.conversations.get(at).is_some_and(|one| one.spoilt)
+    }
+
     /// Does what the session asks for.
     fn drain(&mut self, now: u64, quic: &mut Quic, at: usize) {
         while let Some(output) = self.conversations.get_mut(at).and_then(|one| one.session.poll()) {
@@ -394,22 +439,46 @@ impl Site {
                         one.wire.send_control(quic, talk, side, &frame);
                     }
                 }
+                Output::Append(_) | Output::Keep(_) if self.is_spoilt(at) => {}
                 Output::Append(run) => {
-                    let wall = self.wall(now);
+                    let (look, log) = (self.look(now), run.inner().log());
                     let stamps = run.inner().ops().iter().map(|named| named.op.stamp);
-                    self.clock = stamps.fold(self.clock, |clock, stamp| clock.seen(stamp, wall));
-                    self.store().append(&[run]).expect("the disk has room");
+                    let clock = stamps.fold(self.clock, |clock, stamp| keeper::seen(clock, log, stamp, look));
+                    match self.store().append(&[run]) {
+                        Ok(_) => self.clock = clock,
+                        Err(AppendError::Write(WriteError::DiskFull { .. })) => {
+                            self.spoil(now, quic, at, Input::Refused(Reason::DiskFull));
+                        }
+                        Err(_) => self.spoil(now, quic, at, Input::Failed),
+                    }
                 }
-                Output::Keep(stored) => self.store().keep(&stored).expect("the disk has room"),
+                Output::Keep(stored) => match self.store().keep(&stored) {
+                    Ok(()) => {}
+                    Err(PutError::Write(WriteError::DiskFull { .. })) => {
+                        self.spoil(now, quic, at, Input::Refused(Reason::DiskFull));
+                    }
+                    Err(_) => self.spoil(now, quic, at, Input::Failed),
+                },
                 Output::Settle => {
-                    self.store().sync().expect("the disk syncs");
-                    self.feed_session(now, quic, at, Input::Settled);
+                    if self.sync_nanos == 0 {
+                        self.settle(now, quic, at);
+                    } else if let Some(one) = self.conversations.get_mut(at) {
+                        one.settled_at = Some(now + self.sync_nanos);
+                    }
                 }
                 Output::Remember(memory) => {
-                    self.store().remember(end.peer, end.name, &memory).expect("the disk has room");
+                    if !self.is_spoilt(at) {
+                        // What is not remembered costs a comparison.
+                        drop(self.store().remember(end.peer, &end.name, &memory));
+                    }
                 }
-                Output::RunEnded { outcome, tally } => self.ended.push((outcome, tally)),
+                Output::RunEnded { outcome, tally } => {
+                    self.seal_due |= tally.ops_in > 0;
+                    self.ended.push((outcome, tally));
+                }
+                Output::Note(Event::Forked { .. }) => self.forks += 1,
                 Output::Close(outcome) => {
+                    self.closed.push(outcome);
                     quic.flush(now, self.host);
                     quic.close(now, talk, outcome.close_code());
                 }
@@ -420,8 +489,7 @@ impl Site {
                 | Output::Nudged { .. }
                 | Output::Pace(_)
                 | Output::Links(_)
-                | Output::Held(_)
-                | Output::Note(_) => {}
+                | Output::Held(_) => {}
             }
         }
     }

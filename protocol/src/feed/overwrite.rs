@@ -3,7 +3,7 @@
 use super::sorted::Sorted;
 use super::{Left, Rules, blocks_of};
 use crate::log::NamedOp;
-use crate::op::Publish;
+use crate::op::{Delete, Publish};
 
 /// What is left: of the sites that may write, the publish said last, unless a delete was said after it; of this site's own overlay likewise.
 pub(super) fn left<'a>(sorted: &Sorted<'a>, rules: Rules<'_>) -> Left<'a> {
@@ -19,13 +19,14 @@ pub(super) fn left<'a>(sorted: &Sorted<'a>, rules: Rules<'_>) -> Left<'a> {
             let wide = sorted.wide.iter().filter(|(by, _)| after(by));
             let own = sorted.own.iter().filter(|(by, _)| by.op.place.log.author == author && after(by));
             let removers: Vec<_> = wide.chain(own).map(|(by, _)| by.id).collect();
-            let hide =
-                sorted.hides.iter().find(|(by, hide)| after(by) && (local || hide.saw.contains(&named.id)));
+            let hides =
+                |(by, hide): &&(&NamedOp, &Delete)| after(by) && (local || hide.saw.contains(&named.id));
+            let mut hides = sorted.hides.iter().filter(hides).peekable();
             if coordinate_blocked || !blocks.is_empty() {
                 left.blocks.extend(blocks);
-            } else if let Some((hide, _)) = hide {
+            } else if hides.peek().is_some() {
                 left.hidden = true;
-                left.deletes.push(hide.id);
+                left.deletes.extend(hides.map(|(by, _)| by.id));
             } else if removers.is_empty() {
                 standing.push((named, publish));
             } else {

@@ -111,7 +111,11 @@ pub(super) fn sort<'a>(ops: &'a [NamedOp], rules: Rules<'_>) -> Sorted<'a> {
         due: None,
     };
     for named in ops {
-        if named.op.stamp.is_ahead_of(rules.now) {
+        // What this site says counts here at once, though its clock was set back. What the origin sealed was due there: to wait for it here
+        // would let it displace, later, what stands under a later seal.
+        let place = named.op.place;
+        let waits = place.log.author != rules.me && rules.ledger.seal_of(place).is_none();
+        if waits && named.op.stamp.is_ahead_of(rules.now) {
             let due = named.op.stamp.wall();
             sorted.due = Some(sorted.due.map_or(due, |first: Timestamp| first.min(due)));
         } else {

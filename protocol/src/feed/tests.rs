@@ -166,6 +166,33 @@ fn a_leafs_delete_hides_at_the_leaf_and_nowhere_else() {
     assert_eq!(seen_by(LEAF, &[&first, &hide, &later]).winner, Some(later.id));
 }
 
+/// The member's clock is an hour fast and the origin's as well: what it sealed counts at once where clocks are right, so that it does not
+/// displace later what a later seal covers.
+#[test]
+fn what_the_origin_sealed_waits_for_no_clock() {
+    let mut early = publish(MEMBER, 0, 1, &[]);
+    early.op.stamp = Hlc((NOW.0 + 3_600_000) << 16);
+    early.id = early.op.id();
+    let late = publish(ORIGIN, 1, 2, &[]);
+    let tip = |author, len| Tip { author: site(author), epoch: 1, len, root: [0; 32] };
+    let seal =
+        |index, frontier| said(ORIGIN, index, Body::Seal(Seal { index, frontier, state_root: [0; 32] }));
+    let (one, two) = (seal(2, vec![tip(MEMBER, 1)]), seal(3, vec![tip(ORIGIN, 2)]));
+    assert_eq!(seen_by(LEAF, &[&granted(Rights::WRITE), &early, &late]).winner, Some(late.id));
+    let item = seen_by(LEAF, &[&granted(Rights::WRITE), &early, &late, &one, &two]);
+    assert_eq!((item.winner, item.seal), (Some(early.id), Some(2)));
+}
+
+/// A leaf hid what came from upstream and, once it had its own package in the way, hid both: both hides are told, whichever is read first.
+#[test]
+fn every_hide_of_a_publish_is_told_whatever_the_order() {
+    let (upstream, first) = (publish(ORIGIN, 0, 1, &[]), publish(LEAF, 0, 2, &[]));
+    let (one, two) = (delete(LEAF, 1, &[&upstream, &first]), delete(LEAF, 2, &[&upstream, &first]));
+    let item = seen_by(LEAF, &[&upstream, &first, &one, &two]);
+    assert_eq!(item, seen_by(LEAF, &[&two, &one, &first, &upstream]));
+    assert_eq!(item.deletes.len(), 2);
+}
+
 /// [P-22] R4: an authorised publish stands before a local one; the local one is kept and told.
 #[test]
 fn an_authorised_publish_shadows_a_local_one() {
@@ -216,8 +243,13 @@ fn a_delete_of_ones_own_leaves_others_alone() {
 fn an_op_stamped_far_ahead_waits_until_it_is_due() {
     let mut future = publish(ORIGIN, 1, 1, &[]);
     future.op.stamp = Hlc((NOW.0 + 3_600_000) << 16);
-    let item = seen_by(ORIGIN, &[&future]);
+    let item = seen_by(LEAF, &[&future]);
     assert_eq!((item.standing, item.due), (Standing::Parked, Some(Timestamp(NOW.0 + 3_600_000))));
+    assert_eq!(
+        seen_by(ORIGIN, &[&future]).standing,
+        Standing::Served,
+        "it said so itself, and its clock was set back"
+    );
     let later = Looking { now: Timestamp(NOW.0 + 3_600_000), ..Looking::from(LEAF) };
     assert_eq!(later.at(&[&future]).standing, Standing::Served);
 }

@@ -66,6 +66,8 @@ pub(super) struct Inbound {
     known: Option<Known>,
     target: Option<Target>,
     refused_logs: BTreeSet<LogId>,
+    /// Logs refused in this session: that they are shorter here than told is no loss.
+    given_up: BTreeSet<LogId>,
     transfer: Transfer,
     /// Outlines of which only parts came yet: the size, and the parts by their first extent.
     outlines: BTreeMap<BlobId, (u64, BTreeMap<u32, Vec<Cv>>)>,
@@ -84,6 +86,7 @@ impl Inbound {
             known: memory.known,
             target: None,
             refused_logs: BTreeSet::new(),
+            given_up: BTreeSet::new(),
             transfer: Transfer::new(),
             outlines: BTreeMap::new(),
             forsaken: BTreeSet::new(),
@@ -100,7 +103,7 @@ impl Inbound {
     pub(super) fn begin(&mut self) {
         self.stage = Stage::Idle;
         self.target = None;
-        self.refused_logs.clear();
+        self.given_up.append(&mut self.refused_logs);
         self.transfer = Transfer::new();
         self.outlines.clear();
         self.missing = 0;
@@ -128,12 +131,34 @@ impl Inbound {
         if !feeds.iter().any(|on| on.effective.flows_in()) {
             return Ok(None);
         }
+        if self.has_lost(feeds, view)? {
+            self.known = None;
+            self.copy.clear();
+        }
         let mut lacking = false;
         for on in feeds.iter().filter(|on| on.effective.in_add) {
             lacking = lacking || !view.missing(on.feed, &on.filter)?.is_empty();
         }
         self.lacking = lacking;
         Ok(Some(Pull { known: self.known, lacking }))
+    }
+
+    /// Whether a log that was taken in is shorter here than it was: damage set it back, and the peer is to bring it again.
+    fn has_lost(&self, feeds: &[AgreedFeed], view: &dyn View) -> Result<bool, Unreadable> {
+        for on in feeds.iter().filter(|on| on.effective.flows_in()) {
+            let authority = view.authority(on.feed)?;
+            let held: BTreeMap<LogId, u64> =
+                view.logs(on.feed)?.into_iter().map(|state| (state.log, state.len)).collect();
+            let taken_in = self.copy.iter().filter(|(log, _)| log.feed == on.feed);
+            let lost = |(log, (len, _)): (&LogId, &(u64, [u8; 32]))| match held.get(log) {
+                Some(have) => have < len,
+                None => authority.as_ref().is_some_and(|authority| authority.is_author(log.author)),
+            };
+            if taken_in.filter(|(log, _)| !self.given_up.contains(log)).any(lost) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     pub(super) fn nothing_to_do(&mut self) {
@@ -276,8 +301,13 @@ impl Inbound {
             return Ok(());
         }
         let held = context.view.log(log)?;
-        let Some(batch) = batch.beyond(held.len()) else { return Ok(()) };
         let head = batch.head;
+        if head.head.len == held.len() && head.head.root != held.root() {
+            head.verify().map_err(|_forged| Misbehaved::BatchInvalid)?;
+            self.refused_logs.insert(log);
+            context.outputs.push_back(Output::Note(Event::Forked { head }));
+        }
+        let Some(batch) = batch.beyond(held.len()) else { return Ok(()) };
         let verified = match batch.verify(&held) {
             Ok(verified) => verified,
             Err(BatchError::Forked { .. }) => {
@@ -320,8 +350,11 @@ impl Inbound {
         let Some(target) = &mut self.target else { return Err(Misbehaved::FrameUnexpected.into()) };
         let mut wants = Vec::new();
         for log in &target.told {
-            let told = target.notes.get(log).map_or(0, |(len, _)| *len);
-            let held = context.view.log(*log)?.len();
+            let (told, root) = target.notes.get(log).copied().unwrap_or_default();
+            let mine = context.view.log(*log)?;
+            // The last op again, where the peer holds another history of the same length: its signed head is the proof.
+            let differs = mine.len() == told && mine.root() != root;
+            let held = mine.len().saturating_sub(u64::from(differs));
             if held < told && !self.refused_logs.contains(log) {
                 let feed = context.feeds.iter().position(|on| on.feed == log.feed).unwrap_or_default();
                 let feed = u16::try_from(feed).unwrap_or(u16::MAX);

@@ -9,9 +9,12 @@ use super::view::{Unreadable, View};
 use crate::fault::Misbehaved;
 use crate::frame::{Exports, Frame, Gaps, HeadNote, Known, OpsFrame, Piece, Pull, Supply, WantOps};
 use crate::id::{BlobId, FeedId, LogId, StoreId};
-use crate::limits::{EXTENT_BYTES, OPS_FRAME_BYTES_TARGET, WANTED_BYTES_MAX, WANTED_ITEMS_MAX};
+use crate::limits::{
+    EXTENT_BYTES, OPS_FRAME_BYTES_TARGET, RANGES_PER_RUN_MAX, WANTED_BYTES_MAX, WANTED_ITEMS_MAX,
+};
 use crate::log::{Batch, Entry, head_item_bytes};
 use crate::op::{Op, Place};
+use crate::reconcile::{Answers, Questions, answer};
 use crate::summary::{Summary, Tree, root_of as root_of_ids};
 use crate::transfer::Ask;
 
@@ -84,6 +87,23 @@ pub(super) struct Outbound {
     /// What this site exported when it last compared with the peer: all of it is there where nothing had to be told.
     pub(super) compared: Heads,
     pub(super) content_bytes: u64,
+    asked: Asked,
+}
+
+/// What the peer asked for in this run. An honest one asks each thing once.
+#[derive(Debug, Default)]
+struct Asked {
+    ranges: usize,
+    heads: usize,
+    logs: usize,
+}
+
+impl Asked {
+    /// Counts what is asked of one kind.
+    fn count(asked: &mut usize, more: usize, most: usize, fault: Misbehaved) -> Result<(), Stop> {
+        *asked = asked.saturating_add(more);
+        if *asked > most { Err(fault.into()) } else { Ok(()) }
+    }
 }
 
 impl Outbound {
@@ -144,6 +164,7 @@ impl Outbound {
 
     /// The peer asks for logs from positions on.
     pub(super) fn want_ops(&mut self, wants: &[WantOps], feeds: &[AgreedFeed]) -> Result<(), Stop> {
+        Asked::count(&mut self.asked.logs, wants.len(), self.told.len(), Misbehaved::WantsFlooded)?;
         for want in wants {
             let on = feeds.get(usize::from(want.feed)).ok_or(Misbehaved::FeedNotAgreed)?;
             let log = LogId { feed: on.feed, author: want.author, epoch: want.epoch };
@@ -155,18 +176,27 @@ impl Outbound {
     }
 
     /// The notes of the told heads whose items have these ids.
-    pub(super) fn notes_of(&self, ids: &[[u8; 32]], feeds: &[AgreedFeed]) -> Vec<HeadNote> {
+    pub(super) fn notes_of(&mut self, ids: &[[u8; 32]], feeds: &[AgreedFeed]) -> Result<Vec<HeadNote>, Stop> {
+        Asked::count(&mut self.asked.heads, ids.len(), self.told.len(), Misbehaved::RangesFlooded)?;
         let position: BTreeMap<FeedId, usize> =
             feeds.iter().enumerate().map(|(index, on)| (on.feed, index)).collect();
-        self.told
+        Ok(self
+            .told
             .iter()
             .filter(|(log, (len, root))| ids.contains(&head_item(**log, *len, root)))
             .filter_map(|(log, (len, root))| Some(note(*position.get(&log.feed)?, *log, *len, *root)))
-            .collect()
+            .collect())
+    }
+
+    /// Answers questions about ranges of the told heads.
+    pub(super) fn answer(&mut self, questions: &Questions) -> Result<Answers, Stop> {
+        let more = questions.questions.len();
+        Asked::count(&mut self.asked.ranges, more, RANGES_PER_RUN_MAX, Misbehaved::RangesFlooded)?;
+        Ok(answer(self.summary(), questions).map_err(Misbehaved::from)?)
     }
 
     /// The told heads as a set, for range questions. It stays the same through a run, whatever is published meanwhile.
-    pub(super) fn summary(&mut self) -> &mut Summary {
+    fn summary(&mut self) -> &mut Summary {
         let told = &self.told;
         self.told_summary.get_or_insert_with(|| {
             told.iter().map(|(log, (len, root))| head_item(*log, *len, root)).collect()

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use protocol::fault::Misbehaved;
 use protocol::limits::{BULK_LANES, FRAME_BYTES_MAX};
 use protocol::session::Side;
 use quinn_proto::{Dir, StreamId};
@@ -10,6 +11,8 @@ use crate::quic::{Quic, Talk};
 
 const OPS: u8 = 1;
 const PIECE: u8 = 2;
+/// Bytes of a stream that are read before anyone wants them: the longest frame.
+const HELD_BYTES_MAX: usize = FRAME_BYTES_MAX + 8;
 const CONTROL_PRIORITY: i32 = 100;
 const OPS_PRIORITY: i32 = 50;
 
@@ -19,6 +22,8 @@ pub(super) enum Arrival {
     Control(Vec<u8>),
     Ops(Vec<u8>),
     Piece(Vec<u8>),
+    /// The peer broke the framing.
+    Broken(Misbehaved),
 }
 
 #[derive(Debug, Default)]
@@ -62,7 +67,7 @@ impl Outward {
 }
 
 /// A length as RFC 9000 writes it.
-fn varint(length: usize) -> Vec<u8> {
+pub(crate) fn varint(length: usize) -> Vec<u8> {
     let length = u32::try_from(length).unwrap_or(u32::MAX);
     if length < 1 << 6 {
         vec![u8::try_from(length).unwrap_or(0)]
@@ -74,17 +79,23 @@ fn varint(length: usize) -> Vec<u8> {
 }
 
 /// The next whole frame of what is held.
-fn frame(held: &mut Vec<u8>) -> Option<Vec<u8>> {
+pub(crate) fn next_frame(held: &mut Vec<u8>) -> Option<Result<Vec<u8>, Misbehaved>> {
     let first = *held.first()?;
     let width = 1_usize << (first >> 6);
     let mut length = usize::from(first & 0x3f);
     for byte in held.get(1..width)? {
         length = length << 8 | usize::from(*byte);
     }
-    assert!(length <= FRAME_BYTES_MAX, "no honest site sends a frame of {length} bytes");
+    if length > FRAME_BYTES_MAX {
+        return Some(Err(Misbehaved::FrameTooLong));
+    }
     let whole = held.get(width..width.checked_add(length)?)?.to_vec();
     held.drain(..width + length);
-    Some(whole)
+    Some(Ok(whole))
+}
+
+fn arrival(frame: Result<Vec<u8>, Misbehaved>, of: fn(Vec<u8>) -> Arrival) -> Arrival {
+    frame.map_or_else(Arrival::Broken, of)
 }
 
 impl Wire {
@@ -106,32 +117,42 @@ impl Wire {
         if let Some(control) = &self.control {
             quic.read(talk, control.stream, &mut self.control_in.held);
         }
-        if let Some(frame) = frame(&mut self.control_in.held) {
-            return Some(Arrival::Control(frame));
+        if let Some(frame) = next_frame(&mut self.control_in.held) {
+            return Some(arrival(frame, Arrival::Control));
         }
         while let Some(stream) = quic.accept(talk, Dir::Uni) {
             self.inward.insert(stream, Inward::default());
         }
         for (stream, inward) in &mut self.inward {
-            quic.read(talk, *stream, &mut inward.held);
+            // What is not taken in stays with the sender, as at the node.
+            if inward.held.len() < HELD_BYTES_MAX {
+                quic.read(talk, *stream, &mut inward.held);
+            }
             if inward.kind.is_none() && !inward.held.is_empty() {
                 inward.kind = Some(inward.held.remove(0));
             }
             match inward.kind {
                 Some(OPS) if awaits_ops => {
-                    if let Some(frame) = frame(&mut inward.held) {
-                        return Some(Arrival::Ops(frame));
+                    if let Some(frame) = next_frame(&mut inward.held) {
+                        return Some(arrival(frame, Arrival::Ops));
                     }
                 }
                 Some(PIECE) => {
-                    if let Some(frame) = frame(&mut inward.held) {
-                        return Some(Arrival::Piece(frame));
+                    if let Some(frame) = next_frame(&mut inward.held) {
+                        return Some(arrival(frame, Arrival::Piece));
                     }
                 }
                 Some(_) | None => {}
             }
         }
         None
+    }
+
+    /// Bytes that wait to be sent or to be taken in.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        let out = self.control.iter().chain(&self.ops).chain(&self.lanes).map(|out| out.waiting.len());
+        let inward = self.inward.values().map(|inward| inward.held.len());
+        out.chain(inward).sum::<usize>() + self.control_in.held.len()
     }
 
     fn flush(&mut self, quic: &mut Quic, talk: Talk) {

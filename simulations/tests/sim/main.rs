@@ -1,4 +1,8 @@
 //! The simulations as tests: few seeds here, more by `cargo sim --seeds N`.
 
-/// Three sites, faults on, then healed: everything arrives, and the same seed gives the same trace.
-mod three_sites;
+/// What a peer that keeps no rules may try.
+mod cheats;
+/// Random histories of the merge rules.
+mod histories;
+/// Whole worlds by seed.
+mod seeds;

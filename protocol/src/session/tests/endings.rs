@@ -126,3 +126,22 @@ fn the_listener_can_ask_for_a_run() {
     wire.dialler.handle(Instant(1), WALL, Input::Control(&frame), &la);
     assert!(matches!(wire.dialler.poll(), Some(Output::Nudged { asked: true })));
 }
+
+/// Damage took the end of a log while a connection stood. The peer has nothing new, and brings again what is lost.
+#[test]
+fn a_log_that_was_set_back_comes_again_over_the_same_connection() {
+    let (mut ny, mut la) = (Site::new(1), Site::new(2));
+    ny.publish("a", b"a");
+    ny.publish("b", b"b");
+    let mut wire = connect(&la, &ny, Switches::PULL, Switches::MIRROR);
+    wire.sync(&mut la, &mut ny);
+    let log = ny.own_log();
+    for left in [1, 0] {
+        la.runs.entry(log).or_default().truncate(left);
+        la.runs.retain(|_, runs| !runs.is_empty());
+        wire.sync(&mut la, &mut ny);
+        assert_eq!(la.log(log).unwrap(), ny.log(log).unwrap());
+    }
+    let (outcome, tally) = wire.sync(&mut la, &mut ny);
+    assert_eq!((outcome, tally.ops_in), (Outcome::Done, 0));
+}

@@ -1,0 +1,36 @@
+//! Bytes move once: what was published, times the sites it goes to, and little more where lines were cut.
+
+use crate::oracle::Seen;
+
+/// How often a byte may move to one receiver when power and lines fail, in hundredths: what was not synced when power went comes again.
+const AGAIN_PERCENT_MAX: u64 = 200;
+/// What a run that is cut may have under way, for each cut.
+const UNDER_WAY_BYTES: u64 = 4 << 20;
+
+/// `interruptions`: times at which something was cut off in the middle; none on quiet lines, where each byte moves at most once.
+///
+/// # Errors
+/// More bytes moved.
+pub fn check(seen: Seen<'_>, interruptions: u64) -> Result<(), String> {
+    let moved: u64 =
+        seen.sites.iter().flat_map(|site| &site.ended).map(|(_, tally)| tally.content_in_bytes).sum();
+    let publishes =
+        seen.oracle.facts(seen.sites).filter_map(|fact| fact.publish().map(|publish| (fact, publish)));
+    let due: u64 = publishes
+        .map(|(fact, publish)| {
+            let receivers = seen.shape.reach(fact.site, false).len().saturating_sub(1);
+            publish.manifest.size().saturating_mul(receivers as u64)
+        })
+        .sum();
+    let most = if interruptions == 0 {
+        due
+    } else {
+        due * AGAIN_PERCENT_MAX / 100 + interruptions * UNDER_WAY_BYTES
+    };
+    if moved > most {
+        return Err(format!(
+            "{moved} bytes moved, and {due} would have done, with {interruptions} interruptions"
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,22 @@
+//! Nothing that was acknowledged is lost: its author holds the op and the bytes, whatever became of power and disk since.
+
+use crate::oracle::Seen;
+
+/// # Errors
+/// What is gone.
+pub fn check(seen: Seen<'_>) -> Result<(), String> {
+    for fact in seen.oracle.facts(seen.sites).filter(|fact| fact.certain) {
+        let Some(site) = seen.sites.get(fact.site) else { continue };
+        if !site.holds(fact.id) {
+            return Err(format!("{} acknowledged an op about {} and lost it", site.name, fact.name()));
+        }
+        // Bytes that rotted or were swept are there where they are served, and need not be elsewhere.
+        let dropped = seen.rotted || site.swept;
+        let served =
+            || site.item(seen.now, seen.feed, fact.name()).is_some_and(|item| item.winner == Some(fact.id));
+        if fact.publish().is_some() && !site.is_whole(fact.id) && (!dropped || served()) {
+            return Err(format!("{} acknowledged the bytes of {} and lost them", site.name, fact.name()));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,31 @@
+//! An author's stamps rise through its log, whatever became of its clock and its power: of two words about one ref the later one wins.
+
+use protocol::id::LogId;
+use protocol::log::Entry;
+use protocol::op::{Op, Place};
+use protocol::time::Hlc;
+
+use crate::oracle::Seen;
+
+/// # Errors
+/// Whose stamps fell.
+pub fn check(seen: Seen<'_>) -> Result<(), String> {
+    for site in seen.sites {
+        let log = LogId { feed: seen.feed, author: site.id(), epoch: 1 };
+        let mut last = Hlc::default();
+        for batch in site.store().batches(log, 0, u64::MAX).unwrap_or_default() {
+            for (seq, entry) in (batch.first..).zip(&batch.entries) {
+                let Entry::Op(statement) = entry else { continue };
+                let Ok(op) = Op::decode_statement(Place { log, seq }, statement) else { continue };
+                if op.stamp <= last {
+                    return Err(format!(
+                        "{} gave its op {seq} a stamp that is not above the one before",
+                        site.name
+                    ));
+                }
+                last = op.stamp;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! An index in memory that, like sled, may forget what was not flushed when power goes. The packs it is made from lie on their own disk.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+
+use packetboat::store::Tree;
+use packetboat::store::engine::{Broken, Change, Engine, Entry, InMemory, Index};
+
+type Entries = BTreeMap<(Tree, Vec<u8>), Vec<u8>>;
+
+/// Every entry as it was at the last flush, and what was changed since.
+#[derive(Debug, Default)]
+struct Flushed {
+    flushed: Entries,
+    since: Vec<Change>,
+}
+
+/// An engine whose index forgets. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Forgetful {
+    live: InMemory,
+    kept: Arc<RwLock<Flushed>>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    live: Arc<dyn Index>,
+    kept: Arc<RwLock<Flushed>>,
+}
+
+fn locked(kept: &RwLock<Flushed>) -> RwLockWriteGuard<'_, Flushed> {
+    kept.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Flushed {
+    /// Takes the first changes since the last flush over into it.
+    fn flush(&mut self, changes: usize) {
+        let changes = self.since.drain(..changes.min(self.since.len())).collect::<Vec<_>>();
+        for Change { tree, key, value } in changes {
+            match value {
+                Some(value) => self.flushed.insert((tree, key), value),
+                None => self.flushed.remove(&(tree, key)),
+            };
+        }
+        self.since.clear();
+    }
+}
+
+impl Forgetful {
+    /// Changes since the last flush.
+    #[must_use]
+    pub fn unflushed(&self) -> usize {
+        locked(&self.kept).since.len()
+    }
+
+    /// Power goes: of what was changed since the last flush only the first `left` changes are there when the index is opened again.
+    pub fn lose_power(&mut self, left: usize) {
+        let mut kept = locked(&self.kept);
+        kept.flush(left);
+        self.live = InMemory::default();
+        let Ok(index) = self.live.open() else { return };
+        let changes: Vec<Change> = kept
+            .flushed
+            .iter()
+            .map(|((tree, key), value)| Change { tree: *tree, key: key.clone(), value: Some(value.clone()) })
+            .collect();
+        // An index in memory refuses only what is too long, which was refused before.
+        drop(index.apply(&changes));
+    }
+}
+
+impl Engine for Forgetful {
+    fn open(&self) -> Result<Arc<dyn Index>, Broken> {
+        Ok(Arc::new(Watched { live: self.live.open()?, kept: Arc::clone(&self.kept) }))
+    }
+
+    fn set_aside(&self) -> io::Result<()> {
+        *locked(&self.kept) = Flushed::default();
+        self.live.set_aside()
+    }
+}
+
+impl Index for Watched {
+    fn value(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, Broken> {
+        self.live.value(tree, key)
+    }
+
+    fn apply(&self, changes: &[Change]) -> Result<(), Broken> {
+        self.live.apply(changes)?;
+        locked(&self.kept).since.extend_from_slice(changes);
+        Ok(())
+    }
+
+    fn page(&self, tree: Tree, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<Entry>, Broken> {
+        self.live.page(tree, prefix, from, limit)
+    }
+
+    fn last(&self, tree: Tree, prefix: &[u8]) -> Result<Option<Entry>, Broken> {
+        self.live.last(tree, prefix)
+    }
+
+    fn count(&self, tree: Tree) -> Result<u64, Broken> {
+        self.live.count(tree)
+    }
+
+    fn flush_durable(&self) -> Result<(), Broken> {
+        self.live.flush_durable()?;
+        let mut kept = locked(&self.kept);
+        let all = kept.since.len();
+        kept.flush(all);
+        Ok(())
+    }
+}

@@ -1,0 +1,100 @@
+//! What was said, by whom and whether it was acknowledged: a list of facts. It draws no conclusions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::id::{FeedId, OpId};
+use protocol::log::NamedOp;
+use protocol::op::{Body, Delete, Publish};
+
+use crate::site::Site;
+use crate::topology::Shape;
+
+/// One op that people caused.
+#[derive(Debug, Clone)]
+pub struct Fact {
+    pub site: usize,
+    pub id: OpId,
+    pub body: Body,
+    /// Whether it was acknowledged. What was not may exist or not; its author's store knows.
+    pub certain: bool,
+}
+
+impl Fact {
+    /// The publish it is, if it is one.
+    #[must_use]
+    pub const fn publish(&self) -> Option<&Publish> {
+        if let Body::Publish(publish) = &self.body { Some(publish) } else { None }
+    }
+
+    /// The delete it is, if it is one.
+    #[must_use]
+    pub const fn delete(&self) -> Option<&Delete> {
+        if let Body::Delete(delete) = &self.body { Some(delete) } else { None }
+    }
+
+    /// The name it is about.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.body.coordinate().map_or("", |at| at.name.as_str())
+    }
+}
+
+/// All facts.
+#[derive(Debug, Default)]
+pub struct Oracle {
+    facts: Vec<Fact>,
+    pub published_bytes: u64,
+    /// The ops that each site's packages stood under a seal by, by site and name.
+    pub sealed: BTreeMap<(usize, String), OpId>,
+}
+
+impl Oracle {
+    /// Notes an op.
+    pub fn note(&mut self, site: usize, named: NamedOp, certain: bool) {
+        if let Body::Publish(publish) = &named.op.body {
+            self.published_bytes += publish.manifest.size();
+        }
+        self.facts.push(Fact { site, id: named.id, body: named.op.body, certain });
+    }
+
+    /// The facts that exist: those acknowledged, and of the doubtful ones those that their author holds.
+    pub fn facts<'a>(&'a self, sites: &'a [Site]) -> impl Iterator<Item = &'a Fact> {
+        self.facts
+            .iter()
+            .filter(move |fact| fact.certain || sites.get(fact.site).is_some_and(|site| site.holds(fact.id)))
+    }
+
+    /// What must be at a site in the end, by the links alone.
+    #[must_use]
+    pub fn due<'a>(&'a self, at: usize, sites: &'a [Site], shape: &Shape) -> Vec<&'a Fact> {
+        let reach: Vec<[BTreeSet<usize>; 2]> =
+            (0..shape.sites()).map(|site| [shape.reach(site, false), shape.reach(site, true)]).collect();
+        self.facts(sites)
+            .filter(|fact| {
+                let Some([adds, deletes]) = reach.get(fact.site) else { return false };
+                let reached = if fact.delete().is_some() { deletes } else { adds };
+                reached.contains(&at)
+            })
+            .collect()
+    }
+}
+
+/// What the checks look at.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    pub now: u64,
+    pub feed: FeedId,
+    pub shape: &'a Shape,
+    pub sites: &'a [Site],
+    pub oracle: &'a Oracle,
+    /// Whether bits have rotted on a disk.
+    pub rotted: bool,
+}
+
+impl Seen<'_> {
+    /// Whether a site may write in the feed.
+    #[must_use]
+    pub fn is_author(&self, site: usize) -> bool {
+        self.shape.authors.get(site).copied().unwrap_or(false)
+    }
+}

@@ -1,0 +1,217 @@
+//! What people do at a site, and what they see there: publish, delete, restore, grant, by the node's rules.
+
+use ed25519_dalek::SigningKey;
+use packetboat::store::{BlobState, FeedRecord, ReadError};
+use protocol::feed::{Item, Standing};
+use protocol::grant::Permitted;
+use protocol::id::{FeedId, LogId, OpId, SiteId};
+use protocol::log::{Mmr, NamedOp, Verified};
+use protocol::manifest::{File, Manifest};
+use protocol::op::{Body, Delete, Genesis, Grant, Publish, Rights};
+use protocol::package::{Coordinate, FeedKind};
+use protocol::switches::Switches;
+
+use super::Site;
+
+/// An op that was not acknowledged. Its bytes may have reached the disk all the same.
+#[derive(Debug)]
+pub struct Unsaid {
+    pub doubtful: Option<Box<NamedOp>>,
+}
+
+/// Packs of which at most so much is live are written anew.
+const LIVE_PERCENT_MAX: u64 = 70;
+
+/// What is asked of a disk here can be answered: bytes that are wrong are told, and nothing else fails.
+fn read<T>(read: Result<T, ReadError>) -> T {
+    read.expect("the store reads")
+}
+
+fn coordinate(name: &str) -> Coordinate {
+    Coordinate::new(FeedKind::Raw, name, "1").expect("a plain name")
+}
+
+fn manifest(file: File) -> Manifest {
+    Manifest::of(vec![file]).expect("one file")
+}
+
+impl Site {
+    /// Makes the feed known here.
+    pub fn join(&self, genesis: Genesis) {
+        let record = FeedRecord {
+            name: genesis.name.clone(),
+            genesis,
+            strict: false,
+            local_wins: false,
+            open_reads: false,
+        };
+        self.store().put_feed(&record).expect("the disk has room");
+    }
+
+    /// Signs and stores one op of this site's own, by the node's rules.
+    ///
+    /// # Errors
+    /// The disk refused, or lost part of this site's own log.
+    pub fn say(&mut self, now: u64, feed: FeedId, body: Body) -> Result<NamedOp, Unsaid> {
+        let log = LogId { feed, author: self.id(), epoch: 1 };
+        let state = read(self.store().log_state(log));
+        let held = state.map_or_else(Mmr::default, |state| state.after);
+        if read(self.store().log_longest(log)) > held.len() {
+            return Err(Unsaid { doubtful: None });
+        }
+        let signing = SigningKey::from_bytes(&self.key.signing_key().to_bytes());
+        let said = Verified::author(&signing, log, &held, vec![body], self.clock, self.wall(now));
+        let Some(named) = said.ops().last().cloned() else { return Err(Unsaid { doubtful: None }) };
+        let Ok(permitted) = Permitted::local(said, false) else { return Err(Unsaid { doubtful: None }) };
+        match self.store().append(&[permitted]) {
+            Ok(_) => {
+                self.clock = named.op.stamp;
+                Ok(named)
+            }
+            Err(_) => Err(Unsaid { doubtful: Some(Box::new(named)) }),
+        }
+    }
+
+    /// Takes over what another site's log says, as pairing hands it over.
+    pub fn adopt(&mut self, feed: FeedId, from: &Self) {
+        let log = LogId { feed, author: from.id(), epoch: 1 };
+        for batch in from.store().batches(log, 0, u64::MAX).expect("the store reads") {
+            let state = self.store().log_state(log).expect("the store reads");
+            let held = state.map_or_else(Mmr::default, |state| state.after);
+            let verified = batch.verify(&held).expect("an honest site's log verifies");
+            let authority = self.store().authority(feed).expect("the store reads").expect("the feed is here");
+            let permitted = Permitted::received(verified, feed, Switches::PULL, &authority, self.id());
+            self.store().append(&[permitted.expect("the origin may write")]).expect("the disk has room");
+        }
+    }
+
+    /// Lets another site write in the feed.
+    pub fn grant(&mut self, now: u64, feed: FeedId, grantee: SiteId) {
+        let grant = Grant {
+            grantee,
+            label: String::new(),
+            rights: Rights::WRITE,
+            prefix: String::new(),
+            expires: None,
+        };
+        self.say(now, feed, Body::Grant(grant)).expect("the disk has room");
+    }
+
+    /// Publishes a package of one file, unless the name is taken or was deleted.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn publish(
+        &mut self,
+        now: u64,
+        feed: FeedId,
+        name: &str,
+        content: &[u8],
+    ) -> Result<Option<NamedOp>, Unsaid> {
+        let item = self.item(now, feed, name);
+        let free = item.is_none_or(|item| {
+            matches!(item.standing, Standing::Absent | Standing::Parked | Standing::NotAuthorised)
+        });
+        if !free {
+            return Ok(None);
+        }
+        let unsaid = || Unsaid { doubtful: None };
+        let mut ingest = self.store().ingest();
+        ingest.write(content).map_err(|_disk| unsaid())?;
+        let stored = ingest.finish().map_err(|_disk| unsaid())?;
+        self.store().sync().map_err(|_disk| unsaid())?;
+        // What a failed sync took back meanwhile is then seen to be missing.
+        if !matches!(self.store().blob_state(stored.blob), Ok(BlobState::Complete { .. })) {
+            return Err(unsaid());
+        }
+        let file =
+            File { name: "file".to_owned(), blob: stored.blob, size: stored.size, sha256: stored.sha256 };
+        let (coordinate, manifest) = (coordinate(name), manifest(file));
+        let body = Publish { coordinate, manifest, supersedes: Vec::new(), provenance: None };
+        self.say(now, feed, Body::Publish(body)).map(Some)
+    }
+
+    /// Deletes a package that is served here.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn delete(&mut self, now: u64, feed: FeedId, name: &str) -> Result<NamedOp, Unsaid> {
+        let coordinate = coordinate(name);
+        let saw = self.publishes(feed, name).into_iter().map(|(id, _)| id).collect();
+        self.say(now, feed, Body::Delete(Delete { coordinate, saw, reason: String::new() }))
+    }
+
+    /// Brings back what was deleted, where its bytes are still here.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn restore(&mut self, now: u64, feed: FeedId, name: &str) -> Result<Option<NamedOp>, Unsaid> {
+        let Some(item) = self.item(now, feed, name) else { return Ok(None) };
+        let whole = |publish: &Publish| {
+            let mut files = publish.manifest.files.iter();
+            files.all(|file| matches!(self.store().blob_state(file.blob), Ok(BlobState::Complete { .. })))
+        };
+        let held = self.publishes(feed, name);
+        let overruled = held.into_iter().map(|(_, publish)| publish);
+        let mut overruled =
+            overruled.filter(|old| !old.supersedes.iter().any(|id| item.deletes.contains(id)));
+        let Some(mut again) = overruled.find(whole) else { return Ok(None) };
+        again.supersedes = item.deletes;
+        self.say(now, feed, Body::Publish(again)).map(Some)
+    }
+
+    /// Drops the bytes that nothing standing needs, and gives their room back. A disk that refuses is left as it is.
+    pub fn sweep(&mut self, now: u64) {
+        self.swept = true;
+        if self.store().sweep(self.look(now), false, |_, _| false).is_ok() {
+            drop(self.store().reclaim(LIVE_PERCENT_MAX));
+        }
+    }
+
+    /// What stands at a name.
+    #[must_use]
+    pub fn item(&self, now: u64, feed: FeedId, name: &str) -> Option<Item> {
+        self.store().item(feed, name, "1", self.look(now)).expect("the store reads")
+    }
+
+    /// Every name with what stands there.
+    #[must_use]
+    pub fn items(&self, now: u64, feed: FeedId) -> Vec<(String, Item)> {
+        let items = self.store().items(feed, "", None, usize::MAX, self.look(now)).expect("the store reads");
+        items.into_iter().map(|(at, item)| (at.name, item)).collect()
+    }
+
+    /// Every publish of a name that is held here.
+    #[must_use]
+    pub fn publishes(&self, feed: FeedId, name: &str) -> Vec<(OpId, Publish)> {
+        let facts = self.store().facts(feed, name, "1").expect("the store reads");
+        let publish = |named: NamedOp| {
+            if let Body::Publish(publish) = named.op.body { Some((named.id, publish)) } else { None }
+        };
+        facts.into_iter().filter_map(publish).collect()
+    }
+
+    /// Whether an op is held here.
+    #[must_use]
+    pub fn holds(&self, op: OpId) -> bool {
+        matches!(self.store().op(op), Ok(Some(_)))
+    }
+
+    /// Whether an op is held here and does not wait until it is due.
+    #[must_use]
+    pub fn counts(&self, now: u64, op: OpId) -> bool {
+        let held = self.store().op(op).ok().flatten();
+        held.is_some_and(|named| {
+            named.op.place.log.author == self.id() || !named.op.stamp.is_ahead_of(self.wall(now))
+        })
+    }
+
+    /// Whether all bytes of an op that publishes are here.
+    #[must_use]
+    pub fn is_whole(&self, publish: OpId) -> bool {
+        let op = self.store().op(publish).ok().flatten();
+        let Some(Body::Publish(publish)) = op.map(|named| named.op.body) else { return false };
+        let mut files = publish.manifest.files.iter();
+        files.all(|file| matches!(self.store().blob_state(file.blob), Ok(BlobState::Complete { .. })))
+    }
+}

@@ -1,0 +1,76 @@
+//! What a seal covers: everything that is due, and nothing that is not.
+
+use std::sync::Arc;
+
+use protocol::grant::Permitted;
+use protocol::log::{Mmr, Verified};
+use protocol::op::{Genesis, Grant, Rights, SetRef};
+use protocol::package::FeedKind;
+use protocol::time::{Hlc, Timestamp};
+
+use super::*;
+use crate::identity::SiteKey;
+use crate::keeper::wall_clock;
+use crate::store::disk::fake::FakeDisk;
+use crate::store::{FeedRecord, Options, engine};
+
+const HOUR_MS: u64 = 3_600_000;
+
+fn origin() -> (SiteStore, FeedId, SiteKey) {
+    let key = SiteKey::from_seed(&[1; 32]);
+    let member = SiteKey::from_seed(&[2; 32]);
+    let genesis = Genesis {
+        kind: FeedKind::Raw,
+        name: "tools".to_owned(),
+        origin: key.site_id(),
+        second_origin: None,
+        reuse: false,
+        overwrite: false,
+        created: wall_clock(),
+        nonce: [0; 16],
+    };
+    let feed = genesis.feed_id();
+    let index = engine::InMemory::default();
+    let store = Store::open_on(Arc::new(FakeDisk::new()), Box::new(index), Options::new(1)).unwrap();
+    let name = "tools".to_owned();
+    let record = FeedRecord { name, genesis, strict: false, local_wins: false, open_reads: false };
+    store.put_feed(&record).unwrap();
+    let site = SiteStore::new(store, key);
+    let grant = Grant {
+        grantee: member.site_id(),
+        label: String::new(),
+        rights: Rights::WRITE,
+        prefix: String::new(),
+        expires: None,
+    };
+    site.author(feed, vec![Body::Grant(grant)]).unwrap();
+    (site, feed, member)
+}
+
+/// One op of the member, by its own clock.
+fn says(site: &SiteStore, feed: FeedId, member: &SiteKey, wall: Timestamp) -> LogId {
+    let log = LogId { feed, author: member.site_id(), epoch: 1 };
+    let held = site.store().log_state(log).unwrap().map_or_else(Mmr::default, |state| state.after);
+    let body = Body::SetRef(SetRef { package: "a".to_owned(), name: "stable".to_owned(), target: None });
+    let said = Verified::author(member.signing_key(), log, &held, vec![body], Hlc::default(), wall);
+    site.store().append(&[Permitted::local(said, false).unwrap()]).unwrap();
+    log
+}
+
+fn sealed(site: &SiteStore, feed: FeedId, log: LogId) -> u64 {
+    site.store().ledger(feed).unwrap().unwrap().sealed_len(log)
+}
+
+/// A member's clock is an hour fast. What it says waits at the origin until it is due; were it sealed before, it would then displace what
+/// was sealed and served meanwhile.
+#[test]
+fn a_seal_reaches_no_further_than_what_is_due() {
+    let (site, feed, member) = origin();
+    let log = says(&site, feed, &member, wall_clock());
+    assert!(seal(&site, feed).unwrap());
+    assert_eq!(sealed(&site, feed, log), 1);
+    says(&site, feed, &member, Timestamp(wall_clock().0 + HOUR_MS));
+    says(&site, feed, &member, wall_clock());
+    assert!(!seal(&site, feed).unwrap(), "nothing that is due is new");
+    assert_eq!(sealed(&site, feed, log), 1);
+}
