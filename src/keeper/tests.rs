@@ -1,6 +1,5 @@
 //! Where a site's clock goes on after a start.
 
-
 use protocol::op::{Genesis, SetRef};
 use protocol::package::FeedKind;
 
