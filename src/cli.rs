@@ -5,7 +5,9 @@ mod feed;
 mod link;
 mod local;
 mod pair;
+mod plan;
 mod run;
+mod status;
 mod text;
 mod token;
 
@@ -121,13 +123,9 @@ enum Command {
     ///
     /// Ends with exit code 3 where a link is behind or its last run was not done.
     #[command(verbatim_doc_comment)]
-    Status,
+    Status(status::StatusArgs),
     /// What links did, newest first.
-    Runs {
-        /// Only of this link.
-        #[arg(long)]
-        link: Option<String>,
-    },
+    Runs(run::RunsArgs),
     /// One run.
     #[command(subcommand)]
     Run(run::RunCommand),
@@ -242,8 +240,8 @@ async fn dispatch(command: Command, context: &Context, level: &str) -> anyhow::R
         Command::Pair(command) => pair::pair(context, command).await,
         Command::Link(command) => link::link(context, command).await,
         Command::Sync { link, feed } => run::sync(context, link.as_deref(), feed.as_deref()).await,
-        Command::Status => link::status(context).await,
-        Command::Runs { link } => run::runs(context, link.as_deref()).await,
+        Command::Status(args) => status::status(context, &args).await,
+        Command::Runs(args) => run::runs(context, &args).await,
         Command::Run(command) => run::show(context, command).await,
         Command::Why { what } => feed::why(context, &what).await,
         Command::Verify => local::verify(context).await,

@@ -6,10 +6,12 @@ mod heard;
 mod links;
 mod overview;
 mod pairing;
+mod plan;
 mod problem;
 mod runs;
 mod serve;
 mod sessions;
+mod tickets;
 mod tokens;
 mod why;
 

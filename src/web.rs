@@ -6,6 +6,7 @@ mod api_routes;
 mod doors;
 pub(crate) mod local;
 mod names;
+mod plan_routes;
 mod sent;
 mod stall;
 mod watch;

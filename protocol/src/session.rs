@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 
 pub use greeting::{Agreed, AgreedFeed, Stated, Terms, judged};
 pub use inbound::Memory;
+pub use outbound::travelling_root;
 
 use crate::fault::{Misbehaved, Outcome, Reason};
 use crate::frame::{Applied, FeedOffer, Frame, OpsFrame, Piece, Poll, Polled, Pull, Supply};

@@ -7,15 +7,16 @@ use protocol::filter::Filter;
 use protocol::frame::Allowed;
 use protocol::id::{FeedId, LogId};
 use protocol::link::{Link, LinkFeed};
-use protocol::log::head_item_bytes;
-use protocol::session::{Agreed, Stated, judged};
-use protocol::summary::{self, Tree};
+use protocol::session::{Agreed, Stated, judged, travelling_root};
 use protocol::switches::{Switches, Verdict};
 use protocol::time::Timestamp;
 
 use super::Node;
-use crate::keeper::{SiteStore, wall_clock};
-use crate::store::{PeerState, ReadError, RunFeed, RunRecord};
+use crate::keeper::wall_clock;
+use crate::store::{PeerState, RunFeed, RunRecord};
+
+/// The roots of feeds' heads at one moment.
+pub(super) type Roots = Vec<(FeedId, [u8; 32])>;
 
 /// What two statements about a feed come to, in the dialler's terms.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,32 +92,24 @@ const fn is_of_the_whole_link(reason: Reason) -> bool {
     )
 }
 
-/// The root of a feed's heads that may travel: equal at two sites that hold the same ops, local ones aside.
-pub(super) fn heads_root(site: &SiteStore, feed: FeedId) -> Result<[u8; 32], ReadError> {
-    let store = site.store();
-    let Some(authority) = store.authority(feed)? else { return Ok([0; 32]) };
-    let items = store.heads(feed)?.into_iter().map(|signed| signed.head);
-    let items = items.filter(|head| head.len > 0 && authority.is_author(head.log.author));
-    let mut items: Vec<_> =
-        items.map(|head| Tree::Heads.item(&head_item_bytes(head.log, head.len, &head.root))).collect();
-    items.sort_unstable();
-    Ok(summary::root_of(items).0)
-}
-
 impl Node {
     /// The feeds of a run that begins.
-    pub(super) fn run_feeds(&self, link: &Link) -> Vec<RunFeed> {
+    pub(super) fn run_feeds(&self, link: &Link, roots: &Roots) -> Vec<RunFeed> {
         let site = &self.inner.site;
+        let root = |feed: FeedId| match roots.iter().find(|(of, _)| *of == feed) {
+            Some((_, root)) => *root,
+            None => travelling_root(feed, &site.store().view(site.look())).unwrap_or_default(),
+        };
         let one = |on: &LinkFeed| {
             let record = site.store().feed(on.feed).ok().flatten()?;
-            let before = heads_root(site, on.feed).unwrap_or_default();
+            let before = root(on.feed);
             Some(RunFeed { feed: on.feed, name: record.name, verdict: None, before, after: before })
         };
         link.feeds.iter().filter_map(one).collect()
     }
 
     /// Completes what a run's record says of its feeds.
-    pub(super) fn run_feeds_ended(&self, link: &Link, record: &mut RunRecord) {
+    pub(super) fn run_feeds_ended(&self, link: &Link, roots: &Roots, record: &mut RunRecord) {
         let known = self.with_link(&link.name, |state| {
             verdicts(&state.link, state.agreed.as_ref(), &state.peer, wall_clock())
         });
@@ -127,7 +120,7 @@ impl Node {
                 Some(_) | None => None,
             };
             on.verdict = known.get(&on.feed).copied().or(refused);
-            on.after = heads_root(&self.inner.site, on.feed).unwrap_or(on.before);
+            on.after = roots.iter().find(|(of, _)| *of == on.feed).map_or(on.before, |(_, root)| *root);
         }
     }
 

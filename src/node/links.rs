@@ -4,6 +4,7 @@ use protocol::link::{Dial, Link};
 use protocol::session::Agreed;
 use protocol::switches::Switches;
 use protocol::ticket::check_words;
+use protocol::time::Timestamp;
 
 use super::overview::{self, feeds_told};
 use super::problem::usage;
@@ -11,7 +12,7 @@ use super::runs::run_told;
 use super::sessions::Pacing;
 use super::{Node, locked};
 use crate::api::{self, Problem};
-use crate::keeper::SiteStore;
+use crate::keeper::{SiteStore, wall_clock};
 use crate::store::PeerState;
 
 /// What a link is doing, taken down at once.
@@ -76,6 +77,17 @@ impl Node {
                 return Err(usage(format!("link {name:?} is incoming: the other site decides when it runs")));
             }
             link.every_ms = (every_ms > 0).then_some(every_ms);
+        }
+        if let Some(life_ms) = change.grant_life_ms {
+            if link.is_outgoing() {
+                return Err(usage(format!(
+                    "link {name:?} is outgoing: the other site grants what it allows"
+                )));
+            }
+            let expires = (life_ms > 0).then(|| Timestamp(wall_clock().0.saturating_add(life_ms)));
+            for on in &mut link.feeds {
+                on.expires = expires;
+            }
         }
         if let Some(paused) = change.paused {
             link.paused = paused;

@@ -342,3 +342,59 @@ fn judged(links: &[api::Link], max_lag_ms: Option<u64>, now_ms: u64) -> (u8, Str
         (0, "all links are in step as of their last runs".to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use protocol::op::Genesis;
+    use protocol::package::FeedKind;
+
+    use super::*;
+    use crate::identity::SiteKey;
+    use crate::store::{Options, Store};
+
+    #[test]
+    fn a_feed_is_walked_again_only_after_it_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = SiteKey::from_seed(&[1; 32]);
+        let genesis = Genesis {
+            kind: FeedKind::Raw,
+            name: "tools".to_owned(),
+            origin: key.site_id(),
+            second_origin: None,
+            reuse: false,
+            overwrite: false,
+            created: Timestamp(1),
+            nonce: [0; 16],
+        };
+        let store = Store::open(folder.path(), Options::new(1)).unwrap();
+        let record = FeedRecord {
+            genesis,
+            name: "tools".to_owned(),
+            strict: false,
+            local_wins: false,
+            open_reads: false,
+        };
+        let feed = store.put_feed(&record).unwrap();
+        let site = SiteStore::new(store, key);
+        let counts = Counts::default();
+        assert_eq!(counts.of(&site, feed, &record).unwrap().0, 0);
+        // A number that no walk would give shows whether one took place.
+        locked(&counts.0).get_mut(&feed).unwrap().packages = 77;
+        assert_eq!(counts.of(&site, feed, &record).unwrap().0, 77);
+        let delete = protocol::op::Delete {
+            coordinate: Coordinate::new(FeedKind::Raw, "a", "1").unwrap(),
+            saw: Vec::new(),
+            reason: String::new(),
+        };
+        site.author(feed, vec![Body::Delete(delete)]).unwrap();
+        assert_eq!(counts.of(&site, feed, &record).unwrap().0, 0);
+    }
+
+    #[test]
+    fn a_rate_needs_two_moments() {
+        let at = |ms, bytes| (Timestamp(ms), bytes);
+        assert_eq!(Pacing { first: at(5, 10), last: at(5, 10) }.bytes_per_s(), None);
+        assert_eq!(Pacing { first: at(0, 0), last: at(2_000, 0) }.bytes_per_s(), None, "nothing came");
+        assert_eq!(Pacing { first: at(0, 0), last: at(2_000, 1_000) }.bytes_per_s(), Some(500));
+    }
+}

@@ -22,6 +22,11 @@ use crate::transport::pump::Command;
 /// A step of something long: what, how much is done, of how much where that is known.
 pub type Step = (String, u64, Option<u64>);
 
+/// How a run can have ended, in words.
+const OUTCOMES: [&str; 7] = ["done", "refused", "misbehaved", "interrupted", "disk-full", "fault", "running"];
+/// Runs read at once while some are looked for.
+const PAGE_RUNS: usize = 100;
+
 impl Runs for Node {
     fn due(&self, link: &str) -> Option<Due> {
         self.with_link(link, |state| Due {
@@ -44,7 +49,7 @@ impl Runs for Node {
             Ok(commands) => {
                 self.with_link(link, |state| state.awaited = true);
                 if commands.send(Command::Run).is_ok() {
-                    ended(watch, None).await;
+                    ended(watch, None, None).await;
                 }
             }
             Err(error) => {
@@ -55,11 +60,18 @@ impl Runs for Node {
     }
 }
 
-/// Waits for the end of a run, telling its steps meanwhile.
-async fn ended(mut watch: Receiver<Watch>, steps: Option<&mpsc::Sender<Step>>) -> Option<(RunId, RunRecord)> {
+/// Waits for the end of a run that began after `begun`, telling its steps meanwhile.
+async fn ended(
+    mut watch: Receiver<Watch>,
+    begun: Option<RunId>,
+    steps: Option<&mpsc::Sender<Step>>,
+) -> Option<(RunId, RunRecord)> {
     loop {
         match watch.recv().await {
-            Ok(Watch::Ended(run, record)) => return Some((run, record)),
+            Ok(Watch::Ended(run, record)) if begun.is_none_or(|begun| run > begun) => {
+                return Some((run, record));
+            }
+            Ok(Watch::Ended(..)) => {}
             Ok(Watch::Progress(tally)) => {
                 if let Some(steps) = steps {
                     let done = tally.content_in_bytes.saturating_add(tally.content_out_bytes);
@@ -120,8 +132,9 @@ impl Node {
             return Err(Problem::new(409, "refused", "The link is paused", detail)
                 .hint(format!("packetboat link resume {name}")));
         }
-        let watch = self.with_link(name, |state| state.watch.subscribe());
-        let watch = watch.ok_or_else(|| not_found("link", name))?;
+        // A run that is going on already may have asked before what is new here was new.
+        let watch = self.with_link(name, |state| (state.watch.subscribe(), state.begun));
+        let (watch, begun) = watch.ok_or_else(|| not_found("link", name))?;
         if link.is_outgoing() {
             self.wake(name, Trigger::Manual);
         } else {
@@ -134,26 +147,39 @@ impl Node {
                     .hint("run `packetboat sync` there"));
             }
         }
-        ended(watch, Some(steps)).await.ok_or_else(|| {
+        ended(watch, begun, Some(steps)).await.ok_or_else(|| {
             Problem::new(409, "conflict", "The link was removed", format!("link {name:?} is gone"))
         })
     }
 
-    /// The newest runs, of one link or all.
+    /// The newest runs, of one link or all, with one outcome or any.
     ///
     /// # Errors
-    /// The disk fails.
-    pub async fn runs(&self, link: Option<String>, limit: usize) -> Result<api::Runs, Problem> {
+    /// The outcome is none, or the disk fails.
+    pub async fn runs(
+        &self,
+        link: Option<String>,
+        outcome: Option<String>,
+        limit: usize,
+    ) -> Result<api::Runs, Problem> {
+        if let Some(outcome) = &outcome
+            && !OUTCOMES.contains(&outcome.as_str())
+        {
+            return Err(usage(format!("{outcome:?} is no outcome: use {}", OUTCOMES.join(", "))));
+        }
         self.blocking(move |site| {
             let mut runs = Vec::new();
             let mut before = None;
             while runs.len() < limit {
-                let page = site.store().runs(before, limit)?;
+                let page = site.store().runs(before, PAGE_RUNS)?;
                 let Some((last, _)) = page.last() else { break };
                 before = Some(*last);
                 let of_link =
                     page.iter().filter(|(_, record)| link.as_ref().is_none_or(|link| *link == record.link));
-                runs.extend(of_link.map(|(run, record)| run_told(*run, record)));
+                let told = of_link.map(|(run, record)| run_told(*run, record));
+                runs.extend(
+                    told.filter(|run| outcome.as_ref().is_none_or(|outcome| *outcome == run.outcome)),
+                );
             }
             runs.truncate(limit);
             Ok(api::Runs { runs })

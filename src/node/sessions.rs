@@ -15,6 +15,7 @@ use quinn::Connection;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, broadcast};
 
+use super::heard::Roots;
 use super::problem::not_found;
 use super::{Node, locked, random};
 use crate::api::Problem;
@@ -101,13 +102,14 @@ struct Ending {
     outcome: Outcome,
     tally: Tally,
     rtt_ms: Option<u64>,
+    roots: Roots,
     note: Option<String>,
 }
 
 impl Ending {
     /// Nothing was moved and no connection is left to ask for its round-trip time.
     fn without_a_run(outcome: Outcome) -> Self {
-        Self { outcome, tally: Tally::default(), rtt_ms: None, note: None }
+        Self { outcome, tally: Tally::default(), rtt_ms: None, roots: Roots::new(), note: None }
     }
 }
 
@@ -157,7 +159,12 @@ impl Node {
     pub(super) fn take_up(&self, link: Link) {
         self.admit(&link);
         let name = link.name.clone();
-        if self.with_link(&name, |state| state.link = link.clone()).is_some() {
+        let peer = self.inner.site.store().peer(&name).unwrap_or_default();
+        let held = self.with_link(&name, |state| {
+            state.link = link.clone();
+            state.peer.stated = peer.stated;
+        });
+        if held.is_some() {
             self.reconnect(&name);
         } else {
             self.keep_link(link);
@@ -324,17 +331,14 @@ impl Node {
                 }
                 Happening::Stated(stated) => self.stated(&link.name, stated),
                 Happening::PeerHolds(holds) => self.peer_holds(&link.name, holds),
-                Happening::RunBegan => run = self.run_began(&link),
+                Happening::RunBegan { roots } => run = self.run_began(&link, &roots),
                 Happening::Progress(tally) => {
                     self.paced(&link.name, &tally);
                     self.watched(&link.name, Watch::Progress(tally));
                 }
-                Happening::RunEnded { outcome, tally, rtt_ms } => {
-                    self.run_ended(
-                        &link,
-                        run.take(),
-                        Ending { outcome, tally, rtt_ms: Some(rtt_ms), note: None },
-                    );
+                Happening::RunEnded { outcome, tally, rtt_ms, roots } => {
+                    let ending = Ending { outcome, tally, rtt_ms: Some(rtt_ms), roots, note: None };
+                    self.run_ended(&link, run.take(), ending);
                 }
                 Happening::Nudged => self.wake(&link.name, Trigger::Peer),
                 Happening::Note(Event::Forked { head }) => {
@@ -361,12 +365,12 @@ impl Node {
             state.awaited || !matches!(closed, Outcome::Interrupted | Outcome::Done)
         });
         if run.is_none() && unrecorded == Some(true) {
-            run = self.run_began(&link);
+            run = self.run_began(&link, &Roots::new());
         }
         self.run_ended(&link, run, Ending::without_a_run(closed));
     }
 
-    fn run_began(&self, link: &Link) -> Option<(RunId, RunRecord)> {
+    fn run_began(&self, link: &Link, roots: &Roots) -> Option<(RunId, RunRecord)> {
         let trigger = self.with_link(&link.name, |state| {
             state.running = true;
             let own = if link.is_outgoing() { Trigger::Interval } else { Trigger::Peer };
@@ -379,7 +383,7 @@ impl Node {
             ended: None,
             outcome: None,
             trigger: trigger.unwrap_or(Trigger::Peer),
-            feeds: self.run_feeds(link),
+            feeds: self.run_feeds(link, roots),
             tally: Tally::default(),
             rtt_ms: None,
             notes: Vec::new(),
@@ -404,7 +408,7 @@ impl Node {
         record.tally = ending.tally;
         record.rtt_ms = ending.rtt_ms;
         record.notes.extend(ending.note);
-        self.run_feeds_ended(link, &mut record);
+        self.run_feeds_ended(link, &ending.roots, &mut record);
         if let Err(error) = self.inner.site.store().put_run(run, &record) {
             tracing::error!(%error, link = link.name, "a run could not be recorded");
         }
@@ -435,7 +439,7 @@ impl Node {
         if let Outcome::Refused(reason) = outcome {
             self.refused(name, reason);
         }
-        let run = self.run_began(&link);
+        let run = self.run_began(&link, &Roots::new());
         let note = Some(format!("{} not reached: {error}", link.peer_name));
         self.run_ended(&link, run, Ending { note, ..Ending::without_a_run(outcome) });
     }

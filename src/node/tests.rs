@@ -9,6 +9,8 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::api::{AcceptRequest, InviteRequest, NewFeed, NewPackage};
 
+mod links;
+
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Lab {

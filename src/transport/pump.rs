@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use protocol::fault::Outcome;
 use protocol::grant::Permitted;
-use protocol::id::LogId;
+use protocol::id::{FeedId, LogId};
 use protocol::log::Verified;
 use protocol::session::tally::Tally;
 use protocol::session::view::View;
@@ -82,7 +82,10 @@ pub enum Happening {
     Up(Agreed),
     /// The peer has everything of these logs up to these lengths.
     PeerHolds(Vec<(LogId, u64)>),
-    RunBegan,
+    RunBegan {
+        /// The root of each feed's heads at that moment.
+        roots: Vec<(FeedId, [u8; 32])>,
+    },
     /// Counts of the run so far, at most five a second.
     Progress(Tally),
     RunEnded {
@@ -90,6 +93,7 @@ pub enum Happening {
         tally: Tally,
         /// The connection's round-trip time at that moment, in milliseconds.
         rtt_ms: u64,
+        roots: Vec<(FeedId, [u8; 32])>,
     },
     /// The listener has news: run when convenient.
     Nudged,

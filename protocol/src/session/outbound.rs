@@ -56,6 +56,17 @@ pub(super) fn exports(feeds: &[AgreedFeed], view: &dyn View) -> Result<Heads, Un
     Ok(heads)
 }
 
+/// The root of a feed's heads that may travel: equal at two sites that hold the same ops, local ones aside.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn travelling_root(feed: FeedId, view: &dyn View) -> Result<[u8; 32], Unreadable> {
+    let Some(authority) = view.authority(feed)? else { return Ok([0; 32]) };
+    let states = view.logs(feed)?.into_iter();
+    let travel = states.filter(|state| state.len > 0 && authority.is_author(state.log.author));
+    Ok(root_of(&travel.map(|state| (state.log, (state.len, state.root))).collect()))
+}
+
 #[derive(Debug)]
 struct Stretch {
     log: LogId,

@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use protocol::fault::{Misbehaved, Outcome, Reason};
+use protocol::id::FeedId;
 use protocol::session::tally::Tally;
-use protocol::session::{Config, Input, Output, Session};
+use protocol::session::{Config, Input, Output, Session, travelling_root};
 use protocol::time::{Instant, Timestamp};
 use quinn::{Connection, ConnectionError};
 use tokio::runtime::Handle;
@@ -67,6 +68,7 @@ pub(super) struct Talk {
     instead: Option<Outcome>,
     /// The store did not take something, and gets no more.
     spoilt: bool,
+    feeds: Vec<FeedId>,
     told: Tally,
     told_at: Instant,
     sent_bytes: u64,
@@ -81,6 +83,7 @@ impl Talk {
         runtime: Handle,
     ) -> Self {
         Self {
+            feeds: config.terms.iter().map(|terms| terms.feed).collect(),
             session: Session::new(config, Instant(0), wall()),
             connection,
             keeper,
@@ -212,12 +215,12 @@ impl Talk {
                 }
                 Output::Up(agreed) => self.tell(Happening::Up(agreed)),
                 Output::Note(event) => self.tell(Happening::Note(event)),
-                Output::RunBegan => self.tell(Happening::RunBegan),
+                Output::RunBegan => self.tell(Happening::RunBegan { roots: self.roots() }),
                 Output::Stated(stated) => self.tell(Happening::Stated(stated)),
                 Output::PeerHolds(held) => self.tell(Happening::PeerHolds(held)),
                 Output::RunEnded { outcome, tally } => {
                     let rtt_ms = u64::try_from(self.connection.rtt().as_millis()).unwrap_or(u64::MAX);
-                    self.tell(Happening::RunEnded { outcome, tally, rtt_ms });
+                    self.tell(Happening::RunEnded { outcome, tally, rtt_ms, roots: self.roots() });
                 }
                 Output::Nudged => self.tell(Happening::Nudged),
                 Output::Close(outcome) => self.ended = Some(outcome),
@@ -248,6 +251,12 @@ impl Talk {
             let now = self.now();
             self.session.handle(now, wall(), Input::Broken(Misbehaved::Stalled), &*self.keeper);
         }
+    }
+
+    /// The root of each feed's heads, for the run's record. A store that cannot be read is heard of elsewhere.
+    fn roots(&self) -> Vec<(FeedId, [u8; 32])> {
+        let root = |feed: FeedId| Some((feed, travelling_root(feed, &*self.keeper).ok()?));
+        self.feeds.iter().filter_map(|feed| root(*feed)).collect()
     }
 
     /// Nobody has to listen.
