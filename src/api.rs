@@ -38,7 +38,7 @@ schemas! {
     Site => "site", Feed => "feed", Feeds => "feeds", Packages => "packages", Package => "package",
     Deleted => "deleted", Upload => "upload", Invite => "invite", TicketPreview => "ticket", Link => "link",
     Links => "links", Pairings => "pairings", Run => "run", Runs => "runs", Status => "status", Why => "why",
-    Verification => "verification", TokenMade => "token", Tokens => "tokens", plan::Plan => "plan",
+    Verification => "verification", TokenMade => "token", Tokens => "tokens", plan::Plan => "plan", plan::Forecasts => "forecast",
 }
 
 /// This site.

@@ -116,8 +116,11 @@ enum Command {
         /// The link's name; all outgoing links if not given.
         link: Option<String>,
         /// Only links that carry this feed.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "dry_run")]
         feed: Option<String>,
+        /// Only ask the other site what a run would move.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// How this site stands: feeds, links, lag, last and next runs
     ///
@@ -239,7 +242,10 @@ async fn dispatch(command: Command, context: &Context, level: &str) -> anyhow::R
         Command::Get(get) => feed::get(context, get).await,
         Command::Pair(command) => pair::pair(context, command).await,
         Command::Link(command) => link::link(context, command).await,
-        Command::Sync { link, feed } => run::sync(context, link.as_deref(), feed.as_deref()).await,
+        Command::Sync { link, dry_run: true, .. } => plan::forecast(context, link.as_deref()).await,
+        Command::Sync { link, feed, dry_run: false } => {
+            run::sync(context, link.as_deref(), feed.as_deref()).await
+        }
         Command::Status(args) => status::status(context, &args).await,
         Command::Runs(args) => run::runs(context, &args).await,
         Command::Run(command) => run::show(context, command).await,

@@ -2,6 +2,7 @@
 
 mod feeds;
 mod files;
+mod forecast;
 mod heard;
 mod links;
 mod overview;

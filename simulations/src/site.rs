@@ -415,6 +415,7 @@ impl Site {
                 Output::Stated(_)
                 | Output::PeerHolds(_)
                 | Output::Up(_)
+                | Output::Forecast(_)
                 | Output::RunBegan
                 | Output::Nudged
                 | Output::Note(_) => {}

@@ -58,3 +58,29 @@ pub struct TicketPlan {
     /// `REMOTE=LOCAL` names.
     pub feeds: Vec<(String, String)>,
 }
+
+/// What the next runs would move.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forecasts {
+    pub links: Vec<LinkForecast>,
+}
+
+/// What the next run of one link would move.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkForecast {
+    pub link: String,
+    pub peer_name: String,
+    pub feeds: Vec<FeedForecast>,
+}
+
+/// What it would move of one feed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedForecast {
+    pub feed: String,
+    /// None where the two ends have to compare everything first.
+    pub ops_to_come: Option<u64>,
+    pub ops_to_go: Option<u64>,
+    /// Bytes of ops that are here already. What the ops to come name is not known before they come.
+    pub missing_blobs: u64,
+    pub missing_bytes: u64,
+}

@@ -5,7 +5,7 @@ use clap::Args;
 use super::{Context, mapping, text};
 use crate::api;
 use crate::api::path::segment;
-use crate::api::plan::{Plan, PlanFeed, TicketPlan};
+use crate::api::plan::{FeedForecast, Forecasts, Plan, PlanFeed, TicketPlan};
 
 #[derive(Debug, Args)]
 #[command(
@@ -96,5 +96,26 @@ pub(super) async fn preview(context: &Context, request: &api::InviteRequest) -> 
         "the ticket would lead to {} (UDP); none was made",
         preview.body.addresses.join(" or ")
     ));
+    Ok(())
+}
+
+/// What the next run would move.
+pub(super) async fn forecast(context: &Context, link: Option<&str>) -> anyhow::Result<()> {
+    let query = link.map_or_else(String::new, |link| format!("?link={}", segment(link)));
+    let told = context.client().get::<Forecasts>(&format!("/api/v1/forecast{query}")).await?;
+    if context.json {
+        return text::say_json(&told);
+    }
+    let ops = |ops: Option<u64>| ops.map_or_else(|| "unknown".to_owned(), |ops| ops.to_string());
+    for link in &told.body.links {
+        let row = |on: &FeedForecast| {
+            let bytes = format!("{} blobs, {}", on.missing_blobs, text::size(on.missing_bytes));
+            vec![on.feed.clone(), ops(on.ops_to_come), ops(on.ops_to_go), bytes]
+        };
+        let rows: Vec<_> = link.feeds.iter().map(row).collect();
+        text::say(&format!("link {} with {}: a run would move", link.link, link.peer_name));
+        text::table_or("no feeds", &["FEED", "OPS TO COME", "OPS TO GO", "BYTES KNOWN TO BE MISSING"], &rows);
+    }
+    text::say("nothing was moved");
     Ok(())
 }

@@ -300,13 +300,16 @@ impl Node {
         Ok(api::Status { site: self.site(), feeds, links, verdict, verdict_words, now_ms: wall_clock().0 })
     }
 
-    /// When every site that a feed comes from had nothing more than is here; nothing where it comes from nowhere.
-    pub async fn feed_as_of(&self, feed: &str) -> Option<Timestamp> {
+    /// When every site that a feed comes from had nothing more than is here, as RFC 3339 has it; nothing where it comes from nowhere,
+    /// or not everything ever came.
+    pub async fn feed_as_of(&self, feed: &str) -> Option<String> {
         let feed = feed.to_owned();
         let id = self.blocking(move |site| Ok(super::feeds::named(site, &feed)?.0)).await.ok()?;
         let links = locked(&self.inner.links);
         let bring = links.values().filter(|state| state.link.on(id).is_some_and(|on| on.switches.flows_in()));
-        bring.map(|state| state.peer.in_as_of).min().flatten()
+        let oldest = bring.map(|state| state.peer.in_as_of).min().flatten()?;
+        let at = jiff::Timestamp::from_millisecond(i64::try_from(oldest.0).ok()?).ok()?;
+        Some(at.to_string())
     }
 }
 

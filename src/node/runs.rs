@@ -71,7 +71,7 @@ async fn ended(
             Ok(Watch::Ended(run, record)) if begun.is_none_or(|begun| run > begun) => {
                 return Some((run, record));
             }
-            Ok(Watch::Ended(..)) => {}
+            Ok(Watch::Ended(..) | Watch::Forecast(_)) => {}
             Ok(Watch::Progress(tally)) => {
                 if let Some(steps) = steps {
                     let done = tally.content_in_bytes.saturating_add(tally.content_out_bytes);

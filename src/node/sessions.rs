@@ -7,7 +7,7 @@ use protocol::fault::{Outcome, Reason};
 use protocol::id::{FeedId, RunId, SiteId};
 use protocol::link::{Dial, Link};
 use protocol::session::tally::Tally;
-use protocol::session::{Agreed, Config, Event, Side, Terms};
+use protocol::session::{Agreed, Config, Event, Forecast, Side, Terms};
 use protocol::switches::Verdict;
 use protocol::time::Timestamp;
 use protocol::timetable;
@@ -36,6 +36,7 @@ const WATCHED_MAX: usize = 64;
 #[derive(Debug, Clone)]
 pub(super) enum Watch {
     Progress(Tally),
+    Forecast(Forecast),
     /// A run ended, or could not begin.
     Ended(RunId, RunRecord),
 }
@@ -340,6 +341,7 @@ impl Node {
                     let ending = Ending { outcome, tally, rtt_ms: Some(rtt_ms), roots, note: None };
                     self.run_ended(&link, run.take(), ending);
                 }
+                Happening::Forecast(forecast) => self.watched(&link.name, Watch::Forecast(forecast)),
                 Happening::Nudged => self.wake(&link.name, Trigger::Peer),
                 Happening::Note(Event::Forked { head }) => {
                     let author = head.head.log.author;

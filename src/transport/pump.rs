@@ -12,7 +12,7 @@ use protocol::id::{FeedId, LogId};
 use protocol::log::Verified;
 use protocol::session::tally::Tally;
 use protocol::session::view::View;
-use protocol::session::{Agreed, Config, Event, Memory, Stated};
+use protocol::session::{Agreed, Config, Event, Forecast, Memory, Stated};
 use protocol::transfer::Stored;
 use quinn::{Connection, VarInt};
 use tokio::runtime::Handle;
@@ -69,6 +69,8 @@ pub enum KeepError {
 pub enum Command {
     /// Run as soon as possible; at the listener, ask the dialler to.
     Run,
+    /// At the dialler: ask what a run would move, without one.
+    Forecast,
     /// End the session. [`Outcome::Refused`] tells the peer the reason; any other it reads from the close code.
     Close(Outcome),
 }
@@ -86,6 +88,8 @@ pub enum Happening {
         /// The root of each feed's heads at that moment.
         roots: Vec<(FeedId, [u8; 32])>,
     },
+    /// The answer to [`Command::Forecast`].
+    Forecast(Forecast),
     /// Counts of the run so far, at most five a second.
     Progress(Tally),
     RunEnded {

@@ -17,6 +17,7 @@ type Answered = Result<Response<Body>, Refusal>;
 pub(super) fn routes() -> Router<Served> {
     Router::new()
         .route("/api/v1/links/{link}/plan", get(link_plan))
+        .route("/api/v1/forecast", get(forecast))
         .route("/api/v1/pair/plan", post(ticket_plan))
         .route("/api/v1/pair/preview", post(invite_preview))
         .route("/api/v1/pair/tickets/{ticket}", delete(revoke_pairing))
@@ -46,4 +47,17 @@ async fn invite_preview(State(served): State<Served>, Sent(asked): Sent<api::Inv
 
 async fn revoke_pairing(State(served): State<Served>, Names(name): Names<String>) -> Answered {
     Ok(told(served.node.revoke_pairing(&name).await?))
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ForecastQuery {
+    link: Option<String>,
+}
+
+async fn forecast(
+    State(served): State<Served>,
+    asked: Result<Query<ForecastQuery>, QueryRejection>,
+) -> Answered {
+    Ok(told(served.node.forecasts(asked?.0.link).await?))
 }

@@ -10,7 +10,8 @@ use crate::package::FeedKind;
 use crate::switches::{Switches, Verdict};
 use crate::time::Timestamp;
 
-use super::{Config, Stop};
+use super::Config;
+use super::stop::Stop;
 
 /// What one site states of one feed on a link, in its own terms: its mode where it dials, its grant where it listens.
 #[derive(Debug, Clone, PartialEq, Eq)]

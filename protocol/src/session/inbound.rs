@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::outbound::{Heads, half, head_item, root_of};
+use super::stop::Stop;
 use super::tally::Tally;
 use super::view::{Holding, Unreadable, View};
-use super::{AgreedFeed, Event, Output, Stop};
+use super::{AgreedFeed, Event, Output};
 use crate::fault::{Misbehaved, Reason};
 use crate::frame::{Frame, HeadNote, Known, OpsFrame, Piece, Pull, Supply, WantOps};
 use crate::grant::Permitted;

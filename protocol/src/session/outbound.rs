@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::AgreedFeed;
+use super::stop::Stop;
 use super::tally::Moved;
 use super::view::{Unreadable, View};
-use super::{AgreedFeed, Stop};
 use crate::fault::Misbehaved;
 use crate::frame::{Exports, Frame, Gaps, HeadNote, Known, OpsFrame, Piece, Pull, Supply, WantOps};
 use crate::id::{BlobId, FeedId, LogId, StoreId};
@@ -150,6 +151,16 @@ impl Outbound {
         if from < to {
             self.stretches.push_back(Stretch { log, from, to, deletes });
         }
+    }
+
+    /// Ops owed, by feed.
+    pub(super) fn promised(&self) -> BTreeMap<FeedId, u64> {
+        let mut promised: BTreeMap<FeedId, u64> = BTreeMap::new();
+        for stretch in &self.stretches {
+            let ops = promised.entry(stretch.log.feed).or_default();
+            *ops = ops.saturating_add(stretch.to.saturating_sub(stretch.from));
+        }
+        promised
     }
 
     /// The peer asks for logs from positions on.

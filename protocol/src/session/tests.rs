@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ed25519_dalek::SigningKey;
 
-use super::view::{Growth, Holding, LogState};
+use super::view::{Growth, Holding, LogState, Unreadable};
 use super::*;
 use crate::feed::{Held, Rules, Standing, decide};
 use crate::filter::Filter;
 use crate::grant::Authority;
-use crate::id::BlobId;
+use crate::id::{BlobId, FeedId};
 use crate::ledger::Ledger;
 use crate::limits::EXTENT_BYTES;
 use crate::log::{Batch, Mmr, NamedOp};
@@ -311,6 +311,7 @@ fn drain(session: &mut Session, site: &mut Site) -> Vec<Vec<u8>> {
             Output::Stated(_)
             | Output::PeerHolds(_)
             | Output::Up(_)
+            | Output::Forecast(_)
             | Output::RunBegan
             | Output::Nudged
             | Output::Close(_) => {}

@@ -27,7 +27,7 @@ async fn last_run(node: &Node) -> api::Run {
             let runs = node.runs(None, None, 1).await.unwrap();
             match runs.runs.into_iter().next() {
                 Some(run) if run.outcome != "running" => return run,
-                Some(_) | None => tokio::time::sleep(Duration::from_millis(5)).await,
+                Some(_) | None => tokio::task::yield_now().await,
             }
         }
     };
@@ -149,7 +149,7 @@ async fn a_standing_peer_is_told_when_its_link_is_removed() {
             if run.outcome == "refused" {
                 return run;
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::task::yield_now().await;
         }
     };
     let run = tokio::time::timeout(PATIENCE, told).await.expect("told in time");
@@ -245,4 +245,29 @@ async fn a_sync_from_the_listening_side_waits_for_the_end_of_its_run() {
     let runs = tokio::time::timeout(PATIENCE, ny.node.sync(Some(link), None, steps)).await.unwrap().unwrap();
     assert_eq!(runs.runs[0].outcome, "done");
     assert_eq!(names(&ny.node).await, ready(&["late"]), "it is here when sync returns");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forecast_counts_what_a_run_would_move_and_moves_nothing() {
+    let (ny, la) = (lab("New York").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    pair(&ny.node, &la.node, "mirror").await;
+    sync(&la.node).await;
+    last_run(&ny.node).await;
+    publish(&la.node, "one", b"1").await.unwrap();
+    publish(&la.node, "two", b"2").await.unwrap();
+    la.node
+        .change_link("new-york", api::LinkChange { every_ms: Some(0), ..Default::default() })
+        .await
+        .unwrap();
+    let told = la.node.forecasts(None).await.unwrap();
+    let on = &told.links[0].feeds[0];
+    assert_eq!((on.ops_to_come, on.ops_to_go), (Some(0), Some(2)), "{told:?}");
+    assert_eq!(names(&ny.node).await, []);
+    let again = la.node.forecasts(Some("new-york".to_owned())).await.unwrap();
+    assert_eq!(again, told);
+    assert_eq!(ny.node.runs(None, None, 10).await.unwrap().runs.len(), 1, "it is no run");
+    assert_eq!(sync(&la.node).await.ops_out, 2);
+    let incoming = only_link(&ny.node).await.name;
+    assert_eq!(ny.node.forecasts(Some(incoming)).await.unwrap_err().exit_code(), 2);
 }

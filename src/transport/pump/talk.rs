@@ -152,6 +152,10 @@ impl Talk {
                 self.session.run(now, &*self.keeper);
                 self.drain();
             }
+            Woken::Told(Command::Forecast) => {
+                self.session.forecast(&*self.keeper);
+                self.drain();
+            }
             Woken::Told(Command::Close(Outcome::Refused(reason))) => self.handle(Input::Refused(reason)),
             Woken::Told(Command::Close(outcome)) => {
                 self.instead = Some(outcome);
@@ -222,6 +226,7 @@ impl Talk {
                     let rtt_ms = u64::try_from(self.connection.rtt().as_millis()).unwrap_or(u64::MAX);
                     self.tell(Happening::RunEnded { outcome, tally, rtt_ms, roots: self.roots() });
                 }
+                Output::Forecast(forecast) => self.tell(Happening::Forecast(forecast)),
                 Output::Nudged => self.tell(Happening::Nudged),
                 Output::Close(outcome) => self.ended = Some(outcome),
             }
