@@ -3,8 +3,16 @@
 //! Times are milliseconds since the Unix epoch, sizes are bytes, ids are lowercase hexadecimal. Every top-level answer has a
 //! `schema` field; a change that breaks a reader gets a new number there. docs/api.md lists the routes.
 
+/// Names the answers of a file with their schemas.
+macro_rules! schemas {
+    ($($type:ty => $name:literal),* $(,)?) => {
+        $(impl Schema for $type { const NAME: &'static str = concat!("packetboat.", $name, "/1"); })*
+    };
+}
+
 pub mod path;
 pub mod plan;
+pub mod ruling;
 pub mod run;
 
 use serde::{Deserialize, Serialize};
@@ -26,12 +34,6 @@ pub trait Schema: Sized {
     fn answer(self) -> Answer<Self> {
         Answer { schema: Self::NAME.to_owned(), body: self }
     }
-}
-
-macro_rules! schemas {
-    ($($type:ty => $name:literal),* $(,)?) => {
-        $(impl Schema for $type { const NAME: &'static str = concat!("packetboat.", $name, "/1"); })*
-    };
 }
 
 schemas! {
@@ -107,12 +109,21 @@ pub struct Package {
     pub feed: String,
     pub name: String,
     pub version: String,
-    /// ready, pending, deleted, suppressed, hidden-here, parked-future, author-not-authorised.
+    /// ready, pending, blocked, deleted, suppressed, held, hidden-here, parked-future, author-not-authorised.
     pub state: String,
     /// Whether it is this site's own, which no other site is given.
     pub local: bool,
     /// Other builds of the same version that lost to this one.
     pub clashes: u64,
+    /// listed, unlisted, yanked or deprecated.
+    pub offer: String,
+    /// Why it is yanked or deprecated.
+    pub offer_text: Option<String>,
+    /// Downloads over all sites, as far as they told, and here.
+    pub downloads: u64,
+    pub last_used_ms: Option<u64>,
+    /// Where it was promoted from: a feed's id and an op.
+    pub promoted_from: Option<String>,
     pub files: Vec<File>,
     /// The site that published it.
     pub author: Option<String>,
@@ -412,6 +423,21 @@ pub struct Why {
     /// The rule in words.
     pub because: String,
     pub ops: Vec<WhyOp>,
+    /// The links that carry the feed.
+    pub links: Vec<WhyLink>,
+}
+
+/// A link by which a version could come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhyLink {
+    pub link: String,
+    pub peer_name: String,
+    /// Whether it lets anything of the feed in.
+    pub lets_in: bool,
+    pub filter: String,
+    /// When its last run was done, as far as this node remembers.
+    pub as_of_ms: Option<u64>,
+    pub paused: bool,
 }
 
 /// An op that has a say in it.

@@ -6,6 +6,7 @@ mod link;
 mod local;
 mod pair;
 mod plan;
+mod ruling;
 mod run;
 mod status;
 mod text;
@@ -142,6 +143,48 @@ enum Command {
         /// FEED/NAME@VERSION
         what: String,
     },
+    /// Who may write in a feed: see, give, take back.
+    #[command(subcommand)]
+    Rights(ruling::RightsCommand),
+    /// The same as why, for what is not here.
+    #[command(hide = true)]
+    WhyNot {
+        /// FEED/NAME@VERSION
+        what: String,
+    },
+    /// Keep a version, or bytes under whatever version, from being served
+    ///
+    /// A block wins over every publish. Where this site has the right it counts at every site
+    /// the op reaches, else at this one only.
+    #[command(verbatim_doc_comment)]
+    Block(ruling::Block),
+    /// Lift a block.
+    Unblock(ruling::Unblock),
+    /// All blocks of a feed.
+    Blocks {
+        /// The feed's name.
+        feed: String,
+    },
+    /// Offer a version as listed, unlisted, yanked or deprecated
+    ///
+    /// Clients that ask for exactly this version still get it.
+    #[command(verbatim_doc_comment)]
+    Offer(ruling::Offer),
+    /// Set or show a package's tags.
+    #[command(subcommand)]
+    Tag(ruling::TagCommand),
+    /// Versions of which sites published different bytes; exit code 4 where one is unresolved.
+    Conflicts {
+        /// Only this feed.
+        #[arg(long)]
+        feed: Option<String>,
+    },
+    /// Choose which build of a clash is served, at every site.
+    Resolve(ruling::Resolve),
+    /// Publish a version of one feed in another, with where it came from.
+    Promote(ruling::Promote),
+    /// Take this site's own build of a version back, so that what other sites publish shows.
+    RevertLocal(ruling::At),
     /// Check every byte this site keeps
     ///
     /// Works with and without a running node. What is damaged is fetched again by the next
@@ -249,8 +292,18 @@ async fn dispatch(command: Command, context: &Context, level: &str) -> anyhow::R
         Command::Status(args) => status::status(context, &args).await,
         Command::Runs(args) => run::runs(context, &args).await,
         Command::Run(command) => run::show(context, command).await,
-        Command::Why { what } => feed::why(context, &what).await,
+        Command::Why { what } | Command::WhyNot { what } => feed::why(context, &what).await,
         Command::Verify => local::verify(context).await,
+        Command::Rights(command) => ruling::rights(context, command).await,
+        Command::Block(block) => ruling::block(context, block).await,
+        Command::Unblock(unblock) => ruling::unblock(context, unblock).await,
+        Command::Blocks { feed } => ruling::blocks(context, &feed).await,
+        Command::Offer(offer) => ruling::offer(context, offer).await,
+        Command::Tag(command) => ruling::tag(context, command).await,
+        Command::Conflicts { feed } => ruling::conflicts(context, feed.as_deref()).await,
+        Command::Resolve(resolve) => ruling::resolve(context, resolve).await,
+        Command::Promote(promote) => ruling::promote(context, promote).await,
+        Command::RevertLocal(at) => ruling::revert_local(context, at).await,
         Command::Token(command) => token::token(context, command).await,
         Command::Config(command) => local::config(context, &command),
     }

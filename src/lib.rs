@@ -7,6 +7,7 @@ pub mod store;
 pub mod keeper;
 pub mod publish;
 pub mod scheduler;
+pub mod statement;
 pub mod transport;
 
 pub mod api;

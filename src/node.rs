@@ -1,5 +1,6 @@
 //! The node: one store, one endpoint, its links and feeds, and what the API and the gateways ask of them.
 
+mod conflicts;
 mod feeds;
 mod files;
 mod forecast;
@@ -9,11 +10,14 @@ mod overview;
 mod pairing;
 mod plan;
 mod problem;
+mod promotion;
+mod ruling;
 mod runs;
 mod serve;
 mod sessions;
 mod tickets;
 mod tokens;
+mod upkeep;
 mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use protocol::fault::Outcome;
-use protocol::id::SiteId;
+use protocol::id::{FeedId, SiteId};
 use protocol::limits::LABEL_BYTES_MAX;
 use protocol::package::{BadName, check_label};
 use protocol::time::Timestamp;
@@ -31,6 +35,7 @@ use protocol::time::Timestamp;
 use crate::api::{self, Problem};
 use crate::identity::{CreateKeyError, LoadKeyError, SiteKey};
 use crate::keeper::{SiteStore, wall_clock};
+use crate::statement::usage::Downloads;
 use crate::store::{OpenError, Options, ReadError, Store};
 use crate::transport::endpoint::{BindError, Endpoint};
 use crate::transport::settings::Pace;
@@ -97,6 +102,8 @@ struct Inner {
     admitted: Arc<Admitted>,
     links: Mutex<BTreeMap<String, LinkState>>,
     attempts: Mutex<Vec<u64>>,
+    /// Downloads by clients of this site, not told as ops yet.
+    downloads: Mutex<BTreeMap<FeedId, Downloads>>,
     counts: overview::Counts,
 }
 
@@ -162,6 +169,7 @@ impl Node {
             admitted,
             links: Mutex::default(),
             attempts: Mutex::default(),
+            downloads: Mutex::default(),
             counts: overview::Counts::default(),
         };
         let node = Self { inner: Arc::new(inner) };
@@ -169,6 +177,7 @@ impl Node {
         node.start_links()?;
         tokio::spawn(node.clone().accept_sites());
         tokio::spawn(settle_now_and_then(Arc::downgrade(&node.inner)));
+        tokio::spawn(upkeep::keep_up(Arc::downgrade(&node.inner)));
         Ok(node)
     }
 
@@ -204,6 +213,7 @@ impl Node {
 
     /// Ends all sessions and timetables and lets the store settle.
     pub async fn stop(&self) {
+        self.tell_downloads().await;
         let links = std::mem::take(&mut *locked(&self.inner.links));
         for state in links.into_values() {
             state.wake.notify_one();

@@ -5,8 +5,8 @@ use protocol::grant::{Authority, Verb};
 use protocol::id::{FeedId, LogId, OpId, SiteId};
 use protocol::limits::{OPS_NAMED_MAX, REASON_BYTES_MAX};
 use protocol::log::NamedOp;
-use protocol::manifest::{File, Manifest, ManifestError};
-use protocol::op::{Body, Delete, Publish};
+use protocol::manifest::{Manifest, ManifestError};
+use protocol::op::{Body, Delete, Provenance, Publish};
 use protocol::package::{BadName, Coordinate};
 use protocol::time::Hlc;
 
@@ -56,6 +56,17 @@ pub enum DeleteError {
     Read(#[from] ReadError),
 }
 
+/// A version to be published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewVersion {
+    pub coordinate: Coordinate,
+    pub manifest: Manifest,
+    /// Publish over deletes of this version.
+    pub restore: bool,
+    /// Where it was promoted from.
+    pub provenance: Option<Provenance>,
+}
+
 /// A publish as it now stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
@@ -81,14 +92,13 @@ pub fn publish(
     site: &SiteStore,
     feed: FeedId,
     record: &FeedRecord,
-    coordinate: Coordinate,
-    files: Vec<File>,
-    restore: bool,
+    version: NewVersion,
 ) -> Result<Published, PublishError> {
-    if files.is_empty() {
+    let NewVersion { coordinate, manifest, restore, provenance } = version;
+    if manifest.files.is_empty() {
         return Err(PublishError::NoFiles);
     }
-    let manifest = Manifest::of(files)?;
+    manifest.check()?;
     // First durable, then looked at: what a failed sync took back is then seen to be missing.
     site.store().sync()?;
     for file in &manifest.files {
@@ -105,7 +115,7 @@ pub fn publish(
         let Some(supersedes) = may_publish(store, record, &coordinate, &manifest, item, restore)? else {
             return Ok(Vec::new());
         };
-        let body = Publish { coordinate: coordinate.clone(), manifest, supersedes, provenance: None };
+        let body = Publish { coordinate: coordinate.clone(), manifest, supersedes, provenance };
         Ok::<_, PublishError>(vec![Body::Publish(body)])
     })?;
     Ok(Published { coordinate, already: said.is_empty() })

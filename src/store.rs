@@ -19,6 +19,7 @@ mod records;
 mod replay;
 mod runs;
 mod sweep;
+mod usage;
 mod verify;
 mod view;
 
@@ -132,6 +133,7 @@ struct Inner {
     /// Read by whoever works out what stands at a coordinate, written while ops are indexed.
     folding: RwLock<()>,
     ledgers: Mutex<feeds::Ledgers>,
+    counted: Mutex<usage::Counted>,
     partials: Mutex<blobs::Partials>,
     sweeping: Mutex<()>,
     touched: Mutex<sweep::Touched>,
@@ -208,6 +210,7 @@ impl Store {
                 generation: Mutex::new(None),
                 folding: RwLock::new(()),
                 ledgers: Mutex::new(feeds::Ledgers::default()),
+                counted: Mutex::new(usage::Counted::default()),
                 partials: Mutex::new(blobs::Partials::default()),
                 sweeping: Mutex::new(()),
                 touched: Mutex::new(sweep::Touched::default()),

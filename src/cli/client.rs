@@ -138,6 +138,14 @@ impl Client {
         read(self.send(Method::PATCH, path, true, json(body)?).await?).await
     }
 
+    pub(super) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<Answer<T>> {
+        read(self.send(Method::PUT, path, true, json(body)?).await?).await
+    }
+
     /// Uploads a file, telling how far it is.
     pub(super) async fn upload<T: DeserializeOwned>(
         &self,

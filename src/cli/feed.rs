@@ -9,7 +9,7 @@ use protocol::package::check_file_name;
 
 use super::{Context, Name, Told, Usage, text};
 use crate::api::path::segment;
-use crate::api::{self, Problem};
+use crate::api::{self, Problem, ruling};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum FeedCommand {
@@ -25,10 +25,39 @@ pub(super) enum FeedCommand {
         #[arg(long)]
         open_reads: bool,
     },
+    /// Change a feed at this site.
+    #[command(after_help = "Example:\n  packetboat feed set tools --strict on")]
+    Set(FeedSet),
     /// All feeds of this site.
     List,
     /// One feed.
     Show(Name),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FeedSet {
+    /// The feed's name.
+    feed: String,
+    /// Another name at this site.
+    #[arg(long)]
+    name: Option<String>,
+    /// `on`: this site takes no local changes in it, as a standby or a shop does.
+    #[arg(long, value_parser = on_or_off)]
+    strict: Option<bool>,
+    /// `on`: a local build is served before that of a site with rights.
+    #[arg(long, value_parser = on_or_off)]
+    local_wins: Option<bool>,
+    /// `on`: package clients read without a token.
+    #[arg(long, value_parser = on_or_off)]
+    open_reads: Option<bool>,
+}
+
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" | "yes" | "true" => Ok(true),
+        "off" | "no" | "false" => Ok(false),
+        _ => Err(format!("{text:?} is neither on nor off")),
+    }
 }
 
 #[derive(Debug, Args)]
@@ -90,6 +119,16 @@ pub(super) async fn feed(context: &Context, command: FeedCommand) -> anyhow::Res
                 "feed {name} of kind {} is made. Next: packetboat publish {name} NAME VERSION FILE",
                 feed.body.kind
             ));
+        }
+        FeedCommand::Set(set) => {
+            let FeedSet { feed, name, strict, local_wins, open_reads } = set;
+            let change = ruling::FeedChange { name, strict, local_wins, open_reads };
+            let path = format!("/api/v1/feeds/{}", segment(&feed));
+            let feed = client.patch::<api::Feed>(&path, &change).await?;
+            if context.json {
+                return text::say_json(&feed);
+            }
+            show(&feed.body);
         }
         FeedCommand::List => {
             let feeds = client.get::<api::Feeds>("/api/v1/feeds").await?;

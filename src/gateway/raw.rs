@@ -200,6 +200,10 @@ async fn get_file(
     };
     insert(response.headers_mut(), CONTENT_LENGTH, &(range.end - range.start).to_string());
     if method != Method::HEAD {
+        // A client that resumes has been counted already.
+        if range.start == 0 {
+            served.node.downloaded(&feed, &name, &version).await;
+        }
         *response.body_mut() = Body::from_stream(open.stream(range));
     }
     Ok(response)

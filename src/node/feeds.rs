@@ -4,7 +4,7 @@ use protocol::feed::{Item, Standing};
 use protocol::grant::Verb;
 use protocol::id::{BlobId, FeedId, OpId};
 use protocol::manifest;
-use protocol::op::{Body, Genesis};
+use protocol::op::{Body, Genesis, Offer};
 use protocol::package::{Coordinate, FeedKind, check_label};
 
 use super::overview::Counts;
@@ -12,7 +12,7 @@ use super::problem::{not_found, usage};
 use super::{Node, random};
 use crate::api::{self, Problem};
 use crate::keeper::{SiteStore, wall_clock};
-use crate::publish::{counts_elsewhere, delete, publish};
+use crate::publish::{NewVersion, counts_elsewhere, delete, publish};
 use crate::store::{BlobState, FeedRecord};
 
 /// The feed of that name.
@@ -131,14 +131,18 @@ impl Node {
     /// Nothing is known of it, or the disk fails.
     pub async fn package(&self, feed: &str, name: &str, version: &str) -> Result<api::Package, Problem> {
         let (feed, name, version) = (feed.to_owned(), name.to_owned(), version.to_owned());
-        self.blocking(move |site| {
-            let (id, record) = named(site, &feed)?;
-            let at = Coordinate::new(record.genesis.kind, &name, &version)?;
-            let item = site.store().item(id, &at.name, &at.version, site.look())?;
-            let item = item.ok_or_else(|| not_found("version", &at.to_string()))?;
-            package(site, id, &record, at, &item)
-        })
-        .await
+        let (id, at, mut told) = self
+            .blocking(move |site| {
+                let (id, record) = named(site, &feed)?;
+                let at = Coordinate::new(record.genesis.kind, &name, &version)?;
+                let item = site.store().item(id, &at.name, &at.version, site.look())?;
+                let item = item.ok_or_else(|| not_found("version", &at.to_string()))?;
+                let told = package(site, id, &record, at.clone(), &item)?;
+                Ok((id, at, told))
+            })
+            .await?;
+        told.downloads = told.downloads.saturating_add(self.downloads_untold(id, &at));
+        Ok(told)
     }
 
     /// Publishes a version from bytes that were uploaded.
@@ -152,7 +156,9 @@ impl Node {
                 let (id, record) = named(site, &feed)?;
                 let coordinate = Coordinate::new(record.genesis.kind, &new.name, &new.version)?;
                 let files = new.files.iter().map(file).collect::<Result<Vec<_>, _>>()?;
-                let published = publish(site, id, &record, coordinate, files, new.restore)?;
+                let manifest = manifest::Manifest::of(files)?;
+                let version = NewVersion { coordinate, manifest, restore: new.restore, provenance: None };
+                let published = publish(site, id, &record, version)?;
                 let at = published.coordinate;
                 let item = site.store().item(id, &at.name, &at.version, site.look())?;
                 let item = item.ok_or_else(|| not_found("version", &at.to_string()))?;
@@ -207,6 +213,16 @@ fn file(file: &api::File) -> Result<manifest::File, Problem> {
     Ok(manifest::File { name: file.name.clone(), blob, size: file.size, sha256: sha256.0 })
 }
 
+/// What the API tells of a file.
+pub(super) fn file_told(file: &manifest::File) -> api::File {
+    api::File {
+        name: file.name.clone(),
+        size: file.size,
+        blake3: file.blob.to_string(),
+        sha256: BlobId(file.sha256).to_string(),
+    }
+}
+
 /// What the API tells of a version.
 pub(super) fn package(
     site: &SiteStore,
@@ -224,15 +240,16 @@ pub(super) fn package(
     if let Some(Body::Publish(publish)) = winner.as_ref().map(|named| &named.op.body) {
         for file in &publish.manifest.files {
             pending = pending || !matches!(site.store().blob_state(file.blob)?, BlobState::Complete { .. });
-            files.push(api::File {
-                name: file.name.clone(),
-                size: file.size,
-                blake3: file.blob.to_string(),
-                sha256: BlobId(file.sha256).to_string(),
-            });
+            files.push(file_told(file));
         }
     }
     debug_assert_eq!(feed, record.genesis.feed_id(), "a record is that of its feed");
+    let usage = site.store().figures(feed)?.usage(&at);
+    let (offer, offer_text) = offer_words(&item.offer);
+    let provenance = winner.as_ref().and_then(|named| match &named.op.body {
+        Body::Publish(publish) => publish.provenance.as_ref(),
+        _ => None,
+    });
     Ok(api::Package {
         feed: record.name.clone(),
         name: at.name,
@@ -240,11 +257,25 @@ pub(super) fn package(
         state: state_word(item.standing, pending).to_owned(),
         local: item.local,
         clashes: item.clash.len() as u64,
+        offer: offer.to_owned(),
+        offer_text,
+        downloads: usage.downloads,
+        last_used_ms: usage.last_used.map(|at| at.0),
+        promoted_from: provenance.map(|from| format!("{}/{}", from.feed, from.op)),
         files,
         author: winner.as_ref().map(|named| named.op.place.log.author.to_string()),
-        published_ms: winner.as_ref().map(|named| named.op.stamp.wall().0),
+        published_ms: item.published.map(|at| at.0),
         op: item.winner.map(|op: OpId| op.to_string()),
     })
+}
+
+fn offer_words(offer: &Offer) -> (&'static str, Option<String>) {
+    match offer {
+        Offer::Listed => ("listed", None),
+        Offer::Unlisted => ("unlisted", None),
+        Offer::Yanked { reason } => ("yanked", Some(reason.clone())),
+        Offer::Deprecated { text } => ("deprecated", Some(text.clone())),
+    }
 }
 
 /// The state's name in commands, pages and documents.

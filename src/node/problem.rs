@@ -1,11 +1,13 @@
 //! From what went wrong to what is said of it: one place for statuses, codes and hints.
 
 use protocol::fault::{Outcome, Reason};
+use protocol::manifest::ManifestError;
 use protocol::package::BadName;
 
 use crate::api::Problem;
 use crate::keeper::AuthorError;
 use crate::publish::{DeleteError, PublishError};
+use crate::statement::StatementError;
 use crate::store::{AppendError, ReadError, WriteError};
 
 /// The whole story of an error in one line.
@@ -120,6 +122,35 @@ impl From<DeleteError> for Problem {
             DeleteError::Author(error) => error.into(),
             DeleteError::Read(error) => error.into(),
         }
+    }
+}
+
+impl From<StatementError> for Problem {
+    fn from(error: StatementError) -> Self {
+        let detail = error.to_string();
+        match error {
+            StatementError::Name(error) => error.into(),
+            StatementError::LongText { .. } => Self::new(400, "usage", "The text is too long", detail),
+            StatementError::Absent { .. } => Self::new(404, "not-found", "No such version", detail),
+            StatementError::NoSuchOp { .. } => Self::new(404, "not-found", "No such op", detail),
+            StatementError::NoBuild { .. } => Self::new(404, "not-found", "No such build", detail),
+            StatementError::NothingLocal { .. } => {
+                Self::new(404, "not-found", "Nothing local is there", detail)
+                    .hint("a site that may publish in the feed deletes instead")
+            }
+            StatementError::NotAllowed { .. } => {
+                Self::new(403, "refused", "This site may not say that", detail)
+                    .hint("`packetboat rights list FEED` tells who may")
+            }
+            StatementError::Author(error) => error.into(),
+            StatementError::Read(error) => error.into(),
+        }
+    }
+}
+
+impl From<ManifestError> for Problem {
+    fn from(error: ManifestError) -> Self {
+        Self::new(400, "usage", "The version cannot be published", error.to_string())
     }
 }
 

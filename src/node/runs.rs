@@ -44,12 +44,18 @@ impl Runs for Node {
     }
 
     async fn run(&self, link: &str) {
-        let Some(watch) = self.with_link(link, |state| state.watch.subscribe()) else { return };
+        // Taken before the run begins: who asks from here on asks for another run.
+        let watch = self.with_link(link, |state| {
+            state.begun_by = state.wanted.take();
+            state.begins = state.begins.saturating_add(1);
+            state.watch.subscribe()
+        });
+        let Some(watch) = watch else { return };
         match self.session(link).await {
             Ok(commands) => {
                 self.with_link(link, |state| state.awaited = true);
                 if commands.send(Command::Run).is_ok() {
-                    ended(watch, None, None).await;
+                    ended(watch, 0, None).await;
                 }
             }
             Err(error) => {
@@ -60,17 +66,15 @@ impl Runs for Node {
     }
 }
 
-/// Waits for the end of a run that began after `begun`, telling its steps meanwhile.
+/// Waits for the end of a run that is counted after the first `after`, telling its steps meanwhile.
 async fn ended(
     mut watch: Receiver<Watch>,
-    begun: Option<RunId>,
+    after: u64,
     steps: Option<&mpsc::Sender<Step>>,
 ) -> Option<(RunId, RunRecord)> {
     loop {
         match watch.recv().await {
-            Ok(Watch::Ended(run, record)) if begun.is_none_or(|begun| run > begun) => {
-                return Some((run, record));
-            }
+            Ok(Watch::Ended(run, record, begins)) if begins > after => return Some((run, record)),
             Ok(Watch::Ended(..) | Watch::Forecast(_)) => {}
             Ok(Watch::Progress(tally)) => {
                 if let Some(steps) = steps {
@@ -132,9 +136,8 @@ impl Node {
             return Err(Problem::new(409, "refused", "The link is paused", detail)
                 .hint(format!("packetboat link resume {name}")));
         }
-        // A run that is going on already may have asked before what is new here was new.
-        let watch = self.with_link(name, |state| (state.watch.subscribe(), state.begun));
-        let (watch, begun) = watch.ok_or_else(|| not_found("link", name))?;
+        let watch = self.with_link(name, |state| (state.watch.subscribe(), state.begins));
+        let (watch, after) = watch.ok_or_else(|| not_found("link", name))?;
         if link.is_outgoing() {
             self.wake(name, Trigger::Manual);
         } else {
@@ -147,7 +150,7 @@ impl Node {
                     .hint("run `packetboat sync` there"));
             }
         }
-        ended(watch, begun, Some(steps)).await.ok_or_else(|| {
+        ended(watch, after, Some(steps)).await.ok_or_else(|| {
             Problem::new(409, "conflict", "The link was removed", format!("link {name:?} is gone"))
         })
     }

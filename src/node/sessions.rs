@@ -38,7 +38,8 @@ pub(super) enum Watch {
     Progress(Tally),
     Forecast(Forecast),
     /// A run ended, or could not begin.
-    Ended(RunId, RunRecord),
+    /// With the count of runs begun on the link by then, that one included.
+    Ended(RunId, RunRecord, u64),
 }
 
 /// A link while the node runs.
@@ -54,8 +55,6 @@ pub(super) struct LinkState {
     pub(super) peer: PeerState,
     /// The verdicts that were logged last.
     pub(super) told: BTreeMap<FeedId, Verdict>,
-    /// The newest run that began.
-    pub(super) begun: Option<RunId>,
     /// When and with how much the bytes of the standing run were seen to come.
     pub(super) pace: Option<Pacing>,
     pub(super) watch: broadcast::Sender<Watch>,
@@ -63,6 +62,10 @@ pub(super) struct LinkState {
     pub(super) wake: std::sync::Arc<Notify>,
     /// Why the next run happens, where it is not the interval.
     pub(super) wanted: Option<Trigger>,
+    /// Why the run that is about to begin does.
+    pub(super) begun_by: Option<Trigger>,
+    /// Runs begun while the node is up. Who asks for a run waits for one that is counted after the asking.
+    pub(super) begins: u64,
     /// A run was asked of the session and has neither ended nor failed yet.
     pub(super) awaited: bool,
     /// Counts the sessions, so that an old one's end does not close a new one.
@@ -75,7 +78,6 @@ impl LinkState {
             link,
             peer,
             told: BTreeMap::new(),
-            begun: None,
             pace: None,
             commands: None,
             agreed: None,
@@ -85,6 +87,8 @@ impl LinkState {
             watch: broadcast::channel(WATCHED_MAX).0,
             wake: std::sync::Arc::new(Notify::new()),
             wanted: None,
+            begun_by: None,
+            begins: 0,
             awaited: false,
             turn: 0,
         }
@@ -376,7 +380,9 @@ impl Node {
         let trigger = self.with_link(&link.name, |state| {
             state.running = true;
             let own = if link.is_outgoing() { Trigger::Interval } else { Trigger::Peer };
-            state.wanted.take().unwrap_or(own)
+            // The dialling end counts before it tells the session.
+            state.begins = state.begins.saturating_add(u64::from(!link.is_outgoing()));
+            state.begun_by.take().unwrap_or(own)
         });
         let record = RunRecord {
             link: link.name.clone(),
@@ -391,10 +397,7 @@ impl Node {
             notes: Vec::new(),
         };
         match self.inner.site.store().begin_run(&record) {
-            Ok(run) => {
-                self.with_link(&link.name, |state| state.begun = Some(run));
-                Some((run, record))
-            }
+            Ok(run) => Some((run, record)),
             Err(error) => {
                 tracing::error!(%error, link = link.name, "a run could not be recorded");
                 None
@@ -415,16 +418,19 @@ impl Node {
             tracing::error!(%error, link = link.name, "a run could not be recorded");
         }
         let changed = record.tally.ops_in > 0;
-        self.with_link(&link.name, |state| {
+        let begins = self.with_link(&link.name, |state| {
             state.running = false;
             state.awaited = false;
             state.pace = None;
             state.record = state.record.after(outcome);
+            state.begins
         });
         self.run_settled(&link.name, &record);
-        self.watched(&link.name, Watch::Ended(run, record));
+        self.watched(&link.name, Watch::Ended(run, record, begins.unwrap_or(0)));
         if changed {
             self.news(Some(&link.name));
+            let node = self.clone();
+            tokio::spawn(async move { node.seal_feeds().await });
         }
     }
 

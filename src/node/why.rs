@@ -1,4 +1,4 @@
-//! Why a version is here, or is not: the ops that have a say in it and the rule that decides.
+//! Why a version is here, or is not: the ops that have a say in it, the rule that decides, and the links it could come by.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,12 @@ use protocol::feed::{Item, Standing};
 use protocol::grant::Authority;
 use protocol::id::SiteId;
 use protocol::log::NamedOp;
-use protocol::op::{Body, Rights};
+use protocol::op::{Block, Body, Delete, Rights, Unblock};
 use protocol::package::Coordinate;
 
-use super::Node;
+use super::conflicts::reason_of_winner;
 use super::feeds::{named, package, state_word};
+use super::{Node, locked};
 use crate::api::{self, Problem};
 
 impl Node {
@@ -20,9 +21,10 @@ impl Node {
     /// There is no such feed, or the disk fails.
     pub async fn why(&self, feed: &str, name: &str, version: &str) -> Result<api::Why, Problem> {
         let (feed, name, version) = (feed.to_owned(), name.to_owned(), version.to_owned());
-        let mut names: BTreeMap<SiteId, String> =
-            self.link_names().into_values().map(|link| (link.peer, link.peer_name)).collect();
-        names.insert(self.me(), "this site".to_owned());
+        let names = self.site_names();
+        let by_feed = feed.clone();
+        let (id, _) = self.blocking(move |site| named(site, &by_feed)).await?;
+        let links = self.ways_of(id);
         self.blocking(move |site| {
             let (id, record) = named(site, &feed)?;
             let at = Coordinate::new(record.genesis.kind, &name, &version)?;
@@ -31,13 +33,11 @@ impl Node {
                 return Ok(api::Why {
                     feed,
                     state: state_word(Standing::Absent, false).to_owned(),
-                    because:
-                        "no op about it has reached this site: nobody published it as of the last runs of \
-                              its links, or a link does not let it in"
-                            .to_owned(),
+                    because: unknown(&links),
                     name: at.name,
                     version: at.version,
                     ops: Vec::new(),
+                    links,
                 });
             };
             let facts = site.store().facts(id, &at.name, &at.version)?;
@@ -45,45 +45,137 @@ impl Node {
             let told = package(site, id, &record, at.clone(), &item)?;
             let ops = facts.iter().map(|fact| why_op(fact, &item, authority.as_deref(), &names)).collect();
             let because = because(&item, told.state == "pending", site.me(), authority.as_deref());
-            Ok(api::Why { feed, name: at.name, version: at.version, state: told.state, because, ops })
+            Ok(api::Why { feed, name: at.name, version: at.version, state: told.state, because, ops, links })
         })
         .await
     }
+
+    /// The links that carry a feed, as far as they bear on what is here.
+    fn ways_of(&self, feed: protocol::id::FeedId) -> Vec<api::WhyLink> {
+        let links = locked(&self.inner.links);
+        let carrying = links.values().filter_map(|state| Some((state, state.link.on(feed)?)));
+        let told = carrying.map(|(state, on)| {
+            let agreed = state.agreed.as_ref();
+            let both = agreed.and_then(|agreed| agreed.feeds.iter().find(|both| both.feed == feed));
+            api::WhyLink {
+                link: state.link.name.clone(),
+                peer_name: state.link.peer_name.clone(),
+                lets_in: both.map_or(on.switches, |both| both.effective).flows_in(),
+                filter: both.map_or(&on.filter, |both| &both.filter).to_string(),
+                as_of_ms: state.peer.in_as_of.map(|at| at.0),
+                paused: state.link.paused,
+            }
+        });
+        told.collect()
+    }
+}
+
+/// Why nothing is known of a version.
+fn unknown(links: &[api::WhyLink]) -> String {
+    if links.is_empty() {
+        return "no op about it is here, and no link carries this feed: nobody published it at this site"
+            .to_owned();
+    }
+    let way = |link: &api::WhyLink| match (link.lets_in, link.paused, link.as_of_ms) {
+        (false, _, _) => format!("link {} lets nothing in", link.link),
+        (true, true, _) => format!("link {} is paused", link.link),
+        (true, false, None) => format!("link {} has not completed a run yet", link.link),
+        (true, false, Some(_)) => {
+            format!("{} had nothing about it as of the last run of link {}", link.peer_name, link.link)
+        }
+    };
+    let ways: Vec<String> = links.iter().map(way).collect();
+    format!("no op about it has reached this site: {}", ways.join("; "))
 }
 
 fn because(item: &Item, pending: bool, me: SiteId, authority: Option<&Authority>) -> String {
-    let clash = |text: String| {
-        if item.clash.is_empty() {
-            return text;
-        }
-        format!(
-            "{text}; {} other builds of it lost, because this one has the earliest stamp",
-            item.clash.len()
-        )
-    };
-    let at_home = authority.is_some_and(|authority| authority.rights(me) == Rights::default());
+    let mut text = standing_words(item, pending, me, authority).to_owned();
+    if !item.clash.is_empty() {
+        text = format!(
+            "{text}; {} other builds of it lost to this one: {}",
+            item.clash.len(),
+            reason_of_winner(item)
+        );
+    }
+    if !item.shadowed.is_empty() && !item.local {
+        text = format!("{text}; {} local builds are kept behind it and not served", item.shadowed.len());
+    }
+    if !item.held_deletes.is_empty() {
+        text = format!("{text}; a deletion of it waits for approval here: see `packetboat holds`");
+    }
+    if item.due.is_some() && item.standing != Standing::Parked {
+        text = format!("{text}; another op about it waits until its stamp is due");
+    }
+    text
+}
+
+fn standing_words(item: &Item, pending: bool, me: SiteId, authority: Option<&Authority>) -> &'static str {
+    let at_home = authority.is_some_and(|authority| !authority.rights(me).publish);
     match item.standing {
-        Standing::Served if item.local && at_home => clash(
-            "it was published at this site, which may not publish in this feed: it is served here and passed on \
-             to no other site"
-                .to_owned(),
-        ),
-        Standing::Served if pending => clash("it is published, and its bytes have not all arrived".to_owned()),
-        Standing::Served => clash("it is published by a site that may publish in this feed".to_owned()),
-        Standing::Deleted => "it was deleted; a delete removes every publish of the version, whoever made it, \
-                              unless a publish says that it restores it"
-            .to_owned(),
-        Standing::Suppressed => "it was published without knowing of a delete: the delete holds; publish with \
-                                 --restore to bring it back everywhere"
-            .to_owned(),
-        Standing::Hidden => "it was deleted at this site, which may not delete in this feed: it is hidden here \
-                             only, and other sites still serve it"
-            .to_owned(),
-        Standing::Parked => "its stamp lies more than ten minutes in the future: it waits until it is due".to_owned(),
-        Standing::NotAuthorised => "its publisher may not publish in this feed".to_owned(),
-        Standing::Blocked => "it is blocked, by its version or by its bytes; a block wins over every publish".to_owned(),
-        Standing::Held => "its publisher's rights were taken back, and what it published after that waits".to_owned(),
-        Standing::Absent => "no op about it counts".to_owned(),
+        Standing::Served if item.local && at_home => {
+            "it was published at this site, which may not publish in this feed: it is served here and passed on to \
+             no other site"
+        }
+        Standing::Served if pending => "it is published, and its bytes have not all arrived",
+        Standing::Served => "it is published by a site that may publish in this feed",
+        Standing::Blocked => {
+            "it is blocked, by its version or by its bytes; a block wins over every publish until it is lifted"
+        }
+        Standing::Deleted => {
+            "it was deleted; a delete removes every publish of the version, whoever made it, unless a publish says \
+             that it restores it"
+        }
+        Standing::Suppressed if !item.reused.is_empty() => {
+            "it was deleted and came back with other bytes, which this feed does not allow: publish it under another \
+             version"
+        }
+        Standing::Suppressed => {
+            "it was published without knowing of a delete: the delete holds; publish with --restore to bring it back \
+             everywhere"
+        }
+        Standing::Hidden => {
+            "it was deleted at this site, which may not delete in this feed: it is hidden here only, and other sites \
+             still serve it"
+        }
+        Standing::Held => {
+            "its publisher's rights were taken back, and this was said after what was accepted: it waits, and counts \
+             if rights are given anew"
+        }
+        Standing::Parked => "its stamp lies more than ten minutes in the future: it waits until it is due",
+        Standing::NotAuthorised => "its publisher may not publish in this feed",
+        Standing::Absent => "no op about it counts",
+    }
+}
+
+/// What an op does here.
+fn role(named: &NamedOp, item: &Item, authority: Option<&Authority>) -> &'static str {
+    let id = &named.id;
+    let among: [(&[_], &'static str); 10] = [
+        (item.winner.as_slice(), "serves"),
+        (item.resolved.as_slice(), "chooses the build"),
+        (&item.clash, "lost the clash"),
+        (&item.twins, "the same bytes"),
+        (&item.shadowed, "shadowed"),
+        (&item.suppressed, "suppressed"),
+        (&item.reused, "other bytes over a delete"),
+        (&item.blocks, "blocks"),
+        (&item.held, "its author was revoked"),
+        (&item.held_deletes, "waits for approval"),
+    ];
+    if let Some((_, role)) = among.iter().find(|(ops, _)| ops.contains(id)) {
+        return role;
+    }
+    let author = named.op.place.log.author;
+    if item.deletes.contains(id) {
+        if item.standing == Standing::Hidden { "hides it here" } else { "deletes" }
+    } else if authority.is_some_and(|authority| authority.rights(author) == Rights::default()) {
+        "its author may not write in this feed"
+    } else if matches!(named.op.body, Body::Publish(_)) {
+        "removed by a delete"
+    } else if matches!(named.op.body, Body::SetState(_)) {
+        "offers"
+    } else {
+        "superseded"
     }
 }
 
@@ -94,32 +186,19 @@ fn why_op(
     names: &BTreeMap<SiteId, String>,
 ) -> api::WhyOp {
     let author = named.op.place.log.author;
-    let role = if item.winner == Some(named.id) {
-        "serves"
-    } else if item.clash.contains(&named.id) {
-        "lost the clash"
-    } else if item.shadowed.contains(&named.id) {
-        "shadowed"
-    } else if item.suppressed.contains(&named.id) {
-        "suppressed"
-    } else if item.deletes.contains(&named.id) {
-        if item.standing == Standing::Hidden { "hides it here" } else { "deletes" }
-    } else if authority.is_some_and(|authority| authority.rights(author) == Rights::default()) {
-        "its author may not write in this feed"
-    } else if matches!(named.op.body, Body::Publish(_)) {
-        "removed by a delete"
-    } else {
-        "superseded"
+    let reason = match &named.op.body {
+        Body::Delete(Delete { reason, .. })
+        | Body::Block(Block { reason, .. })
+        | Body::Unblock(Unblock { reason, .. }) => Some(reason.clone()),
+        _ => None,
     };
-    let reason = if let Body::Delete(delete) = &named.op.body { Some(delete.reason.clone()) } else { None };
-    let reason = reason.filter(|reason| !reason.is_empty());
     api::WhyOp {
         op: named.id.to_string(),
         kind: named.op.body.kind_name().to_owned(),
         author: author.to_string(),
         author_name: names.get(&author).cloned(),
         stamp_ms: named.op.stamp.wall().0,
-        role: role.to_owned(),
-        reason,
+        role: role(named, item, authority).to_owned(),
+        reason: reason.filter(|reason| !reason.is_empty()),
     }
 }

@@ -273,6 +273,7 @@ impl Store {
         *newest = Some(generation);
         for verified in batches.iter().map(Permitted::inner) {
             self.enter(verified.log().feed, verified.ops());
+            self.count(verified.log().feed, verified.ops());
         }
         Ok(generation)
     }

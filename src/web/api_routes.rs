@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use super::answer::told;
 use super::sent::Sent;
-use super::{Names, Refusal, Served, admission};
+use super::{Names, Refusal, Served, admission, ruling_routes};
 use crate::api::{self, Problem, Schema};
 use crate::gateway::raw::take_body;
 use crate::node::Step;
@@ -30,8 +30,8 @@ const RUNS: usize = 50;
 /// Progress lines that may wait for a slow reader; later ones replace what has no room.
 const STEPS_WAITING_MAX: usize = 16;
 
-type Answered = Result<Response<Body>, Refusal>;
-type Asked<T> = Result<Query<T>, QueryRejection>;
+pub(super) type Answered = Result<Response<Body>, Refusal>;
+pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
 
 pub(super) fn routes(served: &Served) -> Router<Served> {
     let json = Router::new()
@@ -55,6 +55,7 @@ pub(super) fn routes(served: &Served) -> Router<Served> {
         .route("/api/v1/tokens", get(tokens).post(create_token))
         .route("/api/v1/tokens/{token}", delete(revoke_token))
         .merge(super::plan_routes::routes())
+        .merge(ruling_routes::routes())
         .layer(DefaultBodyLimit::max(HTTP_JSON_BYTES_MAX));
     let bytes = Router::new().route("/api/v1/blobs", put(upload)).layer(DefaultBodyLimit::disable());
     let health = Router::new().route("/livez", get(alive)).route("/readyz", get(alive));
@@ -67,7 +68,7 @@ async fn alive() -> &'static str {
     std::future::ready("ok\n").await
 }
 
-fn query<T>(asked: Asked<T>) -> Result<T, Refusal> {
+pub(super) fn query<T>(asked: Asked<T>) -> Result<T, Refusal> {
     Ok(asked?.0)
 }
 

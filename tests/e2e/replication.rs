@@ -35,10 +35,12 @@ fn three_sites_converge_on_two_hundred_packages_and_then_a_poll_costs_next_to_no
     assert_eq!(listed["packages"].as_array().unwrap().len(), 201);
 
     for site in [&ny, &tokyo] {
-        let run = site.sync();
-        assert_eq!(run["round_trips"], 1, "{run}");
-        assert!(run["frames_in_bytes"].as_u64().unwrap() <= 200, "{run}");
-        assert!(run["frames_out_bytes"].as_u64().unwrap() <= 200, "{run}");
+        // The origin's seal follows what it seals; after it there is nothing new.
+        until("a run without news costs one round trip and a few dozen bytes", || {
+            let run = site.sync();
+            let few = |bytes: &str| run[bytes].as_u64().unwrap() <= 200;
+            run["round_trips"] == 1 && few("frames_in_bytes") && few("frames_out_bytes")
+        });
     }
 
     la.ok(&["delete", "tools", &names[7], "1.0", "--reason", "broken"]);

@@ -27,6 +27,7 @@ fn a_star_stands_for_any_run_of_characters() {
     }
 }
 
+/// [P-37]
 #[test]
 fn both_sides_of_a_link_must_let_a_version_pass() {
     let both = named(&["acme-*", "tools"]).and(&named(&["*-pad", "tools"]));

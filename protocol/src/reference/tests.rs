@@ -34,6 +34,7 @@ fn latest(ops: &[NamedOp], me: u8) -> Option<(String, bool)> {
     })
 }
 
+/// [P-36]
 #[test]
 fn the_last_writer_wins_in_any_order_and_taking_away_is_a_value() {
     let (one, two, none) = (set(1, 10, Some("1.0")), set(1, 20, Some("2.0")), set(1, 30, None));

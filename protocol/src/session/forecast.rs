@@ -12,7 +12,6 @@ use crate::id::{FeedId, StoreId};
 
 /// Ops that a run would move now, by feed. Nothing of a direction where the two would have to compare everything first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[expect(clippy::module_name_repetitions, reason = "the room is named for it")]
 pub struct Forecast {
     pub come: Option<BTreeMap<FeedId, u64>>,
     pub go: Option<BTreeMap<FeedId, u64>>,

@@ -158,7 +158,7 @@ fn a_version_is_offered_as_was_said_last_by_a_site_that_may() {
     assert_eq!(seen_by(LEAF, &[&back, &build, &yanked]).offer, Offer::Listed);
 }
 
-/// R8: where versions may be published in place the last writer wins, and a delete is a value like any other.
+/// [P-35] R8: where versions may be published in place the last writer wins, and a delete is a value like any other.
 #[test]
 fn in_a_feed_that_may_be_overwritten_the_last_writer_wins() {
     let looking = Looking { genesis: Genesis { overwrite: true, ..genesis() }, ..Looking::from(LEAF) };

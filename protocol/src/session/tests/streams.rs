@@ -90,10 +90,10 @@ fn a_forecast_begins_no_run_and_a_run_asked_for_meanwhile_follows_it() {
     let mut foreseen = None;
     let mut frames = Vec::new();
     while let Some(output) = wire.dialler.poll() {
-        match output {
-            Output::Forecast(forecast) => foreseen = Some(forecast),
-            Output::Send(frame) => frames.push(frame),
-            _ => {}
+        if let Output::Forecast(forecast) = output {
+            foreseen = Some(forecast);
+        } else if let Output::Send(frame) = output {
+            frames.push(frame);
         }
     }
     let one = BTreeMap::from([(genesis().feed_id(), 1)]);

@@ -1,0 +1,151 @@
+//! What this site says of a feed beside publishing and deleting: offers, refs, blocks, choices, rights, seals, figures.
+
+pub mod choice;
+pub mod rights;
+pub mod seal;
+pub mod usage;
+
+use protocol::grant::Verb;
+use protocol::id::{FeedId, OpId};
+use protocol::limits::REASON_BYTES_MAX;
+use protocol::op::{Block, Blocked, Body, Offer, SetRef, SetState, Target, Unblock};
+use protocol::package::{BadName, Coordinate, check_label};
+
+use crate::keeper::{AuthorError, SiteStore};
+use crate::publish::counts_elsewhere;
+use crate::store::{ReadError, Store};
+
+/// Why something was not said.
+#[derive(Debug, thiserror::Error)]
+#[expect(clippy::module_name_repetitions, reason = "callers hold errors of several rooms side by side")]
+pub enum StatementError {
+    #[error(transparent)]
+    Name(#[from] BadName),
+    #[error("the text has {found} bytes, and at most {REASON_BYTES_MAX} are allowed")]
+    LongText { found: usize },
+    #[error("{coordinate} is not here")]
+    Absent { coordinate: Coordinate },
+    #[error("there is no op {op} of that kind in the feed")]
+    NoSuchOp { op: String },
+    #[error("only feed {feed:?}'s origin or an admin may {what}")]
+    NotAllowed { feed: String, what: &'static str },
+    #[error("{coordinate} has no build {op}: `packetboat conflicts` lists them")]
+    NoBuild { coordinate: Coordinate, op: OpId },
+    #[error("{coordinate} has no local build here")]
+    NothingLocal { coordinate: Coordinate },
+    #[error(transparent)]
+    Author(#[from] AuthorError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// Something that was said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spoken {
+    pub op: OpId,
+    /// Whether it counts at this site only, because this site has no right to say it for others.
+    pub local: bool,
+}
+
+/// Says one thing and tells whether it counts elsewhere.
+fn say(site: &SiteStore, feed: FeedId, body: Body, verb: Verb, name: &str) -> Result<Spoken, StatementError> {
+    let authority = site.store().authority(feed)?;
+    let counts = authority.is_some_and(|authority| counts_elsewhere(&authority, feed, site.me(), verb, name));
+    let said = site.author(feed, vec![body])?;
+    let op = said.first().map_or(OpId([0; 32]), |named| named.id);
+    Ok(Spoken { op, local: !counts })
+}
+
+const fn fitting(text: &str) -> Result<(), StatementError> {
+    if text.len() > REASON_BYTES_MAX { Err(StatementError::LongText { found: text.len() }) } else { Ok(()) }
+}
+
+/// Says how a version is offered to clients. Durable when this returns, as everything here is.
+///
+/// # Errors
+/// Nothing is known of the version, the text is too long, or the disk refused.
+pub fn offer(
+    site: &SiteStore,
+    feed: FeedId,
+    coordinate: Coordinate,
+    offer: Offer,
+) -> Result<Spoken, StatementError> {
+    match &offer {
+        Offer::Yanked { reason: text } | Offer::Deprecated { text } => fitting(text)?,
+        Offer::Listed | Offer::Unlisted => {}
+    }
+    let item = site.store().item(feed, &coordinate.name, &coordinate.version, site.look())?;
+    if item.is_none_or(|item| item.winner.is_none()) {
+        return Err(StatementError::Absent { coordinate });
+    }
+    let name = coordinate.name.clone();
+    say(site, feed, Body::SetState(SetState { coordinate, offer }), Verb::Publish, &name)
+}
+
+/// Points a ref (a tag) of a package at a version, or takes it away.
+///
+/// # Errors
+/// The name is not allowed, there is no such version, or the disk refused.
+pub fn point(
+    site: &SiteStore,
+    feed: FeedId,
+    package: &str,
+    name: &str,
+    version: Option<Coordinate>,
+) -> Result<Spoken, StatementError> {
+    check_label("ref", name)?;
+    if let Some(coordinate) = &version {
+        let item = site.store().item(feed, &coordinate.name, &coordinate.version, site.look())?;
+        if item.is_none_or(|item| item.winner.is_none()) {
+            return Err(StatementError::Absent { coordinate: coordinate.clone() });
+        }
+    }
+    let target = version.map(|coordinate| Target::Version(coordinate.version));
+    let body = SetRef { package: package.to_owned(), name: name.to_owned(), target };
+    say(site, feed, Body::SetRef(body), Verb::Publish, package)
+}
+
+/// Keeps a version, or bytes under whatever version, from being served.
+///
+/// # Errors
+/// The reason is too long, or the disk refused.
+pub fn block(
+    site: &SiteStore,
+    feed: FeedId,
+    target: Blocked,
+    reason: String,
+) -> Result<Spoken, StatementError> {
+    fitting(&reason)?;
+    let name = match &target {
+        Blocked::Coordinate(coordinate) => coordinate.name.clone(),
+        Blocked::Blob(_) => String::new(),
+    };
+    say(site, feed, Body::Block(Block { target, reason }), Verb::Block, &name)
+}
+
+/// Lifts a block.
+///
+/// # Errors
+/// There is no such block, the reason is too long, or the disk refused.
+pub fn unblock(
+    site: &SiteStore,
+    feed: FeedId,
+    block: OpId,
+    reason: String,
+) -> Result<Spoken, StatementError> {
+    fitting(&reason)?;
+    let Some(name) = blocked_name(site.store(), feed, block)? else {
+        return Err(StatementError::NoSuchOp { op: block.to_string() });
+    };
+    say(site, feed, Body::Unblock(Unblock { block, reason }), Verb::Block, &name)
+}
+
+/// The package that a block names, empty for a block of bytes; nothing where the op is no block of the feed.
+fn blocked_name(store: &Store, feed: FeedId, block: OpId) -> Result<Option<String>, ReadError> {
+    let named = store.op(block)?.filter(|named| named.op.place.log.feed == feed);
+    Ok(named.and_then(|named| match named.op.body {
+        Body::Block(Block { target: Blocked::Coordinate(at), .. }) => Some(at.name),
+        Body::Block(Block { target: Blocked::Blob(_), .. }) => Some(String::new()),
+        _ => None,
+    }))
+}
