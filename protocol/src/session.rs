@@ -584,24 +584,6 @@ impl Session {
         self.tally.frames_out_bytes += bytes.len() as u64;
         self.outputs.push_back(Output::Send(bytes));
     }
-
-    fn conclude(&mut self, result: Result<(), Stop>) {
-        match result {
-            Ok(()) => {}
-            Err(Stop::Misbehaved(fault)) => self.end(Outcome::Misbehaved(fault)),
-            Err(Stop::Refused(reason)) => {
-                self.outputs.push_back(Output::Send(Frame::Refuse(reason).encode()));
-                self.end(Outcome::Refused(reason));
-            }
-            Err(Stop::Unreadable) => self.end(Outcome::Fault),
-        }
-    }
-
-    fn end(&mut self, outcome: Outcome) {
-        self.run_over(outcome);
-        self.phase = Phase::Closed;
-        self.outputs.push_back(Output::Close(outcome));
-    }
 }
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ pub struct PlanFeed {
 
 /// Asks what accepting a ticket would come to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::module_name_repetitions, reason = "Ticket alone is what pairs")]
 #[serde(deny_unknown_fields)]
 pub struct TicketPlan {
     pub ticket: String,

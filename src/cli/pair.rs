@@ -75,31 +75,7 @@ pub(super) async fn pair(context: &Context, command: PairCommand) -> anyhow::Res
         }
         PairCommand::Accept { ticket, mode, feeds, name, every } => {
             let request = api::AcceptRequest { ticket, mode, link: name, feeds, every_ms: every };
-            let asked = serde_json::json!({ "ticket": request.ticket });
-            let preview = client.post::<api::TicketPreview>("/api/v1/pair/inspect", &asked).await?.body;
-            let link = client.post::<api::Link>("/api/v1/pair/accept", &request).await?;
-            if context.json {
-                return text::say_json(&link);
-            }
-            for feed in &preview.feeds {
-                text::say(&feed.sentence);
-            }
-            let link = link.body;
-            text::say(&format!(
-                "joined {} by link {}. Both sites show the words: {}",
-                link.peer_name, link.name, link.check_words
-            ));
-            text::say(&match link.every_ms {
-                Some(every) => format!(
-                    "it runs every {}; to run it now: packetboat sync {}",
-                    text::span(every),
-                    link.name
-                ),
-                None => format!(
-                    "it runs when told: packetboat sync {0}, or packetboat link set {0} --every 15m",
-                    link.name
-                ),
-            });
+            accept(context, request).await?;
         }
         PairCommand::Revoke { ticket } => {
             let path = format!("/api/v1/pair/tickets/{}", segment(&ticket));
@@ -133,6 +109,34 @@ pub(super) async fn pair(context: &Context, command: PairCommand) -> anyhow::Res
             );
         }
     }
+    Ok(())
+}
+
+async fn accept(context: &Context, request: api::AcceptRequest) -> anyhow::Result<()> {
+    let client = context.client();
+    let asked = serde_json::json!({ "ticket": request.ticket });
+    let preview = client.post::<api::TicketPreview>("/api/v1/pair/inspect", &asked).await?.body;
+    let link = client.post::<api::Link>("/api/v1/pair/accept", &request).await?;
+    if context.json {
+        return text::say_json(&link);
+    }
+    for feed in &preview.feeds {
+        text::say(&feed.sentence);
+    }
+    let link = link.body;
+    text::say(&format!(
+        "joined {} by link {}. Both sites show the words: {}",
+        link.peer_name, link.name, link.check_words
+    ));
+    text::say(&match link.every_ms {
+        Some(every) => {
+            format!("it runs every {}; to run it now: packetboat sync {}", text::span(every), link.name)
+        }
+        None => format!(
+            "it runs when told: packetboat sync {0}, or packetboat link set {0} --every 15m",
+            link.name
+        ),
+    });
     Ok(())
 }
 

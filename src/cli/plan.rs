@@ -11,7 +11,6 @@ use crate::api::plan::{FeedForecast, Forecasts, Plan, PlanFeed, TicketPlan};
 #[command(
     after_help = "Examples:\n  packetboat link plan new-york --mode pull\n  packetboat link plan pb1… --feed tools=ny-tools"
 )]
-#[expect(clippy::module_name_repetitions, reason = "Plan is what the API answers")]
 pub(super) struct PlanArgs {
     /// A link's name, or a ticket as `packetboat pair invite` printed it.
     what: String,

@@ -77,7 +77,6 @@ pub(super) fn line(run: &api::Run) -> String {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  packetboat runs --link new-york --outcome refused --limit 10")]
-#[expect(clippy::module_name_repetitions, reason = "Runs is what the API answers")]
 pub(super) struct RunsArgs {
     /// Only of this link.
     #[arg(long)]

@@ -16,7 +16,6 @@ const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  packetboat status --watch\n  packetboat status --max-lag 15m || alert")]
-#[expect(clippy::module_name_repetitions, reason = "Status is what the API answers")]
 pub(super) struct StatusArgs {
     /// Look again each second until Ctrl-C; with --json a line each time.
     #[arg(long)]

@@ -92,6 +92,12 @@ const fn is_of_the_whole_link(reason: Reason) -> bool {
     )
 }
 
+/// The verdicts that are not what was told before. Asked again without a change there are none.
+fn changed(told: &mut BTreeMap<FeedId, Verdict>, now: BTreeMap<FeedId, Verdict>) -> Vec<(FeedId, Verdict)> {
+    let before = std::mem::replace(told, now.clone());
+    now.into_iter().filter(|(feed, verdict)| before.get(feed) != Some(verdict)).collect()
+}
+
 impl Node {
     /// The feeds of a run that begins.
     pub(super) fn run_feeds(&self, link: &Link, roots: &Roots) -> Vec<RunFeed> {
@@ -161,8 +167,7 @@ impl Node {
     fn tell_verdicts(&self, link: &str) {
         let changed = self.with_link(link, |state| {
             let now = verdicts(&state.link, state.agreed.as_ref(), &state.peer, wall_clock());
-            let before = std::mem::replace(&mut state.told, now.clone());
-            now.into_iter().filter(|(feed, verdict)| before.get(feed) != Some(verdict)).collect::<Vec<_>>()
+            changed(&mut state.told, now)
         });
         for (feed, verdict) in changed.unwrap_or_default() {
             let feed = feed.short();
@@ -200,5 +205,66 @@ impl Node {
         if let Err(error) = self.inner.site.store().put_peer(link, &state) {
             tracing::warn!(%error, link, "what the other end said could not be kept");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::id::SiteId;
+    use protocol::link::Dial;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000);
+
+    fn link(dial: Dial, switches: Switches, expires: Option<Timestamp>) -> Link {
+        let on = LinkFeed { feed: FeedId([1; 32]), switches, filter: Filter::default(), expires };
+        Link::new("tokyo".to_owned(), SiteId([2; 32]), "Tokyo".to_owned(), dial, vec![on])
+    }
+
+    fn said(switches: Switches) -> PeerState {
+        let said = Ok(Allowed { switches, filter: Filter::default() });
+        PeerState { stated: vec![Stated { feed: FeedId([1; 32]), said }], ..PeerState::default() }
+    }
+
+    fn verdict(link: &Link, peer: &PeerState) -> Option<Verdict> {
+        verdicts(link, None, peer, NOW).remove(&FeedId([1; 32]))
+    }
+
+    #[test]
+    fn both_ends_judge_alike_from_what_the_other_stated() {
+        let dials = || Dial::Outgoing { addresses: Vec::new() };
+        let here = link(dials(), Switches::MIRROR, None);
+        let there = link(Dial::Incoming, Switches::PULL.flip(), None);
+        let warning = Some(Verdict::Warning { effective: Switches::PULL });
+        assert_eq!(verdict(&here, &said(Switches::PULL)), warning);
+        assert_eq!(verdict(&there, &said(Switches::MIRROR)), warning);
+        assert_eq!(verdict(&here, &PeerState::default()), None, "nothing was said yet");
+        let over = link(Dial::Incoming, Switches::PULL.flip(), Some(NOW));
+        assert_eq!(verdict(&over, &said(Switches::PULL)), Some(Verdict::Invalid(Reason::GrantExpired)));
+    }
+
+    #[test]
+    fn a_refusal_of_the_whole_link_goes_before_what_was_stated() {
+        let here = link(Dial::Outgoing { addresses: Vec::new() }, Switches::PULL, None);
+        let mut peer = said(Switches::PULL);
+        for reason in [Reason::LinkPaused, Reason::VersionsApart, Reason::GrantWithdrawn] {
+            peer.refused = Some((reason, NOW));
+            assert_eq!(verdict(&here, &peer), Some(Verdict::Invalid(reason)));
+        }
+        peer.refused = Some((Reason::NothingAllowed, NOW));
+        assert_eq!(verdict(&here, &peer), Some(Verdict::Valid { effective: Switches::PULL }), "of one feed");
+    }
+
+    #[test]
+    fn a_verdict_is_told_once_a_change() {
+        let (one, warning) = (FeedId([1; 32]), Verdict::Warning { effective: Switches::PULL });
+        let mut told = BTreeMap::new();
+        let now = BTreeMap::from([(one, warning)]);
+        assert_eq!(changed(&mut told, now.clone()), [(one, warning)]);
+        assert_eq!(changed(&mut told, now.clone()), []);
+        let invalid = Verdict::Invalid(Reason::NothingAllowed);
+        assert_eq!(changed(&mut told, BTreeMap::from([(one, invalid)])), [(one, invalid)]);
+        assert_eq!(changed(&mut told, now), [(one, warning)]);
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use protocol::feed::Standing;
 use protocol::id::{BlobId, FeedId, LogId};
 use protocol::lag::ops_behind;
+use protocol::limits::EXTENT_BYTES;
 use protocol::link::{Link, LinkFeed};
 use protocol::log::Entry;
 use protocol::op::{Body, Op, Place};
@@ -20,7 +21,7 @@ use super::sessions::Pacing;
 use super::{Node, locked};
 use crate::api::{self, Problem};
 use crate::keeper::{SiteStore, wall_clock};
-use crate::store::{FeedRecord, PeerState, ReadError};
+use crate::store::{BlobState, FeedRecord, PeerState, ReadError};
 
 /// Coordinates read in one page while a feed is counted.
 const PAGE_ITEMS: usize = 512;
@@ -33,6 +34,9 @@ const LAG_READ_BYTES: u64 = 1 << 20;
 const OLDEST_LOOKED_AT: usize = 1_000;
 /// Publishes looked at for each of them.
 const USES_LOOKED_AT: usize = 8;
+/// A walk over what is missing is dear from here on, and then takes place once in so many times of its length.
+const DEAR_WALK_MS: u64 = 200;
+const DEAR_WALK_EVERY: u64 = 10;
 /// A measured rate reaches back at most so far, so that it is that of now.
 const PACE_WINDOW_MS: u64 = 10_000;
 
@@ -46,9 +50,30 @@ struct Count {
     state_root: String,
 }
 
+/// Bytes of a feed that are still to come.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Pending {
+    pub(super) blobs: u64,
+    pub(super) bytes: u64,
+    /// When the oldest version was published that waits for them.
+    pub(super) oldest_ms: Option<u64>,
+}
+
+/// What was found pending, and how dear it was to find out.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    written: u64,
+    at: Timestamp,
+    took_ms: u64,
+    pending: Pending,
+}
+
 /// Counts of feeds, so that asking twice walks once.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Counts(Arc<Mutex<BTreeMap<FeedId, Count>>>);
+pub(super) struct Counts {
+    feeds: Arc<Mutex<BTreeMap<FeedId, Count>>>,
+    pending: Arc<Mutex<BTreeMap<FeedId, Found>>>,
+}
 
 impl Counts {
     /// Versions served, and the root of them.
@@ -59,7 +84,7 @@ impl Counts {
         record: &FeedRecord,
     ) -> Result<(u64, String), ReadError> {
         let (key, now) = (count_key(site, feed, record)?, wall_clock());
-        if let Some(count) = locked(&self.0).get(&feed) {
+        if let Some(count) = locked(&self.feeds).get(&feed) {
             let due = count.parked && now.0.saturating_sub(count.at.0) > PARKED_COUNTS_MS;
             if count.key == key && !due {
                 return Ok((count.packages, count.state_root.clone()));
@@ -68,8 +93,36 @@ impl Counts {
         let (packages, parked) = counted(site, feed)?;
         let state_root = BlobId(site.store().state_root(feed, site.look())?.0).to_string();
         let count = Count { key, at: now, parked, packages, state_root: state_root.clone() };
-        locked(&self.0).insert(feed, count);
+        locked(&self.feeds).insert(feed, count);
         Ok((packages, state_root))
+    }
+
+    /// What is still to come. While a transfer brings thousands of blobs a walk that is dear is not repeated at each look.
+    pub(super) fn pending(&self, site: &SiteStore, feed: FeedId) -> Result<Pending, ReadError> {
+        let (written, now) = (site.store().written(), wall_clock());
+        if let Some(found) = locked(&self.pending).get(&feed) {
+            let age_ms = now.0.saturating_sub(found.at.0);
+            let dear =
+                found.took_ms >= DEAR_WALK_MS && age_ms < found.took_ms.saturating_mul(DEAR_WALK_EVERY);
+            if found.written == written || dear {
+                return Ok(found.pending);
+            }
+        }
+        let missing = site.store().missing_blobs(feed, site.look())?;
+        let pending = Pending {
+            blobs: missing.len() as u64,
+            bytes: bytes_to_come(site, &missing)?,
+            oldest_ms: oldest(site, feed, &missing)?,
+        };
+        let at = wall_clock();
+        let found = Found { written, at, took_ms: at.0.saturating_sub(now.0), pending };
+        locked(&self.pending).insert(feed, found);
+        Ok(pending)
+    }
+
+    /// A run ended: what was pending before is no guide any more.
+    pub(super) fn look_again(&self) {
+        locked(&self.pending).clear();
     }
 }
 
@@ -106,6 +159,7 @@ pub(super) struct Seen<'a> {
     pub(super) peer: &'a PeerState,
     pub(super) memory: &'a Memory,
     pub(super) rate_bytes_per_s: Option<u64>,
+    pub(super) counts: &'a Counts,
 }
 
 /// How every feed of a link stands.
@@ -133,8 +187,7 @@ fn feed_told(
     let ours: BTreeMap<LogId, u64> = heads.iter().map(|signed| (signed.head.log, signed.head.len)).collect();
     let told = seen.memory.heads.iter().filter(|(log, ..)| log.feed == on.feed);
     let theirs = told.map(|(log, len, _)| (*log, *len)).collect();
-    let missing = store.missing_blobs(on.feed, site.look())?;
-    let missing_bytes = missing.iter().map(|(_, size)| size).sum();
+    let pending = seen.counts.pending(site, on.feed)?;
     let effective = verdict.map(Verdict::effective);
     let here = effective.map(|dialler| if outgoing { dialler } else { dialler.flip() });
     let flows = here.unwrap_or(on.switches);
@@ -149,17 +202,17 @@ fn feed_told(
         verdict: verdict.map(|verdict| verdict_word(verdict).to_owned()),
         reason: verdict.and_then(|verdict| {
             let asked = judgement.as_ref().map(|judgement| judgement.asked);
-            verdict_reason(verdict, asked.or_else(|| outgoing.then_some(on.switches)))
+            verdict_reason(verdict, asked.or_else(|| outgoing.then_some(on.switches)), outgoing)
         }),
         filter: judgement.map_or_else(|| on.filter.to_string(), |judgement| judgement.filter.to_string()),
         grant_expires_ms: on.expires.map(|at| at.0),
         flows_in: flows.flows_in(),
         flows_out: flows.flows_out(),
         ops_behind: ops_behind(&ours, &theirs),
-        missing_blobs: missing.len() as u64,
-        missing_bytes,
-        oldest_missing_ms: oldest(site, on.feed, &missing)?,
-        eta_ms: seen.rate_bytes_per_s.and_then(|rate| missing_bytes.saturating_mul(1000).checked_div(rate)),
+        missing_blobs: pending.blobs,
+        missing_bytes: pending.bytes,
+        oldest_missing_ms: pending.oldest_ms,
+        eta_ms: seen.rate_bytes_per_s.and_then(|rate| pending.bytes.saturating_mul(1000).checked_div(rate)),
         ops_behind_there: lacking.0,
         deletes_behind_there: lacking.1,
     })
@@ -219,6 +272,23 @@ fn is_delete(log: LogId, seq: u64, entry: &Entry) -> bool {
     op.is_ok_and(|op| matches!(op.body, Body::Delete(_)))
 }
 
+/// Of blobs that came in part only what is not here yet.
+fn bytes_to_come(site: &SiteStore, missing: &[(BlobId, u64)]) -> Result<u64, ReadError> {
+    let mut bytes: u64 = 0;
+    for (blob, size) in missing {
+        let rest = match site.store().blob_state(*blob)? {
+            BlobState::Missing => *size,
+            BlobState::Complete { .. } => 0,
+            BlobState::Partial { missing, .. } => {
+                let extents = missing.into_iter().flatten().count().saturating_mul(EXTENT_BYTES);
+                u64::try_from(extents).unwrap_or(u64::MAX).min(*size)
+            }
+        };
+        bytes = bytes.saturating_add(rest);
+    }
+    Ok(bytes)
+}
+
 /// When the oldest version was published whose bytes are still to come.
 fn oldest(site: &SiteStore, feed: FeedId, missing: &[(BlobId, u64)]) -> Result<Option<u64>, ReadError> {
     let mut oldest: Option<u64> = None;
@@ -244,12 +314,13 @@ pub(super) const fn verdict_word(verdict: Verdict) -> &'static str {
     }
 }
 
-fn verdict_reason(verdict: Verdict, asked: Option<Switches>) -> Option<String> {
+fn verdict_reason(verdict: Verdict, asked: Option<Switches>, outgoing: bool) -> Option<String> {
+    let who = if outgoing { "the other site" } else { "this site" };
     match verdict {
         Verdict::Invalid(reason) => Some(reason.to_string()),
         Verdict::Warning { effective } => Some(asked.map_or_else(
-            || format!("the listening site allows only part of what is asked: {effective}"),
-            |asked| format!("the listening site does not allow {}", switch_list(asked.without(effective))),
+            || format!("{who} allows only part of what is asked: {effective}"),
+            |asked| format!("{who} does not allow {}", switch_list(asked.without(effective))),
         )),
         Verdict::NothingAsked | Verdict::Valid { .. } => None,
     }
@@ -315,8 +386,12 @@ impl Node {
 
 /// The exit code of an overview, and why.
 fn judged(links: &[api::Link], max_lag_ms: Option<u64>, now_ms: u64) -> (u8, String) {
-    let bad =
-        |link: &&api::Link| !link.paused && link.last_run.as_ref().is_some_and(|run| run.outcome != "done");
+    let bad = |link: &&api::Link| {
+        // A record that still says so while nothing runs was left by a process that was killed.
+        let ended = |run: &api::Run| !(run.outcome == "running" && link.running);
+        let last = link.last_run.as_ref();
+        !link.paused && last.is_some_and(|run| run.outcome != "done" && ended(run))
+    };
     let behind = |link: &&api::Link| {
         let lags = |on: &api::LinkFeed| on.missing_blobs > 0 || on.ops_behind > 0;
         link.feeds.iter().any(lags)
@@ -382,7 +457,7 @@ mod tests {
         let counts = Counts::default();
         assert_eq!(counts.of(&site, feed, &record).unwrap().0, 0);
         // A number that no walk would give shows whether one took place.
-        locked(&counts.0).get_mut(&feed).unwrap().packages = 77;
+        locked(&counts.feeds).get_mut(&feed).unwrap().packages = 77;
         assert_eq!(counts.of(&site, feed, &record).unwrap().0, 77);
         let delete = protocol::op::Delete {
             coordinate: Coordinate::new(FeedKind::Raw, "a", "1").unwrap(),
@@ -391,6 +466,24 @@ mod tests {
         };
         site.author(feed, vec![Body::Delete(delete)]).unwrap();
         assert_eq!(counts.of(&site, feed, &record).unwrap().0, 0);
+    }
+
+    #[test]
+    fn of_a_blob_that_came_in_part_only_the_rest_is_to_come() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), Options::new(1)).unwrap();
+        let content = vec![7; 3 * EXTENT_BYTES + 10];
+        let mut builder = protocol::outline::OutlineBuilder::new();
+        for extent in content.chunks(EXTENT_BYTES) {
+            builder.push(extent).unwrap();
+        }
+        let (blob, size, outline) = builder.finish();
+        let missing = [(blob, size), (BlobId([9; 32]), 5)];
+        store.put_outline(&outline.unwrap()).unwrap();
+        store.put_extent(blob, 0, &content[..EXTENT_BYTES]).unwrap();
+        let site = SiteStore::new(store, SiteKey::from_seed(&[1; 32]));
+        // One of four extents is here; the last one is short, and counted whole.
+        assert_eq!(bytes_to_come(&site, &missing).unwrap(), 3 * EXTENT_BYTES as u64 + 5);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
-use super::overview::{switch_list, verdict_word};
+use super::overview::verdict_word;
 use super::problem::{not_found, outcome_words, reason_word, usage};
 use super::sessions::Watch;
 use super::{Node, locked};
@@ -220,7 +220,7 @@ fn refusals(refused: &std::collections::BTreeMap<Reason, u64>) -> Vec<api::Refus
 fn feed_told(on: &RunFeed) -> api::run::RunFeed {
     let reason = match on.verdict {
         Some(Verdict::Invalid(reason)) => Some(reason.to_string()),
-        Some(Verdict::Warning { effective }) => Some(format!("only {} is allowed", switch_list(effective))),
+        Some(Verdict::Warning { effective }) => Some(format!("only {effective} is allowed of what is asked")),
         Some(Verdict::NothingAsked | Verdict::Valid { .. }) | None => None,
     };
     api::run::RunFeed {

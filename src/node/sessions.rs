@@ -64,6 +64,8 @@ pub(super) struct LinkState {
     pub(super) wanted: Option<Trigger>,
     /// Why the run that is about to begin does.
     pub(super) begun_by: Option<Trigger>,
+    /// The newest run that began.
+    pub(super) last: Option<RunId>,
     /// Runs begun while the node is up. Who asks for a run waits for one that is counted after the asking.
     pub(super) begins: u64,
     /// A run was asked of the session and has neither ended nor failed yet.
@@ -88,6 +90,7 @@ impl LinkState {
             wake: std::sync::Arc::new(Notify::new()),
             wanted: None,
             begun_by: None,
+            last: None,
             begins: 0,
             awaited: false,
             turn: 0,
@@ -397,7 +400,10 @@ impl Node {
             notes: Vec::new(),
         };
         match self.inner.site.store().begin_run(&record) {
-            Ok(run) => Some((run, record)),
+            Ok(run) => {
+                self.with_link(&link.name, |state| state.last = Some(run));
+                Some((run, record))
+            }
             Err(error) => {
                 tracing::error!(%error, link = link.name, "a run could not be recorded");
                 None
@@ -425,6 +431,7 @@ impl Node {
             state.record = state.record.after(outcome);
             state.begins
         });
+        self.inner.counts.look_again();
         self.run_settled(&link.name, &record);
         self.watched(&link.name, Watch::Ended(run, record, begins.unwrap_or(0)));
         if changed {

@@ -1,7 +1,9 @@
-//! Why a session stops.
+//! Why a session stops, and what it says then.
 
 use super::view::Unreadable;
-use crate::fault::{Misbehaved, Reason};
+use super::{Output, Phase, Session};
+use crate::fault::{Misbehaved, Outcome, Reason};
+use crate::frame::Frame;
 
 /// Why a session stops.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,5 +28,25 @@ impl From<Reason> for Stop {
 impl From<Unreadable> for Stop {
     fn from(_store: Unreadable) -> Self {
         Self::Unreadable
+    }
+}
+
+impl Session {
+    pub(super) fn conclude(&mut self, result: Result<(), Stop>) {
+        match result {
+            Ok(()) => {}
+            Err(Stop::Misbehaved(fault)) => self.end(Outcome::Misbehaved(fault)),
+            Err(Stop::Refused(reason)) => {
+                self.outputs.push_back(Output::Send(Frame::Refuse(reason).encode()));
+                self.end(Outcome::Refused(reason));
+            }
+            Err(Stop::Unreadable) => self.end(Outcome::Fault),
+        }
+    }
+
+    pub(super) fn end(&mut self, outcome: Outcome) {
+        self.run_over(outcome);
+        self.phase = Phase::Closed;
+        self.outputs.push_back(Output::Close(outcome));
     }
 }
