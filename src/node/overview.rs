@@ -17,7 +17,7 @@ use protocol::switches::{Switches, Verdict};
 use protocol::time::Timestamp;
 
 use super::heard::{judge, verdicts};
-use super::sessions::Pacing;
+use super::sessions::{LinkState, Pacing};
 use super::{Node, locked};
 use crate::api::{self, Problem};
 use crate::keeper::{SiteStore, wall_clock};
@@ -374,6 +374,10 @@ impl Node {
     /// When every site that a feed comes from had nothing more than is here, as RFC 3339 has it; nothing where it comes from nowhere,
     /// or not everything ever came.
     pub async fn feed_as_of(&self, feed: &str) -> Option<String> {
+        let brings = |state: &LinkState| state.link.feeds.iter().any(|on| on.switches.flows_in());
+        if !locked(&self.inner.links).values().any(brings) {
+            return None;
+        }
         let feed = feed.to_owned();
         let id = self.blocking(move |site| Ok(super::feeds::named(site, &feed)?.0)).await.ok()?;
         let links = locked(&self.inner.links);

@@ -109,6 +109,11 @@ async fn an_invalid_link_is_recorded_and_shown_at_both_ends() {
         let link = only_link(node).await;
         assert_eq!(link.feeds[0].verdict.as_deref(), Some("invalid"), "{link:?}");
         assert_eq!(link.refused, Some(Reason::NothingAllowed.to_string()));
+        let kept = node.inner.site.store().peer(&link.name).unwrap();
+        assert!(
+            kept.stated.len() == 1 && kept.refused.is_some(),
+            "a restart forgets nothing of it: {kept:?}"
+        );
     }
     let there = only_link(&ny.node).await.name;
     let plan = ny.node.plan(&there, Some("mirror".to_owned())).await.unwrap();
