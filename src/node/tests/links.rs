@@ -20,18 +20,28 @@ async fn asking(host: &Node, joiner: &Node, may: &str, mode: &str) -> api::Link 
     joiner.accept(request).await.unwrap()
 }
 
-/// The end of a run reaches the listener's record a moment after the dialler's.
-async fn last_run(node: &Node) -> api::Run {
+/// The newest run of that sort. Its end reaches the listener's record a moment after the dialler's.
+async fn ended_run(node: &Node, sort: impl Fn(&api::Run) -> bool) -> api::Run {
     let found = async {
         loop {
-            let runs = node.runs(None, None, 1).await.unwrap();
-            match runs.runs.into_iter().next() {
+            let runs = node.runs(None, None, 20).await.unwrap();
+            match runs.runs.into_iter().find(|run| run.outcome == "running" || sort(run)) {
                 Some(run) if run.outcome != "running" => return run,
                 Some(_) | None => tokio::task::yield_now().await,
             }
         }
     };
     tokio::time::timeout(PATIENCE, found).await.expect("a run in time")
+}
+
+async fn last_run(node: &Node) -> api::Run {
+    ended_run(node, |_| true).await
+}
+
+/// Nothing runs over a paused link, so what is published meanwhile goes in one run after.
+async fn pause(node: &Node, paused: bool) {
+    let name = only_link(node).await.name;
+    node.change_link(&name, api::LinkChange { paused: Some(paused), ..Default::default() }).await.unwrap();
 }
 
 async fn only_link(node: &Node) -> api::Link {
@@ -44,11 +54,15 @@ async fn both_ends_record_a_run_with_its_verdict_what_moved_and_the_same_roots()
     feed(&ny.node, "tools").await;
     pair(&ny.node, &la.node, "mirror").await;
     sync(&la.node).await;
+    pause(&la.node, true).await;
     for n in 0..25 {
         publish(&la.node, &format!("from-la-{n}"), format!("{n}").as_bytes()).await.unwrap();
     }
     la.node.delete("tools", "from-la-3", "1.0", String::new(), false).await.unwrap();
-    let (dialler, listener) = (sync(&la.node).await, last_run(&ny.node).await);
+    pause(&la.node, false).await;
+    sync(&la.node).await;
+    let dialler = ended_run(&la.node, |run| run.ops_out > 0).await;
+    let listener = ended_run(&ny.node, |run| run.ops_in > 0).await;
     assert_eq!((dialler.outcome.as_str(), listener.outcome.as_str()), ("done", "done"), "{listener:?}");
     assert_eq!((listener.came.adds, listener.came.deletes), (25, 1), "{listener:?}");
     assert_eq!(listener.came, dialler.went);
@@ -148,16 +162,7 @@ async fn a_standing_peer_is_told_when_its_link_is_removed() {
     assert_eq!(sync(&tokyo.node).await.outcome, "done");
     let name = only_link(&ny.node).await.name;
     ny.node.remove_link(&name).await.unwrap();
-    let told = async {
-        loop {
-            let run = last_run(&tokyo.node).await;
-            if run.outcome == "refused" {
-                return run;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    let run = tokio::time::timeout(PATIENCE, told).await.expect("told in time");
+    let run = ended_run(&tokyo.node, |run| run.outcome == "refused").await;
     assert_eq!(run.reason, Some(Reason::GrantWithdrawn.to_string()), "{run:?}");
     let again = sync(&tokyo.node).await;
     assert_eq!(again.reason, Some(Reason::SiteUnknown.to_string()), "{again:?}");
@@ -223,8 +228,7 @@ async fn each_end_knows_what_the_other_lacks_and_how_old_it_is() {
     assert_eq!(there.feeds[0].ops_behind_there, 0, "{there:?}");
 
     // No news may reach the other end, so that it lags.
-    let change = api::LinkChange { paused: Some(true), ..Default::default() };
-    la.node.change_link(&here.name, change).await.unwrap();
+    pause(&la.node, true).await;
     publish(&ny.node, "b", b"2").await.unwrap();
     ny.node.delete("tools", "a", "1.0", String::new(), false).await.unwrap();
     let there = only_link(&ny.node).await;
@@ -259,20 +263,17 @@ async fn a_forecast_counts_what_a_run_would_move_and_moves_nothing() {
     pair(&ny.node, &la.node, "mirror").await;
     sync(&la.node).await;
     last_run(&ny.node).await;
+    pause(&la.node, true).await;
     publish(&la.node, "one", b"1").await.unwrap();
     publish(&la.node, "two", b"2").await.unwrap();
-    la.node
-        .change_link("new-york", api::LinkChange { every_ms: Some(0), ..Default::default() })
-        .await
-        .unwrap();
-    let told = la.node.forecasts(None).await.unwrap();
+    let asked = || la.node.forecasts(Some("new-york".to_owned()));
+    let told = asked().await.unwrap();
     let on = &told.links[0].feeds[0];
     assert_eq!((on.ops_to_come, on.ops_to_go), (Some(0), Some(2)), "{told:?}");
     assert_eq!(names(&ny.node).await, []);
-    let again = la.node.forecasts(Some("new-york".to_owned())).await.unwrap();
-    assert_eq!(again, told);
+    assert_eq!(asked().await.unwrap(), told);
     assert_eq!(ny.node.runs(None, None, 10).await.unwrap().runs.len(), 1, "it is no run");
-    assert_eq!(sync(&la.node).await.ops_out, 2);
+    assert_eq!(la.node.forecasts(None).await.unwrap_err().exit_code(), 2, "the only link is paused");
     let incoming = only_link(&ny.node).await.name;
     assert_eq!(ny.node.forecasts(Some(incoming)).await.unwrap_err().exit_code(), 2);
 }
