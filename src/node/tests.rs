@@ -85,6 +85,16 @@ async fn settle(node: &Node) -> api::Run {
     panic!("the link never came to rest");
 }
 
+/// Nothing runs over a paused link, so what is published meanwhile goes in one run after.
+async fn pause(node: &Node, paused: bool) {
+    let name = only_link(node).await.name;
+    node.change_link(&name, api::LinkChange { paused: Some(paused), ..Default::default() }).await.unwrap();
+}
+
+async fn only_link(node: &Node) -> api::Link {
+    node.links().await.unwrap().links.into_iter().next().unwrap()
+}
+
 async fn names(node: &Node) -> Vec<(String, String)> {
     let page = node.packages("tools", None, None, 1000).await.unwrap();
     page.packages.into_iter().map(|package| (package.name, package.state)).collect()

@@ -38,16 +38,6 @@ async fn last_run(node: &Node) -> api::Run {
     ended_run(node, |_| true).await
 }
 
-/// Nothing runs over a paused link, so what is published meanwhile goes in one run after.
-async fn pause(node: &Node, paused: bool) {
-    let name = only_link(node).await.name;
-    node.change_link(&name, api::LinkChange { paused: Some(paused), ..Default::default() }).await.unwrap();
-}
-
-async fn only_link(node: &Node) -> api::Link {
-    node.links().await.unwrap().links.into_iter().next().unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn both_ends_record_a_run_with_its_verdict_what_moved_and_the_same_roots() {
     let (ny, la) = (lab("New York").await, lab("LA").await);
