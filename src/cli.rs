@@ -6,8 +6,10 @@ mod holds;
 mod link;
 mod local;
 mod pair;
+mod plan;
 mod ruling;
 mod run;
+mod status;
 mod text;
 mod token;
 
@@ -116,23 +118,22 @@ enum Command {
         /// The link's name; all outgoing links if not given.
         link: Option<String>,
         /// Only links that carry this feed.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "dry_run")]
         feed: Option<String>,
         /// Also where the link's window is closed.
         #[arg(long)]
         outside_window: bool,
+        /// Only ask the other site what a run would move.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// How this site stands: feeds, links, lag, last and next runs
     ///
     /// Ends with exit code 3 where a link is behind or its last run was not done.
     #[command(verbatim_doc_comment)]
-    Status,
+    Status(status::StatusArgs),
     /// What links did, newest first.
-    Runs {
-        /// Only of this link.
-        #[arg(long)]
-        link: Option<String>,
-    },
+    Runs(run::RunsArgs),
     /// One run.
     #[command(subcommand)]
     Run(run::RunCommand),
@@ -295,11 +296,12 @@ async fn dispatch(command: Command, context: &Context, level: &str) -> anyhow::R
         Command::Get(get) => feed::get(context, get).await,
         Command::Pair(command) => pair::pair(context, command).await,
         Command::Link(command) => link::link(context, command).await,
-        Command::Sync { link, feed, outside_window } => {
+        Command::Sync { link, dry_run: true, .. } => plan::forecast(context, link.as_deref()).await,
+        Command::Sync { link, feed, outside_window, dry_run: false } => {
             run::sync(context, link.as_deref(), feed.as_deref(), outside_window).await
         }
-        Command::Status => link::status(context).await,
-        Command::Runs { link } => run::runs(context, link.as_deref()).await,
+        Command::Status(args) => status::status(context, &args).await,
+        Command::Runs(args) => run::runs(context, &args).await,
         Command::Run(command) => run::show(context, command).await,
         Command::Why { what } | Command::WhyNot { what } => feed::why(context, &what).await,
         Command::Verify => local::verify(context).await,

@@ -260,6 +260,11 @@ impl Store {
         self.wait(self.inner.packs.ticket())
     }
 
+    /// Bytes written so far: the same number again means that nothing was written between.
+    pub(crate) fn written(&self) -> u64 {
+        self.inner.packs.position()
+    }
+
     /// Rises each time a failed sync took back what was not durable yet. Who wrote, synced, and finds it risen must write again.
     pub(crate) fn era(&self) -> u64 {
         self.inner.packs.era()

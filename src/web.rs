@@ -7,6 +7,7 @@ mod doors;
 mod hold_routes;
 pub(crate) mod local;
 mod names;
+mod plan_routes;
 mod ruling_routes;
 mod sent;
 mod stall;

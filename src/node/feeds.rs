@@ -312,7 +312,7 @@ pub(super) fn described(
 ) -> Result<api::Feed, Problem> {
     let store = site.store();
     let (packages, state_root) = counts.of(site, feed, record)?;
-    let missing = carried::missing(site, feed)?;
+    let pending = counts.pending(site, feed)?;
     let authority = store.authority(feed)?;
     let may = |verb| {
         authority.as_ref().is_some_and(|authority| counts_elsewhere(authority, feed, site.me(), verb, ""))
@@ -327,8 +327,8 @@ pub(super) fn described(
         may_delete: may(Verb::DeleteWide),
         packages,
         ops: store.heads(feed)?.iter().map(|signed| signed.head.len).sum(),
-        missing_blobs: missing.len() as u64,
-        missing_bytes: missing.iter().map(|one| one.size).sum(),
+        missing_blobs: pending.blobs,
+        missing_bytes: pending.bytes,
         state_root,
     })
 }

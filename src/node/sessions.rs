@@ -7,7 +7,7 @@ use protocol::fault::{Outcome, Reason};
 use protocol::id::{FeedId, RunId, SiteId};
 use protocol::link::{Dial, Link};
 use protocol::session::tally::Tally;
-use protocol::session::{Agreed, Config, Event, Side, Terms};
+use protocol::session::{Agreed, Config, Event, Forecast, Side, Terms};
 use protocol::switches::Verdict;
 use protocol::time::Timestamp;
 use protocol::timetable;
@@ -15,6 +15,7 @@ use quinn::Connection;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, broadcast};
 
+use super::heard::Roots;
 use super::problem::not_found;
 use super::{Node, locked, random};
 use crate::api::Problem;
@@ -35,6 +36,7 @@ const WATCHED_MAX: usize = 64;
 #[derive(Debug, Clone)]
 pub(super) enum Watch {
     Progress(Tally),
+    Forecast(Forecast),
     /// A run ended, or could not begin.
     /// With the count of runs begun on the link by then, that one included.
     Ended(RunId, RunRecord, u64),
@@ -53,8 +55,6 @@ pub(super) struct LinkState {
     pub(super) peer: PeerState,
     /// The verdicts that were logged last.
     pub(super) told: BTreeMap<FeedId, Verdict>,
-    /// The newest run that began.
-    pub(super) begun: Option<RunId>,
     /// When and with how much the bytes of the standing run were seen to come.
     pub(super) pace: Option<Pacing>,
     pub(super) watch: broadcast::Sender<Watch>,
@@ -66,6 +66,8 @@ pub(super) struct LinkState {
     pub(super) outside: bool,
     /// Why the run that is about to begin does.
     pub(super) begun_by: Option<Trigger>,
+    /// The newest run that began.
+    pub(super) last: Option<RunId>,
     /// Runs begun while the node is up. Who asks for a run waits for one that is counted after the asking.
     pub(super) begins: u64,
     /// A run was asked of the session and has neither ended nor failed yet.
@@ -80,7 +82,6 @@ impl LinkState {
             link,
             peer,
             told: BTreeMap::new(),
-            begun: None,
             pace: None,
             commands: None,
             agreed: None,
@@ -92,6 +93,7 @@ impl LinkState {
             wanted: None,
             outside: false,
             begun_by: None,
+            last: None,
             begins: 0,
             awaited: false,
             turn: 0,
@@ -111,13 +113,14 @@ struct Ending {
     outcome: Outcome,
     tally: Tally,
     rtt_ms: Option<u64>,
+    roots: Roots,
     note: Option<String>,
 }
 
 impl Ending {
     /// Nothing was moved and no connection is left to ask for its round-trip time.
     fn without_a_run(outcome: Outcome) -> Self {
-        Self { outcome, tally: Tally::default(), rtt_ms: None, note: None }
+        Self { outcome, tally: Tally::default(), rtt_ms: None, roots: Roots::new(), note: None }
     }
 }
 
@@ -177,7 +180,12 @@ impl Node {
     pub(super) fn take_up(&self, link: Link) {
         self.admit(&link);
         let name = link.name.clone();
-        if self.with_link(&name, |state| state.link = link.clone()).is_some() {
+        let peer = self.inner.site.store().peer(&name).unwrap_or_default();
+        let held = self.with_link(&name, |state| {
+            state.link = link.clone();
+            state.peer.stated = peer.stated;
+        });
+        if held.is_some() {
             self.reconnect(&name);
         } else {
             self.keep_link(link);
@@ -346,20 +354,18 @@ impl Node {
                 }
                 Happening::Stated(stated) => self.stated(&link.name, stated),
                 Happening::PeerHolds(holds) => self.peer_holds(&link.name, holds),
-                Happening::RunBegan => run = self.run_began(&link),
+                Happening::RunBegan { roots } => run = self.run_began(&link, &roots),
                 Happening::Progress(tally) => {
                     self.paced(&link.name, &tally);
                     self.watched(&link.name, Watch::Progress(tally));
                 }
-                Happening::RunEnded { outcome, tally, rtt_ms } => {
-                    self.run_ended(
-                        &link,
-                        run.take(),
-                        Ending { outcome, tally, rtt_ms: Some(rtt_ms), note: None },
-                    );
+                Happening::RunEnded { outcome, tally, rtt_ms, roots } => {
+                    let ending = Ending { outcome, tally, rtt_ms: Some(rtt_ms), roots, note: None };
+                    self.run_ended(&link, run.take(), ending);
                 }
                 Happening::Nudged { asked } => self.nudged(&link.name, asked),
                 Happening::Links(_) | Happening::Held(_) => {}
+                Happening::Forecast(forecast) => self.watched(&link.name, Watch::Forecast(forecast)),
                 Happening::Note(Event::Forked { head }) => {
                     let author = head.head.log.author;
                     tracing::warn!(link = link.name, %author, "an author signed two histories of its log");
@@ -384,12 +390,12 @@ impl Node {
             state.awaited || !matches!(closed, Outcome::Interrupted | Outcome::Done)
         });
         if run.is_none() && unrecorded == Some(true) {
-            run = self.run_began(&link);
+            run = self.run_began(&link, &Roots::new());
         }
         self.run_ended(&link, run, Ending::without_a_run(closed));
     }
 
-    fn run_began(&self, link: &Link) -> Option<(RunId, RunRecord)> {
+    fn run_began(&self, link: &Link, roots: &Roots) -> Option<(RunId, RunRecord)> {
         let trigger = self.with_link(&link.name, |state| {
             state.running = true;
             let own = if link.is_outgoing() { Trigger::Interval } else { Trigger::Peer };
@@ -404,14 +410,14 @@ impl Node {
             ended: None,
             outcome: None,
             trigger: trigger.unwrap_or(Trigger::Peer),
-            feeds: self.run_feeds(link),
+            feeds: self.run_feeds(link, roots),
             tally: Tally::default(),
             rtt_ms: None,
             notes: Vec::new(),
         };
         match self.inner.site.store().begin_run(&record) {
             Ok(run) => {
-                self.with_link(&link.name, |state| state.begun = Some(run));
+                self.with_link(&link.name, |state| state.last = Some(run));
                 Some((run, record))
             }
             Err(error) => {
@@ -429,7 +435,7 @@ impl Node {
         record.tally = ending.tally;
         record.rtt_ms = ending.rtt_ms;
         record.notes.extend(ending.note);
-        self.run_feeds_ended(link, &mut record);
+        self.run_feeds_ended(link, &ending.roots, &mut record);
         if let Err(error) = self.inner.site.store().put_run(run, &record) {
             tracing::error!(%error, link = link.name, "a run could not be recorded");
         }
@@ -441,6 +447,7 @@ impl Node {
             state.record = state.record.after(outcome);
             state.begins
         });
+        self.inner.counts.look_again();
         self.run_settled(&link.name, &record);
         self.watched(&link.name, Watch::Ended(run, record, begins.unwrap_or(0)));
         if changed {
@@ -463,7 +470,7 @@ impl Node {
         if let Outcome::Refused(reason) = outcome {
             self.refused(name, reason);
         }
-        let run = self.run_began(&link);
+        let run = self.run_began(&link, &Roots::new());
         let note = Some(format!("{} not reached: {error}", link.peer_name));
         self.run_ended(&link, run, Ending { note, ..Ending::without_a_run(outcome) });
     }

@@ -54,6 +54,7 @@ pub(super) fn routes(served: &Served) -> Router<Served> {
         .route("/api/v1/verify", post(verify))
         .route("/api/v1/tokens", get(tokens).post(create_token))
         .route("/api/v1/tokens/{token}", delete(revoke_token))
+        .merge(super::plan_routes::routes())
         .merge(ruling_routes::routes())
         .merge(hold_routes::routes())
         .layer(DefaultBodyLimit::max(HTTP_JSON_BYTES_MAX));
@@ -204,13 +205,14 @@ async fn status(State(served): State<Served>, asked: Asked<StatusQuery>) -> Answ
 #[serde(deny_unknown_fields)]
 struct RunsQuery {
     link: Option<String>,
+    outcome: Option<String>,
     limit: Option<usize>,
 }
 
 async fn runs(State(served): State<Served>, asked: Asked<RunsQuery>) -> Answered {
     let asked = query(asked)?;
     let limit = asked.limit.unwrap_or(RUNS).clamp(1, PAGE);
-    Ok(told(served.node.runs(asked.link, limit).await?))
+    Ok(told(served.node.runs(asked.link, asked.outcome, limit).await?))
 }
 
 async fn run(State(served): State<Served>, Names(id): Names<String>) -> Answered {

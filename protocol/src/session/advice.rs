@@ -1,6 +1,7 @@
 //! Frames that have their place at any time once the link is up: the pace a peer takes, what it knows of links, which bytes it holds.
 
-use super::signals::{Output, Side, Stop};
+use super::signals::{Output, Side};
+use super::stop::Stop;
 use super::view::{Holding, View};
 use super::{AgreedFeed, Session};
 use crate::fault::Misbehaved;

@@ -11,7 +11,7 @@ use crate::switches::{Switches, Verdict};
 use crate::time::Timestamp;
 
 use super::Config;
-use super::signals::Stop;
+use super::stop::Stop;
 
 /// What one site states of one feed on a link, in its own terms: its mode where it dials, its grant where it listens.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::AgreedFeed;
-use super::signals::Stop;
+use super::stop::Stop;
 use super::tally::Moved;
 use super::view::{Unreadable, View};
 use crate::fault::Misbehaved;
@@ -58,6 +58,17 @@ pub(super) fn exports(feeds: &[AgreedFeed], view: &dyn View) -> Result<Heads, Un
         }
     }
     Ok(heads)
+}
+
+/// The root of a feed's heads that may travel: equal at two sites that hold the same ops, local ones aside.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn travelling_root(feed: FeedId, view: &dyn View) -> Result<[u8; 32], Unreadable> {
+    let Some(authority) = view.authority(feed)? else { return Ok([0; 32]) };
+    let states = view.logs(feed)?.into_iter();
+    let travel = states.filter(|state| state.len > 0 && authority.is_author(state.log.author));
+    Ok(root_of(&travel.map(|state| (state.log, (state.len, state.root))).collect()))
 }
 
 #[derive(Debug)]
@@ -160,6 +171,16 @@ impl Outbound {
         if from < to {
             self.stretches.push_back(Stretch { log, from, to, deletes });
         }
+    }
+
+    /// Ops owed, by feed.
+    pub(super) fn promised(&self) -> BTreeMap<FeedId, u64> {
+        let mut promised: BTreeMap<FeedId, u64> = BTreeMap::new();
+        for stretch in &self.stretches {
+            let ops = promised.entry(stretch.log.feed).or_default();
+            *ops = ops.saturating_add(stretch.to.saturating_sub(stretch.from));
+        }
+        promised
     }
 
     /// The peer asks for logs from positions on.
