@@ -305,7 +305,11 @@ impl Rig {
 
     /// Opens a run in which the cheat has something to give.
     pub fn poll(&mut self) {
-        self.say(&Frame::Poll(Poll { dry: false, pull: None, offer: Some(Exports { generation: 1, root: [7; 16] }) }));
+        self.say(&Frame::Poll(Poll {
+            dry: false,
+            pull: None,
+            offer: Some(Exports { generation: 1, root: [7; 16] }),
+        }));
     }
 
     /// Dials, says HELLO and opens a run, as an honest dialler would.

@@ -46,13 +46,15 @@ pub(super) fn half(root: [u8; 32]) -> [u8; 16] {
     half
 }
 
-/// Everything this site lets flow out over the link: the logs of authors with rights. An overlay stays at home.
+/// Everything this site lets flow out over the link: the logs of authors with rights. An overlay stays at home, but where this site only
+/// pushes and so cannot know what it was granted.
 pub(super) fn exports(feeds: &[AgreedFeed], view: &dyn View) -> Result<Heads, Unreadable> {
     let mut heads = Heads::new();
     for on in feeds.iter().filter(|on| on.effective.flows_out()) {
         let Some(authority) = view.authority(on.feed)? else { continue };
         for state in view.logs(on.feed)? {
-            if state.len > 0 && authority.is_author(state.log.author) {
+            let author = state.log.author;
+            if state.len > 0 && (authority.is_author(author) || on.pushes == Some(author)) {
                 heads.insert(state.log, (state.len, state.root));
             }
         }

@@ -241,7 +241,8 @@ async fn a_sync_from_the_listening_side_waits_for_the_end_of_its_run() {
     publish(&la.node, "late", b"1").await.unwrap();
     let (steps, _) = mpsc::channel(8);
     let link = only_link(&ny.node).await.name;
-    let runs = tokio::time::timeout(PATIENCE, ny.node.sync(Some(link), None, false, steps)).await.unwrap().unwrap();
+    let runs =
+        tokio::time::timeout(PATIENCE, ny.node.sync(Some(link), None, false, steps)).await.unwrap().unwrap();
     assert_eq!(runs.runs[0].outcome, "done");
     assert_eq!(names(&ny.node).await, ready(&["late"]), "it is here when sync returns");
 }

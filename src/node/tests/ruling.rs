@@ -223,3 +223,16 @@ async fn offers_and_tags_travel() {
     settle(&ny.node).await;
     assert!(ny.node.references("tools", "tool").await.unwrap().refs.is_empty());
 }
+
+/// Row 42: a site that pushes and takes nothing in reaches the hub with what it was granted at pairing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_only_site_reaches_the_hub_and_takes_nothing() {
+    let (hub, shop) = (lab("Hub").await, lab("Shop").await);
+    feed(&hub.node, "tools").await;
+    publish(&hub.node, "hubs", b"stays there").await.unwrap();
+    pair(&hub.node, &shop.node, "push").await;
+    publish(&shop.node, "shops", b"goes there").await.unwrap();
+    settle(&shop.node).await;
+    assert_eq!(state(&hub.node, "shops").await, "ready");
+    assert_eq!(state(&shop.node, "hubs").await, "not-found");
+}
