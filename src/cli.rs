@@ -1,6 +1,7 @@
 //! The command line: what people type, turned into calls of the API and into text.
 
 mod client;
+mod evict;
 mod feed;
 mod holds;
 mod link;
@@ -147,6 +148,15 @@ enum Command {
         /// FEED/NAME@VERSION
         what: String,
     },
+    /// Drop a version's bytes here, and do not fetch them again until somebody asks for them
+    ///
+    /// The version stays published. Refused unless other sites say, just now, that they keep every
+    /// byte of it.
+    #[command(verbatim_doc_comment)]
+    #[command(after_help = "Example:\n  packetboat evict tools hello 1.0")]
+    Evict(evict::Evict),
+    /// Fetch a version's bytes that were evicted here or have not come; exit code 3 where they do not come in time.
+    Fetch(ruling::At),
     /// Who may write in a feed: see, give, take back.
     #[command(subcommand)]
     Rights(ruling::RightsCommand),
@@ -305,6 +315,8 @@ async fn dispatch(command: Command, context: &Context, level: &str) -> anyhow::R
         Command::Run(command) => run::show(context, command).await,
         Command::Why { what } | Command::WhyNot { what } => feed::why(context, &what).await,
         Command::Verify => local::verify(context).await,
+        Command::Evict(evict) => evict::evict(context, evict).await,
+        Command::Fetch(at) => evict::fetch(context, at).await,
         Command::Holds => holds::holds(context).await,
         Command::Approve { hold } => holds::approve(context, &hold).await,
         Command::Rights(command) => ruling::rights(context, command).await,

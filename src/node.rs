@@ -2,10 +2,12 @@
 
 mod carried;
 mod conflicts;
+mod evict;
 mod feeds;
 mod files;
 mod forecast;
 mod heard;
+mod held;
 mod holds;
 mod hours;
 mod link_settings;

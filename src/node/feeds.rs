@@ -291,6 +291,7 @@ pub(super) const fn state_word(standing: Standing, away: Option<Away>) -> &'stat
         (Standing::Served, Some(Away::Pending)) => "pending",
         (Standing::Served, Some(Away::OnDemand)) => "on-demand",
         (Standing::Served, Some(Away::FilteredOut)) => "filtered-out",
+        (Standing::Served, Some(Away::Evicted)) => "evicted-here",
         (Standing::Served, None) => "ready",
         (Standing::Blocked, _) => "blocked",
         (Standing::Held, _) => "held",

@@ -158,6 +158,9 @@ impl Node {
         self.with_link(link, |state| {
             state.link.peer_name.clone_from(&agreed.peer_name);
             state.agreed = Some(agreed);
+            if let Some(commands) = &state.commands {
+                state.questions.ask(commands);
+            }
         });
         self.note_peer(link, |peer| peer.refused = None);
         self.tell_verdicts(link);

@@ -16,6 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, broadcast};
 
 use super::heard::Roots;
+use super::held::Questions;
 use super::problem::not_found;
 use super::{Node, locked, random};
 use crate::api::Problem;
@@ -72,6 +73,8 @@ pub(super) struct LinkState {
     pub(super) begins: u64,
     /// A run was asked of the session and has neither ended nor failed yet.
     pub(super) awaited: bool,
+    /// What the other end was asked and has not answered.
+    pub(super) questions: Questions,
     /// Counts the sessions, so that an old one's end does not close a new one.
     turn: u64,
 }
@@ -96,6 +99,7 @@ impl LinkState {
             last: None,
             begins: 0,
             awaited: false,
+            questions: Questions::default(),
             turn: 0,
         }
     }
@@ -305,6 +309,7 @@ impl Node {
                 // The other site came anew, so its old connection is dead, whether this end knows or not.
                 tell(&old, Command::Close(Outcome::Interrupted));
             }
+            state.questions.lost();
             state.turn += 1;
             state.turn
         };
@@ -364,7 +369,14 @@ impl Node {
                     self.run_ended(&link, run.take(), ending);
                 }
                 Happening::Nudged { asked } => self.nudged(&link.name, asked),
-                Happening::Links(_) | Happening::Held(_) => {}
+                Happening::Links(_) => {}
+                Happening::Held(held) => {
+                    self.with_link(&link.name, |state| {
+                        if state.turn == turn {
+                            state.questions.answered(held);
+                        }
+                    });
+                }
                 Happening::Forecast(forecast) => self.watched(&link.name, Watch::Forecast(forecast)),
                 Happening::Note(Event::Forked { head }) => {
                     let author = head.head.log.author;
@@ -386,6 +398,7 @@ impl Node {
             state.commands = None;
             state.agreed = None;
             state.running = false;
+            state.questions.hopeless();
             // Refused in the handshake, or gone before the run that was asked for began: that is a run too.
             state.awaited || !matches!(closed, Outcome::Interrupted | Outcome::Done)
         });

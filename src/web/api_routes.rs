@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use super::answer::told;
 use super::sent::Sent;
-use super::{Names, Refusal, Served, admission, hold_routes, ruling_routes};
+use super::{Names, Refusal, Served, admission, evict_routes, hold_routes, ruling_routes};
 use crate::api::{self, Problem, Schema};
 use crate::gateway::raw::take_body;
 use crate::node::Step;
@@ -55,6 +55,7 @@ pub(super) fn routes(served: &Served) -> Router<Served> {
         .route("/api/v1/tokens", get(tokens).post(create_token))
         .route("/api/v1/tokens/{token}", delete(revoke_token))
         .merge(super::plan_routes::routes())
+        .merge(evict_routes::routes())
         .merge(ruling_routes::routes())
         .merge(hold_routes::routes())
         .layer(DefaultBodyLimit::max(HTTP_JSON_BYTES_MAX));

@@ -260,6 +260,10 @@ impl View for Site {
         Ok(self.ops().iter().any(named))
     }
 
+    fn keeps(&self, blob: BlobId) -> Result<bool, Unreadable> {
+        Ok(self.holding(blob)? == Holding::Complete)
+    }
+
     fn small(&self, blob: BlobId) -> Result<Option<Vec<u8>>, Unreadable> {
         Ok(self.blobs.get(&blob).cloned())
     }
