@@ -10,6 +10,7 @@ macro_rules! schemas {
     };
 }
 
+pub mod doctor;
 pub mod evict;
 pub mod holds;
 pub mod path;

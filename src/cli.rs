@@ -1,6 +1,7 @@
 //! The command line: what people type, turned into calls of the API and into text.
 
 mod client;
+mod doctor;
 mod evict;
 mod feed;
 mod holds;
@@ -187,6 +188,12 @@ enum Command {
     /// Set or show a package's tags.
     #[command(subcommand)]
     Tag(ruling::TagCommand),
+    /// What is worth a person's attention: links, their shape, this site
+    ///
+    /// Side paths around one-way links, places where deletions stop, sites that all depends on,
+    /// refused links, clocks that are off, damage. Exit code 3 where something needs mending.
+    #[command(verbatim_doc_comment)]
+    Doctor,
     /// Deletions that wait here, because one run would have taken too much away; exit code 4 where some wait.
     Holds,
     /// Let deletions that wait take effect.
@@ -317,6 +324,7 @@ async fn dispatch(command: Command, context: &Context, level: &str) -> anyhow::R
         Command::Verify => local::verify(context).await,
         Command::Evict(evict) => evict::evict(context, evict).await,
         Command::Fetch(at) => evict::fetch(context, at).await,
+        Command::Doctor => doctor::doctor(context).await,
         Command::Holds => holds::holds(context).await,
         Command::Approve { hold } => holds::approve(context, &hold).await,
         Command::Rights(command) => ruling::rights(context, command).await,

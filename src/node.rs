@@ -2,6 +2,7 @@
 
 mod carried;
 mod conflicts;
+mod doctor;
 mod evict;
 mod feeds;
 mod files;
@@ -12,6 +13,7 @@ mod holds;
 mod hours;
 mod link_settings;
 mod links;
+mod notes;
 mod on_demand;
 mod overview;
 mod pairing;
@@ -109,6 +111,8 @@ struct Inner {
     admitted: Arc<Admitted>,
     links: Mutex<BTreeMap<String, LinkState>>,
     attempts: Mutex<Vec<u64>>,
+    /// What sites tell of their links.
+    notes: Mutex<notes::Notes>,
     /// Downloads by clients of this site, not told as ops yet.
     downloads: Mutex<BTreeMap<FeedId, Downloads>>,
     counts: overview::Counts,
@@ -176,6 +180,7 @@ impl Node {
             admitted,
             links: Mutex::default(),
             attempts: Mutex::default(),
+            notes: Mutex::default(),
             downloads: Mutex::default(),
             counts: overview::Counts::default(),
         };

@@ -3,6 +3,7 @@
 mod admission;
 mod answer;
 mod api_routes;
+mod doctor_routes;
 mod doors;
 mod evict_routes;
 mod hold_routes;

@@ -43,10 +43,6 @@ pub enum Misbehaved {
     Stalled,
     #[error("a filter outside its limits")]
     FilterInvalid,
-    #[error("an op that is not the one its log's hash stands for")]
-    FillWrong,
-    #[error("ops of a left-out position that nobody asked for")]
-    FillUnasked,
 }
 
 /// Why a rule said no. Nobody is at fault; a person may want to change something.
@@ -100,10 +96,6 @@ pub enum Reason {
     FiltersApart,
     #[error("what was granted on this link has expired")]
     GrantExpired,
-    #[error("the other site carries this feed over a link it dials itself")]
-    LinkDuplicate,
-    #[error("the author's history is forked: its ops wait until a person decides")]
-    AuthorForked,
 }
 
 /// How a session or run ended. The timetable backs off by this alone.

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::{Misbehaved, Reason};
 use crate::filter::Filter;
-use crate::id::{BlobId, FeedId, LogId, OpId, SiteId, StoreId};
+use crate::id::{BlobId, FeedId, LogId, SiteId, StoreId};
 use crate::limits::{
-    FEEDS_PER_LINK_MAX, FILLS_PER_FRAME_MAX, FRAME_BYTES_MAX, LABEL_BYTES_MAX, LINK_NOTES_MAX,
-    OPS_PER_FRAME_MAX, RANGES_PER_FRAME_MAX, SUPPRESSED_TOLD_MAX, WANTED_ITEMS_MAX,
+    FEEDS_PER_LINK_MAX, FRAME_BYTES_MAX, LABEL_BYTES_MAX, LINK_NOTES_MAX, OPS_PER_FRAME_MAX,
+    RANGES_PER_FRAME_MAX, WANTED_ITEMS_MAX,
 };
 use crate::log::Batch;
 use crate::op::Genesis;
@@ -147,16 +147,6 @@ pub struct HeadNote {
     pub epoch: u64,
     pub len: u64,
     pub root: [u8; 32],
-    pub gaps: Gaps,
-}
-
-/// What of a log's ops its sender leaves out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
-pub struct Gaps {
-    /// Ops the sender itself does not have.
-    pub holes: u64,
-    /// Whether the link holds the removing ones back.
-    pub removals_held: bool,
 }
 
 /// Answers a poll.
@@ -176,24 +166,6 @@ pub struct WantOps {
     pub from: u64,
 }
 
-/// Asks for ops that were left out of a log that is held.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WantFills {
-    pub feed: u16,
-    pub author: SiteId,
-    pub epoch: u64,
-    /// Ascending.
-    pub seqs: Vec<u64>,
-}
-
-/// A publish that came and does not stand, because of a delete that its author may not know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Suppressed {
-    pub feed: u16,
-    pub publish: OpId,
-    pub delete: OpId,
-}
-
 /// The receiver has stored all ops, durably.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
@@ -201,8 +173,6 @@ pub struct Applied {
     pub exports: Option<Exports>,
     /// Ops it did not take, by reason.
     pub refused: Vec<(Reason, u64)>,
-    /// Publishes of this run that do not stand there; the first of them.
-    pub suppressed: Vec<Suppressed>,
 }
 
 /// Frames of the control stream.
@@ -238,8 +208,6 @@ pub enum Frame {
     },
     /// What the sender of this knows of links that carry the session's feeds. Advice for people; no rule uses it.
     Links(Vec<LinkNote>),
-    /// Asks for ops that were left out.
-    WantFills(WantFills),
     /// Asks which of these blobs the other site holds whole and verified.
     WhichHeld(Vec<BlobId>),
     /// Those of the blobs asked for that are held.
@@ -252,11 +220,6 @@ pub enum Frame {
 #[expect(clippy::module_name_repetitions, reason = "Ops alone would read as a list of ops")]
 pub enum OpsFrame {
     Ops(Batch),
-    /// Ops at positions that were left out before, each with its position, as asked for.
-    Fill {
-        log: LogId,
-        statements: Vec<(u64, Vec<u8>)>,
-    },
     /// All ops that were promised have been sent.
     End,
 }
@@ -315,7 +278,6 @@ impl Frame {
             Self::NotHave(body) => encoded(0x1a, body),
             Self::Finished { missing } => encoded(0x1b, missing),
             Self::Nudge { asked } => encoded(0x1c, asked),
-            Self::WantFills(body) => encoded(0x1d, body),
             Self::WhichHeld(body) => encoded(0x1e, body),
             Self::Held(body) => encoded(0x1f, body),
         }
@@ -346,7 +308,6 @@ impl Frame {
             0x1a => Self::NotHave(decoded(body)?),
             0x1b => Self::Finished { missing: decoded(body)? },
             0x1c => Self::Nudge { asked: decoded(body)? },
-            0x1d => Self::WantFills(decoded(body)?),
             0x1e => Self::WhichHeld(decoded(body)?),
             0x1f => Self::Held(decoded(body)?),
             _ => return Err(Misbehaved::FrameUnknown),
@@ -377,10 +338,6 @@ impl Frame {
                 }
                 (notes.len(), LINK_NOTES_MAX, Misbehaved::FrameMalformed)
             }
-            Self::Applied(applied) => {
-                (applied.suppressed.len(), SUPPRESSED_TOLD_MAX, Misbehaved::FrameMalformed)
-            }
-            Self::WantFills(want) => (want.seqs.len(), FILLS_PER_FRAME_MAX, Misbehaved::WantsFlooded),
             Self::WhichHeld(blobs) | Self::Held(blobs) => {
                 (blobs.len(), WANTED_ITEMS_MAX, Misbehaved::WantsFlooded)
             }
@@ -396,6 +353,7 @@ impl Frame {
             | Self::Answers(_)
             | Self::Heads(_)
             | Self::WantOps(_)
+            | Self::Applied(_)
             | Self::Finished { .. }
             | Self::Nudge { .. }
             | Self::Pace { .. } => return Ok(()),
@@ -430,7 +388,6 @@ impl OpsFrame {
         match self {
             Self::Ops(batch) => encoded(0x20, batch),
             Self::End => encoded(0x21, &()),
-            Self::Fill { log, statements } => encoded(0x22, &(log, statements)),
         }
     }
 
@@ -449,13 +406,6 @@ impl OpsFrame {
                 Ok(Self::Ops(batch))
             }
             0x21 => decoded::<()>(body).map(|()| Self::End),
-            0x22 => {
-                let (log, statements): (LogId, Vec<(u64, Vec<u8>)>) = decoded(body)?;
-                if statements.len() > OPS_PER_FRAME_MAX {
-                    return Err(Misbehaved::FrameTooLong);
-                }
-                Ok(Self::Fill { log, statements })
-            }
             _ => Err(Misbehaved::FrameUnknown),
         }
     }

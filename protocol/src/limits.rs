@@ -120,12 +120,6 @@ pub const WINDOWS_MAX: usize = 32;
 /// Links told of in one frame or kept of what peers told: advice for people, so old ones give way.
 pub const LINK_NOTES_MAX: usize = 4096;
 
-/// Suppressed publishes told in one APPLIED: the first are enough to act on, the count is told as well.
-pub const SUPPRESSED_TOLD_MAX: usize = 256;
-
-/// Positions of left-out ops asked for in one frame.
-pub const FILLS_PER_FRAME_MAX: usize = 4096;
-
 /// Deletes of one run that always take effect at once; above this the brake looks at their share of the feed.
 pub const BRAKE_DELETES_MIN: u64 = 100;
 

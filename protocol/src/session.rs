@@ -354,7 +354,6 @@ impl Session {
             | Frame::Supply(_)
             | Frame::Pace { .. }
             | Frame::Links(_)
-            | Frame::WantFills(_)
             | Frame::WhichHeld(_)
             | Frame::Held(_)
             | Frame::Nudge { .. } => Err(Misbehaved::FrameUnexpected.into()),

@@ -6,7 +6,7 @@ use ed25519_dalek::SigningKey;
 use packetboat::identity::SiteKey;
 use protocol::filter::Filter;
 use protocol::frame::{
-    Allowed, Exports, FeedAsk, Frame, Gaps, HeadNote, Hello, OpsFrame, Piece, Poll, Pull, Supply, Welcome,
+    Allowed, Exports, FeedAsk, Frame, HeadNote, Hello, OpsFrame, Piece, Poll, Pull, Supply, Welcome,
 };
 use protocol::id::{FeedId, LogId, SiteId, StoreId};
 use protocol::log::{Batch, Mmr, Verified, head_item_bytes};
@@ -380,7 +380,7 @@ impl Rig {
     pub fn note(batch: &Batch) -> HeadNote {
         let head = batch.head.head;
         let (author, epoch) = (head.log.author, head.log.epoch);
-        HeadNote { feed: 0, author, epoch, len: head.len, root: head.root, gaps: Gaps::default() }
+        HeadNote { feed: 0, author, epoch, len: head.len, root: head.root }
     }
 
     /// A whole run that brings a batch.

@@ -88,7 +88,6 @@ const fn is_of_the_whole_link(reason: Reason) -> bool {
             | Reason::VersionsApart
             | Reason::LinkPaused
             | Reason::GrantWithdrawn
-            | Reason::LinkDuplicate
     )
 }
 

@@ -103,6 +103,7 @@ impl Node {
         })
         .await?;
         self.withdraw(name);
+        self.forget_notes(&link);
         let mut links = locked(&self.inner.links);
         if let Some(removed) = links.remove(name) {
             removed.wake.notify_one();

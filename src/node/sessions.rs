@@ -355,6 +355,7 @@ impl Node {
                 Happening::Up(agreed) => {
                     tracing::info!(link = link.name, peer = agreed.peer_name, "link is up");
                     came_up = true;
+                    self.note_link(&link, &agreed).await;
                     self.agreed(&link.name, agreed);
                 }
                 Happening::Stated(stated) => self.stated(&link.name, stated),
@@ -369,7 +370,7 @@ impl Node {
                     self.run_ended(&link, run.take(), ending);
                 }
                 Happening::Nudged { asked } => self.nudged(&link.name, asked),
-                Happening::Links(_) => {}
+                Happening::Links(notes) => self.noted(&link.name, notes),
                 Happening::Held(held) => {
                     self.with_link(&link.name, |state| {
                         if state.turn == turn {

@@ -56,6 +56,7 @@ pub(super) fn routes(served: &Served) -> Router<Served> {
         .route("/api/v1/tokens/{token}", delete(revoke_token))
         .merge(super::plan_routes::routes())
         .merge(evict_routes::routes())
+        .merge(super::doctor_routes::routes())
         .merge(ruling_routes::routes())
         .merge(hold_routes::routes())
         .layer(DefaultBodyLimit::max(HTTP_JSON_BYTES_MAX));

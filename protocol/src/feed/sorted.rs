@@ -85,7 +85,7 @@ impl<'a> Sorted<'a> {
         match weight {
             Weight::Counts => self.authorised.push((named, publish)),
             Weight::Held | Weight::Nothing if place.log.author == self.me => {
-                self.local.push((named, publish))
+                self.local.push((named, publish));
             }
             Weight::Held => self.held.push((named, publish)),
             Weight::Nothing => self.strangers.push(named.id),

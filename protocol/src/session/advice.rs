@@ -70,7 +70,22 @@ impl Session {
                 self.held_asked = self.held_asked.checked_sub(1).ok_or(Misbehaved::FrameUnexpected)?;
                 self.outputs.push_back(Output::Held(blobs));
             }
-            _ => return Err(Misbehaved::FrameUnexpected.into()),
+            Frame::Hello(_)
+            | Frame::Welcome(_)
+            | Frame::Refuse(_)
+            | Frame::Poll(_)
+            | Frame::Polled(_)
+            | Frame::Supply(_)
+            | Frame::Questions(_)
+            | Frame::Answers(_)
+            | Frame::HeadsOf(_)
+            | Frame::Heads(_)
+            | Frame::WantOps(_)
+            | Frame::Applied(_)
+            | Frame::Want(_)
+            | Frame::NotHave(_)
+            | Frame::Finished { .. }
+            | Frame::Nudge { .. } => return Err(Misbehaved::FrameUnexpected.into()),
         }
         Ok(())
     }

@@ -290,7 +290,6 @@ impl Inbound {
         match frame {
             OpsFrame::Ops(batch) => self.batch(batch, context),
             OpsFrame::End => self.ops_ended(salt, context),
-            OpsFrame::Fill { .. } => Err(Misbehaved::FillUnasked.into()),
         }
     }
 
@@ -558,7 +557,7 @@ impl Context<'_> {
     fn applied(&mut self) -> Result<(), Stop> {
         let exports = super::outbound::Outbound::offer(self.feeds, self.view)?.map(|(exports, _)| exports);
         let refused = self.tally.refused.iter().map(|(reason, ops)| (*reason, *ops)).collect();
-        self.send(&Frame::Applied(crate::frame::Applied { exports, refused, suppressed: Vec::new() }));
+        self.send(&Frame::Applied(crate::frame::Applied { exports, refused }));
         Ok(())
     }
 }

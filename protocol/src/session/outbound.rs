@@ -7,7 +7,7 @@ use super::stop::Stop;
 use super::tally::Moved;
 use super::view::{Unreadable, View};
 use crate::fault::Misbehaved;
-use crate::frame::{Exports, Frame, Gaps, HeadNote, Known, OpsFrame, Piece, Pull, Supply, WantOps};
+use crate::frame::{Exports, Frame, HeadNote, Known, OpsFrame, Piece, Pull, Supply, WantOps};
 use crate::id::{BlobId, FeedId, LogId, StoreId};
 use crate::limits::{
     EXTENT_BYTES, OPS_FRAME_BYTES_TARGET, RANGES_PER_RUN_MAX, WANTED_BYTES_MAX, WANTED_ITEMS_MAX,
@@ -347,7 +347,7 @@ impl Outbound {
 
 fn note(index: usize, log: LogId, len: u64, root: [u8; 32]) -> HeadNote {
     let feed = u16::try_from(index).unwrap_or(u16::MAX);
-    HeadNote { feed, author: log.author, epoch: log.epoch, len, root, gaps: Gaps::default() }
+    HeadNote { feed, author: log.author, epoch: log.epoch, len, root }
 }
 
 /// Whether a version that flows out needs the blob: knowing a hash is no right to the bytes.

@@ -250,12 +250,10 @@ impl View for Site {
     }
 
     fn carries(&self, _feed: FeedId, blob: BlobId, filter: &Filter) -> Result<bool, Unreadable> {
-        let named = |named: &NamedOp| match &named.op.body {
-            Body::Publish(publish) => {
-                publish.manifest.files.iter().any(|file| file.blob == blob)
-                    && filter.admits_name(&publish.coordinate.name)
-            }
-            _ => false,
+        let named = |named: &NamedOp| {
+            let Body::Publish(publish) = &named.op.body else { return false };
+            publish.manifest.files.iter().any(|file| file.blob == blob)
+                && filter.admits_name(&publish.coordinate.name)
         };
         Ok(self.ops().iter().any(named))
     }

@@ -25,7 +25,7 @@ fn told_of_news(mode: Switches) -> (Wire, Site, Site, Vec<Vec<u8>>) {
 fn batch_in(frames: &[Vec<u8>]) -> Batch {
     let mut batches = frames.iter().filter_map(|frame| match OpsFrame::decode(frame).unwrap() {
         OpsFrame::Ops(batch) => Some(batch),
-        OpsFrame::Fill { .. } | OpsFrame::End => None,
+        OpsFrame::End => None,
     });
     batches.next_back().expect("a batch")
 }

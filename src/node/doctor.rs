@@ -1,0 +1,197 @@
+//! What is worth a person's attention: of the shape of the links, of each link, and of this site itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::id::{FeedId, SiteId};
+use protocol::limits::STAMP_AHEAD_MS_MAX;
+use protocol::topology::{LinkNote, Topology};
+
+use super::{Node, locked};
+use crate::api::Problem;
+use crate::api::doctor::{Finding, Findings};
+use crate::store::Topic;
+
+fn found(severity: &str, kind: &str, text: String, hint: &str) -> Finding {
+    Finding { severity: severity.to_owned(), kind: kind.to_owned(), text, hint: hint.to_owned() }
+}
+
+impl Node {
+    /// Everything that was found, the worst first.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub async fn doctor(&self) -> Result<Findings, Problem> {
+        let mut findings = self.of_links().await?;
+        findings.extend(self.of_shape());
+        findings.extend(self.of_site().await?);
+        let rank = |finding: &Finding| match finding.severity.as_str() {
+            "error" => 0,
+            "warning" => 1,
+            _ => 2,
+        };
+        findings.sort_by_key(rank);
+        Ok(Findings { findings })
+    }
+
+    async fn of_links(&self) -> Result<Vec<Finding>, Problem> {
+        let mut findings = Vec::new();
+        let links = self.links().await?.links;
+        for link in &links {
+            let name = &link.name;
+            for on in &link.feeds {
+                let severity = match on.verdict.as_deref() {
+                    Some("invalid") => "error",
+                    Some("warning") => "warning",
+                    _ => continue,
+                };
+                let reason = on.reason.clone().unwrap_or_default();
+                let text = format!("link {name}, feed {}: {reason}", on.feed);
+                findings.push(found(
+                    severity,
+                    "verdict",
+                    text,
+                    "`packetboat link plan` tells what each end states",
+                ));
+            }
+            match &link.last_run {
+                _ if link.paused => {}
+                None => findings.push(found(
+                    "advice",
+                    "run",
+                    format!("link {name} has never run"),
+                    "run it: packetboat sync",
+                )),
+                Some(run) if !matches!(run.outcome.as_str(), "done" | "running") => {
+                    let reason = run.reason.clone().unwrap_or_default();
+                    let text = format!("the last run of link {name} was {}: {reason}", run.outcome);
+                    findings.push(found("warning", "run", text, "`packetboat run show` tells more"));
+                }
+                Some(_) => {}
+            }
+            let twin = links.iter().find(|other| other.peer == link.peer && other.dial != link.dial);
+            if let Some(other) = twin.filter(|_| link.dial == "outgoing") {
+                let text = format!("both sites dial each other: links {name} and {}", other.name);
+                findings.push(found(
+                    "warning",
+                    "duplicate-link",
+                    text,
+                    "one of the two is enough: remove the other",
+                ));
+            }
+        }
+        for state in locked(&self.inner.links).values() {
+            let ahead = state.agreed.as_ref().map_or(0, |agreed| agreed.clock_ahead_ms);
+            if ahead.unsigned_abs() > STAMP_AHEAD_MS_MAX {
+                let text =
+                    format!("the clock of {} is {} s off this site's", state.link.peer_name, ahead / 1000);
+                findings.push(found(
+                    "warning",
+                    "clock",
+                    text,
+                    "set the clock that is wrong: ops of the future wait",
+                ));
+            }
+        }
+        Ok(findings)
+    }
+
+    /// What sites told of their links, feed by feed.
+    fn of_shape(&self) -> Vec<Finding> {
+        let notes: Vec<LinkNote> = locked(&self.inner.notes).values().cloned().collect();
+        let mut names: BTreeMap<SiteId, String> = BTreeMap::new();
+        for note in &notes {
+            names.entry(note.peer).or_insert_with(|| note.peer_name.clone());
+            names.insert(note.teller, note.teller_name.clone());
+        }
+        let name = |site: &SiteId| {
+            names.get(site).filter(|name| !name.is_empty()).cloned().unwrap_or_else(|| site.short())
+        };
+        let feeds: BTreeSet<FeedId> = notes.iter().map(|note| note.feed).collect();
+        let mut findings = Vec::new();
+        for feed in feeds {
+            let told: Vec<LinkNote> = notes.iter().filter(|note| note.feed == feed).cloned().collect();
+            let called = told.iter().find(|note| note.teller == self.me()).or_else(|| told.first());
+            let called = called.map_or_else(|| feed.short(), |note| note.feed_name.clone());
+            let topology = Topology::of(&told);
+            for side in topology.bypasses() {
+                let path: Vec<String> = side.path.iter().map(name).collect();
+                let text = format!(
+                    "feed {called}: the link from {} to {} is one way, and what {} publishes with rights comes back by {}",
+                    name(&side.from),
+                    name(&side.to),
+                    name(&side.to),
+                    path.join(" → ")
+                );
+                findings.push(found(
+                    "warning",
+                    "side-path",
+                    text,
+                    "take its rights back, or remove a link of that way",
+                ));
+            }
+            for (from, to) in topology.stops() {
+                let text = format!(
+                    "feed {called}: deletions stop at {}: its link to {} carries additions only",
+                    name(&from),
+                    name(&to)
+                );
+                findings.push(found(
+                    "advice",
+                    "deletes-stop",
+                    text,
+                    "let the link carry deletions if they are to travel on",
+                ));
+            }
+            for relay in topology.single_relays() {
+                let text = format!(
+                    "feed {called}: without {} other sites are cut off from each other",
+                    name(&relay)
+                );
+                findings.push(found(
+                    "advice",
+                    "single-relay",
+                    text,
+                    "a second way keeps them in step while it is away",
+                ));
+            }
+        }
+        findings
+    }
+
+    async fn of_site(&self) -> Result<Vec<Finding>, Problem> {
+        self.blocking(|site| {
+            let store = site.store();
+            let mut findings = Vec::new();
+            for damage in store.damage_at_open() {
+                let text = format!("damage was stepped over when the store was opened: {damage:?}");
+                findings.push(found("error", "damage", text, "`packetboat verify`, then `packetboat sync`"));
+            }
+            for (_, hold) in store.open_holds(None)? {
+                let text = format!("{} deletions that came over link {} wait", hold.deletes, hold.link);
+                findings.push(found(
+                    "warning",
+                    "held",
+                    text,
+                    "`packetboat holds`, then `packetboat approve`",
+                ));
+            }
+            for (feed, record) in store.feeds()? {
+                let unknown = store.ops_about(feed, Topic::Unknown)?.len();
+                if unknown > 0 {
+                    let text = format!(
+                        "feed {}: {unknown} ops are of kinds this version does not know",
+                        record.name
+                    );
+                    findings.push(found(
+                        "warning",
+                        "unknown-kinds",
+                        text,
+                        "they are kept and passed on; update this site",
+                    ));
+                }
+            }
+            Ok(findings)
+        })
+        .await
+    }
+}

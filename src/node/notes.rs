@@ -1,0 +1,81 @@
+//! What sites tell each other of their links: kept in memory, passed on where it is new, and never relied on by any rule.
+
+use std::collections::BTreeMap;
+
+use protocol::id::{FeedId, SiteId};
+use protocol::limits::LINK_NOTES_MAX;
+use protocol::link::Link;
+use protocol::session::Agreed;
+use protocol::topology::LinkNote;
+
+use super::sessions::tell;
+use super::{Node, locked};
+use crate::keeper::wall_clock;
+use crate::transport::pump::Command;
+
+/// The newest note of each teller about each of its links and feeds.
+pub(super) type Notes = BTreeMap<(FeedId, SiteId, SiteId), LinkNote>;
+
+impl Node {
+    /// A link came up: notes what flows over it, and tells the other end what is known.
+    pub(super) async fn note_link(&self, link: &Link, agreed: &Agreed) {
+        let names = self.blocking(|site| Ok(site.store().feeds()?)).await.unwrap_or_default();
+        let now = wall_clock();
+        {
+            let mut notes = locked(&self.inner.notes);
+            for on in &agreed.feeds {
+                let named = names.iter().find(|(feed, _)| *feed == on.feed);
+                let note = LinkNote {
+                    teller: self.me(),
+                    teller_name: self.inner.name.clone(),
+                    peer: link.peer,
+                    peer_name: agreed.peer_name.clone(),
+                    feed: on.feed,
+                    feed_name: named.map_or_else(String::new, |(_, record)| record.name.clone()),
+                    effective: on.effective,
+                    told: now,
+                };
+                notes.insert((on.feed, self.me(), link.peer), note);
+            }
+        }
+        self.tell_notes(|name| name == link.name);
+    }
+
+    /// The other end of a link told what it knows. What is new is passed on over the other links.
+    pub(super) fn noted(&self, over: &str, told: Vec<LinkNote>) {
+        let now = wall_clock();
+        let mut fresh = false;
+        {
+            let mut notes = locked(&self.inner.notes);
+            for note in told.into_iter().filter(|note| note.teller != self.me() && note.told <= now) {
+                let key = (note.feed, note.teller, note.peer);
+                match notes.get(&key) {
+                    Some(held) if held.told >= note.told => continue,
+                    Some(held) => fresh = fresh || held.effective != note.effective,
+                    None if notes.len() >= LINK_NOTES_MAX => continue,
+                    None => fresh = true,
+                }
+                notes.insert(key, note);
+            }
+        }
+        if fresh {
+            self.tell_notes(|name| name != over);
+        }
+    }
+
+    fn tell_notes(&self, to: impl Fn(&str) -> bool) {
+        let notes: Vec<LinkNote> = locked(&self.inner.notes).values().cloned().collect();
+        for (name, state) in locked(&self.inner.links).iter() {
+            if to(name)
+                && let Some(commands) = &state.commands
+            {
+                tell(commands, Command::TellLinks(notes.clone()));
+            }
+        }
+    }
+
+    /// A link is removed: what this site told of it is over.
+    pub(super) fn forget_notes(&self, link: &Link) {
+        locked(&self.inner.notes).retain(|(_, teller, peer), _| *teller != self.me() || *peer != link.peer);
+    }
+}

@@ -1,0 +1,150 @@
+//! What links carry between real nodes: filters, bytes on demand, the brake, windows, news, and what sites tell of their links.
+
+use super::*;
+
+async fn pulled() -> (Lab, Lab) {
+    let (ny, tokyo) = (lab("New York").await, lab("Tokyo").await);
+    feed(&ny.node, "tools").await;
+    pair(&ny.node, &tokyo.node, "pull").await;
+    settle(&tokyo.node).await;
+    (ny, tokyo)
+}
+
+async fn states(node: &Node) -> BTreeMap<String, String> {
+    names(node).await.into_iter().collect()
+}
+
+async fn set(node: &Node, change: api::LinkChange) -> Result<api::Link, Problem> {
+    let link = node.links().await.unwrap().links.remove(0).name;
+    node.change_link(&link, change).await
+}
+
+/// P14: a filter leaves bytes out, never an op; narrowing it deletes nothing and widening it fetches.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_leaves_bytes_out_and_leaving_it_deletes_nothing() {
+    let (ny, tokyo) = pulled().await;
+    let filter = |text: &str| api::LinkChange { filter: Some(text.to_owned()), ..Default::default() };
+    set(&tokyo.node, filter("name=acme-*")).await.unwrap();
+    publish(&ny.node, "acme-pad", b"wanted").await.unwrap();
+    publish(&ny.node, "other", b"not wanted").await.unwrap();
+    settle(&tokyo.node).await;
+    let seen = states(&tokyo.node).await;
+    assert_eq!((seen["acme-pad"].as_str(), seen["other"].as_str()), ("ready", "filtered-out"));
+    let why = tokyo.node.why("tools", "other", "1.0").await.unwrap();
+    assert!(why.because.contains("filter"), "{}", why.because);
+    set(&tokyo.node, filter("name=nothing-else")).await.unwrap();
+    settle(&tokyo.node).await;
+    assert_eq!(states(&tokyo.node).await["acme-pad"], "ready");
+    set(&tokyo.node, filter("none")).await.unwrap();
+    settle(&tokyo.node).await;
+    assert_eq!(states(&tokyo.node).await["other"], "ready");
+    assert!(set(&tokyo.node, filter("colour=red")).await.is_err());
+}
+
+/// Row 62: bytes that no client asked for stay away; a client that asks gets them.
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_on_demand_come_when_a_client_asks() {
+    let (ny, tokyo) = pulled().await;
+    set(&tokyo.node, api::LinkChange { fetch: Some("on-demand".to_owned()), ..Default::default() })
+        .await
+        .unwrap();
+    publish(&ny.node, "tool", b"bytes").await.unwrap();
+    settle(&tokyo.node).await;
+    assert_eq!(states(&tokyo.node).await["tool"], "on-demand");
+    let file = tokyo.node.open_file("tools", "tool", "1.0", "file.bin").await.unwrap();
+    assert_eq!(file.size, 5);
+    assert_eq!(states(&tokyo.node).await["tool"], "ready");
+}
+
+/// E27: a run that takes much of a feed away is held, additions are applied, and a person lets the deletions take effect; the hold
+/// outlives a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_deletes_much_waits_for_a_person() {
+    let (ny, tokyo) = pulled().await;
+    let many = 150;
+    for n in 0..many {
+        publish(&ny.node, &format!("p{n}"), b"same bytes").await.unwrap();
+    }
+    settle(&tokyo.node).await;
+    pause(&tokyo.node, true).await;
+    for n in 0..many {
+        ny.node.delete("tools", &format!("p{n}"), "1.0", String::new(), false).await.unwrap();
+    }
+    publish(&ny.node, "new", b"more").await.unwrap();
+    pause(&tokyo.node, false).await;
+    settle(&tokyo.node).await;
+    let ready = |seen: &BTreeMap<String, String>| seen.values().filter(|state| *state == "ready").count();
+    assert_eq!(ready(&states(&tokyo.node).await), many + 1);
+    let holds = tokyo.node.holds().await.unwrap().holds;
+    assert_eq!((holds.len(), holds[0].deletes, holds[0].names.len()), (1, many as u64, 20));
+    let why = tokyo.node.why("tools", "p7", "1.0").await.unwrap();
+    assert!(why.because.contains("waits for approval"), "{}", why.because);
+    tokyo.node.stop().await;
+    let Lab { folder, node } = tokyo;
+    drop(node);
+    let node = restarted(folder.path(), "Tokyo").await;
+    assert_eq!(ready(&states(&node).await), many + 1);
+    assert!(node.approve("nonsense").await.is_err());
+    node.approve(&holds[0].hold).await.unwrap();
+    assert_eq!(ready(&states(&node).await), 1);
+    assert!(node.holds().await.unwrap().holds.is_empty());
+}
+
+/// A node on a folder that another one of this process has just let go.
+async fn restarted(data: &Path, name: &str) -> Node {
+    let loopback: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match Node::start(data, Some(name), loopback).await {
+            Ok(node) => return node,
+            Err(StartError::Store(OpenError::InUse { .. })) if tokio::time::Instant::now() < deadline => {
+                tokio::task::yield_now().await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_whose_window_is_closed_runs_only_when_a_person_insists() {
+    let (ny, tokyo) = pulled().await;
+    publish(&ny.node, "tool", b"bytes").await.unwrap();
+    // A window on the day after tomorrow is closed whatever the hour is.
+    let day = i64::try_from(wall_clock().0 / 86_400_000 + 3 + 2).unwrap() % 7;
+    let days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+    let window = format!("{} 00:00-00:01", days[usize::try_from(day).unwrap()]);
+    let change =
+        api::LinkChange { windows: Some(vec![window]), zone: Some("UTC".to_owned()), ..Default::default() };
+    assert!(!set(&tokyo.node, change).await.unwrap().open);
+    let (steps, _) = mpsc::channel(8);
+    let refused = tokyo.node.sync(None, None, false, steps.clone()).await.unwrap_err();
+    assert_eq!(refused.code, "refused");
+    let runs = tokyo.node.sync(None, None, true, steps).await.unwrap();
+    assert_eq!(runs.runs[0].outcome, "done");
+    assert_eq!(states(&tokyo.node).await["tool"], "ready");
+}
+
+/// C14: three sites in a ring of one-way links tell each other of them, and each sees the way around.
+#[tokio::test(flavor = "multi_thread")]
+async fn sites_tell_each_other_of_their_links_and_a_side_path_is_named() {
+    let (la, ny, tokyo) = (lab("Los Angeles").await, lab("New York").await, lab("Tokyo").await);
+    feed(&la.node, "tools").await;
+    pair(&la.node, &ny.node, "pull").await;
+    pair(&la.node, &tokyo.node, "push").await;
+    settle(&ny.node).await;
+    sync(&tokyo.node).await;
+    assert!(!kinds(&la.node).await.contains(&"side-path".to_owned()));
+    pair(&ny.node, &tokyo.node, "pull").await;
+    sync(&tokyo.node).await;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    for node in [&la.node, &ny.node, &tokyo.node] {
+        while !kinds(node).await.contains(&"side-path".to_owned()) {
+            assert!(tokio::time::Instant::now() < deadline, "no side path was seen");
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+async fn kinds(node: &Node) -> Vec<String> {
+    node.doctor().await.unwrap().findings.into_iter().map(|finding| finding.kind).collect()
+}
