@@ -10,6 +10,7 @@ macro_rules! schemas {
     };
 }
 
+pub mod events;
 pub mod holds;
 pub mod path;
 pub mod ruling;

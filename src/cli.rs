@@ -1,6 +1,7 @@
 //! The command line: what people type, turned into calls of the API and into text.
 
 mod client;
+mod events;
 mod feed;
 mod holds;
 mod link;
@@ -176,6 +177,14 @@ enum Command {
     /// Set or show a package's tags.
     #[command(subcommand)]
     Tag(ruling::TagCommand),
+    /// What happened here that somebody may want to hear of, newest first
+    ///
+    /// Warnings and errors are kept over restarts, the rest while the node is up.
+    #[command(verbatim_doc_comment)]
+    #[command(
+        after_help = "Examples:\n  packetboat events --severity warning\n  packetboat events --follow --link new-york"
+    )]
+    Events(events::Events),
     /// Deletions that wait here, because one run would have taken too much away; exit code 4 where some wait.
     Holds,
     /// Let deletions that wait take effect.
@@ -303,6 +312,7 @@ async fn dispatch(command: Command, context: &Context, level: &str) -> anyhow::R
         Command::Run(command) => run::show(context, command).await,
         Command::Why { what } | Command::WhyNot { what } => feed::why(context, &what).await,
         Command::Verify => local::verify(context).await,
+        Command::Events(events) => events::events(context, events).await,
         Command::Holds => holds::holds(context).await,
         Command::Approve { hold } => holds::approve(context, &hold).await,
         Command::Rights(command) => ruling::rights(context, command).await,

@@ -4,6 +4,7 @@ mod admission;
 mod answer;
 mod api_routes;
 mod doors;
+mod event_routes;
 mod hold_routes;
 pub(crate) mod local;
 mod names;

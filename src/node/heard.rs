@@ -144,13 +144,9 @@ impl Node {
         self.with_link(link, |state| state.peer.holds = holds);
     }
 
-    /// A session was refused. Told once for each new reason.
+    /// A session was refused.
     pub(super) fn refused(&self, link: &str, reason: Reason) {
-        let before = self.with_link(link, |state| state.peer.refused).flatten();
         self.note_peer(link, |peer| peer.refused = Some((reason, wall_clock())));
-        if before.is_none_or(|(before, _)| before != reason) {
-            tracing::warn!(link, %reason, "the link is invalid: no session came up");
-        }
         self.tell_verdicts(link);
     }
 
@@ -164,22 +160,16 @@ impl Node {
         self.tell_verdicts(link);
     }
 
-    /// Logs what is less than asked, once a change.
+    /// Tells what may flow, once a change.
     fn tell_verdicts(&self, link: &str) {
         let changed = self.with_link(link, |state| {
             let now = verdicts(&state.link, state.agreed.as_ref(), &state.peer, wall_clock());
             let before = std::mem::replace(&mut state.told, now.clone());
-            now.into_iter().filter(|(feed, verdict)| before.get(feed) != Some(verdict)).collect::<Vec<_>>()
+            let change = |(feed, verdict)| (feed, before.get(&feed).copied(), verdict);
+            now.into_iter().map(change).filter(|(_, before, now)| *before != Some(*now)).collect::<Vec<_>>()
         });
-        for (feed, verdict) in changed.unwrap_or_default() {
-            let feed = feed.short();
-            match verdict {
-                Verdict::Warning { effective } => {
-                    tracing::warn!(link, feed, %effective, "only part of what the link asks is allowed");
-                }
-                Verdict::Invalid(reason) => tracing::warn!(link, feed, %reason, "nothing flows of a feed"),
-                Verdict::Valid { .. } | Verdict::NothingAsked => {}
-            }
+        for (feed, before, now) in changed.unwrap_or_default() {
+            self.verdict_changed(link, feed, before, now);
         }
     }
 

@@ -22,6 +22,7 @@ use super::problem::usage;
 use super::sessions::ConnectError;
 use super::{Node, link_name, locked, random};
 use crate::api::{self, Problem};
+use crate::events::Event;
 use crate::keeper::{SiteStore, wall_clock};
 use crate::store::{FeedRecord, ReadError, Shelf};
 use crate::transport::endpoint::DialError;
@@ -153,7 +154,8 @@ impl Node {
         };
         let name = link.name.clone();
         let stored = link.clone();
-        self.blocking(move |site| {
+        let taken = self.blocking(move |site| {
+            let mut taken = Vec::new();
             for one in admitted {
                 let known = site.store().feed(one.genesis.feed_id())?;
                 if known.is_none() {
@@ -165,12 +167,16 @@ impl Node {
                         local_wins: false,
                         open_reads: false,
                     };
-                    site.store().put_feed(&record)?;
+                    let id = site.store().put_feed(&record)?.to_string();
+                    taken.push(Event::FeedTakenUp { feed: record.name, id, link: Some(stored.name.clone()) });
                 }
             }
-            Ok(site.store().put_link(&stored)?)
-        })
-        .await?;
+            site.store().put_link(&stored)?;
+            Ok(taken)
+        });
+        for event in taken.await? {
+            self.event(event);
+        }
         self.take_up(link);
         self.link(&name).await
     }

@@ -35,6 +35,8 @@ pub enum Shelf {
     Settings,
     /// link name → what its other end last said.
     Peers,
+    /// number 8 → an event that somebody should hear of.
+    Events,
     /// feed 32, hold 8 → deletes that wait for a person.
     Holds,
 }
@@ -50,6 +52,7 @@ impl Shelf {
             Self::Settings => 6,
             Self::Tickets => 7,
             Self::Peers => 20,
+            Self::Events => 21,
             Self::Holds => 10,
         }
     }
