@@ -26,6 +26,7 @@ mod why;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -111,6 +112,8 @@ struct Inner {
     downloads: Mutex<BTreeMap<FeedId, Downloads>>,
     counts: overview::Counts,
     events: events::Events,
+    /// That the disk is low was told, and it is still so.
+    disk_low: AtomicBool,
 }
 
 /// Which sites' connections are let in: what the TLS verifier asks.
@@ -178,6 +181,7 @@ impl Node {
             downloads: Mutex::default(),
             counts: overview::Counts::default(),
             events,
+            disk_low: AtomicBool::new(false),
         };
         let node = Self { inner: Arc::new(inner) };
         tokio::spawn(keeping.keep());

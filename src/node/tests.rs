@@ -1,5 +1,6 @@
 //! Two or three real nodes on loopback in temporary folders: pairing, syncing, permissions, restarts.
 
+mod events;
 mod ruling;
 
 use bytes::Bytes;
