@@ -11,8 +11,10 @@ macro_rules! schemas {
 }
 
 pub mod events;
+pub mod evict;
 pub mod holds;
 pub mod path;
+pub mod plan;
 pub mod ruling;
 pub mod run;
 
@@ -41,7 +43,7 @@ schemas! {
     Site => "site", Feed => "feed", Feeds => "feeds", Packages => "packages", Package => "package",
     Deleted => "deleted", Upload => "upload", Invite => "invite", TicketPreview => "ticket", Link => "link",
     Links => "links", Pairings => "pairings", Run => "run", Runs => "runs", Status => "status", Why => "why",
-    Verification => "verification", TokenMade => "token", Tokens => "tokens",
+    Verification => "verification", TokenMade => "token", Tokens => "tokens", plan::Plan => "plan", plan::Forecasts => "forecast",
 }
 
 /// This site.
@@ -338,14 +340,20 @@ pub struct LinkChange {
     pub priority: Option<String>,
     /// always or on-demand.
     pub fetch: Option<String>,
+    /// Incoming links: the grant holds so long from now. Zero: without end.
+    pub grant_life_ms: Option<u64>,
 }
 
 /// An invitation that nobody has used yet, or a site that joined.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pairing {
-    /// open, used, expired.
+    /// What it is withdrawn by. The ticket itself is not kept here.
+    pub name: String,
+    /// open, used, withdrawn, expired.
     pub state: String,
     pub expires_ms: u64,
+    /// How long the joiner may do what is offered, from when it joins; none is without end.
+    pub grant_life_ms: Option<u64>,
     pub feeds: Vec<String>,
     pub may: String,
     pub site: Option<String>,

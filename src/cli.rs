@@ -2,13 +2,16 @@
 
 mod client;
 mod events;
+mod evict;
 mod feed;
 mod holds;
 mod link;
 mod local;
 mod pair;
+mod plan;
 mod ruling;
 mod run;
+mod status;
 mod text;
 mod token;
 
@@ -117,23 +120,22 @@ enum Command {
         /// The link's name; all outgoing links if not given.
         link: Option<String>,
         /// Only links that carry this feed.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "dry_run")]
         feed: Option<String>,
         /// Also where the link's window is closed.
         #[arg(long)]
         outside_window: bool,
+        /// Only ask the other site what a run would move.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// How this site stands: feeds, links, lag, last and next runs
     ///
     /// Ends with exit code 3 where a link is behind or its last run was not done.
     #[command(verbatim_doc_comment)]
-    Status,
+    Status(status::StatusArgs),
     /// What links did, newest first.
-    Runs {
-        /// Only of this link.
-        #[arg(long)]
-        link: Option<String>,
-    },
+    Runs(run::RunsArgs),
     /// One run.
     #[command(subcommand)]
     Run(run::RunCommand),
@@ -147,6 +149,15 @@ enum Command {
         /// FEED/NAME@VERSION
         what: String,
     },
+    /// Drop a version's bytes here, and do not fetch them again until somebody asks for them
+    ///
+    /// The version stays published. Refused unless other sites say, just now, that they keep every
+    /// byte of it.
+    #[command(verbatim_doc_comment)]
+    #[command(after_help = "Example:\n  packetboat evict tools hello 1.0")]
+    Evict(evict::Evict),
+    /// Fetch a version's bytes that were evicted here or have not come; exit code 3 where they do not come in time.
+    Fetch(ruling::At),
     /// Who may write in a feed: see, give, take back.
     #[command(subcommand)]
     Rights(ruling::RightsCommand),
@@ -304,15 +315,18 @@ async fn dispatch(command: Command, context: &Context, level: &str) -> anyhow::R
         Command::Get(get) => feed::get(context, get).await,
         Command::Pair(command) => pair::pair(context, command).await,
         Command::Link(command) => link::link(context, command).await,
-        Command::Sync { link, feed, outside_window } => {
+        Command::Sync { link, dry_run: true, .. } => plan::forecast(context, link.as_deref()).await,
+        Command::Sync { link, feed, outside_window, dry_run: false } => {
             run::sync(context, link.as_deref(), feed.as_deref(), outside_window).await
         }
-        Command::Status => link::status(context).await,
-        Command::Runs { link } => run::runs(context, link.as_deref()).await,
+        Command::Status(args) => status::status(context, &args).await,
+        Command::Runs(args) => run::runs(context, &args).await,
         Command::Run(command) => run::show(context, command).await,
         Command::Why { what } | Command::WhyNot { what } => feed::why(context, &what).await,
         Command::Verify => local::verify(context).await,
         Command::Events(events) => events::events(context, events).await,
+        Command::Evict(evict) => evict::evict(context, evict).await,
+        Command::Fetch(at) => evict::fetch(context, at).await,
         Command::Holds => holds::holds(context).await,
         Command::Approve { hold } => holds::approve(context, &hold).await,
         Command::Rights(command) => ruling::rights(context, command).await,

@@ -267,6 +267,10 @@ impl View for LinkKeeper {
         self.view().carries(feed, blob, filter)
     }
 
+    fn keeps(&self, blob: BlobId) -> Result<bool, Unreadable> {
+        self.view().keeps(blob)
+    }
+
     fn small(&self, blob: BlobId) -> Result<Option<Vec<u8>>, Unreadable> {
         self.view().small(blob)
     }

@@ -5,6 +5,7 @@ pub mod engine;
 
 mod blobs;
 mod cursors;
+mod evict;
 mod feeds;
 mod holds;
 mod index;
@@ -44,6 +45,7 @@ use packs::{Packs, Ticket};
 use replay::Changes;
 
 pub use blobs::{BlobState, PutError};
+pub use evict::Evicting;
 pub use feeds::{FeedRecord, Look};
 pub use holds::{HOLD_NAMES_MAX, Hold};
 pub use index::RebuildError;
@@ -140,6 +142,7 @@ struct Inner {
     partials: Mutex<blobs::Partials>,
     sweeping: Mutex<()>,
     touched: Mutex<sweep::Touched>,
+    going: Mutex<evict::Going>,
     damage: Vec<Damage>,
     _held: Box<dyn Held>,
 }
@@ -217,6 +220,7 @@ impl Store {
                 partials: Mutex::new(blobs::Partials::default()),
                 sweeping: Mutex::new(()),
                 touched: Mutex::new(sweep::Touched::default()),
+                going: Mutex::new(evict::Going::default()),
                 damage,
                 _held: held,
             }),
@@ -266,6 +270,11 @@ impl Store {
     /// When the disk fails; nothing since the last success may then be relied on.
     pub fn sync(&self) -> Result<(), WriteError> {
         self.wait(self.inner.packs.ticket())
+    }
+
+    /// Bytes written so far: the same number again means that nothing was written between.
+    pub(crate) fn written(&self) -> u64 {
+        self.inner.packs.position()
     }
 
     /// Rises each time a failed sync took back what was not durable yet. Who wrote, synced, and finds it risen must write again.

@@ -113,6 +113,8 @@ pub struct Poll {
     pub pull: Option<Pull>,
     /// What the dialler gives.
     pub offer: Option<Exports>,
+    /// Only to know what a run would move: the answer begins none.
+    pub dry: bool,
 }
 
 /// Asks for what is new.

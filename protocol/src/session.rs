@@ -2,27 +2,30 @@
 //! `reconcile`'s, the next bytes `transfer`'s. It is fed frames and time, and gives out frames and things to do.
 
 mod advice;
+mod forecast;
 mod greeting;
 mod inbound;
 mod outbound;
 mod signals;
+mod stop;
 pub mod tally;
 pub mod view;
 
 use std::collections::VecDeque;
 
+pub use forecast::Forecast;
 pub use greeting::{Agreed, AgreedFeed, Stated, Terms, judged};
 pub use inbound::Memory;
+pub use outbound::travelling_root;
 pub use signals::{Config, Event, Input, Output, Side};
 
 use crate::fault::{Misbehaved, Outcome, Reason};
 use crate::frame::{Applied, Frame, OpsFrame, Piece, Poll, Polled, Pull, Supply};
-use crate::id::{FeedId, StoreId};
 use crate::limits::{HELLO_MS_MAX, PROGRESS_MS_MAX};
 use crate::time::{Instant, Timestamp};
 use inbound::{Context, Inbound};
 use outbound::Outbound;
-use signals::Stop;
+use stop::Stop;
 use tally::Tally;
 use view::View;
 
@@ -54,6 +57,9 @@ pub struct Session {
     run_wanted: bool,
     /// Questions about held blobs that the peer has not answered.
     held_asked: u32,
+    forecast_wanted: bool,
+    /// A poll that begins no run is on its way.
+    forecasting: bool,
 }
 
 impl std::fmt::Debug for Session {
@@ -81,6 +87,8 @@ impl Session {
             wall,
             run_wanted: false,
             held_asked: 0,
+            forecast_wanted: false,
+            forecasting: false,
             config,
         };
         if session.config.side == Side::Dialler {
@@ -96,6 +104,7 @@ impl Session {
             (Side::Listener, Phase::Idle(_) | Phase::Running(_)) => {
                 self.nudge(true);
             }
+            (Side::Dialler, Phase::Idle(_)) if self.forecasting => self.run_wanted = true,
             (Side::Dialler, Phase::Idle(_)) => {
                 let polled = self.poll_peer(now, view);
                 self.conclude(polled);
@@ -263,7 +272,7 @@ impl Session {
                 self.outputs.push_back(Output::Stated(greeting::answered(&self.config, &welcome)));
                 let agreed = greeting::agree(&self.config, welcome, self.wall)?;
                 self.up(agreed);
-                if std::mem::take(&mut self.run_wanted) { self.poll_peer(now, view) } else { Ok(()) }
+                self.go_on(now, view)
             }
             (Frame::Refuse(reason), _) => {
                 self.end(Outcome::Refused(reason));
@@ -271,6 +280,10 @@ impl Session {
             }
             (_, _) if matches!(self.phase, Phase::Greeting { .. }) => Err(Misbehaved::FrameUnexpected.into()),
             (Frame::Poll(poll), Side::Listener) if !self.is_running() => self.polled(poll, view),
+            (Frame::Polled(polled), Side::Dialler) if self.forecasting => {
+                self.foreseen(polled, view)?;
+                self.go_on(now, view)
+            }
             (Frame::Polled(polled), Side::Dialler) if self.is_running() => {
                 self.tally.round_trips += 1;
                 self.pull_due = polled.pull;
@@ -389,25 +402,16 @@ impl Session {
         }
         let (offer, compared) = Outbound::offer(&feeds, view)?.unzip();
         self.outbound.compared = compared.unwrap_or_default();
-        self.send(&Frame::Poll(Poll { pull, offer }));
+        self.send(&Frame::Poll(Poll { pull, offer, dry: false }));
         Ok(())
-    }
-
-    /// Where there is nothing to tell, the peer has all that was compared.
-    fn same(&mut self, supply: &Supply) {
-        if matches!(supply, Supply::Same) {
-            self.peer_holds();
-        }
-    }
-
-    fn peer_holds(&mut self) {
-        let held = self.outbound.compared.iter().map(|(log, (len, _))| (*log, *len)).collect();
-        self.outputs.push_back(Output::PeerHolds(held));
     }
 
     fn polled(&mut self, poll: Poll, view: &dyn View) -> Result<(), Stop> {
         if self.config.terms.iter().any(|terms| terms.has_expired(self.wall) && self.flows(terms.feed)) {
             return Err(Reason::GrantExpired.into());
+        }
+        if poll.dry {
+            return self.polled_dry(poll, view);
         }
         let frame_bytes = self.tally.frames_in_bytes;
         self.begin(self.progress);
@@ -421,13 +425,7 @@ impl Session {
                 Supply::Nothing
             }
         };
-        let mut pull = self.inbound.pull(&feeds, view)?;
-        let peer_store = self.agreed().map_or(StoreId([0; 8]), |agreed| agreed.peer_store);
-        let known = self.inbound.root_known(peer_store);
-        let same = poll.offer.is_none_or(|offer| Some(offer.root) == known);
-        if same && pull.is_none_or(|pull| !pull.lacking) {
-            pull = None;
-        }
+        let pull = self.pull_back(poll, view)?;
         if pull.is_none() {
             self.inbound.nothing_to_do();
         }
@@ -452,9 +450,16 @@ impl Session {
         if self.inbound.is_done() && self.outbound.done && self.pull_due.is_none() {
             let outcome = if self.tally.blobs_missing > 0 { Outcome::Interrupted } else { Outcome::Done };
             self.run_over(outcome);
-            if std::mem::take(&mut self.run_wanted) {
-                return self.poll_peer(now, view);
-            }
+            return self.go_on(now, view);
+        }
+        Ok(())
+    }
+
+    /// What was asked for while something else was going on.
+    fn go_on(&mut self, now: Instant, view: &dyn View) -> Result<(), Stop> {
+        self.forecast_if_wanted(view)?;
+        if !self.forecasting && std::mem::take(&mut self.run_wanted) {
+            return self.poll_peer(now, view);
         }
         Ok(())
     }
@@ -464,11 +469,6 @@ impl Session {
             self.phase = Phase::Idle(agreed);
             self.outputs.push_back(Output::RunEnded { outcome, tally: self.tally.clone() });
         }
-    }
-
-    fn flows(&self, feed: FeedId) -> bool {
-        self.agreed()
-            .is_some_and(|agreed| agreed.feeds.iter().any(|on| on.feed == feed && !on.effective.is_off()))
     }
 
     fn feeds(&self) -> Vec<AgreedFeed> {
@@ -499,24 +499,6 @@ impl Session {
         let bytes = frame.encode();
         self.tally.frames_out_bytes += bytes.len() as u64;
         self.outputs.push_back(Output::Send(bytes));
-    }
-
-    fn conclude(&mut self, result: Result<(), Stop>) {
-        match result {
-            Ok(()) => {}
-            Err(Stop::Misbehaved(fault)) => self.end(Outcome::Misbehaved(fault)),
-            Err(Stop::Refused(reason)) => {
-                self.outputs.push_back(Output::Send(Frame::Refuse(reason).encode()));
-                self.end(Outcome::Refused(reason));
-            }
-            Err(Stop::Unreadable) => self.end(Outcome::Fault),
-        }
-    }
-
-    fn end(&mut self, outcome: Outcome) {
-        self.run_over(outcome);
-        self.phase = Phase::Closed;
-        self.outputs.push_back(Output::Close(outcome));
     }
 }
 

@@ -305,7 +305,11 @@ impl Rig {
 
     /// Opens a run in which the cheat has something to give.
     pub fn poll(&mut self) {
-        self.say(&Frame::Poll(Poll { pull: None, offer: Some(Exports { generation: 1, root: [7; 16] }) }));
+        self.say(&Frame::Poll(Poll {
+            dry: false,
+            pull: None,
+            offer: Some(Exports { generation: 1, root: [7; 16] }),
+        }));
     }
 
     /// Dials, says HELLO and opens a run, as an honest dialler would.
@@ -320,7 +324,7 @@ impl Rig {
         self.dial();
         self.hello("Cheat");
         let (pull, offer) = (Pull { known: None, lacking: false }, Exports { generation: 1, root: [7; 16] });
-        self.say(&Frame::Poll(Poll { pull: Some(pull), offer: Some(offer) }));
+        self.say(&Frame::Poll(Poll { dry: false, pull: Some(pull), offer: Some(offer) }));
     }
 
     /// Tells of heads, with the root they add up to.

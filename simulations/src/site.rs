@@ -485,6 +485,7 @@ impl Site {
                 Output::Stated(_)
                 | Output::PeerHolds(_)
                 | Output::Up(_)
+                | Output::Forecast(_)
                 | Output::RunBegan
                 | Output::Nudged { .. }
                 | Output::Pace(_)

@@ -1,8 +1,8 @@
-//! Links and the overview.
+//! Links: listed, shown, changed.
 
 use clap::{Args, Subcommand};
 
-use super::{Context, Ends, Name, Usage, duration_ms, feed, run, text};
+use super::{Context, Name, Usage, duration_ms, plan, run, status, text};
 use crate::api;
 use crate::api::path::segment;
 
@@ -12,6 +12,8 @@ pub(super) enum LinkCommand {
     List,
     /// One link.
     Show(Name),
+    /// What a link, or a ticket before it is accepted, comes to; changes nothing.
+    Plan(plan::PlanArgs),
     /// Change a link.
     #[command(
         after_help = "Examples:\n  packetboat link set new-york --every 15m\n  packetboat link set new-york --mode pull --every never"
@@ -46,7 +48,7 @@ pub(super) struct Set {
     #[arg(long)]
     filter: Option<String>,
     /// `on`: news travel at once; `off`: at the interval.
-    #[arg(long, value_parser = feed::on_or_off)]
+    #[arg(long, value_parser = super::feed::on_or_off)]
     live: Option<bool>,
     /// When the link may run, such as `22:00-06:00` or `mon-fri 22:00-06:00@2mbit`; may be given
     /// several times and replaces what was there.
@@ -73,6 +75,9 @@ pub(super) struct Set {
     /// `always`, or `on-demand`: bytes are fetched when a client asks for them.
     #[arg(long)]
     fetch: Option<String>,
+    /// On an incoming link: what the other site may do ends after this long, or `never`.
+    #[arg(long)]
+    grant_expires: Option<String>,
 }
 
 fn path(name: &str) -> String {
@@ -98,6 +103,7 @@ pub(super) async fn link(context: &Context, command: LinkCommand) -> anyhow::Res
             show(&link.body);
             return Ok(());
         }
+        LinkCommand::Plan(args) => return plan::plan(context, args).await,
         LinkCommand::Remove(Name { name }) => {
             client.delete(&path(&name)).await?;
             let object = serde_json::json!({ "schema": "packetboat.link-removed/1", "name": name });
@@ -109,11 +115,8 @@ pub(super) async fn link(context: &Context, command: LinkCommand) -> anyhow::Res
             return Ok(());
         }
         LinkCommand::Set(set) => {
-            let every_ms = match set.every.as_deref() {
-                None => None,
-                Some("never") => Some(0),
-                Some(every) => Some(duration_ms(every).map_err(Usage)?),
-            };
+            let every_ms = until(set.every.as_deref())?;
+            let grant_life_ms = until(set.grant_expires.as_deref())?;
             let addresses = (!set.addresses.is_empty()).then_some(set.addresses);
             let windows = (set.no_windows || !set.windows.is_empty()).then_some(set.windows);
             let change = api::LinkChange {
@@ -130,6 +133,7 @@ pub(super) async fn link(context: &Context, command: LinkCommand) -> anyhow::Res
                 cap_out: set.cap_out.or(set.cap),
                 priority: set.priority,
                 fetch: set.fetch,
+                grant_life_ms,
             };
             (set.name, change)
         }
@@ -148,6 +152,15 @@ pub(super) async fn link(context: &Context, command: LinkCommand) -> anyhow::Res
     Ok(())
 }
 
+/// A duration, or zero for `never`.
+fn until(text: Option<&str>) -> Result<Option<u64>, Usage> {
+    match text {
+        None => Ok(None),
+        Some("never") => Ok(Some(0)),
+        Some(text) => duration_ms(text).map(Some).map_err(Usage),
+    }
+}
+
 fn every(link: &api::Link) -> String {
     match (link.paused, link.every_ms) {
         (true, _) => "paused".to_owned(),
@@ -157,7 +170,7 @@ fn every(link: &api::Link) -> String {
     }
 }
 
-fn table(links: &[api::Link]) {
+pub(super) fn table(links: &[api::Link]) {
     let row = |link: &api::Link| {
         let feeds: Vec<String> = link.feeds.iter().map(|on| format!("{} ({})", on.feed, on.stated)).collect();
         vec![
@@ -195,13 +208,19 @@ fn show(link: &api::Link) {
         if let Some(reason) = &on.reason {
             line = format!("{line} ({reason})");
         }
+        if on.filter != "everything" {
+            line = format!("{line}; carries {}", on.filter);
+        }
+        if let Some(expires) = on.grant_expires_ms {
+            line = format!("{line}; the grant ends {}", text::ago(expires));
+        }
         text::say(&line);
-        text::say(&format!(
-            "    behind by {} ops; missing {} blobs, {}",
-            on.ops_behind,
-            on.missing_blobs,
-            text::size(on.missing_bytes)
-        ));
+        for line in status::lines(link, on) {
+            text::say(&format!("    {line}"));
+        }
+    }
+    for line in status::as_of(link) {
+        text::say(&format!("  {line}"));
     }
     if let Some(last) = &link.last_run {
         text::say(&format!("  last run {}", run::line(last)));
@@ -235,30 +254,4 @@ fn settings(link: &api::Link) -> String {
 
 fn addresses(link: &api::Link) -> String {
     if link.addresses.is_empty() { String::new() } else { format!(" to {}", link.addresses.join(" or ")) }
-}
-
-pub(super) async fn status(context: &Context) -> anyhow::Result<()> {
-    let status = context.client().get::<api::Status>("/api/v1/status").await?;
-    let verdict = status.body.verdict;
-    if context.json {
-        text::say_json(&status)?;
-    } else {
-        let status = status.body;
-        text::say(&format!(
-            "{} ({}): {}",
-            status.site.name,
-            status.site.id.chars().take(8).collect::<String>(),
-            status.verdict_words
-        ));
-        text::say(&format!(
-            "links on UDP {}, packages on http://{}, up for {}\n",
-            status.site.listen,
-            status.site.http,
-            text::span(crate::keeper::wall_clock().0.saturating_sub(status.site.started_ms))
-        ));
-        feed::table(&status.feeds);
-        text::say("");
-        table(&status.links);
-    }
-    if verdict == 0 { Ok(()) } else { Err(Ends(verdict).into()) }
 }

@@ -2,8 +2,9 @@
 
 use clap::Subcommand;
 
-use super::{Context, duration_ms, mapping, text};
+use super::{Context, duration_ms, mapping, plan, text};
 use crate::api;
+use crate::api::path::segment;
 use crate::keeper::wall_clock;
 
 #[derive(Debug, Subcommand)]
@@ -28,6 +29,9 @@ pub(super) enum PairCommand {
         /// HOST:PORT by which the joiner reaches this site (UDP); may be given several times.
         #[arg(long = "address")]
         addresses: Vec<String>,
+        /// Only say what would be offered.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Join another site by its ticket.
     #[command(after_help = "Example:\n  packetboat pair accept pb1… --every 15m")]
@@ -49,44 +53,38 @@ pub(super) enum PairCommand {
     },
     /// Tickets made here, and who used them.
     List,
+    /// Withdraw a ticket that nobody has used.
+    Revoke {
+        /// The ticket's name as `packetboat pair list` shows it, or the beginning of it, or `all-open`.
+        ticket: String,
+    },
 }
 
 pub(super) async fn pair(context: &Context, command: PairCommand) -> anyhow::Result<()> {
     let client = context.client();
     match command {
-        PairCommand::Invite { feeds, peer_may, expires, grant_expires, addresses } => {
+        PairCommand::Invite { feeds, peer_may, expires, grant_expires, addresses, dry_run } => {
             let expires_ms = wall_clock().0.saturating_add(expires);
             let request =
                 api::InviteRequest { feeds, peer_may, expires_ms, grant_life_ms: grant_expires, addresses };
-            invite(context, request).await?;
+            if dry_run {
+                plan::preview(context, &request).await?;
+            } else {
+                invite(context, request).await?;
+            }
         }
         PairCommand::Accept { ticket, mode, feeds, name, every } => {
             let request = api::AcceptRequest { ticket, mode, link: name, feeds, every_ms: every };
-            let asked = serde_json::json!({ "ticket": request.ticket });
-            let preview = client.post::<api::TicketPreview>("/api/v1/pair/inspect", &asked).await?.body;
-            let link = client.post::<api::Link>("/api/v1/pair/accept", &request).await?;
+            accept(context, request).await?;
+        }
+        PairCommand::Revoke { ticket } => {
+            let path = format!("/api/v1/pair/tickets/{}", segment(&ticket));
+            let withdrawn = client.delete_for::<api::Pairings>(&path).await?;
             if context.json {
-                return text::say_json(&link);
+                return text::say_json(&withdrawn);
             }
-            for feed in &preview.feeds {
-                text::say(&feed.sentence);
-            }
-            let link = link.body;
-            text::say(&format!(
-                "joined {} by link {}. Both sites show the words: {}",
-                link.peer_name, link.name, link.check_words
-            ));
-            text::say(&match link.every_ms {
-                Some(every) => format!(
-                    "it runs every {}; to run it now: packetboat sync {}",
-                    text::span(every),
-                    link.name
-                ),
-                None => format!(
-                    "it runs when told: packetboat sync {0}, or packetboat link set {0} --every 15m",
-                    link.name
-                ),
-            });
+            let count = withdrawn.body.pairings.len();
+            text::say(&format!("{count} tickets are withdrawn; links that were made by used ones stay"));
         }
         PairCommand::List => {
             let pairings = client.get::<api::Pairings>("/api/v1/pair").await?;
@@ -95,6 +93,7 @@ pub(super) async fn pair(context: &Context, command: PairCommand) -> anyhow::Res
             }
             let row = |pairing: &api::Pairing| {
                 vec![
+                    pairing.name.chars().take(12).collect(),
                     pairing.state.clone(),
                     pairing.feeds.join(","),
                     pairing.may.clone(),
@@ -105,11 +104,39 @@ pub(super) async fn pair(context: &Context, command: PairCommand) -> anyhow::Res
             let rows: Vec<_> = pairings.body.pairings.iter().map(row).collect();
             text::table_or(
                 "no tickets yet: `packetboat pair invite` makes one",
-                &["TICKET", "FEEDS", "JOINER MAY", "EXPIRES", "USED BY"],
+                &["TICKET", "STATE", "FEEDS", "JOINER MAY", "EXPIRES", "USED BY"],
                 &rows,
             );
         }
     }
+    Ok(())
+}
+
+async fn accept(context: &Context, request: api::AcceptRequest) -> anyhow::Result<()> {
+    let client = context.client();
+    let asked = serde_json::json!({ "ticket": request.ticket });
+    let preview = client.post::<api::TicketPreview>("/api/v1/pair/inspect", &asked).await?.body;
+    let link = client.post::<api::Link>("/api/v1/pair/accept", &request).await?;
+    if context.json {
+        return text::say_json(&link);
+    }
+    for feed in &preview.feeds {
+        text::say(&feed.sentence);
+    }
+    let link = link.body;
+    text::say(&format!(
+        "joined {} by link {}. Both sites show the words: {}",
+        link.peer_name, link.name, link.check_words
+    ));
+    text::say(&match link.every_ms {
+        Some(every) => {
+            format!("it runs every {}; to run it now: packetboat sync {}", text::span(every), link.name)
+        }
+        None => format!(
+            "it runs when told: packetboat sync {0}, or packetboat link set {0} --every 15m",
+            link.name
+        ),
+    });
     Ok(())
 }
 

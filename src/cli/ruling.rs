@@ -11,11 +11,11 @@ use crate::api::{self, Answer, ruling};
 #[derive(Debug, Args)]
 pub(super) struct At {
     /// The feed's name.
-    feed: String,
+    pub(super) feed: String,
     /// The package's name.
-    name: String,
+    pub(super) name: String,
     /// The version.
-    version: String,
+    pub(super) version: String,
 }
 
 #[derive(Debug, Subcommand)]

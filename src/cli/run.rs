@@ -1,6 +1,6 @@
 //! Running links and reading what they did.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use super::{Context, Ends, text};
 use crate::api;
@@ -81,9 +81,27 @@ pub(super) fn line(run: &api::Run) -> String {
     )
 }
 
-pub(super) async fn runs(context: &Context, link: Option<&str>) -> anyhow::Result<()> {
-    let query = link.map_or_else(String::new, |link| format!("?link={}", segment(link)));
-    let runs = context.client().get::<api::Runs>(&format!("/api/v1/runs{query}")).await?;
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  packetboat runs --link new-york --outcome refused --limit 10")]
+pub(super) struct RunsArgs {
+    /// Only of this link.
+    #[arg(long)]
+    link: Option<String>,
+    /// Only those that ended so: done, refused, interrupted, misbehaved, disk-full, fault, running.
+    #[arg(long)]
+    outcome: Option<String>,
+    /// At most so many.
+    #[arg(long)]
+    limit: Option<usize>,
+}
+
+pub(super) async fn runs(context: &Context, args: &RunsArgs) -> anyhow::Result<()> {
+    let mut query = Vec::new();
+    query.extend(args.link.as_ref().map(|link| format!("link={}", segment(link))));
+    query.extend(args.outcome.as_ref().map(|outcome| format!("outcome={}", segment(outcome))));
+    query.extend(args.limit.map(|limit| format!("limit={limit}")));
+    let path = format!("/api/v1/runs?{}", query.join("&"));
+    let runs = context.client().get::<api::Runs>(&path).await?;
     if context.json {
         return text::say_json(&runs);
     }
@@ -123,18 +141,28 @@ pub(super) async fn show(context: &Context, RunCommand::Show { id }: RunCommand)
     if let Some(reason) = &run.reason {
         text::say(&format!("  why: {reason}"));
     }
-    text::say(&format!(
-        "  ops: {} in, of these {} deletions; {} out",
-        run.ops_in, run.deletes_in, run.ops_out
-    ));
+    for on in &run.feeds {
+        let reason = on.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+        let verdict = on.verdict.as_deref().unwrap_or("not spoken of");
+        let root = |root: &str| root.chars().take(12).collect::<String>();
+        text::say(&format!(
+            "  feed {}: {verdict}{reason}; heads {} before, {} after",
+            on.feed,
+            root(&on.root_before),
+            root(&on.root_after)
+        ));
+    }
+    moved("in", run.ops_in, &run.came);
+    moved("out", run.ops_out, &run.went);
     text::say(&format!("  blobs: {} in, {} could not be had", run.blobs_in, run.blobs_missing));
     text::say(&format!(
         "  packages: {} in, {} out",
         text::size(run.content_in_bytes),
         text::size(run.content_out_bytes)
     ));
+    let rtt = run.rtt_ms.map_or_else(String::new, |ms| format!(" of {ms} ms"));
     text::say(&format!(
-        "  frames: {} bytes in, {} bytes out, {} round trips",
+        "  frames: {} bytes in, {} bytes out, {} round trips{rtt}",
         run.frames_in_bytes, run.frames_out_bytes, run.round_trips
     ));
     for (whose, refusals) in [("here", &run.refused), ("there", &run.refused_there)] {
@@ -145,6 +173,23 @@ pub(super) async fn show(context: &Context, RunCommand::Show { id }: RunCommand)
     Ok(())
 }
 
+/// What moved one way: counts by verb, then the first names.
+fn moved(way: &str, ops: u64, moved: &api::run::Moved) {
+    text::say(&format!(
+        "  ops {way}: {ops}, of these {} additions, {} deletions, {} other",
+        moved.adds, moved.deletes, moved.other
+    ));
+    for (sign, names, all) in [("+", &moved.added, moved.adds), ("-", &moved.deleted, moved.deletes)] {
+        for name in names {
+            text::say(&format!("    {sign} {name}"));
+        }
+        let rest = all.saturating_sub(names.len() as u64);
+        if rest > 0 {
+            text::say(&format!("    {sign} and {rest} more"));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,9 +197,9 @@ mod tests {
     fn run(outcome: &str, blobs_missing: u64) -> api::Run {
         serde_json::from_value(serde_json::json!({
             "id": "1", "link": "l", "peer": "p", "trigger": "manual", "started_ms": 0, "duration_ms": 0,
-            "outcome": outcome, "reason": null, "ops_in": 0, "deletes_in": 0, "ops_out": 0, "blobs_in": 0,
-            "blobs_missing": blobs_missing, "content_in_bytes": 0, "content_out_bytes": 0, "frames_in_bytes": 0,
-            "frames_out_bytes": 0, "round_trips": 0, "refused": [], "refused_there": [],
+            "outcome": outcome, "reason": null, "feeds": [], "ops_in": 0, "deletes_in": 0, "ops_out": 0, "came": api::run::Moved::default(), "went": api::run::Moved::default(), "blobs_in": 0,
+            "blobs_missing": blobs_missing, "blobs_missing_there": 0, "content_in_bytes": 0, "content_out_bytes": 0, "frames_in_bytes": 0,
+            "frames_out_bytes": 0, "round_trips": 0, "rtt_ms": null, "refused": [], "refused_there": [],
         }))
         .unwrap()
     }

@@ -16,6 +16,13 @@ pub(super) fn say(line: &str) {
     }
 }
 
+/// What steers the terminal, of this program's own making.
+pub(super) fn steer(sequence: &str) {
+    if write!(std::io::stdout(), "{sequence}").is_err() {
+        tracing::debug!("standard output is closed");
+    }
+}
+
 /// A line of an explanation.
 pub(super) fn say_error(line: &str) {
     if writeln!(std::io::stderr(), "{}", printable(line)).is_err() {

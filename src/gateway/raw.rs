@@ -26,6 +26,9 @@ use crate::web::{Caller, Names, Refusal, Served, may_read, may_write};
 type Answered = Result<Response<Body>, Refusal>;
 type FilePath = Names<(String, String, String, String)>;
 
+/// The time at which the sites this feed comes from had nothing that is not here: how old an answer may be.
+const AS_OF: axum::http::HeaderName = axum::http::HeaderName::from_static("x-packetboat-as-of");
+
 /// Versions in one page of a listing.
 const PAGE: usize = 1000;
 
@@ -159,6 +162,7 @@ async fn get_file(
 ) -> Answered {
     may_read(&served, &caller, &feed).await?;
     let open = served.node.open_file(&feed, &name, &version, &file).await?;
+    let as_of = served.node.feed_as_of(&feed).await;
     let (size, etag) = (open.size, format!("\"{}\"", open.blob));
     let mut response = Response::new(Body::empty());
     {
@@ -170,6 +174,9 @@ async fn get_file(
         // A version may be deleted: keep the bytes, ask again each time.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         insert(headers, ETAG, &etag);
+        if let Some(as_of) = as_of {
+            insert(headers, AS_OF, &as_of);
+        }
     }
     if matches_etag(&headers, &etag) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;

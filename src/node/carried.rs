@@ -21,6 +21,8 @@ pub(super) enum Away {
     OnDemand,
     /// No link lets them pass.
     FilteredOut,
+    /// They were dropped here, and come when somebody asks.
+    Evicted,
 }
 
 /// What each link that brings a feed lets pass, as far as both ends are known, and when it fetches.
@@ -53,6 +55,10 @@ pub(super) fn missing(site: &SiteStore, feed: FeedId) -> Result<Vec<Missing>, Re
 
 /// Why the bytes of a publish that is served are not here.
 pub(super) fn away(site: &SiteStore, feed: FeedId, op: OpId, publish: &Publish) -> Result<Away, ReadError> {
+    let at = &publish.coordinate;
+    if site.store().is_evicted(feed, &at.name, &at.version, op)? {
+        return Ok(Away::Evicted);
+    }
     let ways = ways(site, feed)?;
     let mut away = if ways.is_empty() { Away::Pending } else { Away::FilteredOut };
     for (filter, fetch) in ways {

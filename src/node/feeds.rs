@@ -294,6 +294,7 @@ pub(super) const fn state_word(standing: Standing, away: Option<Away>) -> &'stat
         (Standing::Served, Some(Away::Pending)) => "pending",
         (Standing::Served, Some(Away::OnDemand)) => "on-demand",
         (Standing::Served, Some(Away::FilteredOut)) => "filtered-out",
+        (Standing::Served, Some(Away::Evicted)) => "evicted-here",
         (Standing::Served, None) => "ready",
         (Standing::Blocked, _) => "blocked",
         (Standing::Held, _) => "held",
@@ -315,7 +316,7 @@ pub(super) fn described(
 ) -> Result<api::Feed, Problem> {
     let store = site.store();
     let (packages, state_root) = counts.of(site, feed, record)?;
-    let missing = carried::missing(site, feed)?;
+    let pending = counts.pending(site, feed)?;
     let authority = store.authority(feed)?;
     let may = |verb| {
         authority.as_ref().is_some_and(|authority| counts_elsewhere(authority, feed, site.me(), verb, ""))
@@ -330,8 +331,8 @@ pub(super) fn described(
         may_delete: may(Verb::DeleteWide),
         packages,
         ops: store.heads(feed)?.iter().map(|signed| signed.head.len).sum(),
-        missing_blobs: missing.len() as u64,
-        missing_bytes: missing.iter().map(|one| one.size).sum(),
+        missing_blobs: pending.blobs,
+        missing_bytes: pending.bytes,
         state_root,
     })
 }

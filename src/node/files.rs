@@ -146,6 +146,7 @@ impl Node {
         match self.find_file(feed, name, version, file).await? {
             Found::Here(open) => Ok(open),
             Found::Away { feed: id, blob, at } => {
+                self.end_eviction(id, &at).await?;
                 if self.fetch_now(id, blob).await
                     && let Found::Here(open) = self.find_file(feed, name, version, file).await?
                 {

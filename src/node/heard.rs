@@ -7,15 +7,16 @@ use protocol::filter::Filter;
 use protocol::frame::Allowed;
 use protocol::id::{FeedId, LogId};
 use protocol::link::{Link, LinkFeed};
-use protocol::log::head_item_bytes;
-use protocol::session::{Agreed, Stated, judged};
-use protocol::summary::{self, Tree};
+use protocol::session::{Agreed, Stated, judged, travelling_root};
 use protocol::switches::{Switches, Verdict};
 use protocol::time::Timestamp;
 
 use super::Node;
-use crate::keeper::{SiteStore, wall_clock};
-use crate::store::{PeerState, ReadError, RunFeed, RunRecord};
+use crate::keeper::wall_clock;
+use crate::store::{PeerState, RunFeed, RunRecord};
+
+/// The roots of feeds' heads at one moment.
+pub(super) type Roots = Vec<(FeedId, [u8; 32])>;
 
 /// What two statements about a feed come to, in the dialler's terms.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,32 +92,34 @@ const fn is_of_the_whole_link(reason: Reason) -> bool {
     )
 }
 
-/// The root of a feed's heads that may travel: equal at two sites that hold the same ops, local ones aside.
-pub(super) fn heads_root(site: &SiteStore, feed: FeedId) -> Result<[u8; 32], ReadError> {
-    let store = site.store();
-    let Some(authority) = store.authority(feed)? else { return Ok([0; 32]) };
-    let items = store.heads(feed)?.into_iter().map(|signed| signed.head);
-    let items = items.filter(|head| head.len > 0 && authority.is_author(head.log.author));
-    let mut items: Vec<_> =
-        items.map(|head| Tree::Heads.item(&head_item_bytes(head.log, head.len, &head.root))).collect();
-    items.sort_unstable();
-    Ok(summary::root_of(items).0)
+/// The verdicts that are not what was told before, each behind that. Asked again without a change there are none.
+fn changed(
+    told: &mut BTreeMap<FeedId, Verdict>,
+    now: BTreeMap<FeedId, Verdict>,
+) -> Vec<(FeedId, Option<Verdict>, Verdict)> {
+    let before = std::mem::replace(told, now.clone());
+    let change = |(feed, verdict)| (feed, before.get(&feed).copied(), verdict);
+    now.into_iter().map(change).filter(|(_, before, now)| *before != Some(*now)).collect()
 }
 
 impl Node {
     /// The feeds of a run that begins.
-    pub(super) fn run_feeds(&self, link: &Link) -> Vec<RunFeed> {
+    pub(super) fn run_feeds(&self, link: &Link, roots: &Roots) -> Vec<RunFeed> {
         let site = &self.inner.site;
+        let root = |feed: FeedId| match roots.iter().find(|(of, _)| *of == feed) {
+            Some((_, root)) => *root,
+            None => travelling_root(feed, &site.store().view(site.look())).unwrap_or_default(),
+        };
         let one = |on: &LinkFeed| {
             let record = site.store().feed(on.feed).ok().flatten()?;
-            let before = heads_root(site, on.feed).unwrap_or_default();
+            let before = root(on.feed);
             Some(RunFeed { feed: on.feed, name: record.name, verdict: None, before, after: before })
         };
         link.feeds.iter().filter_map(one).collect()
     }
 
     /// Completes what a run's record says of its feeds.
-    pub(super) fn run_feeds_ended(&self, link: &Link, record: &mut RunRecord) {
+    pub(super) fn run_feeds_ended(&self, link: &Link, roots: &Roots, record: &mut RunRecord) {
         let known = self.with_link(&link.name, |state| {
             verdicts(&state.link, state.agreed.as_ref(), &state.peer, wall_clock())
         });
@@ -127,7 +130,7 @@ impl Node {
                 Some(_) | None => None,
             };
             on.verdict = known.get(&on.feed).copied().or(refused);
-            on.after = heads_root(&self.inner.site, on.feed).unwrap_or(on.before);
+            on.after = roots.iter().find(|(of, _)| *of == on.feed).map_or(on.before, |(_, root)| *root);
         }
     }
 
@@ -155,6 +158,9 @@ impl Node {
         self.with_link(link, |state| {
             state.link.peer_name.clone_from(&agreed.peer_name);
             state.agreed = Some(agreed);
+            if let Some(commands) = &state.commands {
+                state.questions.ask(commands);
+            }
         });
         self.note_peer(link, |peer| peer.refused = None);
         self.tell_verdicts(link);
@@ -164,9 +170,7 @@ impl Node {
     fn tell_verdicts(&self, link: &str) {
         let changed = self.with_link(link, |state| {
             let now = verdicts(&state.link, state.agreed.as_ref(), &state.peer, wall_clock());
-            let before = std::mem::replace(&mut state.told, now.clone());
-            let change = |(feed, verdict)| (feed, before.get(&feed).copied(), verdict);
-            now.into_iter().map(change).filter(|(_, before, now)| *before != Some(*now)).collect::<Vec<_>>()
+            changed(&mut state.told, now)
         });
         for (feed, before, now) in changed.unwrap_or_default() {
             self.verdict_changed(link, feed, before, now);
@@ -197,5 +201,66 @@ impl Node {
         if let Err(error) = self.inner.site.store().put_peer(link, &state) {
             tracing::warn!(%error, link, "what the other end said could not be kept");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::id::SiteId;
+    use protocol::link::Dial;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000);
+
+    fn link(dial: Dial, switches: Switches, expires: Option<Timestamp>) -> Link {
+        let on = LinkFeed { feed: FeedId([1; 32]), switches, filter: Filter::default(), expires };
+        Link::new("tokyo".to_owned(), SiteId([2; 32]), "Tokyo".to_owned(), dial, vec![on])
+    }
+
+    fn said(switches: Switches) -> PeerState {
+        let said = Ok(Allowed { switches, filter: Filter::default() });
+        PeerState { stated: vec![Stated { feed: FeedId([1; 32]), said }], ..PeerState::default() }
+    }
+
+    fn verdict(link: &Link, peer: &PeerState) -> Option<Verdict> {
+        verdicts(link, None, peer, NOW).remove(&FeedId([1; 32]))
+    }
+
+    #[test]
+    fn both_ends_judge_alike_from_what_the_other_stated() {
+        let dials = || Dial::Outgoing { addresses: Vec::new() };
+        let here = link(dials(), Switches::MIRROR, None);
+        let there = link(Dial::Incoming, Switches::PULL.flip(), None);
+        let warning = Some(Verdict::Warning { effective: Switches::PULL });
+        assert_eq!(verdict(&here, &said(Switches::PULL)), warning);
+        assert_eq!(verdict(&there, &said(Switches::MIRROR)), warning);
+        assert_eq!(verdict(&here, &PeerState::default()), None, "nothing was said yet");
+        let over = link(Dial::Incoming, Switches::PULL.flip(), Some(NOW));
+        assert_eq!(verdict(&over, &said(Switches::PULL)), Some(Verdict::Invalid(Reason::GrantExpired)));
+    }
+
+    #[test]
+    fn a_refusal_of_the_whole_link_goes_before_what_was_stated() {
+        let here = link(Dial::Outgoing { addresses: Vec::new() }, Switches::PULL, None);
+        let mut peer = said(Switches::PULL);
+        for reason in [Reason::LinkPaused, Reason::VersionsApart, Reason::GrantWithdrawn] {
+            peer.refused = Some((reason, NOW));
+            assert_eq!(verdict(&here, &peer), Some(Verdict::Invalid(reason)));
+        }
+        peer.refused = Some((Reason::NothingAllowed, NOW));
+        assert_eq!(verdict(&here, &peer), Some(Verdict::Valid { effective: Switches::PULL }), "of one feed");
+    }
+
+    #[test]
+    fn a_verdict_is_told_once_a_change() {
+        let (one, warning) = (FeedId([1; 32]), Verdict::Warning { effective: Switches::PULL });
+        let mut told = BTreeMap::new();
+        let now = BTreeMap::from([(one, warning)]);
+        assert_eq!(changed(&mut told, now.clone()), [(one, None, warning)]);
+        assert_eq!(changed(&mut told, now.clone()), []);
+        let invalid = Verdict::Invalid(Reason::NothingAllowed);
+        assert_eq!(changed(&mut told, BTreeMap::from([(one, invalid)])), [(one, Some(warning), invalid)]);
+        assert_eq!(changed(&mut told, now), [(one, Some(invalid), warning)]);
     }
 }

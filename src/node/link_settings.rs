@@ -5,11 +5,13 @@ use protocol::id::FeedId;
 use protocol::limits::WINDOWS_MAX;
 use protocol::link::{Dial, Fetch, Link, Priority};
 use protocol::switches::Switches;
+use protocol::time::Timestamp;
 use protocol::timetable::{Window, parse_rate};
 
 use super::hours::zone;
 use super::problem::usage;
 use crate::api::{self, Problem};
+use crate::keeper::wall_clock;
 
 /// Bytes a second below which no cap may lie: an extent must cross within the time a run may go without progress.
 const CAP_BYTES_PER_S_MIN: u64 = 8_000;
@@ -71,6 +73,13 @@ pub(super) fn apply(link: &mut Link, change: api::LinkChange, only: Option<FeedI
             return Err(mine("the other site decides when it runs"));
         }
         link.every_ms = (every_ms > 0).then_some(every_ms);
+    }
+    if let Some(life_ms) = change.grant_life_ms {
+        if outgoing {
+            return Err(usage(format!("link {name:?} is outgoing: the other site grants what it allows")));
+        }
+        let expires = (life_ms > 0).then(|| Timestamp(wall_clock().0.saturating_add(life_ms)));
+        link.feeds.iter_mut().filter(|on| meant(on.feed)).for_each(|on| on.expires = expires);
     }
     if change.windows.is_some() || change.zone.is_some() {
         if !outgoing {

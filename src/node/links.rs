@@ -1,5 +1,6 @@
 //! Links as the API tells and changes them.
 
+use protocol::id::RunId;
 use protocol::link::{Dial, Fetch, Link, Priority};
 use protocol::session::Agreed;
 use protocol::ticket::check_words;
@@ -7,7 +8,7 @@ use protocol::ticket::check_words;
 use super::feeds::named;
 use super::hours::{caps, hours};
 use super::link_settings::{apply, keeps_session};
-use super::overview::{self, feeds_told};
+use super::overview::{self, Counts, feeds_told};
 use super::runs::run_told;
 use super::sessions::Pacing;
 use super::{Node, locked};
@@ -24,6 +25,8 @@ struct Seen {
     peer: PeerState,
     rate_bytes_per_s: Option<u64>,
     next_run_ms: Option<u64>,
+    last: Option<RunId>,
+    counts: Counts,
 }
 
 impl Node {
@@ -54,6 +57,8 @@ impl Node {
             peer: state.peer.clone(),
             rate_bytes_per_s: state.pace.filter(|_| state.running).and_then(Pacing::bytes_per_s),
             next_run_ms: state.next_run.map(|at| at.0),
+            last: state.last,
+            counts: self.inner.counts.clone(),
         });
         let seen = seen.ok_or_else(|| super::problem::not_found("link", name))?;
         self.blocking(move |site| told(site, seen)).await
@@ -110,12 +115,17 @@ impl Node {
 }
 
 fn told(site: &SiteStore, seen: Seen) -> Result<api::Link, Problem> {
-    let Seen { link, up, running, agreed, peer, rate_bytes_per_s, next_run_ms } = seen;
+    let Seen { link, up, running, agreed, peer, rate_bytes_per_s, next_run_ms, last, counts } = seen;
     let memory = site.store().memory(link.peer, &link.name)?;
     let (memory, agreed, known) = (&memory, agreed.as_ref(), &peer);
-    let feeds =
-        feeds_told(site, &overview::Seen { link: &link, agreed, peer: known, memory, rate_bytes_per_s })?;
-    let last_run = last_run(site, &link.name)?;
+    let feeds = feeds_told(
+        site,
+        &overview::Seen { link: &link, agreed, peer: known, memory, rate_bytes_per_s, counts: &counts },
+    )?;
+    let last_run = match last {
+        Some(run) => site.store().run(run)?.map(|record| run_told(run, &record)),
+        None => last_run(site, &link.name)?,
+    };
     let (dial, addresses) = match &link.dial {
         Dial::Incoming => ("incoming", Vec::new()),
         Dial::Outgoing { addresses } => ("outgoing", addresses.clone()),
@@ -160,7 +170,7 @@ fn told(site: &SiteStore, seen: Seen) -> Result<api::Link, Problem> {
     })
 }
 
-/// The link's newest run among the newest of all links.
+/// The link's newest run among the newest of all links, where none began since this node is up.
 fn last_run(site: &SiteStore, link: &str) -> Result<Option<api::Run>, Problem> {
     const LOOKED_AT: usize = 200;
     let mut before = None;

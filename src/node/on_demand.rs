@@ -59,7 +59,10 @@ impl Node {
             }
             match tokio::time::timeout_at(deadline, watch.recv()).await {
                 Ok(Ok(super::sessions::Watch::Ended(..))) => ends += 1,
-                Ok(Ok(super::sessions::Watch::Progress(_)) | Err(RecvError::Lagged(_))) => {}
+                Ok(
+                    Ok(super::sessions::Watch::Progress(_) | super::sessions::Watch::Forecast(_))
+                    | Err(RecvError::Lagged(_)),
+                ) => {}
                 Ok(Err(RecvError::Closed)) | Err(_) => return self.is_whole(blob).await,
             }
             if ends > 1 {

@@ -6,21 +6,24 @@ use std::sync::{Arc, Mutex};
 use protocol::feed::Standing;
 use protocol::id::{BlobId, FeedId, LogId};
 use protocol::lag::ops_behind;
+use protocol::limits::EXTENT_BYTES;
 use protocol::link::{Fetch, Link, LinkFeed};
 use protocol::log::Entry;
 use protocol::op::{Body, Op, Place};
 use protocol::package::Coordinate;
 use protocol::session::tally::Tally;
+use protocol::session::view::Missing;
 use protocol::session::{Agreed, Memory};
 use protocol::switches::{Switches, Verdict};
 use protocol::time::Timestamp;
 
+use super::carried;
 use super::heard::{judge, verdicts};
-use super::sessions::Pacing;
+use super::sessions::{LinkState, Pacing};
 use super::{Node, locked};
 use crate::api::{self, Problem};
 use crate::keeper::{SiteStore, wall_clock};
-use crate::store::{FeedRecord, PeerState, ReadError};
+use crate::store::{BlobState, FeedRecord, PeerState, ReadError};
 
 /// Coordinates read in one page while a feed is counted.
 const PAGE_ITEMS: usize = 512;
@@ -29,6 +32,9 @@ const PARKED_COUNTS_MS: u64 = 10_000;
 /// Ops that one look at a lag reads to tell deletions apart; a longer lag is told without.
 const LAG_READ_OPS_MAX: u64 = 10_000;
 const LAG_READ_BYTES: u64 = 1 << 20;
+/// A walk over what is missing is dear from here on, and then takes place once in so many times of its length.
+const DEAR_WALK_MS: u64 = 200;
+const DEAR_WALK_EVERY: u64 = 10;
 /// A measured rate reaches back at most so far, so that it is that of now.
 const PACE_WINDOW_MS: u64 = 10_000;
 
@@ -42,9 +48,30 @@ struct Count {
     state_root: String,
 }
 
+/// Bytes of a feed that are still to come.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Pending {
+    pub(super) blobs: u64,
+    pub(super) bytes: u64,
+    /// When the oldest version was published that waits for them.
+    pub(super) oldest_ms: Option<u64>,
+}
+
+/// What was found pending, and how dear it was to find out.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    written: u64,
+    at: Timestamp,
+    took_ms: u64,
+    pending: Pending,
+}
+
 /// Counts of feeds, so that asking twice walks once.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Counts(Arc<Mutex<BTreeMap<FeedId, Count>>>);
+pub(super) struct Counts {
+    feeds: Arc<Mutex<BTreeMap<FeedId, Count>>>,
+    pending: Arc<Mutex<BTreeMap<FeedId, Found>>>,
+}
 
 impl Counts {
     /// Versions served, and the root of them.
@@ -55,7 +82,7 @@ impl Counts {
         record: &FeedRecord,
     ) -> Result<(u64, String), ReadError> {
         let (key, now) = (count_key(site, feed, record)?, wall_clock());
-        if let Some(count) = locked(&self.0).get(&feed) {
+        if let Some(count) = locked(&self.feeds).get(&feed) {
             let due = count.parked && now.0.saturating_sub(count.at.0) > PARKED_COUNTS_MS;
             if count.key == key && !due {
                 return Ok((count.packages, count.state_root.clone()));
@@ -64,8 +91,36 @@ impl Counts {
         let (packages, parked) = counted(site, feed)?;
         let state_root = BlobId(site.store().state_root(feed, site.look())?.0).to_string();
         let count = Count { key, at: now, parked, packages, state_root: state_root.clone() };
-        locked(&self.0).insert(feed, count);
+        locked(&self.feeds).insert(feed, count);
         Ok((packages, state_root))
+    }
+
+    /// What is still to come. While a transfer brings thousands of blobs a walk that is dear is not repeated at each look.
+    pub(super) fn pending(&self, site: &SiteStore, feed: FeedId) -> Result<Pending, ReadError> {
+        let (written, now) = (site.store().written(), wall_clock());
+        if let Some(found) = locked(&self.pending).get(&feed) {
+            let age_ms = now.0.saturating_sub(found.at.0);
+            let dear =
+                found.took_ms >= DEAR_WALK_MS && age_ms < found.took_ms.saturating_mul(DEAR_WALK_EVERY);
+            if found.written == written || dear {
+                return Ok(found.pending);
+            }
+        }
+        let missing = carried::missing(site, feed)?;
+        let pending = Pending {
+            blobs: missing.len() as u64,
+            bytes: bytes_to_come(site, &missing)?,
+            oldest_ms: missing.iter().map(|one| one.published.0).min(),
+        };
+        let at = wall_clock();
+        let found = Found { written, at, took_ms: at.0.saturating_sub(now.0), pending };
+        locked(&self.pending).insert(feed, found);
+        Ok(pending)
+    }
+
+    /// A run ended: what was pending before is no guide any more.
+    pub(super) fn look_again(&self) {
+        locked(&self.pending).clear();
     }
 }
 
@@ -102,6 +157,7 @@ pub(super) struct Seen<'a> {
     pub(super) peer: &'a PeerState,
     pub(super) memory: &'a Memory,
     pub(super) rate_bytes_per_s: Option<u64>,
+    pub(super) counts: &'a Counts,
 }
 
 /// How every feed of a link stands.
@@ -129,18 +185,14 @@ fn feed_told(
     let ours: BTreeMap<LogId, u64> = heads.iter().map(|signed| (signed.head.log, signed.head.len)).collect();
     let told = seen.memory.heads.iter().filter(|(log, ..)| log.feed == on.feed);
     let theirs = told.map(|(log, len, _)| (*log, *len)).collect();
+    let brings = on.switches.flows_in() && seen.link.fetch == Fetch::Always;
+    let pending = if brings { seen.counts.pending(site, on.feed)? } else { Pending::default() };
     let effective = verdict.map(Verdict::effective);
     let here = effective.map(|dialler| if outgoing { dialler } else { dialler.flip() });
     let flows = here.unwrap_or(on.switches);
     let lacking =
         if flows.flows_out() { lacking_there(site, on.feed, &ours, seen.peer)? } else { (0, Some(0)) };
     let judgement = judge(seen.link, on, seen.peer, wall_clock());
-    let filter = judgement.as_ref().map_or(&on.filter, |judgement| &judgement.filter);
-    let missing = match (flows.flows_in(), seen.link.fetch) {
-        (true, Fetch::Always) => store.missing_blobs(on.feed, site.look(), filter)?,
-        (true, Fetch::OnDemand) | (false, _) => Vec::new(),
-    };
-    let missing_bytes = missing.iter().map(|one| one.size).sum::<u64>();
     let stated = if outgoing { on.switches } else { on.switches.flip() };
     Ok(api::LinkFeed {
         feed: record.name,
@@ -149,17 +201,17 @@ fn feed_told(
         verdict: verdict.map(|verdict| verdict_word(verdict).to_owned()),
         reason: verdict.and_then(|verdict| {
             let asked = judgement.as_ref().map(|judgement| judgement.asked);
-            verdict_reason(verdict, asked.or_else(|| outgoing.then_some(on.switches)))
+            verdict_reason(verdict, asked.or_else(|| outgoing.then_some(on.switches)), outgoing)
         }),
         filter: judgement.map_or_else(|| on.filter.to_string(), |judgement| judgement.filter.to_string()),
         grant_expires_ms: on.expires.map(|at| at.0),
         flows_in: flows.flows_in(),
         flows_out: flows.flows_out(),
         ops_behind: ops_behind(&ours, &theirs),
-        missing_blobs: missing.len() as u64,
-        missing_bytes,
-        oldest_missing_ms: missing.iter().map(|one| one.published.0).min(),
-        eta_ms: seen.rate_bytes_per_s.and_then(|rate| missing_bytes.saturating_mul(1000).checked_div(rate)),
+        missing_blobs: pending.blobs,
+        missing_bytes: pending.bytes,
+        oldest_missing_ms: pending.oldest_ms,
+        eta_ms: seen.rate_bytes_per_s.and_then(|rate| pending.bytes.saturating_mul(1000).checked_div(rate)),
         ops_behind_there: lacking.0,
         deletes_behind_there: lacking.1,
     })
@@ -219,6 +271,23 @@ fn is_delete(log: LogId, seq: u64, entry: &Entry) -> bool {
     op.is_ok_and(|op| matches!(op.body, Body::Delete(_)))
 }
 
+/// Of blobs that came in part only what is not here yet.
+fn bytes_to_come(site: &SiteStore, missing: &[Missing]) -> Result<u64, ReadError> {
+    let mut bytes: u64 = 0;
+    for one in missing {
+        let rest = match site.store().blob_state(one.blob)? {
+            BlobState::Missing => one.size,
+            BlobState::Complete { .. } => 0,
+            BlobState::Partial { missing, .. } => {
+                let extents = missing.into_iter().flatten().count().saturating_mul(EXTENT_BYTES);
+                u64::try_from(extents).unwrap_or(u64::MAX).min(one.size)
+            }
+        };
+        bytes = bytes.saturating_add(rest);
+    }
+    Ok(bytes)
+}
+
 pub(super) const fn verdict_word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::NothingAsked => "nothing asked",
@@ -228,12 +297,13 @@ pub(super) const fn verdict_word(verdict: Verdict) -> &'static str {
     }
 }
 
-fn verdict_reason(verdict: Verdict, asked: Option<Switches>) -> Option<String> {
+fn verdict_reason(verdict: Verdict, asked: Option<Switches>, outgoing: bool) -> Option<String> {
+    let who = if outgoing { "the other site" } else { "this site" };
     match verdict {
         Verdict::Invalid(reason) => Some(reason.to_string()),
         Verdict::Warning { effective } => Some(asked.map_or_else(
-            || format!("the listening site allows only part of what is asked: {effective}"),
-            |asked| format!("the listening site does not allow {}", switch_list(asked.without(effective))),
+            || format!("{who} allows only part of what is asked: {effective}"),
+            |asked| format!("{who} does not allow {}", switch_list(asked.without(effective))),
         )),
         Verdict::NothingAsked | Verdict::Valid { .. } => None,
     }
@@ -284,20 +354,31 @@ impl Node {
         Ok(api::Status { site: self.site(), feeds, links, verdict, verdict_words, now_ms: wall_clock().0 })
     }
 
-    /// When every site that a feed comes from had nothing more than is here; nothing where it comes from nowhere.
-    pub async fn feed_as_of(&self, feed: &str) -> Option<Timestamp> {
+    /// When every site that a feed comes from had nothing more than is here, as RFC 3339 has it; nothing where it comes from nowhere,
+    /// or not everything ever came.
+    pub async fn feed_as_of(&self, feed: &str) -> Option<String> {
+        let brings = |state: &LinkState| state.link.feeds.iter().any(|on| on.switches.flows_in());
+        if !locked(&self.inner.links).values().any(brings) {
+            return None;
+        }
         let feed = feed.to_owned();
         let id = self.blocking(move |site| Ok(super::feeds::named(site, &feed)?.0)).await.ok()?;
         let links = locked(&self.inner.links);
         let bring = links.values().filter(|state| state.link.on(id).is_some_and(|on| on.switches.flows_in()));
-        bring.map(|state| state.peer.in_as_of).min().flatten()
+        let oldest = bring.map(|state| state.peer.in_as_of).min().flatten()?;
+        let at = jiff::Timestamp::from_millisecond(i64::try_from(oldest.0).ok()?).ok()?;
+        Some(at.to_string())
     }
 }
 
 /// The exit code of an overview, and why.
 fn judged(links: &[api::Link], max_lag_ms: Option<u64>, now_ms: u64) -> (u8, String) {
-    let bad =
-        |link: &&api::Link| !link.paused && link.last_run.as_ref().is_some_and(|run| run.outcome != "done");
+    let bad = |link: &&api::Link| {
+        // A record that still says so while nothing runs was left by a process that was killed.
+        let ended = |run: &api::Run| !(run.outcome == "running" && link.running);
+        let last = link.last_run.as_ref();
+        !link.paused && last.is_some_and(|run| run.outcome != "done" && ended(run))
+    };
     let behind = |link: &&api::Link| {
         let lags = |on: &api::LinkFeed| on.missing_blobs > 0 || on.ops_behind > 0;
         link.feeds.iter().any(lags)
@@ -324,5 +405,80 @@ fn judged(links: &[api::Link], max_lag_ms: Option<u64>, now_ms: u64) -> (u8, Str
         (0, "no links yet: this site replicates with nobody".to_owned())
     } else {
         (0, "all links are in step as of their last runs".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::op::Genesis;
+    use protocol::package::FeedKind;
+
+    use super::*;
+    use crate::identity::SiteKey;
+    use crate::store::{Options, Store};
+
+    #[test]
+    fn a_feed_is_walked_again_only_after_it_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = SiteKey::from_seed(&[1; 32]);
+        let genesis = Genesis {
+            kind: FeedKind::Raw,
+            name: "tools".to_owned(),
+            origin: key.site_id(),
+            second_origin: None,
+            reuse: false,
+            overwrite: false,
+            created: Timestamp(1),
+            nonce: [0; 16],
+        };
+        let store = Store::open(folder.path(), Options::new(1)).unwrap();
+        let record = FeedRecord {
+            genesis,
+            name: "tools".to_owned(),
+            strict: false,
+            local_wins: false,
+            open_reads: false,
+        };
+        let feed = store.put_feed(&record).unwrap();
+        let site = SiteStore::new(store, key);
+        let counts = Counts::default();
+        assert_eq!(counts.of(&site, feed, &record).unwrap().0, 0);
+        // A number that no walk would give shows whether one took place.
+        locked(&counts.feeds).get_mut(&feed).unwrap().packages = 77;
+        assert_eq!(counts.of(&site, feed, &record).unwrap().0, 77);
+        let delete = protocol::op::Delete {
+            coordinate: Coordinate::new(FeedKind::Raw, "a", "1").unwrap(),
+            saw: Vec::new(),
+            reason: String::new(),
+        };
+        site.author(feed, vec![Body::Delete(delete)]).unwrap();
+        assert_eq!(counts.of(&site, feed, &record).unwrap().0, 0);
+    }
+
+    #[test]
+    fn of_a_blob_that_came_in_part_only_the_rest_is_to_come() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), Options::new(1)).unwrap();
+        let content = vec![7; 3 * EXTENT_BYTES + 10];
+        let mut builder = protocol::outline::OutlineBuilder::new();
+        for extent in content.chunks(EXTENT_BYTES) {
+            builder.push(extent).unwrap();
+        }
+        let (blob, size, outline) = builder.finish();
+        let one = |blob, size| Missing { blob, size, published: Timestamp(0) };
+        let missing = [one(blob, size), one(BlobId([9; 32]), 5)];
+        store.put_outline(&outline.unwrap()).unwrap();
+        store.put_extent(blob, 0, &content[..EXTENT_BYTES]).unwrap();
+        let site = SiteStore::new(store, SiteKey::from_seed(&[1; 32]));
+        // One of four extents is here; the last one is short, and counted whole.
+        assert_eq!(bytes_to_come(&site, &missing).unwrap(), 3 * EXTENT_BYTES as u64 + 5);
+    }
+
+    #[test]
+    fn a_rate_needs_two_moments() {
+        let at = |ms, bytes| (Timestamp(ms), bytes);
+        assert_eq!(Pacing { first: at(5, 10), last: at(5, 10) }.bytes_per_s(), None);
+        assert_eq!(Pacing { first: at(0, 0), last: at(2_000, 0) }.bytes_per_s(), None, "nothing came");
+        assert_eq!(Pacing { first: at(0, 0), last: at(2_000, 1_000) }.bytes_per_s(), Some(500));
     }
 }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, UdpSocket};
 
 use protocol::fault::Reason;
 use protocol::filter::Filter;
+use protocol::frame::Allowed;
 use protocol::id::{FeedId, SiteId};
 use protocol::limits::{
     PAIRING_ATTEMPTS_PER_MINUTE_MAX, TICKET_ADDRESSES_MAX, TICKET_FEEDS_MAX, TICKET_LIFE_MS_MAX,
@@ -11,37 +12,24 @@ use protocol::limits::{
 use protocol::link::{Dial, Link, LinkFeed};
 use protocol::op::{Body, Grant, Rights};
 use protocol::package::check_label;
+use protocol::session::Stated;
 use protocol::switches::Switches;
 use protocol::ticket::{Admitted, JoinAnswer, Joining, Offer, Ticket, check_words, proved};
 use protocol::time::Timestamp;
 use quinn::Connection;
-use serde::{Deserialize, Serialize};
 
 use super::feeds::named;
 use super::problem::usage;
 use super::sessions::ConnectError;
+use super::tickets::{TicketRecord, put_ticket};
 use super::{Node, link_name, locked, random};
 use crate::api::{self, Problem};
 use crate::events::Event;
 use crate::keeper::{SiteStore, wall_clock};
-use crate::store::{FeedRecord, ReadError, Shelf};
+use crate::store::{FeedRecord, PeerState, Shelf};
 use crate::transport::endpoint::DialError;
 use crate::transport::pairing::{JoinError, admit, join};
 use crate::transport::tls::Alpn;
-
-/// Tickets read in one page.
-const PAGE_TICKETS: usize = 256;
-
-/// A ticket as the inviting site keeps it: no secret, only what checks its proof.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct TicketRecord {
-    proof_key: [u8; 32],
-    expires_ms: u64,
-    offers: Vec<(FeedId, String, Switches)>,
-    /// How long the joiner may do what is offered, in milliseconds from when it joins; none is without end.
-    grant_life_ms: Option<u64>,
-    used: Option<(SiteId, String)>,
-}
 
 impl Node {
     /// Makes a ticket that one site may use once.
@@ -49,6 +37,18 @@ impl Node {
     /// # Errors
     /// A feed is unknown, this site may not grant what is offered, or the disk refuses.
     pub async fn invite(&self, request: api::InviteRequest) -> Result<api::Invite, Problem> {
+        let (ticket, record) = self.drafted(request).await?;
+        let name = ticket.ticket_name();
+        self.blocking(move |site| put_ticket(site, &name.0, &record)).await?;
+        self.open_until(ticket.expires);
+        Ok(api::Invite { ticket: ticket.to_text(), preview: preview(&ticket, None) })
+    }
+
+    /// A ticket and what is to be kept of it, checked and not made known yet.
+    pub(super) async fn drafted(
+        &self,
+        request: api::InviteRequest,
+    ) -> Result<(Ticket, TicketRecord), Problem> {
         let may: Switches = request.peer_may.parse().map_err(|error| usage(format!("{error}")))?;
         if may.is_off() {
             return Err(usage("a ticket that allows nothing is of no use"));
@@ -68,35 +68,27 @@ impl Node {
         let secret = random::<16>()
             .map_err(|error| Problem::new(500, "random", "No randomness", error.to_string()))?;
         let (site_name, expires) = (self.inner.name.clone(), Timestamp(request.expires_ms));
-        let ticket = self
-            .blocking(move |site| {
-                let mut offers = Vec::new();
-                let mut kept = Vec::new();
-                for name in &request.feeds {
-                    let (feed, record) = named(site, name)?;
-                    may_offer(site, feed, &record, may)?;
-                    offers.push(Offer {
-                        feed: record.name.clone(),
-                        id: feed,
-                        kind: record.genesis.kind,
-                        may,
-                    });
-                    kept.push((feed, record.name, may));
-                }
-                let ticket = Ticket { site: site.me(), name: site_name, addresses, secret, expires, offers };
-                let record = TicketRecord {
-                    proof_key: ticket.proof_key(),
-                    expires_ms: expires.0,
-                    offers: kept,
-                    grant_life_ms: request.grant_life_ms,
-                    used: None,
-                };
-                put_ticket(site, &ticket.ticket_name().0, &record)?;
-                Ok(ticket)
-            })
-            .await?;
-        self.open_until(expires);
-        Ok(api::Invite { ticket: ticket.to_text(), preview: preview(&ticket, None) })
+        self.blocking(move |site| {
+            let mut offers = Vec::new();
+            let mut kept = Vec::new();
+            for name in &request.feeds {
+                let (feed, record) = named(site, name)?;
+                may_offer(site, feed, &record, may)?;
+                offers.push(Offer { feed: record.name.clone(), id: feed, kind: record.genesis.kind, may });
+                kept.push((feed, record.name, may));
+            }
+            let ticket = Ticket { site: site.me(), name: site_name, addresses, secret, expires, offers };
+            let record = TicketRecord {
+                proof_key: ticket.proof_key(),
+                expires_ms: expires.0,
+                offers: kept,
+                grant_life_ms: request.grant_life_ms,
+                used: None,
+                withdrawn: false,
+            };
+            Ok((ticket, record))
+        })
+        .await
     }
 
     /// What a ticket says.
@@ -156,6 +148,8 @@ impl Node {
         let stored = link.clone();
         let taken = self.blocking(move |site| {
             let mut taken = Vec::new();
+            let peer = said_while_pairing(site.store().peer(&stored.name)?, &admitted);
+            site.store().put_peer(&stored.name, &peer)?;
             for one in admitted {
                 let known = site.store().feed(one.genesis.feed_id())?;
                 if known.is_none() {
@@ -276,46 +270,6 @@ impl Node {
         Ok(JoinAnswer::Admitted { name: self.inner.name.clone(), feeds })
     }
 
-    /// All tickets made here.
-    ///
-    /// # Errors
-    /// The disk fails.
-    pub async fn pairings(&self) -> Result<api::Pairings, Problem> {
-        self.blocking(|site| {
-            let now = wall_clock().0;
-            let told = |record: TicketRecord| api::Pairing {
-                state: match &record.used {
-                    Some(_) => "used",
-                    None if record.expires_ms <= now => "expired",
-                    None => "open",
-                }
-                .to_owned(),
-                expires_ms: record.expires_ms,
-                may: record.offers.first().map_or_else(String::new, |(_, _, may)| may.to_string()),
-                feeds: record.offers.into_iter().map(|(_, name, _)| name).collect(),
-                site: record.used.as_ref().map(|(site, _)| site.to_string()),
-                site_name: record.used.map(|(_, name)| name),
-            };
-            Ok(api::Pairings { pairings: tickets(site)?.into_iter().map(told).collect() })
-        })
-        .await
-    }
-
-    /// Opens the door for joiners while a ticket is open.
-    pub(super) fn open_pairings(&self) -> Result<(), ReadError> {
-        for record in tickets(&self.inner.site)? {
-            if record.used.is_none() {
-                self.open_until(Timestamp(record.expires_ms));
-            }
-        }
-        Ok(())
-    }
-
-    fn open_until(&self, expires: Timestamp) {
-        let mut until = locked(&self.inner.admitted.pairing_until);
-        *until = (*until).max(expires);
-    }
-
     /// The address that other machines most likely reach this one by.
     fn guessed_address(&self) -> String {
         let listen = self.inner.listen;
@@ -330,7 +284,7 @@ impl Node {
     }
 }
 
-fn parsed(text: &str) -> Result<Ticket, Problem> {
+pub(super) fn parsed(text: &str) -> Result<Ticket, Problem> {
     Ticket::parse(text).map_err(|error| usage(format!("{error}")))
 }
 
@@ -352,23 +306,6 @@ fn may_offer(site: &SiteStore, feed: FeedId, record: &FeedRecord, may: Switches)
             .hint("offer pull, or let the origin invite the site"));
     }
     Ok(())
-}
-
-fn put_ticket(site: &SiteStore, name: &[u8], record: &TicketRecord) -> Result<(), Problem> {
-    let value = serde_json::to_vec(record)
-        .map_err(|error| Problem::new(500, "bug", "A defect", error.to_string()))?;
-    Ok(site.store().put_record(Shelf::Tickets, name, &value)?)
-}
-
-fn tickets(site: &SiteStore) -> Result<Vec<TicketRecord>, ReadError> {
-    let mut found = Vec::new();
-    let mut from = Vec::new();
-    loop {
-        let page = site.store().records(Shelf::Tickets, &[], &from, PAGE_TICKETS)?;
-        let Some((last, _)) = page.last() else { return Ok(found) };
-        from = [last.as_slice(), &[0]].concat();
-        found.extend(page.iter().filter_map(|(_, value)| serde_json::from_slice(value).ok()));
-    }
 }
 
 /// Judges a joiner. "Used" is durable before the answer exists, so of two joiners with one ticket one wins.
@@ -394,6 +331,9 @@ fn judged(
     }
     if record.used.is_some() {
         return Err(Reason::TicketUsed);
+    }
+    if record.withdrawn {
+        return Err(Reason::GrantWithdrawn);
     }
     if record.expires_ms <= wall_clock().0 {
         return Err(Reason::TicketExpired);
@@ -423,6 +363,18 @@ fn judged(
     Ok((link, feeds))
 }
 
+/// What the inviting site allows is known before the first session: it said so while pairing.
+fn said_while_pairing(mut peer: PeerState, admitted: &[Admitted]) -> PeerState {
+    for one in admitted {
+        let feed = one.genesis.feed_id();
+        peer.stated.retain(|stated| stated.feed != feed);
+        let said = Ok(Allowed { switches: one.may, filter: Filter::default() });
+        peer.stated.push(Stated { feed, said });
+    }
+    peer.stated_at = Some(wall_clock());
+    peer
+}
+
 /// A link with more feeds; what it says of those it had is replaced.
 fn extended(mut link: Link, feeds: Vec<LinkFeed>) -> Link {
     link.feeds.retain(|held| !feeds.iter().any(|more| more.feed == held.feed));
@@ -449,7 +401,7 @@ fn join_failed(error: JoinError) -> Problem {
     }
 }
 
-fn preview(ticket: &Ticket, check_words: Option<String>) -> api::TicketPreview {
+pub(super) fn preview(ticket: &Ticket, check_words: Option<String>) -> api::TicketPreview {
     let offered = |offer: &Offer| api::OfferedFeed {
         feed: offer.feed.clone(),
         kind: offer.kind.to_string(),

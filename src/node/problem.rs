@@ -8,7 +8,7 @@ use crate::api::Problem;
 use crate::keeper::AuthorError;
 use crate::publish::{DeleteError, PublishError};
 use crate::statement::StatementError;
-use crate::store::{AppendError, ReadError, WriteError};
+use crate::store::{AppendError, ReadError, SweepError, WriteError};
 
 /// The whole story of an error in one line.
 fn story(error: &dyn std::error::Error) -> String {
@@ -51,6 +51,15 @@ impl From<WriteError> for Problem {
             WriteError::Disk { .. } | WriteError::TakenBack { .. } | WriteError::Index(_) => {
                 Self::new(500, "disk", "The disk failed", detail)
             }
+        }
+    }
+}
+
+impl From<SweepError> for Problem {
+    fn from(error: SweepError) -> Self {
+        match error {
+            SweepError::Write(error) => error.into(),
+            SweepError::Read(error) => error.into(),
         }
     }
 }

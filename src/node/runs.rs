@@ -9,7 +9,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
-use super::overview::{switch_list, verdict_word};
+use super::overview::verdict_word;
 use super::problem::{not_found, outcome_words, reason_word, usage};
 use super::sessions::{Watch, tell};
 use super::{Node, locked};
@@ -21,6 +21,11 @@ use crate::transport::pump::Command;
 
 /// A step of something long: what, how much is done, of how much where that is known.
 pub type Step = (String, u64, Option<u64>);
+
+/// How a run can have ended, in words.
+const OUTCOMES: [&str; 7] = ["done", "refused", "misbehaved", "interrupted", "disk-full", "fault", "running"];
+/// Runs read at once while some are looked for.
+const PAGE_RUNS: usize = 100;
 
 impl Runs for Node {
     fn due(&self, link: &str) -> Option<Due> {
@@ -90,7 +95,7 @@ async fn ended(
     loop {
         match watch.recv().await {
             Ok(Watch::Ended(run, record, begins)) if begins > after => return Some((run, record)),
-            Ok(Watch::Ended(..)) => {}
+            Ok(Watch::Ended(..) | Watch::Forecast(_)) => {}
             Ok(Watch::Progress(tally)) => {
                 if let Some(steps) = steps {
                     let done = tally.content_in_bytes.saturating_add(tally.content_out_bytes);
@@ -188,21 +193,34 @@ impl Node {
         })
     }
 
-    /// The newest runs, of one link or all.
+    /// The newest runs, of one link or all, with one outcome or any.
     ///
     /// # Errors
-    /// The disk fails.
-    pub async fn runs(&self, link: Option<String>, limit: usize) -> Result<api::Runs, Problem> {
+    /// The outcome is none, or the disk fails.
+    pub async fn runs(
+        &self,
+        link: Option<String>,
+        outcome: Option<String>,
+        limit: usize,
+    ) -> Result<api::Runs, Problem> {
+        if let Some(outcome) = &outcome
+            && !OUTCOMES.contains(&outcome.as_str())
+        {
+            return Err(usage(format!("{outcome:?} is no outcome: use {}", OUTCOMES.join(", "))));
+        }
         self.blocking(move |site| {
             let mut runs = Vec::new();
             let mut before = None;
             while runs.len() < limit {
-                let page = site.store().runs(before, limit)?;
+                let page = site.store().runs(before, PAGE_RUNS)?;
                 let Some((last, _)) = page.last() else { break };
                 before = Some(*last);
                 let of_link =
                     page.iter().filter(|(_, record)| link.as_ref().is_none_or(|link| *link == record.link));
-                runs.extend(of_link.map(|(run, record)| run_told(*run, record)));
+                let told = of_link.map(|(run, record)| run_told(*run, record));
+                runs.extend(
+                    told.filter(|run| outcome.as_ref().is_none_or(|outcome| *outcome == run.outcome)),
+                );
             }
             runs.truncate(limit);
             Ok(api::Runs { runs })
@@ -240,7 +258,7 @@ fn refusals(refused: &std::collections::BTreeMap<Reason, u64>) -> Vec<api::Refus
 fn feed_told(on: &RunFeed) -> api::run::RunFeed {
     let reason = match on.verdict {
         Some(Verdict::Invalid(reason)) => Some(reason.to_string()),
-        Some(Verdict::Warning { effective }) => Some(format!("only {} is allowed", switch_list(effective))),
+        Some(Verdict::Warning { effective }) => Some(format!("only {effective} is allowed of what is asked")),
         Some(Verdict::NothingAsked | Verdict::Valid { .. }) | None => None,
     };
     api::run::RunFeed {

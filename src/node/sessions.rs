@@ -7,7 +7,7 @@ use protocol::fault::{Outcome, Reason};
 use protocol::id::{FeedId, RunId, SiteId};
 use protocol::link::{Dial, Link};
 use protocol::session::tally::Tally;
-use protocol::session::{Agreed, Config, Event, Side, Terms};
+use protocol::session::{Agreed, Config, Event, Forecast, Side, Terms};
 use protocol::switches::Verdict;
 use protocol::time::Timestamp;
 use protocol::timetable;
@@ -15,6 +15,8 @@ use quinn::Connection;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, broadcast};
 
+use super::heard::Roots;
+use super::held::Questions;
 use super::problem::not_found;
 use super::{Node, locked, random};
 use crate::api::Problem;
@@ -35,6 +37,7 @@ const WATCHED_MAX: usize = 64;
 #[derive(Debug, Clone)]
 pub(super) enum Watch {
     Progress(Tally),
+    Forecast(Forecast),
     /// A run ended, or could not begin.
     /// With the count of runs begun on the link by then, that one included.
     Ended(RunId, RunRecord, u64),
@@ -53,8 +56,6 @@ pub(super) struct LinkState {
     pub(super) peer: PeerState,
     /// The verdicts that were logged last.
     pub(super) told: BTreeMap<FeedId, Verdict>,
-    /// The newest run that began.
-    pub(super) begun: Option<RunId>,
     /// When and with how much the bytes of the standing run were seen to come.
     pub(super) pace: Option<Pacing>,
     pub(super) watch: broadcast::Sender<Watch>,
@@ -66,10 +67,14 @@ pub(super) struct LinkState {
     pub(super) outside: bool,
     /// Why the run that is about to begin does.
     pub(super) begun_by: Option<Trigger>,
+    /// The newest run that began.
+    pub(super) last: Option<RunId>,
     /// Runs begun while the node is up. Who asks for a run waits for one that is counted after the asking.
     pub(super) begins: u64,
     /// A run was asked of the session and has neither ended nor failed yet.
     pub(super) awaited: bool,
+    /// What the other end was asked and has not answered.
+    pub(super) questions: Questions,
     /// Counts the sessions, so that an old one's end does not close a new one.
     turn: u64,
 }
@@ -80,7 +85,6 @@ impl LinkState {
             link,
             peer,
             told: BTreeMap::new(),
-            begun: None,
             pace: None,
             commands: None,
             agreed: None,
@@ -92,8 +96,10 @@ impl LinkState {
             wanted: None,
             outside: false,
             begun_by: None,
+            last: None,
             begins: 0,
             awaited: false,
+            questions: Questions::default(),
             turn: 0,
         }
     }
@@ -111,13 +117,14 @@ struct Ending {
     outcome: Outcome,
     tally: Tally,
     rtt_ms: Option<u64>,
+    roots: Roots,
     note: Option<String>,
 }
 
 impl Ending {
     /// Nothing was moved and no connection is left to ask for its round-trip time.
     fn without_a_run(outcome: Outcome) -> Self {
-        Self { outcome, tally: Tally::default(), rtt_ms: None, note: None }
+        Self { outcome, tally: Tally::default(), rtt_ms: None, roots: Roots::new(), note: None }
     }
 }
 
@@ -177,7 +184,12 @@ impl Node {
     pub(super) fn take_up(&self, link: Link) {
         self.admit(&link);
         let name = link.name.clone();
-        if self.with_link(&name, |state| state.link = link.clone()).is_some() {
+        let peer = self.inner.site.store().peer(&name).unwrap_or_default();
+        let held = self.with_link(&name, |state| {
+            state.link = link.clone();
+            state.peer.stated = peer.stated;
+        });
+        if held.is_some() {
             self.reconnect(&name);
         } else {
             self.keep_link(link);
@@ -297,6 +309,7 @@ impl Node {
                 // The other site came anew, so its old connection is dead, whether this end knows or not.
                 tell(&old, Command::Close(Outcome::Interrupted));
             }
+            state.questions.lost();
             state.turn += 1;
             state.turn
         };
@@ -346,20 +359,25 @@ impl Node {
                 }
                 Happening::Stated(stated) => self.stated(&link.name, stated),
                 Happening::PeerHolds(holds) => self.peer_holds(&link.name, holds),
-                Happening::RunBegan => run = self.run_began(&link),
+                Happening::RunBegan { roots } => run = self.run_began(&link, &roots),
                 Happening::Progress(tally) => {
                     self.paced(&link.name, &tally);
                     self.watched(&link.name, Watch::Progress(tally));
                 }
-                Happening::RunEnded { outcome, tally, rtt_ms } => {
-                    self.run_ended(
-                        &link,
-                        run.take(),
-                        Ending { outcome, tally, rtt_ms: Some(rtt_ms), note: None },
-                    );
+                Happening::RunEnded { outcome, tally, rtt_ms, roots } => {
+                    let ending = Ending { outcome, tally, rtt_ms: Some(rtt_ms), roots, note: None };
+                    self.run_ended(&link, run.take(), ending);
                 }
                 Happening::Nudged { asked } => self.nudged(&link.name, asked),
-                Happening::Links(_) | Happening::Held(_) => {}
+                Happening::Links(_) => {}
+                Happening::Held(held) => {
+                    self.with_link(&link.name, |state| {
+                        if state.turn == turn {
+                            state.questions.answered(held);
+                        }
+                    });
+                }
+                Happening::Forecast(forecast) => self.watched(&link.name, Watch::Forecast(forecast)),
                 Happening::Note(Event::Forked { head }) => {
                     self.fork_seen(&link.name, head.head.log);
                 }
@@ -379,16 +397,17 @@ impl Node {
             state.commands = None;
             state.agreed = None;
             state.running = false;
+            state.questions.hopeless();
             // Refused in the handshake, or gone before the run that was asked for began: that is a run too.
             state.awaited || !matches!(closed, Outcome::Interrupted | Outcome::Done)
         });
         if run.is_none() && unrecorded == Some(true) {
-            run = self.run_began(&link);
+            run = self.run_began(&link, &Roots::new());
         }
         self.run_ended(&link, run, Ending::without_a_run(closed));
     }
 
-    fn run_began(&self, link: &Link) -> Option<(RunId, RunRecord)> {
+    fn run_began(&self, link: &Link, roots: &Roots) -> Option<(RunId, RunRecord)> {
         let trigger = self.with_link(&link.name, |state| {
             state.running = true;
             let own = if link.is_outgoing() { Trigger::Interval } else { Trigger::Peer };
@@ -403,14 +422,14 @@ impl Node {
             ended: None,
             outcome: None,
             trigger: trigger.unwrap_or(Trigger::Peer),
-            feeds: self.run_feeds(link),
+            feeds: self.run_feeds(link, roots),
             tally: Tally::default(),
             rtt_ms: None,
             notes: Vec::new(),
         };
         match self.inner.site.store().begin_run(&record) {
             Ok(run) => {
-                self.with_link(&link.name, |state| state.begun = Some(run));
+                self.with_link(&link.name, |state| state.last = Some(run));
                 Some((run, record))
             }
             Err(error) => {
@@ -428,7 +447,7 @@ impl Node {
         record.tally = ending.tally;
         record.rtt_ms = ending.rtt_ms;
         record.notes.extend(ending.note);
-        self.run_feeds_ended(link, &mut record);
+        self.run_feeds_ended(link, &ending.roots, &mut record);
         if let Err(error) = self.inner.site.store().put_run(run, &record) {
             tracing::error!(%error, link = link.name, "a run could not be recorded");
         }
@@ -440,6 +459,7 @@ impl Node {
             state.record = state.record.after(outcome);
             state.begins
         });
+        self.inner.counts.look_again();
         self.run_settled(&link.name, &record);
         self.run_is_over(run, &record);
         self.watched(&link.name, Watch::Ended(run, record, begins.unwrap_or(0)));
@@ -463,7 +483,7 @@ impl Node {
         if let Outcome::Refused(reason) = outcome {
             self.refused(name, reason);
         }
-        let run = self.run_began(&link);
+        let run = self.run_began(&link, &Roots::new());
         let note = Some(format!("{} not reached: {error}", link.peer_name));
         self.run_ended(&link, run, Ending { note, ..Ending::without_a_run(outcome) });
     }

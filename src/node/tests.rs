@@ -1,6 +1,7 @@
 //! Two or three real nodes on loopback in temporary folders: pairing, syncing, permissions, restarts.
 
 mod events;
+mod evict;
 mod ruling;
 
 use bytes::Bytes;
@@ -11,6 +12,8 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::api::{AcceptRequest, InviteRequest, NewFeed, NewPackage};
+
+mod links;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -83,6 +86,16 @@ async fn settle(node: &Node) -> api::Run {
         }
     }
     panic!("the link never came to rest");
+}
+
+/// Nothing runs over a paused link, so what is published meanwhile goes in one run after.
+async fn pause(node: &Node, paused: bool) {
+    let name = only_link(node).await.name;
+    node.change_link(&name, api::LinkChange { paused: Some(paused), ..Default::default() }).await.unwrap();
+}
+
+async fn only_link(node: &Node) -> api::Link {
+    node.links().await.unwrap().links.into_iter().next().unwrap()
 }
 
 async fn names(node: &Node) -> Vec<(String, String)> {

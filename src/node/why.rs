@@ -123,6 +123,10 @@ fn standing_words(item: &Item, state: &str, me: SiteId, authority: Option<&Autho
         Standing::Served if state == "filtered-out" => {
             "it is published, and the filter of every link that carries the feed leaves its bytes out"
         }
+        Standing::Served if state == "evicted-here" => {
+            "it is published, and its bytes were evicted at this site: they come when a client asks for them, or by \
+             `packetboat fetch`"
+        }
         Standing::Served => "it is published by a site that may publish in this feed",
         Standing::Blocked => {
             "it is blocked, by its version or by its bytes; a block wins over every publish until it is lifted"

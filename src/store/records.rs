@@ -37,6 +37,8 @@ pub enum Shelf {
     Peers,
     /// number 8 → an event that somebody should hear of.
     Events,
+    /// feed 32, name, zero byte, version → the publishes of it that are evicted here.
+    Evictions,
     /// feed 32, hold 8 → deletes that wait for a person.
     Holds,
 }
@@ -53,6 +55,7 @@ impl Shelf {
             Self::Tickets => 7,
             Self::Peers => 20,
             Self::Events => 21,
+            Self::Evictions => 11,
             Self::Holds => 10,
         }
     }

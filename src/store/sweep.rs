@@ -79,10 +79,10 @@ pub(super) struct Touched {
 
 /// One record that is dropped.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Dropped {
-    extent: bool,
-    id: [u8; 32],
-    at: Location,
+pub(super) struct Dropped {
+    pub(super) extent: bool,
+    pub(super) id: [u8; 32],
+    pub(super) at: Location,
 }
 
 /// What dropped records mean for the index: an entry goes only if it points to that very record.
@@ -94,7 +94,7 @@ pub(super) fn replay(changes: &mut Changes, payload: &[u8]) {
     }
 }
 
-fn plus(sum: &mut u64, more: u64) {
+pub(super) fn plus(sum: &mut u64, more: u64) {
     *sum = sum.saturating_add(more);
 }
 
@@ -167,7 +167,7 @@ impl Store {
         })?)
     }
 
-    fn write_drops(&self, drops: &[Dropped]) -> Result<(), WriteError> {
+    pub(super) fn write_drops(&self, drops: &[Dropped]) -> Result<(), WriteError> {
         for part in drops.chunks(DROPS_AT_ONCE) {
             let payload = keys::encode(&part);
             self.commit_durable(&[Draft::hashed(Kind::Drop, &payload)])?;
@@ -175,8 +175,14 @@ impl Store {
         Ok(())
     }
 
-    /// Whether a publish that stands, or could stand again without its bytes being sent, names the blob.
-    fn is_needed(&self, blob: BlobId, look: Look) -> Result<bool, ReadError> {
+    /// Whether a publish that stands, or could stand again without its bytes being sent, names the blob. One that is evicted here
+    /// needs no bytes.
+    pub(super) fn is_needed(&self, blob: BlobId, look: Look) -> Result<bool, ReadError> {
+        self.is_needed_but(blob, look, &[])
+    }
+
+    /// Whether a publish other than these needs the blob.
+    pub(super) fn is_needed_but(&self, blob: BlobId, look: Look, but: &[OpId]) -> Result<bool, ReadError> {
         let mut from = Vec::new();
         loop {
             let page =
@@ -185,10 +191,15 @@ impl Store {
             from = keys::after(last);
             for (key, _) in page {
                 let (Ok(feed), Ok(op)) = (keys::feed_of_use(&key), keys::op_of(&key)) else { continue };
+                if but.contains(&op) {
+                    continue;
+                }
                 let Some(named) = self.op(op)? else { continue };
                 let Body::Publish(publish) = &named.op.body else { continue };
                 let (name, version) = (&publish.coordinate.name, &publish.coordinate.version);
-                if self.item(feed, name, version, look)?.is_some_and(|item| needs(&item, op)) {
+                if self.item(feed, name, version, look)?.is_some_and(|item| needs(&item, op))
+                    && !self.is_evicted(feed, name, version, op)?
+                {
                     return Ok(true);
                 }
             }
@@ -232,7 +243,7 @@ impl Store {
     }
 
     /// Takes out what an outline names that stays.
-    fn strike_named(
+    pub(super) fn strike_named(
         &self,
         loose: &mut BTreeMap<[u8; 32], Location>,
         going: &BTreeSet<BlobId>,
@@ -365,7 +376,7 @@ fn draft<'a>(header: &Header, payload: &'a [u8]) -> Draft<'a> {
 }
 
 /// Whether an item needs the bytes of one of its publishes.
-fn needs(item: &Item, op: OpId) -> bool {
+pub(super) fn needs(item: &Item, op: OpId) -> bool {
     match item.standing {
         Standing::Hidden | Standing::Parked | Standing::Held => true,
         Standing::Served

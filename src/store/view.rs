@@ -166,6 +166,10 @@ impl View for SiteView {
         self.store.carries(feed, blob, self.look, filter).map_err(|error| told(&error))
     }
 
+    fn keeps(&self, blob: BlobId) -> Result<bool, Unreadable> {
+        self.store.keeps(blob, self.look).map_err(|error| told(&error))
+    }
+
     fn small(&self, blob: BlobId) -> Result<Option<Vec<u8>>, Unreadable> {
         match self.store.blob_entry(blob).map_err(|error| told(&error))? {
             Some(BlobEntry::Small { .. }) => absent(self.store.read_extent(blob, 0)),

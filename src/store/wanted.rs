@@ -20,12 +20,14 @@ pub(super) struct Sieve<'a> {
     feed: FeedId,
     look: Look,
     filter: &'a Filter,
+    /// Whether what was evicted here counts as needed.
+    evicted_too: bool,
     newest: BTreeMap<String, Vec<(Hlc, OpId)>>,
 }
 
 impl<'a> Sieve<'a> {
     pub(super) const fn new(store: &'a Store, feed: FeedId, look: Look, filter: &'a Filter) -> Self {
-        Self { store, feed, look, filter, newest: BTreeMap::new() }
+        Self { store, feed, look, filter, evicted_too: false, newest: BTreeMap::new() }
     }
 
     /// When the version was published, if this publish of it is served and passes.
@@ -68,6 +70,10 @@ impl<'a> Sieve<'a> {
                 let Some(named) = self.store.op(op)? else { continue };
                 let Body::Publish(publish) = &named.op.body else { continue };
                 let Some(published) = self.passes(op, publish)? else { continue };
+                let at = &publish.coordinate;
+                if !self.evicted_too && self.store.is_evicted(self.feed, &at.name, &at.version, op)? {
+                    continue;
+                }
                 if let Some(file) = publish.manifest.files.iter().find(|file| file.blob == blob) {
                     return Ok(Some(Missing { blob, size: file.size, published }));
                 }
@@ -77,7 +83,8 @@ impl<'a> Sieve<'a> {
 }
 
 impl Store {
-    /// The blobs that what stands in a feed and passes the filter needs and that are not whole here.
+    /// The blobs that what stands in a feed and passes the filter needs and that are not whole here. Those of evicted versions are
+    /// not among them.
     ///
     /// # Errors
     /// When the disk fails, or the bytes of an op are damaged.
@@ -135,7 +142,8 @@ impl Store {
             let prefix = keys::joined(&[blob.as_bytes(), feed.as_bytes()]);
             return Ok(!self.with_index(|index| index.page(Tree::Use, &prefix, &[], 1))?.is_empty());
         }
-        Ok(Sieve::new(self, feed, look, filter).needs(blob)?.is_some())
+        let mut sieve = Sieve { evicted_too: true, ..Sieve::new(self, feed, look, filter) };
+        Ok(sieve.needs(blob)?.is_some())
     }
 }
 

@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use protocol::fault::Outcome;
 use protocol::grant::Permitted;
-use protocol::id::BlobId;
-use protocol::id::LogId;
+use protocol::id::{BlobId, FeedId, LogId};
 use protocol::link::Caps;
 use protocol::log::Verified;
 use protocol::session::tally::Tally;
 use protocol::session::view::View;
-use protocol::session::{Agreed, Config, Event, Memory, Stated};
+use protocol::session::{Agreed, Config, Event, Forecast, Memory, Stated};
 use protocol::topology::LinkNote;
 use protocol::transfer::Stored;
 use quinn::{Connection, VarInt};
@@ -84,6 +83,8 @@ pub enum Command {
     TellLinks(Vec<LinkNote>),
     /// Ask the peer which of these blobs it holds.
     AskHeld(Vec<BlobId>),
+    /// At the dialler: ask what a run would move, without one.
+    Forecast,
     /// End the session. [`Outcome::Refused`] tells the peer the reason; any other it reads from the close code.
     Close(Outcome),
 }
@@ -97,7 +98,12 @@ pub enum Happening {
     Up(Agreed),
     /// The peer has everything of these logs up to these lengths.
     PeerHolds(Vec<(LogId, u64)>),
-    RunBegan,
+    RunBegan {
+        /// The root of each feed's heads at that moment.
+        roots: Vec<(FeedId, [u8; 32])>,
+    },
+    /// The answer to [`Command::Forecast`].
+    Forecast(Forecast),
     /// Counts of the run so far, at most five a second.
     Progress(Tally),
     RunEnded {
@@ -105,6 +111,7 @@ pub enum Happening {
         tally: Tally,
         /// The connection's round-trip time at that moment, in milliseconds.
         rtt_ms: u64,
+        roots: Vec<(FeedId, [u8; 32])>,
     },
     /// The listener has news: run when convenient.
     Nudged {

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use super::answer::told;
 use super::sent::Sent;
-use super::{Names, Refusal, Served, admission, event_routes, hold_routes, ruling_routes};
+use super::{Names, Refusal, Served, admission, event_routes, evict_routes, hold_routes, ruling_routes};
 use crate::api::{self, Problem, Schema};
 use crate::gateway::raw::take_body;
 use crate::node::Step;
@@ -54,6 +54,8 @@ pub(super) fn routes(served: &Served) -> Router<Served> {
         .route("/api/v1/verify", post(verify))
         .route("/api/v1/tokens", get(tokens).post(create_token))
         .route("/api/v1/tokens/{token}", delete(revoke_token))
+        .merge(super::plan_routes::routes())
+        .merge(evict_routes::routes())
         .merge(ruling_routes::routes())
         .merge(hold_routes::routes())
         .merge(event_routes::routes())
@@ -205,13 +207,14 @@ async fn status(State(served): State<Served>, asked: Asked<StatusQuery>) -> Answ
 #[serde(deny_unknown_fields)]
 struct RunsQuery {
     link: Option<String>,
+    outcome: Option<String>,
     limit: Option<usize>,
 }
 
 async fn runs(State(served): State<Served>, asked: Asked<RunsQuery>) -> Answered {
     let asked = query(asked)?;
     let limit = asked.limit.unwrap_or(RUNS).clamp(1, PAGE);
-    Ok(told(served.node.runs(asked.link, limit).await?))
+    Ok(told(served.node.runs(asked.link, asked.outcome, limit).await?))
 }
 
 async fn run(State(served): State<Served>, Names(id): Names<String>) -> Answered {

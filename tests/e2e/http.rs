@@ -12,7 +12,7 @@ fn site() -> (Site, String) {
     (ny, token["token"].as_str().unwrap().to_owned())
 }
 
-fn request(method: &str, path: &str, token: &str, more: &str, body: usize) -> String {
+pub(crate) fn request(method: &str, path: &str, token: &str, more: &str, body: usize) -> String {
     let auth = if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
     format!(
         "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{auth}{more}Content-Length: {body}\r\n\r\n"

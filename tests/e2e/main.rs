@@ -10,6 +10,8 @@ mod lab;
 
 /// What people type, and what they are told when it is wrong.
 mod bad_input;
+/// Bytes that leave one site and come back.
+mod evict;
 /// Raw feeds over HTTP: streaming, ranges, tokens, cut uploads.
 mod http;
 /// Kill -9, lost indexes, damaged packs.

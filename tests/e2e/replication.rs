@@ -116,3 +116,49 @@ fn a_mode_the_other_end_does_not_allow_is_told_before_anything_moves() {
     let link = tokyo.ok(&["link", "show", &name]);
     assert_eq!(link["feeds"][0]["verdict"], "warning", "{link}");
 }
+
+/// What an administrator asks of a site: what would come of it, what came of it, how far the other end is.
+#[test]
+fn an_administrator_sees_plans_runs_and_lag() {
+    let (ny, tokyo) = (Site::new("New York"), Site::new("Tokyo"));
+    ny.ok(&["feed", "create", "tools", "--kind", "raw", "--open-reads"]);
+    ny.publish("tools", "a", b"one");
+    let offer = ["pair", "invite", "--feed", "tools", "--peer-may", "read-only", "--address", &ny.listen];
+    let preview = ny.ok(&[&offer[..], &["--dry-run"]].concat());
+    assert!(preview["feeds"][0]["sentence"].as_str().unwrap().contains("may not change"), "{preview}");
+    assert!(ny.ok(&["pair", "list"])["pairings"].as_array().unwrap().is_empty());
+    ny.fails(2, &["pair", "invite", "--feed", "tools", "--peer-may", "in.delete"]);
+
+    let spare = ny.ok(&offer);
+    let withdrawn = ny.ok(&["pair", "revoke", "all-open"]);
+    assert_eq!(withdrawn["pairings"].as_array().unwrap().len(), 1);
+    tokyo.fails(6, &["pair", "accept", spare["ticket"].as_str().unwrap()]);
+
+    let ticket = ny.ok(&offer)["ticket"].as_str().unwrap().to_owned();
+    let plan = tokyo.ok(&["link", "plan", &ticket, "--mode", "mirror"]);
+    assert_eq!(plan["feeds"][0]["verdict"], "warning", "{plan}");
+    tokyo.ok(&["pair", "accept", &ticket]);
+    let plan = tokyo.ok(&["link", "plan", "new-york"]);
+    assert_eq!((&plan["feeds"][0]["verdict"], &plan["sound"]), (&"valid".into(), &true.into()), "{plan}");
+    let dry = tokyo.ok(&["sync", "--dry-run"]);
+    assert!(dry["links"][0]["feeds"][0]["ops_to_come"].as_u64().unwrap() >= 1, "{dry}");
+    assert!(tokyo.ok(&["list", "tools"])["packages"].as_array().unwrap().is_empty());
+
+    tokyo.sync();
+    let status = tokyo.ok(&["status", "--max-lag", "1h"]);
+    let link = &status["links"][0];
+    assert!(link["as_of_ms"].as_u64().is_some() && link["peer_as_of_ms"].is_null(), "{status}");
+    until("the last complete run is a second old", || {
+        tokyo.offline(&["status", "--max-lag", "1s"]).code == 3
+    });
+    let done = tokyo.ok(&["runs", "--outcome", "done", "--limit", "1"]);
+    let run = tokyo.ok(&["run", "show", done["runs"][0]["id"].as_str().unwrap()]);
+    assert_eq!(run["came"]["added"][0], "tools/a@1.0", "{run}");
+    let get = "GET /feeds/tools/a/1.0/a.bin HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let token = tokyo.ok(&["token", "create", "--feed", "tools", "--label", "ci"])["token"].to_string();
+    let auth = format!("Connection: close\r\nAuthorization: Bearer {}\r\n", token.trim_matches('"'));
+    let here = tokyo.http(&get.replace("Connection: close\r\n", &auth), b"");
+    assert!(here.0 == 200 && here.1.contains("x-packetboat-as-of: 20"), "{}", here.1);
+    let there = ny.http(get, b"");
+    assert!(there.0 == 200 && !there.1.contains("x-packetboat-as-of"), "it comes from nowhere: {}", there.1);
+}

@@ -1,7 +1,8 @@
 //! Frames that have their place at any time once the link is up: the pace a peer takes, what it knows of links, which bytes it holds.
 
-use super::signals::{Output, Side, Stop};
-use super::view::{Holding, View};
+use super::signals::{Output, Side};
+use super::stop::Stop;
+use super::view::View;
 use super::{AgreedFeed, Session};
 use crate::fault::Misbehaved;
 use crate::frame::Frame;
@@ -75,11 +76,11 @@ impl Session {
     }
 }
 
-/// Whether a blob is held whole here, and the peer may know: an op of a feed of this session names it.
+/// Whether a blob is whole here and stays, and the peer may know: an op of a feed of this session names it.
 fn holds(feeds: &[AgreedFeed], blob: BlobId, view: &dyn View) -> Result<bool, Stop> {
     for on in feeds {
         if view.carries(on.feed, blob, &on.filter)? {
-            return Ok(view.holding(blob)? == Holding::Complete);
+            return Ok(view.keeps(blob)?);
         }
     }
     Ok(false)

@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 use crate::fault::{Misbehaved, Reason};
 use crate::filter::Filter;
 use crate::frame::{Allowed, FeedAsk, FeedOffer, Hello, VERSION_MAX, VERSION_MIN, Welcome};
-use crate::id::{FeedId, StoreId};
+use crate::id::{FeedId, SiteId, StoreId};
 use crate::package::FeedKind;
 use crate::switches::{Switches, Verdict};
 use crate::time::Timestamp;
 
 use super::Config;
-use super::signals::Stop;
+use super::stop::Stop;
 
 /// What one site states of one feed on a link, in its own terms: its mode where it dials, its grant where it listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +64,9 @@ pub struct AgreedFeed {
     pub effective: Switches,
     /// What both ends let the link carry.
     pub filter: Filter,
+    /// This site, where it dials to push and takes nothing in: it never hears of its grant, so its own log goes out and the other end, which
+    /// knows who may write, judges it.
+    pub pushes: Option<SiteId>,
 }
 
 /// What the dialler says.
@@ -125,7 +128,8 @@ pub(super) fn welcome(
         let allowed = allowed(config, ask, now);
         let (verdict, filter) = judged(&allowed, ask.ask, &ask.filter);
         answers.push(allowed);
-        feeds.push(AgreedFeed { feed: ask.feed, verdict, effective: verdict.effective().flip(), filter });
+        let effective = verdict.effective().flip();
+        feeds.push(AgreedFeed { feed: ask.feed, verdict, effective, filter, pushes: None });
     }
     let welcome = Welcome {
         version,
@@ -191,7 +195,11 @@ pub(super) fn agree(config: &Config, welcome: Welcome, now: Timestamp) -> Result
         .zip(&welcome.feeds)
         .map(|(terms, answer)| {
             let (verdict, filter) = judged(answer, terms.switches, &terms.filter);
-            AgreedFeed { feed: terms.feed, verdict, effective: verdict.effective(), filter }
+            {
+                let effective = verdict.effective();
+                let pushes = (effective.flows_out() && !effective.flows_in()).then_some(config.me);
+                AgreedFeed { feed: terms.feed, verdict, effective, filter, pushes }
+            }
         })
         .collect();
     if feeds.iter().all(|on| on.effective.is_off()) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::outbound::{Heads, half, head_item, root_of};
-use super::signals::Stop;
+use super::stop::Stop;
 use super::tally::Tally;
 use super::view::{Holding, Missing, Unreadable, View};
 use super::{AgreedFeed, Event, Output};

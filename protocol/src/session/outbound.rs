@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::AgreedFeed;
-use super::signals::Stop;
+use super::stop::Stop;
 use super::tally::Moved;
 use super::view::{Unreadable, View};
 use crate::fault::Misbehaved;
@@ -46,18 +46,31 @@ pub(super) fn half(root: [u8; 32]) -> [u8; 16] {
     half
 }
 
-/// Everything this site lets flow out over the link: the logs of authors with rights. An overlay stays at home.
+/// Everything this site lets flow out over the link: the logs of authors with rights. An overlay stays at home, but where this site only
+/// pushes and so cannot know what it was granted.
 pub(super) fn exports(feeds: &[AgreedFeed], view: &dyn View) -> Result<Heads, Unreadable> {
     let mut heads = Heads::new();
     for on in feeds.iter().filter(|on| on.effective.flows_out()) {
         let Some(authority) = view.authority(on.feed)? else { continue };
         for state in view.logs(on.feed)? {
-            if state.len > 0 && authority.is_author(state.log.author) {
+            let author = state.log.author;
+            if state.len > 0 && (authority.is_author(author) || on.pushes == Some(author)) {
                 heads.insert(state.log, (state.len, state.root));
             }
         }
     }
     Ok(heads)
+}
+
+/// The root of a feed's heads that may travel: equal at two sites that hold the same ops, local ones aside.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn travelling_root(feed: FeedId, view: &dyn View) -> Result<[u8; 32], Unreadable> {
+    let Some(authority) = view.authority(feed)? else { return Ok([0; 32]) };
+    let states = view.logs(feed)?.into_iter();
+    let travel = states.filter(|state| state.len > 0 && authority.is_author(state.log.author));
+    Ok(root_of(&travel.map(|state| (state.log, (state.len, state.root))).collect()))
 }
 
 #[derive(Debug)]
@@ -160,6 +173,16 @@ impl Outbound {
         if from < to {
             self.stretches.push_back(Stretch { log, from, to, deletes });
         }
+    }
+
+    /// Ops owed, by feed.
+    pub(super) fn promised(&self) -> BTreeMap<FeedId, u64> {
+        let mut promised: BTreeMap<FeedId, u64> = BTreeMap::new();
+        for stretch in &self.stretches {
+            let ops = promised.entry(stretch.log.feed).or_default();
+            *ops = ops.saturating_add(stretch.to.saturating_sub(stretch.from));
+        }
+        promised
     }
 
     /// The peer asks for logs from positions on.

@@ -1,6 +1,6 @@
-//! What a session is told and what it gives out: its settings, inputs, outputs, and why it stops.
+//! What a session is told and what it gives out: its settings, inputs and outputs.
 
-use super::{Agreed, Memory, Stated, Terms};
+use super::{Agreed, Forecast, Memory, Stated, Terms};
 use crate::fault::{Misbehaved, Outcome, Reason};
 use crate::frame::FeedOffer;
 use crate::grant::Permitted;
@@ -8,7 +8,6 @@ use crate::id::{BlobId, LogId, SiteId, StoreId};
 use crate::link::Priority;
 use crate::log::{SignedHead, Verified};
 use crate::session::tally::Tally;
-use crate::session::view::Unreadable;
 use crate::topology::LinkNote;
 use crate::transfer::Stored;
 
@@ -84,6 +83,8 @@ pub enum Output {
     Remember(Memory),
     /// Something a person should know.
     Note(Event),
+    /// What [`super::Session::forecast`] asked for.
+    Forecast(Forecast),
     /// A run began. Its record is the listener's cue too.
     RunBegan,
     /// A run ended.
@@ -105,30 +106,4 @@ pub enum Output {
 pub enum Event {
     /// An author signed two histories; this is the head of the one not held.
     Forked { head: SignedHead },
-}
-
-/// Why a session stops.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Stop {
-    Misbehaved(Misbehaved),
-    Refused(Reason),
-    Unreadable,
-}
-
-impl From<Misbehaved> for Stop {
-    fn from(fault: Misbehaved) -> Self {
-        Self::Misbehaved(fault)
-    }
-}
-
-impl From<Reason> for Stop {
-    fn from(reason: Reason) -> Self {
-        Self::Refused(reason)
-    }
-}
-
-impl From<Unreadable> for Stop {
-    fn from(_store: Unreadable) -> Self {
-        Self::Unreadable
-    }
 }

@@ -13,7 +13,7 @@ use super::*;
 use crate::feed::{Held, Rules, Standing, decide};
 use crate::filter::Filter;
 use crate::grant::{Authority, Permitted};
-use crate::id::{BlobId, LogId, SiteId};
+use crate::id::{BlobId, FeedId, LogId, SiteId, StoreId};
 use crate::ledger::Ledger;
 use crate::limits::EXTENT_BYTES;
 use crate::log::{Batch, Mmr, NamedOp, Verified};
@@ -260,6 +260,10 @@ impl View for Site {
         Ok(self.ops().iter().any(named))
     }
 
+    fn keeps(&self, blob: BlobId) -> Result<bool, Unreadable> {
+        Ok(self.holding(blob)? == Holding::Complete)
+    }
+
     fn small(&self, blob: BlobId) -> Result<Option<Vec<u8>>, Unreadable> {
         Ok(self.blobs.get(&blob).cloned())
     }
@@ -326,6 +330,7 @@ fn drain(session: &mut Session, site: &mut Site) -> Vec<Vec<u8>> {
             Output::Stated(_)
             | Output::PeerHolds(_)
             | Output::Up(_)
+            | Output::Forecast(_)
             | Output::RunBegan
             | Output::Nudged { .. }
             | Output::Pace(_)

@@ -104,6 +104,12 @@ pub trait View {
     /// The store cannot be read.
     fn carries(&self, feed: FeedId, blob: BlobId, filter: &Filter) -> Result<bool, Unreadable>;
 
+    /// Whether a blob is whole here and stays: others may rely on it when they let theirs go.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn keeps(&self, blob: BlobId) -> Result<bool, Unreadable>;
+
     /// A blob of at most one extent; none if it is not here or its bytes are bad.
     ///
     /// # Errors

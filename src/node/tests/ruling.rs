@@ -59,8 +59,10 @@ async fn a_block_travels_and_can_be_lifted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clash_is_told_at_both_sites_and_resolved_for_both() {
     let (la, ny) = mirrored().await;
+    pause(&ny.node, true).await;
     publish(&la.node, "tool", b"from la").await.unwrap();
     publish(&ny.node, "tool", b"from ny").await.unwrap();
+    pause(&ny.node, false).await;
     settle(&ny.node).await;
     let (here, there) = (la.node.conflicts(None).await.unwrap(), ny.node.conflicts(None).await.unwrap());
     assert_eq!((here.open, there.open), (1, 1));
@@ -86,9 +88,11 @@ async fn a_clash_is_told_at_both_sites_and_resolved_for_both() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_origin_sealed_is_not_replaced_by_what_was_published_earlier_elsewhere() {
     let (la, ny) = mirrored().await;
+    pause(&ny.node, true).await;
     publish(&ny.node, "tool", b"earlier, at a site that is away").await.unwrap();
     publish(&la.node, "tool", b"served").await.unwrap();
     la.node.seal_feeds().await;
+    pause(&ny.node, false).await;
     let before = la.node.package("tools", "tool", "1.0").await.unwrap().op;
     settle(&ny.node).await;
     let (here, there) = (
@@ -107,6 +111,7 @@ async fn a_revoked_sites_unsealed_ops_wait() {
     let (la, ny) = mirrored().await;
     publish(&ny.node, "sealed", b"1").await.unwrap();
     settle(&ny.node).await;
+    la.node.seal_feeds().await;
     publish(&ny.node, "unsealed", b"2").await.unwrap();
     let site = ny.node.me().to_string();
     let asked = RevokeRequest { site: site.clone(), reason: "left".to_owned(), accept_all: false };
@@ -217,4 +222,17 @@ async fn offers_and_tags_travel() {
     la.node.point("tools", point(None)).await.unwrap();
     settle(&ny.node).await;
     assert!(ny.node.references("tools", "tool").await.unwrap().refs.is_empty());
+}
+
+/// Row 42: a site that pushes and takes nothing in reaches the hub with what it was granted at pairing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_only_site_reaches_the_hub_and_takes_nothing() {
+    let (hub, shop) = (lab("Hub").await, lab("Shop").await);
+    feed(&hub.node, "tools").await;
+    publish(&hub.node, "hubs", b"stays there").await.unwrap();
+    pair(&hub.node, &shop.node, "push").await;
+    publish(&shop.node, "shops", b"goes there").await.unwrap();
+    settle(&shop.node).await;
+    assert_eq!(state(&hub.node, "shops").await, "ready");
+    assert_eq!(state(&shop.node, "hubs").await, "not-found");
 }

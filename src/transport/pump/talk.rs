@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use protocol::fault::{Misbehaved, Outcome, Reason};
+use protocol::id::FeedId;
 use protocol::link::Caps;
 use protocol::session::tally::Tally;
-use protocol::session::{Config, Input, Output, Session};
+use protocol::session::{Config, Input, Output, Session, travelling_root};
 use protocol::time::{Instant, Timestamp};
 use quinn::{Connection, ConnectionError};
 use tokio::runtime::Handle;
@@ -74,6 +75,7 @@ pub(super) struct Talk {
     instead: Option<Outcome>,
     /// The store did not take something, and gets no more.
     spoilt: bool,
+    feeds: Vec<FeedId>,
     told: Tally,
     told_at: Instant,
     sent_bytes: u64,
@@ -92,6 +94,7 @@ impl Talk {
         runtime: Handle,
     ) -> Self {
         Self {
+            feeds: config.terms.iter().map(|terms| terms.feed).collect(),
             session: Session::new(config, Instant(0), wall()),
             connection,
             keeper,
@@ -183,6 +186,10 @@ impl Talk {
                 self.session.ask_held(blobs);
                 self.drain();
             }
+            Woken::Told(Command::Forecast) => {
+                self.session.forecast(&*self.keeper);
+                self.drain();
+            }
             Woken::Told(Command::Close(Outcome::Refused(reason))) => self.handle(Input::Refused(reason)),
             Woken::Told(Command::Close(outcome)) => {
                 self.instead = Some(outcome);
@@ -259,14 +266,15 @@ impl Talk {
                 Output::Note(event) => self.tell(Happening::Note(event)),
                 Output::RunBegan => {
                     self.keeper.begin();
-                    self.tell(Happening::RunBegan);
+                    self.tell(Happening::RunBegan { roots: self.roots() });
                 }
                 Output::Stated(stated) => self.tell(Happening::Stated(stated)),
                 Output::PeerHolds(held) => self.tell(Happening::PeerHolds(held)),
                 Output::RunEnded { outcome, tally } => {
                     let rtt_ms = u64::try_from(self.connection.rtt().as_millis()).unwrap_or(u64::MAX);
-                    self.tell(Happening::RunEnded { outcome, tally, rtt_ms });
+                    self.tell(Happening::RunEnded { outcome, tally, rtt_ms, roots: self.roots() });
                 }
+                Output::Forecast(forecast) => self.tell(Happening::Forecast(forecast)),
                 Output::Nudged { asked } => self.tell(Happening::Nudged { asked }),
                 Output::Close(outcome) => self.ended = Some(outcome),
             }
@@ -308,6 +316,12 @@ impl Talk {
             let now = self.now();
             self.session.handle(now, wall(), Input::Broken(Misbehaved::Stalled), &*self.keeper);
         }
+    }
+
+    /// The root of each feed's heads, for the run's record. A store that cannot be read is heard of elsewhere.
+    fn roots(&self) -> Vec<(FeedId, [u8; 32])> {
+        let root = |feed: FeedId| Some((feed, travelling_root(feed, &*self.keeper).ok()?));
+        self.feeds.iter().filter_map(|feed| root(*feed)).collect()
     }
 
     /// Nobody has to listen.

@@ -42,6 +42,51 @@ fn a_link_that_cannot_work_is_refused_with_the_reason_at_both_ends() {
     check(Switches::PULL, |config| config.peer = config.me, Reason::SameSite);
 }
 
+/// [P-12] Where it is a matter of the feeds' terms, both ends learn the other's all the same.
+#[test]
+fn a_refused_link_tells_both_ends_what_the_other_states() {
+    let (one, two) = (Site::new(1), Site::new(2));
+    let mut wire = connect(&one, &two, Switches::PUSH, Switches::PUSH);
+    let stated = |session: &mut Session| {
+        let mut sent = Vec::new();
+        let mut stated = Vec::new();
+        while let Some(output) = session.poll() {
+            if let Output::Stated(said) = output {
+                stated = said;
+            } else if let Output::Send(frame) = output {
+                sent.push(frame);
+            }
+        }
+        (sent, stated.into_iter().filter_map(|on| on.said.ok()).map(|said| said.switches).collect::<Vec<_>>())
+    };
+    let (hello, _) = stated(&mut wire.dialler);
+    wire.listener.handle(Instant(1), WALL, Input::Control(&hello[0]), &two);
+    let (answers, asked) = stated(&mut wire.listener);
+    assert_eq!(asked, [Switches::PUSH]);
+    assert!(wire.listener.is_closed());
+    wire.dialler.handle(Instant(1), WALL, Input::Control(&answers[0]), &one);
+    let (_, allowed) = stated(&mut wire.dialler);
+    assert_eq!(allowed, [Switches::PULL], "in the dialler's terms");
+    assert!(wire.dialler.is_closed());
+}
+
+/// [P-12] A grant that ends while the session stands is noticed at the next poll.
+#[test]
+fn a_grant_that_ends_meanwhile_ends_the_session() {
+    let (mut one, mut two) = (Site::new(1), Site::new(2));
+    let mut wire = connect(&one, &two, Switches::PULL, Switches::PUSH);
+    let mut listening = config(Side::Listener, &two, &one, Switches::PUSH);
+    let over = Timestamp(WALL.0 + 10);
+    listening.terms[0].expires = Some(over);
+    wire.listener = Session::new(listening, Instant(0), WALL);
+    wire.settle(&mut one, &mut two);
+    assert!(wire.listener.agreed().is_some(), "not yet over");
+    wire.dialler.run(Instant(1), &one);
+    let poll = drain(&mut wire.dialler, &mut one);
+    wire.listener.handle(Instant(2), over, Input::Control(&poll[0]), &two);
+    assert_eq!(closed_with(&mut wire.listener), Outcome::Refused(Reason::GrantExpired));
+}
+
 #[test]
 fn versions_that_do_not_meet_are_refused() {
     let (one, two) = (Site::new(1), Site::new(2));

@@ -70,3 +70,36 @@ fn a_run_that_moves_slowly_is_not_given_up() {
     wire.dialler.handle(due, WALL, Input::Tick, &la);
     assert!(wire.dialler.is_closed());
 }
+
+/// [P-47] A dry poll is answered as a run would begin, and begins none at either end.
+#[test]
+fn a_forecast_begins_no_run_and_a_run_asked_for_meanwhile_follows_it() {
+    let (mut ny, mut la) = (Site::new(1), Site::new(2));
+    ny.publish("a", b"a");
+    let mut wire = connect(&la, &ny, Switches::PULL, Switches::MIRROR);
+    wire.settle(&mut la, &mut ny);
+    wire.dialler.forecast(&la);
+    wire.dialler.run(Instant(1), &la);
+    let asked = drain(&mut wire.dialler, &mut la);
+    assert_eq!(asked.len(), 1, "the run waits for the answer");
+    wire.listener.handle(Instant(1), WALL, Input::Control(&asked[0]), &ny);
+    assert!(!wire.listener.is_running());
+    let answer = drain(&mut wire.listener, &mut ny);
+    assert!(wire.listener.poll_ops(&ny).is_none(), "no op is on its way");
+    wire.dialler.handle(Instant(1), WALL, Input::Control(&answer[0]), &la);
+    let mut foreseen = None;
+    let mut frames = Vec::new();
+    while let Some(output) = wire.dialler.poll() {
+        if let Output::Forecast(forecast) = output {
+            foreseen = Some(forecast);
+        } else if let Output::Send(frame) = output {
+            frames.push(frame);
+        }
+    }
+    let one = BTreeMap::from([(genesis().feed_id(), 1)]);
+    assert_eq!(foreseen, Some(Forecast { come: Some(one), go: Some([].into()) }));
+    assert!(wire.dialler.is_running(), "the run that was asked for meanwhile");
+    wire.listener.handle(Instant(1), WALL, Input::Control(&frames[0]), &ny);
+    wire.settle(&mut la, &mut ny);
+    assert_eq!(la.logs(genesis().feed_id()).unwrap().len(), 1);
+}

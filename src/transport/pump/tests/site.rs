@@ -248,6 +248,10 @@ impl View for Site {
         Ok(self.state().sizes.contains_key(&blob))
     }
 
+    fn keeps(&self, blob: BlobId) -> Result<bool, Unreadable> {
+        Ok(self.state().holding(blob) == Holding::Complete)
+    }
+
     fn small(&self, blob: BlobId) -> Result<Option<Vec<u8>>, Unreadable> {
         Ok(self.state().blobs.get(&blob).cloned())
     }

@@ -1,0 +1,146 @@
+//! Evicting versions at this site, and fetching what was evicted or has not come.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use protocol::id::{BlobId, FeedId};
+use protocol::op::Body;
+use protocol::package::Coordinate;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::feeds::named;
+use super::problem::not_found;
+use super::{Node, locked};
+use crate::api::evict as shapes;
+use crate::api::{self, Problem, ruling};
+use crate::store::BlobState;
+
+/// How long other sites have to say what they keep, a connection to them included.
+const ASKED_WITHIN: Duration = Duration::from_secs(15);
+
+impl Node {
+    /// Drops a version's bytes at this site. Unless `force` is set, other sites must say that they keep them.
+    ///
+    /// # Errors
+    /// Nothing is served there, no other site says that it keeps the bytes, or the disk fails.
+    pub async fn evict(&self, feed: &str, asked: shapes::Request) -> Result<shapes::Evicted, Problem> {
+        let shapes::Request { name, version, force } = asked;
+        let by_feed = feed.to_owned();
+        let (id, at, evicting, blobs) = self
+            .blocking(move |site| {
+                let (id, record) = named(site, &by_feed)?;
+                let at = Coordinate::new(record.genesis.kind, &name, &version)?;
+                let evicting = site.store().begin_eviction(id, &at, site.look())?;
+                let evicting = evicting.ok_or_else(|| not_found("served version", &at.to_string()))?;
+                let blobs = evicting.last_here()?;
+                Ok((id, at, evicting, blobs))
+            })
+            .await?;
+        let held_by =
+            if force || blobs.is_empty() { Vec::new() } else { self.kept_by(id, &at, &blobs).await? };
+        let swept = self.blocking(move |_| Ok(evicting.confirm(&blobs)?)).await?;
+        tracing::info!(feed, version = %at, bytes = swept.bytes, force, "evicted");
+        Ok(shapes::Evicted {
+            feed: feed.to_owned(),
+            name: at.name,
+            version: at.version,
+            blobs: swept.blobs,
+            bytes: swept.bytes,
+            held_by,
+        })
+    }
+
+    /// The sites that say, just now, that they keep these blobs.
+    async fn kept_by(&self, feed: FeedId, at: &Coordinate, blobs: &[BlobId]) -> Result<Vec<String>, Problem> {
+        let links: Vec<(String, String)> = {
+            let links = locked(&self.inner.links);
+            let carrying = links.values().map(|state| &state.link);
+            let carrying = carrying.filter(|link| !link.paused && link.on(feed).is_some());
+            carrying.map(|link| (link.name.clone(), link.peer_name.clone())).collect()
+        };
+        let mut asking = JoinSet::new();
+        for (name, peer) in links {
+            let (node, blobs) = (self.clone(), blobs.to_vec());
+            asking.spawn(async move {
+                let held = timeout(ASKED_WITHIN, node.ask_held(&name, &blobs)).await.ok().flatten();
+                (peer, held)
+            });
+        }
+        let mut left: BTreeSet<BlobId> = blobs.iter().copied().collect();
+        let (mut kept_by, mut answered) = (Vec::new(), 0_u32);
+        while let Some(joined) = asking.join_next().await {
+            let Ok((peer, Some(held))) = joined else { continue };
+            answered = answered.saturating_add(1);
+            let before = left.len();
+            left.retain(|blob| !held.contains(blob));
+            if left.len() < before {
+                kept_by.push(peer);
+            }
+            if left.is_empty() {
+                return Ok(kept_by);
+            }
+        }
+        let hint = "run `packetboat sync` first, or add --force and risk that the bytes are lost";
+        Err(if answered == 0 {
+            let detail = format!("no other site that carries the feed could be asked whether it keeps {at}");
+            Problem::new(503, "unreachable", "No other site answers", detail)
+        } else {
+            let detail =
+                format!("of {} blobs of {at}, no other site says that it keeps {}", blobs.len(), left.len());
+            Problem::new(409, "last-copy", "The last copy is not evicted", detail)
+        }
+        .hint(hint))
+    }
+
+    /// Lets a version be fetched that was evicted here, and waits for its bytes as a client would.
+    ///
+    /// # Errors
+    /// Nothing is served there, or the disk fails.
+    pub async fn fetch(&self, feed: &str, at: ruling::Version) -> Result<api::Package, Problem> {
+        let (by_feed, by_at) = (feed.to_owned(), at.clone());
+        let (id, coordinate) = self
+            .blocking(move |site| {
+                let (id, record) = named(site, &by_feed)?;
+                Ok((id, Coordinate::new(record.genesis.kind, &by_at.name, &by_at.version)?))
+            })
+            .await?;
+        self.end_eviction(id, &coordinate).await?;
+        let missing = self
+            .blocking(move |site| {
+                let (name, version) = (&coordinate.name, &coordinate.version);
+                let item = site.store().item(id, name, version, site.look())?;
+                let winner = item.and_then(|item| item.winner);
+                let winner = winner.ok_or_else(|| not_found("served version", &coordinate.to_string()))?;
+                let mut missing = Vec::new();
+                if let Some(Body::Publish(publish)) = site.store().op(winner)?.map(|named| named.op.body) {
+                    for file in &publish.manifest.files {
+                        if !matches!(site.store().blob_state(file.blob)?, BlobState::Complete { .. }) {
+                            site.ask_for(file.blob);
+                            missing.push(file.blob);
+                        }
+                    }
+                }
+                Ok(missing)
+            })
+            .await?;
+        // The run that brings the first brings them all.
+        for blob in missing {
+            if !self.fetch_now(id, blob).await {
+                break;
+            }
+        }
+        self.package(feed, &at.name, &at.version).await
+    }
+
+    /// Somebody asks for a version: its eviction is over.
+    pub(super) async fn end_eviction(&self, feed: FeedId, at: &Coordinate) -> Result<(), Problem> {
+        let at = at.clone();
+        let ended =
+            self.blocking(move |site| Ok(site.store().end_eviction(feed, &at.name, &at.version)?)).await?;
+        if ended {
+            tracing::debug!("an evicted version was asked for");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+//! Which bytes the other ends of links say they keep.
+
+use std::collections::VecDeque;
+
+use protocol::id::BlobId;
+use protocol::limits::WANTED_ITEMS_MAX;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
+
+use super::Node;
+use crate::transport::pump::Command;
+
+/// Questions to the other end of one link, in the order in which they are answered.
+#[derive(Debug, Default)]
+pub(super) struct Questions {
+    /// Not told to a session yet: it is still coming up.
+    waiting: VecDeque<(Vec<BlobId>, oneshot::Sender<Vec<BlobId>>)>,
+    asked: VecDeque<oneshot::Sender<Vec<BlobId>>>,
+}
+
+impl Questions {
+    /// Tells a session that is up what waits.
+    pub(super) fn ask(&mut self, commands: &UnboundedSender<Command>) {
+        for (blobs, answer) in self.waiting.drain(..) {
+            // A session that is over is heard of, and then its questions are dropped.
+            if commands.send(Command::AskHeld(blobs)).is_ok() {
+                self.asked.push_back(answer);
+            }
+        }
+    }
+
+    pub(super) fn answered(&mut self, held: Vec<BlobId>) {
+        if let Some(answer) = self.asked.pop_front() {
+            // Whoever asked may have given up.
+            drop(answer.send(held));
+        }
+    }
+
+    /// The session that was asked is over: who waits for it is told so.
+    pub(super) fn lost(&mut self) {
+        self.asked.clear();
+    }
+
+    /// No session is left or coming.
+    pub(super) fn hopeless(&mut self) {
+        self.lost();
+        self.waiting.clear();
+    }
+}
+
+impl Node {
+    /// Which of these blobs the other end of a link says it keeps; nothing where it cannot be asked.
+    pub(super) async fn ask_held(&self, name: &str, blobs: &[BlobId]) -> Option<Vec<BlobId>> {
+        self.session(name).await.ok()?;
+        let mut held = Vec::new();
+        for part in blobs.chunks(WANTED_ITEMS_MAX) {
+            let (answer, answered) = oneshot::channel();
+            self.with_link(name, |state| {
+                state.questions.waiting.push_back((part.to_vec(), answer));
+                if let (Some(commands), Some(_)) = (&state.commands, &state.agreed) {
+                    state.questions.ask(commands);
+                }
+            })?;
+            held.extend(answered.await.ok()?);
+        }
+        Some(held)
+    }
+}

@@ -1,0 +1,116 @@
+//! Evicting between real nodes: who is asked, what is refused, and how bytes come back.
+
+use super::*;
+use crate::api::evict::{Evicted, Request};
+use crate::api::ruling::Version;
+
+async fn evict(node: &Node, name: &str, force: bool) -> Result<Evicted, Problem> {
+    let asked = Request { name: name.to_owned(), version: "1.0".to_owned(), force };
+    tokio::time::timeout(PATIENCE, node.evict("tools", asked)).await.expect("in time")
+}
+
+async fn fetch(node: &Node, name: &str) -> Result<api::Package, Problem> {
+    let at = Version { name: name.to_owned(), version: "1.0".to_owned() };
+    tokio::time::timeout(PATIENCE, node.fetch("tools", at)).await.expect("in time")
+}
+
+async fn state(node: &Node, name: &str) -> String {
+    node.package("tools", name, "1.0").await.unwrap().state
+}
+
+/// Two sites on a link of that kind, with one large version at both.
+async fn both_hold(may: &str) -> (Lab, Lab) {
+    let (la, ny) = (lab("Los Angeles").await, lab("New York").await);
+    feed(&la.node, "tools").await;
+    publish(&la.node, "tool", &vec![5; 700_000]).await.unwrap();
+    pair(&la.node, &ny.node, may).await;
+    settle(&ny.node).await;
+    assert_eq!(names(&ny.node).await, ready(&["tool"]));
+    (la, ny)
+}
+
+/// E22
+#[tokio::test(flavor = "multi_thread")]
+async fn an_evicted_version_stays_away_over_runs_and_comes_when_a_client_asks() {
+    let (la, ny) = both_hold("pull").await;
+    let evicted = evict(&ny.node, "tool", false).await.unwrap();
+    assert_eq!((evicted.blobs, evicted.held_by), (1, vec!["Los Angeles".to_owned()]));
+    assert!(evicted.bytes >= 700_000, "{}", evicted.bytes);
+    publish(&la.node, "other", b"small").await.unwrap();
+    settle(&ny.node).await;
+    assert_eq!(state(&ny.node, "tool").await, "evicted-here");
+    assert_eq!(state(&ny.node, "other").await, "ready");
+    assert_eq!(ny.node.feed("tools").await.unwrap().missing_blobs, 0);
+    let why = ny.node.why("tools", "tool", "1.0").await.unwrap();
+    assert!(why.because.contains("evicted"), "{why:?}");
+    assert_eq!(state(&la.node, "tool").await, "ready");
+    let file = ny.node.open_file("tools", "tool", "1.0", "file.bin").await.unwrap();
+    assert_eq!(file.size, 700_000);
+    assert_eq!(state(&ny.node, "tool").await, "ready");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_eviction_outlives_a_restart_and_ends_with_fetch() {
+    let (la, ny) = both_hold("mirror").await;
+    evict(&ny.node, "tool", false).await.unwrap();
+    let Lab { folder, node } = ny;
+    node.stop().await;
+    drop(node);
+    let again = restarted(folder.path()).await;
+    settle(&again).await;
+    assert_eq!(state(&again, "tool").await, "evicted-here");
+    let package = fetch(&again, "tool").await.unwrap();
+    assert_eq!(package.state, "ready", "{package:?}");
+    assert_eq!(fetch(&again, "tool").await.unwrap().state, "ready", "nothing is left to do");
+    assert_eq!(fetch(&again, "unknown").await.unwrap_err().status, 404);
+    la.node.stop().await;
+}
+
+async fn restarted(data: &Path) -> Node {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match Node::start(data, Some("New York"), "127.0.0.1:0".parse().unwrap()).await {
+            Ok(node) => return node,
+            Err(StartError::Store(OpenError::InUse { .. })) if tokio::time::Instant::now() < deadline => {
+                tokio::task::yield_now().await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// E23
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_copy_is_not_evicted_unless_it_is_forced() {
+    let (la, ny) = both_hold("pull").await;
+    publish(&ny.node, "local", b"nowhere else").await.unwrap();
+    let refused = evict(&ny.node, "local", false).await.unwrap_err();
+    assert_eq!((refused.status, refused.code.as_str()), (409, "last-copy"), "{refused:?}");
+    assert_eq!(state(&ny.node, "local").await, "ready");
+    assert_eq!(evict(&ny.node, "unknown", true).await.unwrap_err().status, 404);
+
+    let evicted = evict(&ny.node, "local", true).await.unwrap();
+    assert_eq!((evicted.blobs, evicted.held_by), (1, Vec::new()));
+    assert_eq!(state(&ny.node, "local").await, "evicted-here");
+
+    // The listener asks over the session that stands.
+    evict(&la.node, "tool", false).await.unwrap();
+    assert_eq!(state(&la.node, "tool").await, "evicted-here");
+    let last = evict(&ny.node, "tool", false).await.unwrap_err();
+    assert_eq!(last.code, "last-copy", "{last:?}");
+    la.node.stop().await;
+    ny.node.cut_connections();
+    let nobody = evict(&ny.node, "tool", false).await.unwrap_err();
+    assert_eq!((nobody.code.as_str(), nobody.exit_code()), ("unreachable", 5), "{nobody:?}");
+    assert_eq!(state(&ny.node, "tool").await, "ready");
+}
+
+/// E23
+#[tokio::test(flavor = "multi_thread")]
+async fn two_sites_that_evict_at_the_same_time_do_not_both_let_go() {
+    let (la, ny) = both_hold("mirror").await;
+    let (at_la, at_ny) = tokio::join!(evict(&la.node, "tool", false), evict(&ny.node, "tool", false));
+    assert!(at_la.is_err() || at_ny.is_err(), "{at_la:?} {at_ny:?}");
+    let states = [state(&la.node, "tool").await, state(&ny.node, "tool").await];
+    assert!(states.contains(&"ready".to_owned()), "{states:?}");
+}
