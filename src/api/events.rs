@@ -27,7 +27,6 @@ pub struct Event {
 
 /// Events, newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::module_name_repetitions, reason = "the answer is named after what is in it")]
 pub struct Events {
     pub events: Vec<Event>,
 }

@@ -168,9 +168,7 @@ impl Node {
             site.store().put_link(&stored)?;
             Ok(taken)
         });
-        for event in taken.await? {
-            self.event(event);
-        }
+        taken.await?.into_iter().for_each(|event| self.event(event));
         self.take_up(link);
         self.link(&name).await
     }
