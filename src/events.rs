@@ -85,12 +85,6 @@ pub enum Event {
     DiskLow { free_bytes: u64, floor_bytes: u64 },
     /// A feed was made here, or taken up from another site by a link.
     FeedTakenUp { feed: String, id: String, link: Option<String> },
-    /// Other log lines are written than before, until then if it is given.
-    LogLevelChanged { from: String, to: String, until_ms: Option<u64> },
-    /// A webhook's receiver did not take an event, and it is not sent again.
-    HookGaveUp { hook: String, event: u64, reason: String },
-    /// Sent to try a webhook; it is not kept.
-    HookTest { hook: String },
 }
 
 impl Event {
@@ -103,9 +97,7 @@ impl Event {
             | Self::HoldApproved { .. }
             | Self::LinkUp { .. }
             | Self::LinkDown { .. }
-            | Self::FeedTakenUp { .. }
-            | Self::LogLevelChanged { .. }
-            | Self::HookTest { .. } => Severity::Info,
+            | Self::FeedTakenUp { .. } => Severity::Info,
             Self::RunFailed { outcome, .. } if outcome == "misbehaved" || outcome == "fault" => {
                 Severity::Error
             }
@@ -119,8 +111,7 @@ impl Event {
             | Self::ClashFound { .. }
             | Self::PublishSuppressed { .. }
             | Self::HoldOpened { .. }
-            | Self::DiskLow { .. }
-            | Self::HookGaveUp { .. } => Severity::Warning,
+            | Self::DiskLow { .. } => Severity::Warning,
         }
     }
 
@@ -141,9 +132,6 @@ impl Event {
             Self::DamageFound { .. } => "damage-found",
             Self::DiskLow { .. } => "disk-low",
             Self::FeedTakenUp { .. } => "feed-taken-up",
-            Self::LogLevelChanged { .. } => "log-level-changed",
-            Self::HookGaveUp { .. } => "hook-gave-up",
-            Self::HookTest { .. } => "hook-test",
         }
     }
 
@@ -163,10 +151,7 @@ impl Event {
             | Self::PublishSuppressed { .. }
             | Self::HoldApproved { .. }
             | Self::DamageFound { .. }
-            | Self::DiskLow { .. }
-            | Self::LogLevelChanged { .. }
-            | Self::HookGaveUp { .. }
-            | Self::HookTest { .. } => None,
+            | Self::DiskLow { .. } => None,
         }
     }
 
@@ -215,17 +200,12 @@ impl Event {
             Self::FeedTakenUp { feed, link: Some(link), .. } => {
                 format!("feed {feed} was taken up over link {link}")
             }
-            Self::LogLevelChanged { from, to, .. } => format!("log lines changed from {from:?} to {to:?}"),
-            Self::HookGaveUp { hook, event, reason } => {
-                format!("webhook {hook} did not take event {event}: {reason}")
-            }
-            Self::HookTest { hook } => format!("webhook {hook} is tried"),
         }
     }
 }
 
 /// The words of all kinds.
-pub const KINDS: [&str; 16] = [
+pub const KINDS: [&str; 13] = [
     "run-ended",
     "run-failed",
     "clash-found",
@@ -239,9 +219,6 @@ pub const KINDS: [&str; 16] = [
     "damage-found",
     "disk-low",
     "feed-taken-up",
-    "log-level-changed",
-    "hook-gave-up",
-    "hook-test",
 ];
 
 /// An event with its number and time.

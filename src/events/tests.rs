@@ -24,7 +24,7 @@ fn the_word_of_a_kind_is_the_one_programs_read_in_json() {
     let events = [
         failed(false, "fault"),
         up(1).event,
-        Event::HookTest { hook: "h".to_owned() },
+        Event::HoldApproved { hold: "h".to_owned() },
         Event::DiskLow { free_bytes: 1, floor_bytes: 2 },
         Event::FeedTakenUp { feed: "f".to_owned(), id: "i".to_owned(), link: None },
     ];
