@@ -11,6 +11,7 @@ macro_rules! schemas {
 }
 
 pub mod doctor;
+pub mod events;
 pub mod evict;
 pub mod holds;
 pub mod path;

@@ -2,6 +2,7 @@
 
 mod client;
 mod doctor;
+mod events;
 mod evict;
 mod feed;
 mod holds;
@@ -194,6 +195,14 @@ enum Command {
     /// refused links, clocks that are off, damage. Exit code 3 where something needs mending.
     #[command(verbatim_doc_comment)]
     Doctor,
+    /// What happened here that somebody may want to hear of, newest first
+    ///
+    /// Warnings and errors are kept over restarts, the rest while the node is up.
+    #[command(verbatim_doc_comment)]
+    #[command(
+        after_help = "Examples:\n  packetboat events --severity warning\n  packetboat events --follow --link new-york"
+    )]
+    Events(events::Events),
     /// Deletions that wait here, because one run would have taken too much away; exit code 4 where some wait.
     Holds,
     /// Let deletions that wait take effect.
@@ -322,6 +331,7 @@ async fn dispatch(command: Command, context: &Context, level: &str) -> anyhow::R
         Command::Run(command) => run::show(context, command).await,
         Command::Why { what } | Command::WhyNot { what } => feed::why(context, &what).await,
         Command::Verify => local::verify(context).await,
+        Command::Events(events) => events::events(context, events).await,
         Command::Evict(evict) => evict::evict(context, evict).await,
         Command::Fetch(at) => evict::fetch(context, at).await,
         Command::Doctor => doctor::doctor(context).await,

@@ -92,6 +92,7 @@ pub async fn run(exit: bool, say: &mut (dyn FnMut(&str) + Send)) -> Result<(), D
         tokio::signal::ctrl_c().await?;
     }
     for one in [la, ny, tokyo] {
+        one.node.end_event_readers();
         one.doors.close().await;
         one.node.stop().await;
     }

@@ -1,6 +1,7 @@
 //! The packetboat node: store, transport, gateways and command line around the rules in `protocol`.
 
 pub mod config;
+pub mod events;
 pub mod identity;
 pub mod store;
 

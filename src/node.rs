@@ -3,6 +3,7 @@
 mod carried;
 mod conflicts;
 mod doctor;
+mod events;
 mod evict;
 mod feeds;
 mod files;
@@ -32,6 +33,7 @@ mod why;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -42,6 +44,7 @@ use protocol::package::{BadName, check_label};
 use protocol::time::Timestamp;
 
 use crate::api::{self, Problem};
+use crate::events::Event;
 use crate::identity::{CreateKeyError, LoadKeyError, SiteKey};
 use crate::keeper::{SiteStore, wall_clock};
 use crate::statement::usage::Downloads;
@@ -50,6 +53,7 @@ use crate::transport::endpoint::{BindError, Endpoint};
 use crate::transport::settings::Pace;
 use crate::transport::tls::Peers;
 
+pub(crate) use events::{EventReader, asked_for};
 pub use files::{OpenFile, UploadStream};
 pub use runs::Step;
 pub(crate) use serve::open_doors;
@@ -116,6 +120,9 @@ struct Inner {
     /// Downloads by clients of this site, not told as ops yet.
     downloads: Mutex<BTreeMap<FeedId, Downloads>>,
     counts: overview::Counts,
+    events: events::Events,
+    /// That the disk is low was told, and it is still so.
+    disk_low: AtomicBool,
 }
 
 /// Which sites' connections are let in: what the TLS verifier asks.
@@ -161,17 +168,17 @@ impl Node {
         })
         .await
         .expect("opening a store does not panic: it answers every failure")?;
-        for damage in store.damage_at_open() {
-            tracing::error!(?damage, "damage was found while opening the store");
-        }
+        let damage: Vec<String> = store.damage_at_open().iter().map(|damage| format!("{damage:?}")).collect();
         let name = name.map_or_else(|| key.site_id().short(), ToOwned::to_owned);
         check_label("site name", &name)?;
         let admitted = Arc::new(Admitted::default());
         let peers: Arc<dyn Peers> = Arc::clone(&admitted) as Arc<dyn Peers>;
         let endpoint = Endpoint::bind(listen, &key, peers, Pace::Background)?;
         let listen = endpoint.local_addr().unwrap_or(listen);
+        let site = SiteStore::new(store, key);
+        let (events, keeping) = events::Events::open(&site)?;
         let inner = Inner {
-            site: SiteStore::new(store, key),
+            site,
             name,
             endpoint,
             listen,
@@ -183,8 +190,14 @@ impl Node {
             notes: Mutex::default(),
             downloads: Mutex::default(),
             counts: overview::Counts::default(),
+            events,
+            disk_low: AtomicBool::new(false),
         };
         let node = Self { inner: Arc::new(inner) };
+        tokio::spawn(keeping.keep());
+        for place in damage {
+            node.event(Event::DamageFound { place });
+        }
         node.open_pairings()?;
         node.start_links()?;
         tokio::spawn(node.clone().accept_sites());
@@ -231,6 +244,7 @@ impl Node {
             state.wake.notify_one();
         }
         self.inner.endpoint.close(Outcome::Interrupted.close_code(), "the node is stopping").await;
+        self.events_kept().await;
         self.checkpoint().await;
     }
 

@@ -244,6 +244,14 @@ impl Store {
         self.inner.packs.disk().folder()
     }
 
+    /// Bytes free on the disk of this store.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        self.inner.packs.disk().free_bytes()
+    }
+
     /// What was found damaged and stepped over when this store was opened.
     #[must_use]
     pub fn damage_at_open(&self) -> &[Damage] {

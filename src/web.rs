@@ -5,6 +5,7 @@ mod answer;
 mod api_routes;
 mod doctor_routes;
 mod doors;
+mod event_routes;
 mod evict_routes;
 mod hold_routes;
 pub(crate) mod local;

@@ -179,6 +179,28 @@ impl Client {
         Ok(hasher.finalize())
     }
 
+    /// Reads an answer that goes on line by line, until it ends or `each` has enough.
+    pub(super) async fn lines(
+        &self,
+        path: &str,
+        mut each: impl FnMut(&str) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        let response = self.send(Method::GET, path, false, nothing()).await?;
+        let mut stream = BodyStream::new(response.into_body());
+        let mut held = Vec::new();
+        while let Some(frame) = stream.next().await {
+            let Ok(chunk) = frame.context("the daemon went away")?.into_data() else { continue };
+            held.extend_from_slice(&chunk);
+            while let Some(end) = held.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = held.drain(..=end).collect();
+                if !each(String::from_utf8_lossy(&line).trim_end())? {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Asks for something long: each step is told, the last line is the result.
     pub(super) async fn watch<T: DeserializeOwned>(
         &self,

@@ -12,6 +12,7 @@ use super::overview::Counts;
 use super::problem::{not_found, usage};
 use super::{Node, random};
 use crate::api::{self, Problem};
+use crate::events::Event;
 use crate::keeper::{SiteStore, wall_clock};
 use crate::publish::{NewVersion, counts_elsewhere, delete, publish};
 use crate::store::{BlobState, FeedRecord};
@@ -34,7 +35,7 @@ impl Node {
         let nonce = random::<16>()
             .map_err(|error| Problem::new(500, "random", "No randomness", error.to_string()))?;
         let counts = self.inner.counts.clone();
-        self.blocking(move |site| {
+        let made = self.blocking(move |site| {
             if site.store().feed_named(&new.name)?.is_some() {
                 let detail = format!("there is a feed {:?} at this site already", new.name);
                 return Err(Problem::new(409, "conflict", "The feed exists", detail));
@@ -58,8 +59,10 @@ impl Node {
             };
             let feed = site.store().put_feed(&record)?;
             described(site, &counts, feed, &record)
-        })
-        .await
+        });
+        let made = made.await?;
+        self.event(Event::FeedTakenUp { feed: made.name.clone(), id: made.id.clone(), link: None });
+        Ok(made)
     }
 
     /// All feeds.

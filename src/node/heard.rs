@@ -91,10 +91,14 @@ const fn is_of_the_whole_link(reason: Reason) -> bool {
     )
 }
 
-/// The verdicts that are not what was told before. Asked again without a change there are none.
-fn changed(told: &mut BTreeMap<FeedId, Verdict>, now: BTreeMap<FeedId, Verdict>) -> Vec<(FeedId, Verdict)> {
+/// The verdicts that are not what was told before, each behind that. Asked again without a change there are none.
+fn changed(
+    told: &mut BTreeMap<FeedId, Verdict>,
+    now: BTreeMap<FeedId, Verdict>,
+) -> Vec<(FeedId, Option<Verdict>, Verdict)> {
     let before = std::mem::replace(told, now.clone());
-    now.into_iter().filter(|(feed, verdict)| before.get(feed) != Some(verdict)).collect()
+    let change = |(feed, verdict)| (feed, before.get(&feed).copied(), verdict);
+    now.into_iter().map(change).filter(|(_, before, now)| *before != Some(*now)).collect()
 }
 
 impl Node {
@@ -142,13 +146,9 @@ impl Node {
         self.with_link(link, |state| state.peer.holds = holds);
     }
 
-    /// A session was refused. Told once for each new reason.
+    /// A session was refused.
     pub(super) fn refused(&self, link: &str, reason: Reason) {
-        let before = self.with_link(link, |state| state.peer.refused).flatten();
         self.note_peer(link, |peer| peer.refused = Some((reason, wall_clock())));
-        if before.is_none_or(|(before, _)| before != reason) {
-            tracing::warn!(link, %reason, "the link is invalid: no session came up");
-        }
         self.tell_verdicts(link);
     }
 
@@ -165,21 +165,14 @@ impl Node {
         self.tell_verdicts(link);
     }
 
-    /// Logs what is less than asked, once a change.
+    /// Tells what may flow, once a change.
     fn tell_verdicts(&self, link: &str) {
         let changed = self.with_link(link, |state| {
             let now = verdicts(&state.link, state.agreed.as_ref(), &state.peer, wall_clock());
             changed(&mut state.told, now)
         });
-        for (feed, verdict) in changed.unwrap_or_default() {
-            let feed = feed.short();
-            match verdict {
-                Verdict::Warning { effective } => {
-                    tracing::warn!(link, feed, %effective, "only part of what the link asks is allowed");
-                }
-                Verdict::Invalid(reason) => tracing::warn!(link, feed, %reason, "nothing flows of a feed"),
-                Verdict::Valid { .. } | Verdict::NothingAsked => {}
-            }
+        for (feed, before, now) in changed.unwrap_or_default() {
+            self.verdict_changed(link, feed, before, now);
         }
     }
 
@@ -263,10 +256,10 @@ mod tests {
         let (one, warning) = (FeedId([1; 32]), Verdict::Warning { effective: Switches::PULL });
         let mut told = BTreeMap::new();
         let now = BTreeMap::from([(one, warning)]);
-        assert_eq!(changed(&mut told, now.clone()), [(one, warning)]);
+        assert_eq!(changed(&mut told, now.clone()), [(one, None, warning)]);
         assert_eq!(changed(&mut told, now.clone()), []);
         let invalid = Verdict::Invalid(Reason::NothingAllowed);
-        assert_eq!(changed(&mut told, BTreeMap::from([(one, invalid)])), [(one, invalid)]);
-        assert_eq!(changed(&mut told, now), [(one, warning)]);
+        assert_eq!(changed(&mut told, BTreeMap::from([(one, invalid)])), [(one, Some(warning), invalid)]);
+        assert_eq!(changed(&mut told, now), [(one, Some(invalid), warning)]);
     }
 }

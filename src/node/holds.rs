@@ -6,6 +6,7 @@ use super::Node;
 use super::problem::not_found;
 use crate::api::Problem;
 use crate::api::holds as shapes;
+use crate::events::Event;
 use crate::keeper::SiteStore;
 use crate::store::Hold;
 
@@ -42,14 +43,16 @@ impl Node {
     /// There is no such hold, or the disk refuses.
     pub async fn approve(&self, hold: &str) -> Result<shapes::Hold, Problem> {
         let name = hold.to_owned();
-        self.blocking(move |site| {
+        let approved = self.blocking(move |site| {
             let holds = site.store().open_holds(None)?;
             let found = holds.into_iter().find(|(id, _)| HEXLOWER.encode(id) == name);
             let (id, hold) =
                 found.ok_or_else(|| not_found("hold", &name).hint("`packetboat holds` lists what waits"))?;
             site.store().remove_hold(hold.feed, id)?;
             told(site, id, hold)
-        })
-        .await
+        });
+        let approved = approved.await?;
+        self.event(Event::HoldApproved { hold: approved.hold.clone() });
+        Ok(approved)
     }
 }

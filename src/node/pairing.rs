@@ -24,6 +24,7 @@ use super::sessions::ConnectError;
 use super::tickets::{TicketRecord, put_ticket};
 use super::{Node, link_name, locked, random};
 use crate::api::{self, Problem};
+use crate::events::Event;
 use crate::keeper::{SiteStore, wall_clock};
 use crate::store::{FeedRecord, PeerState, Shelf};
 use crate::transport::endpoint::DialError;
@@ -145,7 +146,8 @@ impl Node {
         };
         let name = link.name.clone();
         let stored = link.clone();
-        self.blocking(move |site| {
+        let taken = self.blocking(move |site| {
+            let mut taken = Vec::new();
             let peer = said_while_pairing(site.store().peer(&stored.name)?, &admitted);
             site.store().put_peer(&stored.name, &peer)?;
             for one in admitted {
@@ -159,12 +161,14 @@ impl Node {
                         local_wins: false,
                         open_reads: false,
                     };
-                    site.store().put_feed(&record)?;
+                    let id = site.store().put_feed(&record)?.to_string();
+                    taken.push(Event::FeedTakenUp { feed: record.name, id, link: Some(stored.name.clone()) });
                 }
             }
-            Ok(site.store().put_link(&stored)?)
-        })
-        .await?;
+            site.store().put_link(&stored)?;
+            Ok(taken)
+        });
+        taken.await?.into_iter().for_each(|event| self.event(event));
         self.take_up(link);
         self.link(&name).await
     }

@@ -98,6 +98,7 @@ pub async fn serve(data: &Path, config: Config, ready: impl FnOnce(&api::Site)) 
     ready(&node.site());
     stop_signal().await?;
     tracing::info!("stopping");
+    node.end_event_readers();
     doors.close().await;
     node.stop().await;
     Ok(())

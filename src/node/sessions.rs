@@ -353,7 +353,7 @@ impl Node {
         while let Some(happening) = happenings.recv().await {
             match happening {
                 Happening::Up(agreed) => {
-                    tracing::info!(link = link.name, peer = agreed.peer_name, "link is up");
+                    self.link_is_up(&link.name, &agreed);
                     came_up = true;
                     self.note_link(&link, &agreed).await;
                     self.agreed(&link.name, agreed);
@@ -380,13 +380,12 @@ impl Node {
                 }
                 Happening::Forecast(forecast) => self.watched(&link.name, Watch::Forecast(forecast)),
                 Happening::Note(Event::Forked { head }) => {
-                    let author = head.head.log.author;
-                    tracing::warn!(link = link.name, %author, "an author signed two histories of its log");
+                    self.fork_seen(&link.name, head.head.log);
                 }
                 Happening::Closed(outcome) => closed = outcome,
             }
         }
-        tracing::info!(link = link.name, ?closed, "link is down");
+        self.link_is_down(&link.name, closed);
         if let Outcome::Refused(reason) = closed
             && !came_up
         {
@@ -463,6 +462,7 @@ impl Node {
         });
         self.inner.counts.look_again();
         self.run_settled(&link.name, &record);
+        self.run_is_over(run, &record);
         self.watched(&link.name, Watch::Ended(run, record, begins.unwrap_or(0)));
         if changed {
             self.news(Some(&link.name));

@@ -35,6 +35,8 @@ pub enum Shelf {
     Settings,
     /// link name → what its other end last said.
     Peers,
+    /// number 8 → an event that somebody should hear of.
+    Events,
     /// feed 32, name, zero byte, version → the publishes of it that are evicted here.
     Evictions,
     /// feed 32, hold 8 → deletes that wait for a person.
@@ -52,6 +54,7 @@ impl Shelf {
             Self::Settings => 6,
             Self::Tickets => 7,
             Self::Peers => 20,
+            Self::Events => 21,
             Self::Evictions => 11,
             Self::Holds => 10,
         }

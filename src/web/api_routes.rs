@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use super::answer::told;
 use super::sent::Sent;
-use super::{Names, Refusal, Served, admission, evict_routes, hold_routes, ruling_routes};
+use super::{Names, Refusal, Served, admission, event_routes, evict_routes, hold_routes, ruling_routes};
 use crate::api::{self, Problem, Schema};
 use crate::gateway::raw::take_body;
 use crate::node::Step;
@@ -59,6 +59,7 @@ pub(super) fn routes(served: &Served) -> Router<Served> {
         .merge(super::doctor_routes::routes())
         .merge(ruling_routes::routes())
         .merge(hold_routes::routes())
+        .merge(event_routes::routes())
         .layer(DefaultBodyLimit::max(HTTP_JSON_BYTES_MAX));
     let bytes = Router::new().route("/api/v1/blobs", put(upload)).layer(DefaultBodyLimit::disable());
     let health = Router::new().route("/livez", get(alive)).route("/readyz", get(alive));

@@ -1,0 +1,257 @@
+//! What happens at a site that somebody may want to hear of: a closed list, and the newest of it in memory.
+
+mod ring;
+
+use serde::{Deserialize, Serialize};
+
+pub use ring::{Backlog, EVENTS_IN_MEMORY_MAX, Ring};
+
+/// How much an event matters. Warnings and errors are kept on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// As it should be.
+    Info,
+    /// Somebody should look at it.
+    Warning,
+    /// Something is broken, and does not mend by itself.
+    Error,
+}
+
+impl Severity {
+    /// The word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// A word that is no severity.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no severity: use info, warning or error")]
+pub struct NoSeverity(String);
+
+impl std::str::FromStr for Severity {
+    type Err = NoSeverity;
+
+    fn from_str(word: &str) -> Result<Self, NoSeverity> {
+        let all = [Self::Info, Self::Warning, Self::Error];
+        all.into_iter().find(|severity| severity.word() == word).ok_or_else(|| NoSeverity(word.to_owned()))
+    }
+}
+
+/// One thing that happened. The kind's word and the fields are read by programs: they are added to, never renamed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "fields", rename_all = "kebab-case")]
+pub enum Event {
+    /// A run of a link is done.
+    RunEnded {
+        link: String,
+        run: String,
+        ops_in: u64,
+        deletes_in: u64,
+        ops_out: u64,
+        blobs_in: u64,
+        blobs_missing: u64,
+        content_in_bytes: u64,
+        content_out_bytes: u64,
+        duration_ms: u64,
+    },
+    /// A run of a link ended otherwise. `repeated`: as the one before it did.
+    RunFailed { link: String, run: String, outcome: String, reason: Option<String>, repeated: bool },
+    /// Sites published different bytes under one version.
+    ClashFound { feed: String, package: String, others: u64 },
+    /// A publish came that a deletion removes.
+    PublishSuppressed { feed: String, package: String },
+    /// Deletions of a link wait until somebody approves them.
+    HoldOpened { hold: String, link: String, feed: String, deletes: u64 },
+    /// Somebody approved them.
+    HoldApproved { hold: String },
+    /// What may flow of a feed changed. `from` is none where nothing was known since the start.
+    VerdictChanged { link: String, feed: String, from: Option<String>, to: String, reason: Option<String> },
+    /// Both ends agreed on their terms.
+    LinkUp { link: String, peer: String, peer_name: String },
+    /// The session ended.
+    LinkDown { link: String, outcome: String },
+    /// An author signed two histories of its log.
+    ForkSeen { link: String, feed: String, author: String },
+    /// Bytes of this site's disk are not what was written.
+    DamageFound { place: String },
+    /// The disk has less free than it should.
+    DiskLow { free_bytes: u64, floor_bytes: u64 },
+    /// A feed was made here, or taken up from another site by a link.
+    FeedTakenUp { feed: String, id: String, link: Option<String> },
+}
+
+impl Event {
+    /// How much it matters.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        match self {
+            Self::RunFailed { repeated: true, .. }
+            | Self::RunEnded { .. }
+            | Self::HoldApproved { .. }
+            | Self::LinkUp { .. }
+            | Self::LinkDown { .. }
+            | Self::FeedTakenUp { .. } => Severity::Info,
+            Self::RunFailed { outcome, .. } if outcome == "misbehaved" || outcome == "fault" => {
+                Severity::Error
+            }
+            Self::VerdictChanged { to, .. } => match to.as_str() {
+                "invalid" => Severity::Error,
+                "warning" => Severity::Warning,
+                _ => Severity::Info,
+            },
+            Self::ForkSeen { .. } | Self::DamageFound { .. } => Severity::Error,
+            Self::RunFailed { .. }
+            | Self::ClashFound { .. }
+            | Self::PublishSuppressed { .. }
+            | Self::HoldOpened { .. }
+            | Self::DiskLow { .. } => Severity::Warning,
+        }
+    }
+
+    /// The stable word for its kind.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::RunEnded { .. } => "run-ended",
+            Self::RunFailed { .. } => "run-failed",
+            Self::ClashFound { .. } => "clash-found",
+            Self::PublishSuppressed { .. } => "publish-suppressed",
+            Self::HoldOpened { .. } => "hold-opened",
+            Self::HoldApproved { .. } => "hold-approved",
+            Self::VerdictChanged { .. } => "verdict-changed",
+            Self::LinkUp { .. } => "link-up",
+            Self::LinkDown { .. } => "link-down",
+            Self::ForkSeen { .. } => "fork-seen",
+            Self::DamageFound { .. } => "damage-found",
+            Self::DiskLow { .. } => "disk-low",
+            Self::FeedTakenUp { .. } => "feed-taken-up",
+        }
+    }
+
+    /// The link it is about.
+    #[must_use]
+    pub fn link(&self) -> Option<&str> {
+        match self {
+            Self::RunEnded { link, .. }
+            | Self::RunFailed { link, .. }
+            | Self::HoldOpened { link, .. }
+            | Self::VerdictChanged { link, .. }
+            | Self::LinkUp { link, .. }
+            | Self::LinkDown { link, .. }
+            | Self::ForkSeen { link, .. } => Some(link),
+            Self::FeedTakenUp { link, .. } => link.as_deref(),
+            Self::ClashFound { .. }
+            | Self::PublishSuppressed { .. }
+            | Self::HoldApproved { .. }
+            | Self::DamageFound { .. }
+            | Self::DiskLow { .. } => None,
+        }
+    }
+
+    /// The event in one sentence.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let why = |reason: &Option<String>| {
+            reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"))
+        };
+        match self {
+            Self::RunEnded { link, ops_in, ops_out, content_in_bytes, content_out_bytes, .. } => format!(
+                "a run of link {link} is done: {ops_in} ops and {content_in_bytes} bytes in, {ops_out} ops and \
+                 {content_out_bytes} bytes out"
+            ),
+            Self::RunFailed { link, outcome, reason, .. } => {
+                format!("a run of link {link} ended {outcome}{}", why(reason))
+            }
+            Self::ClashFound { feed, package, others } => {
+                format!(
+                    "{others} other builds of {package} in feed {feed} have other bytes than the one served"
+                )
+            }
+            Self::PublishSuppressed { feed, package } => {
+                format!("a publish of {package} in feed {feed} came, and a deletion of it holds")
+            }
+            Self::HoldOpened { hold, link, feed, deletes } => format!(
+                "{deletes} deletions in feed {feed} over link {link} wait for approval: packetboat approve {hold}"
+            ),
+            Self::HoldApproved { hold } => format!("the deletions of hold {hold} were approved"),
+            Self::VerdictChanged { link, feed, from, to, reason } => {
+                let from = from.as_ref().map_or_else(String::new, |from| format!(" from {from}"));
+                format!("link {link} changed{from} to {to} for feed {feed}{}", why(reason))
+            }
+            Self::LinkUp { link, peer_name, .. } => format!("link {link} with {peer_name} is up"),
+            Self::LinkDown { link, outcome } => format!("link {link} is down: {outcome}"),
+            Self::ForkSeen { link, feed, author } => {
+                format!(
+                    "author {author} signed two histories of its log in feed {feed}, as link {link} shows"
+                )
+            }
+            Self::DamageFound { place } => format!("damage was found on this site's disk: {place}"),
+            Self::DiskLow { free_bytes, floor_bytes } => {
+                format!("{free_bytes} bytes of disk are free, and {floor_bytes} are needed")
+            }
+            Self::FeedTakenUp { feed, link: None, .. } => format!("feed {feed} was made"),
+            Self::FeedTakenUp { feed, link: Some(link), .. } => {
+                format!("feed {feed} was taken up over link {link}")
+            }
+        }
+    }
+}
+
+/// The words of all kinds.
+pub const KINDS: [&str; 13] = [
+    "run-ended",
+    "run-failed",
+    "clash-found",
+    "publish-suppressed",
+    "hold-opened",
+    "hold-approved",
+    "verdict-changed",
+    "link-up",
+    "link-down",
+    "fork-seen",
+    "damage-found",
+    "disk-low",
+    "feed-taken-up",
+];
+
+/// An event with its number and time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// Rises with each event of the site, over restarts too; a restart leaves numbers out.
+    pub number: u64,
+    /// By this site's clock, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    pub severity: Severity,
+    pub event: Event,
+}
+
+/// Which events are asked for; nothing set is all.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Selection {
+    /// This severe or more.
+    pub severity: Option<Severity>,
+    /// One of these kinds; none is any.
+    pub kinds: Vec<String>,
+    /// About this link.
+    pub link: Option<String>,
+}
+
+impl Selection {
+    /// Whether an event is asked for.
+    #[must_use]
+    pub fn takes(&self, recorded: &Recorded) -> bool {
+        self.severity.is_none_or(|least| recorded.severity >= least)
+            && (self.kinds.is_empty() || self.kinds.iter().any(|kind| kind == recorded.event.kind()))
+            && self.link.as_ref().is_none_or(|link| recorded.event.link() == Some(link))
+    }
+}
+
+#[cfg(test)]
+mod tests;

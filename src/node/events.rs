@@ -1,0 +1,394 @@
+//! Events of this site: numbered, kept in memory, the warnings and errors on disk as well, and told to whoever listens.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use data_encoding::HEXLOWER;
+use protocol::fault::Outcome;
+use protocol::feed::Standing;
+use protocol::id::{FeedId, LogId, RunId};
+use protocol::session::Agreed;
+use protocol::switches::Verdict;
+use tokio::sync::broadcast;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+
+use super::overview::{switch_list, verdict_word};
+use super::problem::{outcome_words, usage};
+use super::{Node, locked};
+use crate::api::Problem;
+use crate::api::events as shapes;
+use crate::events::{Event, KINDS, Recorded, Ring, Selection, Severity};
+use crate::keeper::{SiteStore, wall_clock};
+use crate::store::{ReadError, RunRecord, Shelf, Store, WriteError};
+
+/// Warnings and errors kept on disk: a hundred a day for three months.
+const EVENTS_KEPT_MAX: usize = 10_000;
+/// Old ones removed with each new one, so that a lowered limit is reached by and by.
+const REMOVED_AT_ONCE: usize = 4;
+/// Numbers set aside with one write, which a restart may leave out.
+const NUMBERS_AT_ONCE: u64 = 1024;
+/// Events that a slow reader may be behind by before it is sent away.
+const READER_BEHIND_MAX: usize = 1024;
+/// Records read in one page.
+const PAGE_EVENTS: usize = 512;
+
+/// The setting that holds the first number that was never set aside.
+const NUMBERS: &[u8] = b"event-numbers";
+
+/// The site's events while the node runs.
+#[derive(Debug)]
+pub(super) struct Events {
+    order: Mutex<Order>,
+    told: broadcast::Sender<Arc<Recorded>>,
+    /// To the one task that writes warnings and errors.
+    keep: UnboundedSender<Keep>,
+    /// True once readers are to leave.
+    closing: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct Order {
+    next: u64,
+    ring: Ring,
+    /// How the last run of each link failed.
+    failures: BTreeMap<String, Outcome>,
+}
+
+/// What a caller asks of events, in words.
+///
+/// # Errors
+/// The severity or a kind is none.
+pub(crate) fn asked_for(
+    severity: Option<&str>,
+    kinds: &str,
+    link: Option<String>,
+) -> Result<Selection, Problem> {
+    let severity = severity.map(str::parse).transpose().map_err(|error| usage(format!("{error}")))?;
+    let kinds: Vec<String> =
+        kinds.split(',').map(str::trim).filter(|kind| !kind.is_empty()).map(Into::into).collect();
+    if let Some(unknown) = kinds.iter().find(|kind| !KINDS.contains(&kind.as_str())) {
+        return Err(usage(format!("{unknown:?} is no kind of event: there are {}", KINDS.join(", "))));
+    }
+    Ok(Selection { severity, kinds, link })
+}
+
+/// Work for the writing task.
+#[derive(Debug)]
+enum Keep {
+    Event(Arc<Recorded>),
+    /// Numbers below this are set aside.
+    Numbers(u64),
+    /// Told once everything before it is written.
+    Flushed(tokio::sync::oneshot::Sender<()>),
+}
+
+/// A reader of events that goes on: what it missed, then what comes.
+#[derive(Debug)]
+pub(crate) struct EventReader {
+    pub(crate) missed: Vec<Arc<Recorded>>,
+    /// Everything after the number asked for is in `missed`, severe or not.
+    pub(crate) whole: bool,
+    pub(crate) coming: broadcast::Receiver<Arc<Recorded>>,
+    pub(crate) closing: watch::Receiver<bool>,
+}
+
+impl Events {
+    /// Takes up the numbers where the last life of the node left them.
+    pub(super) fn open(site: &SiteStore) -> Result<(Self, Keeping), ReadError> {
+        let store = site.store();
+        let set_aside = store.record(Shelf::Settings, NUMBERS)?;
+        let next = set_aside.and_then(|value| value.try_into().ok()).map_or(1, u64::from_be_bytes);
+        // Twice as many, because later writes are not waited for.
+        let until = next.saturating_add(NUMBERS_AT_ONCE.saturating_mul(2));
+        put_numbers(store, until).map_err(ReadError::Incomplete)?;
+        let (keep, kept) = unbounded_channel();
+        let order = Order { next, ring: Ring::new(next), failures: BTreeMap::new() };
+        let events = Self {
+            order: Mutex::new(order),
+            told: broadcast::channel(READER_BEHIND_MAX).0,
+            keep,
+            closing: watch::channel(false).0,
+        };
+        Ok((events, Keeping { store: store.clone(), kept, count: None }))
+    }
+
+    fn add(&self, event: Event) -> Arc<Recorded> {
+        let mut order = locked(&self.order);
+        let number = order.next;
+        order.next = number.saturating_add(1);
+        if order.next.is_multiple_of(NUMBERS_AT_ONCE) {
+            self.write(Keep::Numbers(order.next.saturating_add(NUMBERS_AT_ONCE.saturating_mul(2))));
+        }
+        let severity = event.severity();
+        let recorded = Arc::new(Recorded { number, at_ms: wall_clock().0, severity, event });
+        order.ring.push(Arc::clone(&recorded));
+        if severity >= Severity::Warning {
+            self.write(Keep::Event(Arc::clone(&recorded)));
+        }
+        // Nobody listening is no failure. Told under the lock, so that a reader misses none between its backlog and this.
+        drop(self.told.send(Arc::clone(&recorded)));
+        recorded
+    }
+
+    fn write(&self, work: Keep) {
+        if self.keep.send(work).is_err() {
+            tracing::error!("the task that keeps events is gone: events stay in memory only");
+        }
+    }
+
+    /// Whether a run failed as the one before it on the link did.
+    fn repeats(&self, link: &str, outcome: Outcome) -> bool {
+        let mut order = locked(&self.order);
+        if outcome == Outcome::Done {
+            order.failures.remove(link);
+            return false;
+        }
+        order.failures.insert(link.to_owned(), outcome) == Some(outcome)
+    }
+}
+
+fn put_numbers(store: &Store, until: u64) -> Result<(), WriteError> {
+    store.put_record(Shelf::Settings, NUMBERS, &until.to_be_bytes())
+}
+
+/// Writes warnings and errors down, in order.
+#[derive(Debug)]
+pub(super) struct Keeping {
+    store: Store,
+    kept: UnboundedReceiver<Keep>,
+    /// Events on disk, once counted.
+    count: Option<usize>,
+}
+
+impl Keeping {
+    /// Writes until the node is gone.
+    pub(super) async fn keep(mut self) {
+        while let Some(work) = self.kept.recv().await {
+            let (store, mut count) = (self.store.clone(), self.count);
+            let done = tokio::task::spawn_blocking(move || kept(&store, work, &mut count).map(|()| count));
+            match done.await {
+                Ok(Ok(count)) => self.count = count,
+                Ok(Err(error)) => tracing::warn!(%error, "an event could not be kept on disk"),
+                Err(panic) => tracing::error!(%panic, "keeping an event panicked"),
+            }
+        }
+    }
+}
+
+fn kept(store: &Store, work: Keep, count: &mut Option<usize>) -> Result<(), ReadError> {
+    let recorded = match work {
+        Keep::Numbers(until) => return put_numbers(store, until).map_err(ReadError::Incomplete),
+        Keep::Flushed(told) => {
+            if told.send(()).is_err() {
+                tracing::debug!("whoever waited for the events has left");
+            }
+            return Ok(());
+        }
+        Keep::Event(recorded) => recorded,
+    };
+    let held = match *count {
+        Some(count) => count,
+        None => kept_from(store, 0, u64::MAX)?.len(),
+    };
+    let value = serde_json::to_vec(&*recorded).unwrap_or_default();
+    let key = recorded.number.to_be_bytes();
+    store.put_record(Shelf::Events, &key, &value).map_err(ReadError::Incomplete)?;
+    let held = held.saturating_add(1);
+    let over = held.saturating_sub(EVENTS_KEPT_MAX).min(REMOVED_AT_ONCE);
+    for (key, _) in store.records(Shelf::Events, &[], &[], over)? {
+        store.remove_record(Shelf::Events, &key).map_err(ReadError::Incomplete)?;
+    }
+    *count = Some(held.saturating_sub(over));
+    Ok(())
+}
+
+/// The kept events with numbers from `from` on and below `below`, in order.
+fn kept_from(store: &Store, from: u64, below: u64) -> Result<Vec<Arc<Recorded>>, ReadError> {
+    let mut events = Vec::new();
+    let mut from = from.to_be_bytes().to_vec();
+    loop {
+        let page = store.records(Shelf::Events, &[], &from, PAGE_EVENTS)?;
+        let Some((last, _)) = page.last() else { return Ok(events) };
+        from = [last.as_slice(), &[0]].concat();
+        for (_, value) in &page {
+            // One of a kind that this release does not know is passed over.
+            let Ok(recorded) = serde_json::from_slice::<Recorded>(value) else { continue };
+            if recorded.number >= below {
+                return Ok(events);
+            }
+            events.push(Arc::new(recorded));
+        }
+    }
+}
+
+impl Node {
+    /// Records something that happened and tells whoever listens. Never waits for the disk.
+    pub(crate) fn event(&self, event: Event) {
+        let recorded = self.inner.events.add(event);
+        let (event, number, kind) = (recorded.event.sentence(), recorded.number, recorded.event.kind());
+        match recorded.severity {
+            Severity::Info => tracing::info!(number, kind, "{event}"),
+            Severity::Warning => tracing::warn!(number, kind, "{event}"),
+            Severity::Error => tracing::error!(number, kind, "{event}"),
+        }
+    }
+
+    /// Follows the events after a number; none means from now on.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub(crate) async fn read_events(&self, after: Option<u64>) -> Result<EventReader, Problem> {
+        let (backlog, begins, coming) = {
+            let order = locked(&self.inner.events.order);
+            let after = after.unwrap_or(u64::MAX);
+            (order.ring.after(after), order.ring.begins(), self.inner.events.told.subscribe())
+        };
+        let closing = self.inner.events.closing.subscribe();
+        let mut missed = Vec::new();
+        if let (Some(after), false) = (after, backlog.whole) {
+            let from = after.saturating_add(1);
+            missed = self.blocking(move |site| Ok(kept_from(site.store(), from, begins)?)).await?;
+        }
+        missed.extend(backlog.events);
+        Ok(EventReader { missed, whole: backlog.whole, coming, closing })
+    }
+
+    /// The newest events of a kind, newest first: all that are in memory, and the warnings and errors before them.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub(crate) async fn recent_events(
+        &self,
+        selection: Selection,
+        limit: usize,
+    ) -> Result<shapes::Events, Problem> {
+        let reader = self.read_events(Some(0)).await?;
+        let taken = reader.missed.iter().rev().filter(|recorded| selection.takes(recorded)).take(limit);
+        Ok(shapes::Events { events: taken.map(|recorded| self.event_told(recorded)).collect() })
+    }
+
+    /// What the API tells of an event.
+    pub(crate) fn event_told(&self, recorded: &Recorded) -> shapes::Event {
+        let json = serde_json::to_value(&recorded.event).unwrap_or_default();
+        shapes::Event {
+            number: recorded.number,
+            at_ms: recorded.at_ms,
+            severity: recorded.severity.word().to_owned(),
+            kind: recorded.event.kind().to_owned(),
+            site: self.me().to_string(),
+            site_name: self.inner.name.clone(),
+            text: recorded.event.sentence(),
+            fields: json.get("fields").cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Sends readers away, so that their open answers do not hold up the stop.
+    pub(crate) fn end_event_readers(&self) {
+        self.inner.events.closing.send_replace(true);
+    }
+
+    /// Waits until every warning and error so far is on disk.
+    pub(crate) async fn events_kept(&self) {
+        let (told, done) = tokio::sync::oneshot::channel();
+        self.inner.events.write(Keep::Flushed(told));
+        if done.await.is_err() {
+            tracing::warn!("the last events may not be on disk");
+        }
+    }
+
+    /// A run ended.
+    pub(super) fn run_is_over(&self, run: RunId, record: &RunRecord) {
+        let Some(outcome) = record.outcome else { return };
+        self.found_after(record);
+        let repeated = self.inner.events.repeats(&record.link, outcome);
+        let (link, run, tally) = (record.link.clone(), run.to_string(), &record.tally);
+        if outcome == Outcome::Done {
+            return self.event(Event::RunEnded {
+                link,
+                run,
+                ops_in: tally.ops_in,
+                deletes_in: tally.came.deletes,
+                ops_out: tally.ops_out,
+                blobs_in: tally.blobs_in,
+                blobs_missing: tally.blobs_missing,
+                content_in_bytes: tally.content_in_bytes,
+                content_out_bytes: tally.content_out_bytes,
+                duration_ms: record.ended.map_or(0, |ended| ended.0.saturating_sub(record.started.0)),
+            });
+        }
+        let note = (!record.notes.is_empty()).then(|| record.notes.join("; "));
+        let (outcome, reason) = outcome_words(outcome, note.as_deref());
+        self.event(Event::RunFailed { link, run, outcome, reason, repeated });
+    }
+
+    /// What a run brought that somebody should look at. Of versions, those that its record names.
+    fn found_after(&self, record: &RunRecord) {
+        let site = &self.inner.site;
+        let holds = site.store().open_holds(None).unwrap_or_default();
+        for (id, hold) in holds {
+            if hold.link == record.link && hold.since >= record.started {
+                self.event(Event::HoldOpened {
+                    hold: HEXLOWER.encode(&id),
+                    link: hold.link,
+                    feed: self.feed_label(hold.feed),
+                    deletes: hold.deletes,
+                });
+            }
+        }
+        for (feed, at) in &record.tally.came.added {
+            let Ok(Some(item)) = site.store().item(*feed, &at.name, &at.version, site.look()) else {
+                continue;
+            };
+            let (feed, package) = (self.feed_label(*feed), format!("{}@{}", at.name, at.version));
+            if !item.clash.is_empty() {
+                let others = item.clash.len() as u64;
+                self.event(Event::ClashFound { feed, package, others });
+            } else if item.standing == Standing::Suppressed {
+                self.event(Event::PublishSuppressed { feed, package });
+            }
+        }
+    }
+
+    /// Both ends of a link agreed.
+    pub(super) fn link_is_up(&self, link: &str, agreed: &Agreed) {
+        let peer = self.with_link(link, |state| state.link.peer.to_string()).unwrap_or_default();
+        let peer_name = agreed.peer_name.clone();
+        self.event(Event::LinkUp { link: link.to_owned(), peer, peer_name });
+    }
+
+    /// A link's session is over.
+    pub(super) fn link_is_down(&self, link: &str, closed: Outcome) {
+        let (word, reason) = outcome_words(closed, None);
+        let outcome = reason.map_or_else(|| word.clone(), |reason| format!("{word}, {reason}"));
+        self.event(Event::LinkDown { link: link.to_owned(), outcome });
+    }
+
+    /// An author's two histories came to light.
+    pub(super) fn fork_seen(&self, link: &str, log: LogId) {
+        let (link, author) = (link.to_owned(), log.author.to_string());
+        self.event(Event::ForkSeen { link, feed: self.feed_label(log.feed), author });
+    }
+
+    /// A feed's name here, or the start of its id.
+    pub(super) fn feed_label(&self, feed: FeedId) -> String {
+        let record = self.inner.site.store().feed(feed).ok().flatten();
+        record.map_or_else(|| feed.short(), |record| record.name)
+    }
+
+    /// What may flow of a feed is not what it was.
+    pub(super) fn verdict_changed(&self, link: &str, feed: FeedId, from: Option<Verdict>, to: Verdict) {
+        let reason = match to {
+            Verdict::Invalid(reason) => Some(reason.to_string()),
+            Verdict::Warning { effective } => Some(format!("only {} is allowed", switch_list(effective))),
+            Verdict::Valid { .. } | Verdict::NothingAsked => None,
+        };
+        self.event(Event::VerdictChanged {
+            link: link.to_owned(),
+            feed: self.feed_label(feed),
+            from: from.map(|from| verdict_word(from).to_owned()),
+            to: verdict_word(to).to_owned(),
+            reason,
+        });
+    }
+}

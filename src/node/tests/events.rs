@@ -1,0 +1,88 @@
+//! What real nodes tell of what happens to them, and what they still know of it after a restart.
+
+use super::*;
+use crate::api::events as shapes;
+use crate::events::Selection;
+
+async fn told(node: &Node, kind: &str) -> Vec<shapes::Event> {
+    let selection = asked_for(None, kind, None).unwrap();
+    node.recent_events(selection, 100).await.unwrap().events
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_runs_verdicts_and_feeds_are_told() {
+    let (ny, la) = (lab("New York").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    publish(&ny.node, "one", b"1").await.unwrap();
+    pair(&ny.node, &la.node, "pull").await;
+    sync(&la.node).await;
+    assert_eq!(told(&ny.node, "feed-taken-up").await[0].fields["link"], serde_json::Value::Null);
+    assert_eq!(told(&la.node, "feed-taken-up").await[0].fields["link"], "new-york");
+    let up = &told(&la.node, "link-up").await[0];
+    assert_eq!((&up.fields["peer_name"], up.site_name.as_str()), (&"New York".into(), "LA"));
+    let ended = told(&la.node, "run-ended").await;
+    assert!(ended.iter().any(|run| run.fields["ops_in"].as_u64() > Some(0)), "{ended:?}");
+    let verdicts = told(&la.node, "verdict-changed").await;
+    assert_eq!(verdicts.len(), 1, "once a change: {verdicts:?}");
+    assert_eq!((&verdicts[0].fields["to"], verdicts[0].severity.as_str()), (&"valid".into(), "info"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_is_a_warning_once_and_is_known_after_a_restart() {
+    let (ny, la) = (lab("New York").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    pair(&ny.node, &la.node, "pull").await;
+    sync(&la.node).await;
+    ny.node.stop().await;
+    sync(&la.node).await;
+    sync(&la.node).await;
+    let failed = told(&la.node, "run-failed").await;
+    let severities: Vec<&str> = failed.iter().rev().map(|event| event.severity.as_str()).collect();
+    assert_eq!(severities.first(), Some(&"warning"), "{failed:?}");
+    assert!(severities.len() > 1 && severities[1..].iter().all(|severity| *severity == "info"), "{failed:?}");
+    let last = la.node.recent_events(Selection::default(), 1).await.unwrap().events[0].number;
+    la.node.stop().await;
+    let Lab { folder, node } = la;
+    drop(node);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let again = loop {
+        match Node::start(folder.path(), Some("LA"), "127.0.0.1:0".parse().unwrap()).await {
+            Ok(node) => break node,
+            Err(StartError::Store(OpenError::InUse { .. })) if tokio::time::Instant::now() < deadline => {
+                tokio::task::yield_now().await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let kept = told(&again, "run-failed").await;
+    assert!(kept.iter().any(|event| event.severity == "warning"), "{kept:?}");
+    feed(&again, "docs").await;
+    let made = told(&again, "feed-taken-up").await;
+    assert!(made[0].number > last, "numbers rise over restarts: {made:?}, {last}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_low_disk_is_told_once_until_it_is_well_again() {
+    let ny = lab("New York").await;
+    ny.node.look_at_disk(0).await;
+    assert_eq!(told(&ny.node, "disk-low").await.len(), 0);
+    ny.node.look_at_disk(u64::MAX).await;
+    ny.node.look_at_disk(u64::MAX).await;
+    assert_eq!(told(&ny.node, "disk-low").await.len(), 1);
+    ny.node.look_at_disk(0).await;
+    ny.node.look_at_disk(u64::MAX).await;
+    assert_eq!(told(&ny.node, "disk-low").await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sites_that_publish_different_bytes_are_told_of_the_clash() {
+    let (ny, la) = (lab("New York").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    pair(&ny.node, &la.node, "mirror").await;
+    sync(&la.node).await;
+    publish(&ny.node, "same", b"ny").await.unwrap();
+    publish(&la.node, "same", b"la").await.unwrap();
+    sync(&la.node).await;
+    let clashes = [told(&la.node, "clash-found").await, told(&ny.node, "clash-found").await].concat();
+    assert!(clashes.iter().any(|event| event.fields["package"] == "same@1.0"), "{clashes:?}");
+}
