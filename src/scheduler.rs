@@ -83,7 +83,7 @@ impl Interval {
     fn left(&mut self, due: &Due, spread: u64) -> Option<Duration> {
         // A link without an interval that was not reached is tried again after a while all the same, if there is news for it.
         let news = due.wanted == Some(Wanted::News) && due.record.failures > 0;
-        let every_ms = due.every_ms.or(news.then_some(0));
+        let every_ms = due.every_ms.or_else(|| news.then_some(0));
         let from = (every_ms, due.record);
         if self.from != Some(from) {
             let wait = next_run(Instant(0), every_ms, due.record, spread);

@@ -143,9 +143,11 @@ pub fn unblock(
 /// The package that a block names, empty for a block of bytes; nothing where the op is no block of the feed.
 fn blocked_name(store: &Store, feed: FeedId, block: OpId) -> Result<Option<String>, ReadError> {
     let named = store.op(block)?.filter(|named| named.op.place.log.feed == feed);
-    Ok(named.and_then(|named| match named.op.body {
-        Body::Block(Block { target: Blocked::Coordinate(at), .. }) => Some(at.name),
-        Body::Block(Block { target: Blocked::Blob(_), .. }) => Some(String::new()),
-        _ => None,
+    Ok(named.and_then(|named| {
+        let Body::Block(Block { target, .. }) = named.op.body else { return None };
+        Some(match target {
+            Blocked::Coordinate(at) => at.name,
+            Blocked::Blob(_) => String::new(),
+        })
     }))
 }

@@ -18,7 +18,7 @@ pub(super) enum LinkCommand {
     #[command(
         after_help = "Examples:\n  packetboat link set new-york --every 15m\n  packetboat link set new-york --mode pull --every never"
     )]
-    Set(Set),
+    Set(Box<Set>),
     /// Stop a link from running until it is resumed.
     Pause(Name),
     /// Let a paused link run again.

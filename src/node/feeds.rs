@@ -256,9 +256,9 @@ pub(super) fn package(
     debug_assert_eq!(feed, record.genesis.feed_id(), "a record is that of its feed");
     let usage = site.store().figures(feed)?.usage(&at);
     let (offer, offer_text) = offer_words(&item.offer);
-    let provenance = winner.as_ref().and_then(|named| match &named.op.body {
-        Body::Publish(publish) => publish.provenance.as_ref(),
-        _ => None,
+    let provenance = winner.as_ref().and_then(|named| {
+        let Body::Publish(publish) = &named.op.body else { return None };
+        publish.provenance.as_ref()
     });
     Ok(api::Package {
         feed: record.name.clone(),

@@ -196,11 +196,13 @@ fn why_op(
     names: &BTreeMap<SiteId, String>,
 ) -> api::WhyOp {
     let author = named.op.place.log.author;
-    let reason = match &named.op.body {
-        Body::Delete(Delete { reason, .. })
-        | Body::Block(Block { reason, .. })
-        | Body::Unblock(Unblock { reason, .. }) => Some(reason.clone()),
-        _ => None,
+    let reason = if let Body::Delete(Delete { reason, .. })
+    | Body::Block(Block { reason, .. })
+    | Body::Unblock(Unblock { reason, .. }) = &named.op.body
+    {
+        Some(reason.clone())
+    } else {
+        None
     };
     api::WhyOp {
         op: named.id.to_string(),

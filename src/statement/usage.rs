@@ -31,7 +31,8 @@ pub fn tell(site: &SiteStore, feed: FeedId, downloads: Downloads) -> Result<(), 
         let uses: Vec<Use> = downloads
             .into_iter()
             .map(|(coordinate, (more, last))| {
-                let (held, held_last) = figures.told_by(me, &coordinate).unwrap_or((0, Timestamp::default()));
+                let (held, held_last) =
+                    figures.told_by(me, &coordinate).unwrap_or_else(|| (0, Timestamp::default()));
                 Use { downloads: held.saturating_add(more), last_used: last.max(held_last), coordinate }
             })
             .collect();

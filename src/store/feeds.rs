@@ -319,7 +319,7 @@ impl Store {
             && (seals == eyes.seals || !item.seal_matters)
             && item.due.is_none_or(|due| due.0 > eyes.look.now.0.saturating_add(STAMP_AHEAD_MS_MAX))
         {
-            return Ok(item);
+            return Ok(*item);
         }
         // No op is indexed between reading the ops and keeping what they amount to.
         let _folding = self.inner.folding.read().unwrap_or_else(PoisonError::into_inner);
@@ -334,8 +334,11 @@ impl Store {
                 held: &eyes.held,
             },
         );
-        let value =
-            keys::encode(&ViewEntry::Known { rules: eyes.rules, seals: eyes.seals, item: item.clone() });
+        let value = keys::encode(&ViewEntry::Known {
+            rules: eyes.rules,
+            seals: eyes.seals,
+            item: Box::new(item.clone()),
+        });
         if value.len() <= VALUE_BYTES_MAX {
             self.change(Tree::View, keys::view(feed, name, version), Some(value))?;
         }

@@ -163,7 +163,7 @@ pub(crate) enum ViewEntry {
     /// Ops have arrived since.
     Stale,
     /// Worked out under the rules and the seals that these are digests of.
-    Known { rules: [u8; 16], seals: [u8; 16], item: Item },
+    Known { rules: [u8; 16], seals: [u8; 16], item: Box<Item> },
 }
 
 pub(crate) fn log(log: LogId) -> Vec<u8> {

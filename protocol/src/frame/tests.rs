@@ -1,1 +1,79 @@
-//! Every frame there and back, and what is refused.
+//! Every frame of the control stream there and back, and what is refused.
+
+use super::*;
+
+const FEED: FeedId = FeedId([3; 32]);
+
+fn hello(filter: Filter) -> Frame {
+    let ask = FeedAsk { feed: FEED, kind: FeedKind::Raw, ask: Switches::PULL, filter };
+    Frame::Hello(Hello {
+        version_min: 1,
+        version_max: 1,
+        store: StoreId([1; 8]),
+        name: "Tokyo".to_owned(),
+        now: Timestamp(7),
+        feeds: vec![ask],
+        offers: Vec::new(),
+    })
+}
+
+fn note(name: &str) -> LinkNote {
+    LinkNote {
+        teller: SiteId([1; 32]),
+        teller_name: name.to_owned(),
+        peer: SiteId([2; 32]),
+        peer_name: String::new(),
+        feed: FEED,
+        feed_name: "tools".to_owned(),
+        effective: Switches::MIRROR,
+        told: Timestamp(9),
+    }
+}
+
+#[test]
+fn a_frame_decodes_to_what_was_encoded() {
+    let filter: Filter = "name=acme-*,latest=3".parse().unwrap();
+    let allowed = Allowed { switches: Switches::PULL, filter: filter.clone() };
+    let welcome = Welcome {
+        version: 1,
+        store: StoreId([2; 8]),
+        name: "New York".to_owned(),
+        now: Timestamp(8),
+        feeds: vec![Ok(allowed), Err(Reason::FeedUnknown)],
+        offers: Vec::new(),
+    };
+    let frames = [
+        hello(filter),
+        Frame::Welcome(welcome),
+        Frame::Refuse(Reason::LinkPaused),
+        Frame::Pace { bytes_per_s: Some(250_000) },
+        Frame::Links(vec![note("Los Angeles")]),
+        Frame::Applied(Applied { exports: None, refused: vec![(Reason::AuthorNotAllowed, 3)] }),
+        Frame::Finished { missing: 1 },
+        Frame::Nudge { asked: true },
+        Frame::WhichHeld(vec![BlobId([4; 32])]),
+        Frame::Held(Vec::new()),
+    ];
+    for frame in frames {
+        let bytes = frame.encode();
+        assert_eq!(Frame::decode(&bytes), Ok(frame.clone()));
+        let mut more = bytes.clone();
+        more.push(0);
+        assert_eq!(Frame::decode(&more), Err(Misbehaved::FrameMalformed), "{frame:?}");
+        assert!(Frame::decode(&bytes[..bytes.len() - 1]).is_err(), "{frame:?}");
+    }
+}
+
+#[test]
+fn what_is_beyond_its_limits_is_refused_by_name() {
+    let wide = Filter { names: vec![vec!["a".to_owned(); 65]], ..Filter::default() };
+    assert_eq!(Frame::decode(&hello(wide).encode()), Err(Misbehaved::FilterInvalid));
+    assert_eq!(
+        Frame::decode(&Frame::Links(vec![note(&"n".repeat(65))]).encode()),
+        Err(Misbehaved::NameInvalid)
+    );
+    let many = Frame::WhichHeld(vec![BlobId([0; 32]); WANTED_ITEMS_MAX + 1]);
+    assert_eq!(Frame::decode(&many.encode()), Err(Misbehaved::WantsFlooded));
+    assert_eq!(Frame::decode(&[0x7f]), Err(Misbehaved::FrameUnknown));
+    assert_eq!(Frame::decode(&[]), Err(Misbehaved::FrameMalformed));
+}

@@ -237,7 +237,7 @@ fn a_listener_that_keeps_no_rules_is_named_too() {
         ("welcomes more feeds than were asked for", Misbehaved::FrameMalformed, |rig| rig.welcome(2)),
         ("never welcomes", Misbehaved::Stalled, |rig| rig.pass(6 * SECOND)),
         ("answers before it welcomes", Misbehaved::FrameUnexpected, |rig| {
-            rig.say(&Frame::Nudge { asked: true })
+            rig.say(&Frame::Nudge { asked: true });
         }),
         ("answers a poll twice", Misbehaved::FrameUnexpected, |rig| {
             rig.welcome(1);
