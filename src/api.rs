@@ -232,6 +232,9 @@ pub struct AcceptRequest {
     /// `REMOTE=LOCAL` names.
     pub feeds: Vec<(String, String)>,
     pub every_ms: Option<u64>,
+    /// What of the feeds this end lets the link carry, as in `LinkChange`; none: everything.
+    #[serde(default)]
+    pub filter: Option<String>,
 }
 
 /// One link.
@@ -276,8 +279,6 @@ pub struct Link {
     pub priority: String,
     /// always or on-demand.
     pub fetch: String,
-    /// Whether it carries every feed, also those to come.
-    pub every_feed: bool,
 }
 
 /// One feed on a link.

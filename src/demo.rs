@@ -123,6 +123,7 @@ async fn pair(
             link: None,
             feeds: Vec::new(),
             every_ms: None,
+            filter: None,
         })
         .await?;
     say(&format!(

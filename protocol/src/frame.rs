@@ -13,9 +13,8 @@ use crate::limits::{
     RANGES_PER_FRAME_MAX, WANTED_ITEMS_MAX,
 };
 use crate::log::Batch;
-use crate::op::Genesis;
 use crate::outline::Cv;
-use crate::package::{FeedKind, check_label};
+use crate::package::FeedKind;
 use crate::reconcile::{Answers, Questions};
 use crate::switches::Switches;
 use crate::time::Timestamp;
@@ -41,8 +40,6 @@ pub struct Hello {
     pub name: String,
     pub now: Timestamp,
     pub feeds: Vec<FeedAsk>,
-    /// Where the link carries every feed: those of the dialler, for the listener to take up for the next session.
-    pub offers: Vec<FeedOffer>,
 }
 
 /// One feed the dialler wants on the link. Later frames name feeds by their position here.
@@ -65,16 +62,6 @@ pub struct Allowed {
     pub filter: Filter,
 }
 
-/// A feed that a site has and that the other may take up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FeedOffer {
-    pub genesis: Genesis,
-    /// The offering site's name for it.
-    pub name: String,
-    /// In the terms of the site that it is offered to.
-    pub may: Switches,
-}
-
 /// What the listener answers. The link is up only after this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {
@@ -85,8 +72,6 @@ pub struct Welcome {
     pub now: Timestamp,
     /// For each feed asked, in order, what is allowed or why nothing is.
     pub feeds: Vec<Result<Allowed, Reason>>,
-    /// Where the link carries every feed: those of the listener, for the dialler to take up for the next session.
-    pub offers: Vec<FeedOffer>,
 }
 
 /// What a receiver last integrated of a sender's exports.
@@ -320,13 +305,11 @@ impl Frame {
         let (found, most, fault) = match self {
             Self::Hello(hello) => {
                 label(&hello.name)?;
-                offers(&hello.offers)?;
                 hello.feeds.iter().try_for_each(|ask| filter(&ask.filter))?;
                 (hello.feeds.len(), FEEDS_PER_LINK_MAX, Misbehaved::FrameMalformed)
             }
             Self::Welcome(welcome) => {
                 label(&welcome.name)?;
-                offers(&welcome.offers)?;
                 welcome.feeds.iter().flatten().try_for_each(|allowed| filter(&allowed.filter))?;
                 (welcome.feeds.len(), FEEDS_PER_LINK_MAX, Misbehaved::FrameMalformed)
             }
@@ -369,16 +352,6 @@ fn label(name: &str) -> Result<(), Misbehaved> {
 
 fn filter(filter: &Filter) -> Result<(), Misbehaved> {
     filter.check().map_err(|_beyond| Misbehaved::FilterInvalid)
-}
-
-fn offers(offers: &[FeedOffer]) -> Result<(), Misbehaved> {
-    if offers.len() > FEEDS_PER_LINK_MAX {
-        return Err(Misbehaved::FrameMalformed);
-    }
-    let named = |offer: &FeedOffer| {
-        check_label("feed name", &offer.name).and_then(|()| check_label("feed name", &offer.genesis.name))
-    };
-    offers.iter().try_for_each(named).map_err(|_rule| Misbehaved::NameInvalid)
 }
 
 impl OpsFrame {

@@ -67,8 +67,6 @@ pub struct Link {
     pub peer_name: String,
     pub dial: Dial,
     pub feeds: Vec<LinkFeed>,
-    /// Set where the link carries every feed of either site, also those to come, with these switches.
-    pub every_feed: Option<Switches>,
     /// Milliseconds between runs; none means only when told. Outgoing links only.
     pub every_ms: Option<u64>,
     /// Whether what is appended here is pushed on at once, and what the other site has new is taken at once.
@@ -97,7 +95,6 @@ impl Link {
             peer_name,
             dial,
             feeds,
-            every_feed: None,
             every_ms: None,
             live: true,
             windows: Vec::new(),

@@ -193,7 +193,6 @@ impl Rig {
             name: "Cheat".to_owned(),
             now: Timestamp(WALL_START_MS),
             feeds: vec![Ok(allowed); feeds],
-            offers: Vec::new(),
         };
         self.say(&Frame::Welcome(welcome));
     }
@@ -298,7 +297,6 @@ impl Rig {
             name: name.to_owned(),
             now: Timestamp(WALL_START_MS),
             feeds: vec![feed],
-            offers: Vec::new(),
         };
         self.say(&Frame::Hello(hello));
     }

@@ -266,7 +266,6 @@ impl Site {
             store: store.id(),
             name: self.name.to_owned(),
             terms: terms.collect(),
-            offers: Vec::new(),
             priority: Default::default(),
             paused: false,
             memory: store.memory(end.peer, &end.name).expect("the store reads"),

@@ -50,6 +50,9 @@ pub(super) enum PairCommand {
         /// Run by itself this often.
         #[arg(long, value_parser = duration_ms)]
         every: Option<u64>,
+        /// Whose bytes come along: parts of name=PATTERN|PATTERN, latest=N, size=100MB, age=90d.
+        #[arg(long)]
+        filter: Option<String>,
     },
     /// Tickets made here, and who used them.
     List,
@@ -73,8 +76,8 @@ pub(super) async fn pair(context: &Context, command: PairCommand) -> anyhow::Res
                 invite(context, request).await?;
             }
         }
-        PairCommand::Accept { ticket, mode, feeds, name, every } => {
-            let request = api::AcceptRequest { ticket, mode, link: name, feeds, every_ms: every };
+        PairCommand::Accept { ticket, mode, feeds, name, every, filter } => {
+            let request = api::AcceptRequest { ticket, mode, link: name, feeds, every_ms: every, filter };
             accept(context, request).await?;
         }
         PairCommand::Revoke { ticket } => {

@@ -60,9 +60,6 @@ pub(super) fn apply(link: &mut Link, change: api::LinkChange, only: Option<FeedI
         let stated: Switches = mode.parse().map_err(bad)?;
         let switches = if outgoing { stated } else { stated.flip() };
         link.feeds.iter_mut().filter(|on| meant(on.feed)).for_each(|on| on.switches = switches);
-        if only.is_none() && link.every_feed.is_some() {
-            link.every_feed = Some(switches);
-        }
     }
     if let Some(text) = &change.filter {
         let filter: Filter = text.parse().map_err(bad)?;

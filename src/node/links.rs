@@ -167,7 +167,6 @@ fn told(site: &SiteStore, seen: Seen) -> Result<api::Link, Problem> {
             Fetch::OnDemand => "on-demand",
         }
         .to_owned(),
-        every_feed: link.every_feed.is_some(),
     })
 }
 

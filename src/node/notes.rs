@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use protocol::id::{FeedId, SiteId};
-use protocol::limits::LINK_NOTES_MAX;
+use protocol::limits::{LINK_NOTES_MAX, STAMP_AHEAD_MS_MAX};
 use protocol::link::Link;
 use protocol::session::Agreed;
 use protocol::topology::LinkNote;
@@ -12,6 +12,9 @@ use super::sessions::tell;
 use super::{Node, locked};
 use crate::keeper::wall_clock;
 use crate::transport::pump::Command;
+
+/// Notes kept of one teller: its links times its feeds, for a large site.
+const NOTES_PER_TELLER_MAX: usize = 256;
 
 /// The newest note of each teller about each of its links and feeds.
 pub(super) type Notes = BTreeMap<(FeedId, SiteId, SiteId), LinkNote>;
@@ -47,12 +50,24 @@ impl Node {
         let mut fresh = false;
         {
             let mut notes = locked(&self.inner.notes);
-            for note in told.into_iter().filter(|note| note.teller != self.me() && note.told <= now) {
+            let ours = self.me();
+            let teller_of = |notes: &Notes, teller| notes.keys().filter(|(_, of, _)| *of == teller).count();
+            for note in told.into_iter().filter(|note| {
+                note.teller != self.me() && note.told.0 <= now.0.saturating_add(STAMP_AHEAD_MS_MAX)
+            }) {
                 let key = (note.feed, note.teller, note.peer);
                 match notes.get(&key) {
                     Some(held) if held.told >= note.told => continue,
                     Some(held) => fresh = fresh || held.effective != note.effective,
-                    None if notes.len() >= LINK_NOTES_MAX => continue,
+                    // Neither one teller nor all together crowd others out.
+                    None if teller_of(&notes, note.teller) >= NOTES_PER_TELLER_MAX => continue,
+                    None if notes.len() >= LINK_NOTES_MAX => {
+                        let foreign = notes.iter().filter(|((_, teller, _), _)| *teller != ours);
+                        let oldest = foreign.min_by_key(|(_, note)| note.told).map(|(key, _)| *key);
+                        let Some(oldest) = oldest else { continue };
+                        notes.remove(&oldest);
+                        fresh = true;
+                    }
                     None => fresh = true,
                 }
                 notes.insert(key, note);

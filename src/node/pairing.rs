@@ -71,7 +71,19 @@ impl Node {
         self.blocking(move |site| {
             let mut offers = Vec::new();
             let mut kept = Vec::new();
-            for name in &request.feeds {
+            let every = request.feeds.iter().any(|name| name == "*");
+            let asked = if every {
+                site.store().feeds()?.into_iter().map(|(_, record)| record.name).collect()
+            } else {
+                request.feeds
+            };
+            if asked.is_empty() || asked.len() > TICKET_FEEDS_MAX {
+                return Err(usage(format!(
+                    "a ticket offers 1 to {TICKET_FEEDS_MAX} feeds, and these are {}",
+                    asked.len()
+                )));
+            }
+            for name in &asked {
                 let (feed, record) = named(site, name)?;
                 may_offer(site, feed, &record, may)?;
                 offers.push(Offer { feed: record.name.clone(), id: feed, kind: record.genesis.kind, may });
@@ -118,6 +130,8 @@ impl Node {
         }
         let mode = request.mode.as_deref().map(str::parse::<Switches>).transpose();
         let mode = mode.map_err(|error| usage(format!("{error}")))?;
+        let filter = request.filter.as_deref().unwrap_or("none");
+        let filter: Filter = filter.parse().map_err(|error| usage(format!("{error}")))?;
         self.names_are_free(&ticket, &request).await?;
         let connection = self.reach(&ticket).await?;
         let answer = join(&connection, &ticket, &self.inner.name, self.me()).await.map_err(join_failed)?;
@@ -130,7 +144,7 @@ impl Node {
             .map(|one| LinkFeed {
                 feed: one.genesis.feed_id(),
                 switches: mode.unwrap_or(one.may),
-                filter: Filter::default(),
+                filter: filter.clone(),
                 expires: None,
             })
             .collect();

@@ -337,7 +337,6 @@ impl Node {
             store: store.id(),
             name: self.inner.name.clone(),
             terms,
-            offers: Vec::new(),
             priority: link.priority,
             paused: link.paused,
             memory: store.memory(link.peer, &link.name).map_err(|error| failed(&error))?,

@@ -67,7 +67,14 @@ async fn pair(host: &Node, joiner: &Node, may: &str) -> api::Link {
 }
 
 fn accept(ticket: &str) -> AcceptRequest {
-    AcceptRequest { ticket: ticket.to_owned(), mode: None, link: None, feeds: Vec::new(), every_ms: None }
+    AcceptRequest {
+        ticket: ticket.to_owned(),
+        mode: None,
+        link: None,
+        feeds: Vec::new(),
+        every_ms: None,
+        filter: None,
+    }
 }
 
 async fn sync(node: &Node) -> api::Run {

@@ -12,6 +12,8 @@ mod lab;
 mod bad_input;
 /// Bytes that leave one site and come back.
 mod evict;
+/// The guides, run as they stand.
+mod guides;
 /// Raw feeds over HTTP: streaming, ranges, tokens, cut uploads.
 mod http;
 /// Kill -9, lost indexes, damaged packs.

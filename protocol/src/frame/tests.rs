@@ -13,7 +13,6 @@ fn hello(filter: Filter) -> Frame {
         name: "Tokyo".to_owned(),
         now: Timestamp(7),
         feeds: vec![ask],
-        offers: Vec::new(),
     })
 }
 
@@ -40,7 +39,6 @@ fn a_frame_decodes_to_what_was_encoded() {
         name: "New York".to_owned(),
         now: Timestamp(8),
         feeds: vec![Ok(allowed), Err(Reason::FeedUnknown)],
-        offers: Vec::new(),
     };
     let frames = [
         hello(filter),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::{Misbehaved, Reason};
 use crate::filter::Filter;
-use crate::frame::{Allowed, FeedAsk, FeedOffer, Hello, VERSION_MAX, VERSION_MIN, Welcome};
+use crate::frame::{Allowed, FeedAsk, Hello, VERSION_MAX, VERSION_MIN, Welcome};
 use crate::id::{FeedId, SiteId, StoreId};
 use crate::package::FeedKind;
 use crate::switches::{Switches, Verdict};
@@ -50,8 +50,6 @@ pub struct Agreed {
     /// The peer's clock minus this site's, in milliseconds.
     pub clock_ahead_ms: i64,
     pub feeds: Vec<AgreedFeed>,
-    /// Feeds that the other site would share too.
-    pub offers: Vec<FeedOffer>,
 }
 
 /// One feed of an agreed link.
@@ -84,7 +82,6 @@ pub(super) fn hello(config: &Config, now: Timestamp) -> Hello {
         name: config.name.clone(),
         now,
         feeds: config.terms.iter().map(ask).collect(),
-        offers: config.offers.clone(),
     }
 }
 
@@ -131,14 +128,7 @@ pub(super) fn welcome(
         let effective = verdict.effective().flip();
         feeds.push(AgreedFeed { feed: ask.feed, verdict, effective, filter, pushes: None });
     }
-    let welcome = Welcome {
-        version,
-        store: config.store,
-        name: config.name.clone(),
-        now,
-        feeds: answers,
-        offers: config.offers.clone(),
-    };
+    let welcome = Welcome { version, store: config.store, name: config.name.clone(), now, feeds: answers };
     if feeds.iter().all(|on| on.effective.is_off()) {
         return Ok((welcome, Err(first_reason(&feeds))));
     }
@@ -148,7 +138,6 @@ pub(super) fn welcome(
         peer_name: hello.name.clone(),
         clock_ahead_ms: apart_ms(hello.now, now),
         feeds,
-        offers: hello.offers.clone(),
     };
     Ok((welcome, Ok(agreed)))
 }
@@ -211,7 +200,6 @@ pub(super) fn agree(config: &Config, welcome: Welcome, now: Timestamp) -> Result
         peer_name: welcome.name,
         clock_ahead_ms: apart_ms(welcome.now, now),
         feeds,
-        offers: welcome.offers,
     })
 }
 

@@ -2,7 +2,6 @@
 
 use super::{Agreed, Forecast, Memory, Stated, Terms};
 use crate::fault::{Misbehaved, Outcome, Reason};
-use crate::frame::FeedOffer;
 use crate::grant::Permitted;
 use crate::id::{BlobId, LogId, SiteId, StoreId};
 use crate::link::Priority;
@@ -29,8 +28,6 @@ pub struct Config {
     /// This site's name, for people.
     pub name: String,
     pub terms: Vec<Terms>,
-    /// Feeds that the other site may take up too, where the link carries every feed.
-    pub offers: Vec<FeedOffer>,
     /// Which bytes come first here.
     pub priority: Priority,
     pub paused: bool,

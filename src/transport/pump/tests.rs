@@ -94,7 +94,6 @@ fn config(side: Side, me: &Site, peer: &Site, switches: Switches) -> Config {
             filter: Filter::default(),
             expires: None,
         }],
-        offers: Vec::new(),
         priority: Default::default(),
         paused: false,
         memory: me.state().memory.clone(),
