@@ -130,8 +130,7 @@ impl Node {
         }
         let mode = request.mode.as_deref().map(str::parse::<Switches>).transpose();
         let mode = mode.map_err(|error| usage(format!("{error}")))?;
-        let filter = request.filter.as_deref().unwrap_or("none");
-        let filter: Filter = filter.parse().map_err(|error| usage(format!("{error}")))?;
+        let filter = filter_of(&request)?;
         self.names_are_free(&ticket, &request).await?;
         let connection = self.reach(&ticket).await?;
         let answer = join(&connection, &ticket, &self.inner.name, self.me()).await.map_err(join_failed)?;
@@ -296,7 +295,11 @@ impl Node {
     }
 }
 
-pub(super) fn parsed(text: &str) -> Result<Ticket, Problem> {
+pub(super) fn filter_of(request: &api::AcceptRequest) -> Result<Filter, Problem> {
+    request.filter.as_deref().unwrap_or("none").parse().map_err(|error| usage(format!("{error}")))
+}
+
+fn parsed(text: &str) -> Result<Ticket, Problem> {
     Ticket::parse(text).map_err(|error| usage(format!("{error}")))
 }
 
