@@ -295,11 +295,11 @@ impl Node {
     }
 }
 
-pub(super) fn filter_of(request: &api::AcceptRequest) -> Result<Filter, Problem> {
+fn filter_of(request: &api::AcceptRequest) -> Result<Filter, Problem> {
     request.filter.as_deref().unwrap_or("none").parse().map_err(|error| usage(format!("{error}")))
 }
 
-fn parsed(text: &str) -> Result<Ticket, Problem> {
+pub(super) fn parsed(text: &str) -> Result<Ticket, Problem> {
     Ticket::parse(text).map_err(|error| usage(format!("{error}")))
 }
 
