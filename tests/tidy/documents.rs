@@ -125,3 +125,25 @@ fn rules_and_variants_are_found_with_their_lines() {
     let text = "pub enum A {\n    #[error(\"x,\")]\n    /// y,\n    One,\n    Two,\n}\npub enum B {\n    Three,\n}\n";
     assert_eq!(variants(text, "A"), [("One".to_owned(), 4), ("Two".to_owned(), 5)]);
 }
+
+/// Words in code style that can only be the name of a test: long, in snake case.
+fn test_names(text: &str) -> Vec<(String, usize)> {
+    let name = |word: &&str| {
+        word.matches('_').count() > 3
+            && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    let of_line = |(at, line): (usize, &str)| -> Vec<(String, usize)> {
+        line.split('`').filter(name).map(|word| (word.to_owned(), at + 1)).collect()
+    };
+    text.lines().enumerate().flat_map(of_line).collect()
+}
+
+#[test]
+fn every_test_that_the_requirements_name_is_there() {
+    const PAGE: &str = "docs/requirements.md";
+    let (named, sources) = (test_names(&read(PAGE)), sources());
+    assert!(named.len() > 15, "{PAGE}: the tests it names were not found");
+    let there = |name: &str| sources.iter().any(|source| source.text.contains(&format!("fn {name}(")));
+    let gone = named.iter().filter(|(name, _)| !there(name));
+    none(&gone.map(|(name, at)| format!("{PAGE}:{at}: there is no test {name}")).collect::<Vec<_>>());
+}
