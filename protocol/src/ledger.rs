@@ -4,6 +4,7 @@
 //! the sites that may say them are trusted with the whole feed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::grant::{Authority, Verb};
 use crate::id::{BlobId, LogId, OpId, SiteId};
@@ -25,7 +26,8 @@ struct Word {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ledger {
     genesis: Genesis,
-    authority: Authority,
+    /// Shared with those who ask who may write: it changes far less often than it is read.
+    authority: Arc<Authority>,
     /// For each log, lengths that seals reach, each with the lowest index that reaches it; both rise.
     sealed: BTreeMap<LogId, BTreeMap<u64, u64>>,
     seals: BTreeSet<(u64, Hlc, OpId)>,
@@ -43,7 +45,7 @@ impl Ledger {
     #[must_use]
     pub fn new(genesis: &Genesis) -> Self {
         Self {
-            authority: Authority::new(genesis),
+            authority: Arc::new(Authority::new(genesis)),
             genesis: genesis.clone(),
             sealed: BTreeMap::new(),
             seals: BTreeSet::new(),
@@ -59,7 +61,7 @@ impl Ledger {
         let word = Word { place: named.op.place, stamp: named.op.stamp };
         match &named.op.body {
             Body::Grant(_) | Body::Revoke(_) => {
-                self.authority.apply(named);
+                Arc::make_mut(&mut self.authority).apply(named);
             }
             Body::Block(block) => match block.target {
                 Blocked::Blob(blob) => {
@@ -119,7 +121,7 @@ impl Ledger {
 
     /// Who may write.
     #[must_use]
-    pub const fn authority(&self) -> &Authority {
+    pub const fn authority(&self) -> &Arc<Authority> {
         &self.authority
     }
 

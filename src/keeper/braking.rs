@@ -12,9 +12,6 @@ use protocol::op::Body;
 use super::SiteStore;
 use crate::store::{HOLD_NAMES_MAX, Hold, ReadError, WriteError};
 
-/// Coordinates looked at in one page while a feed is counted.
-const PAGE_ITEMS: usize = 512;
-
 /// What one run took away of one feed so far.
 #[derive(Debug, Default)]
 struct Taken {
@@ -116,12 +113,9 @@ fn count(of: usize) -> u64 {
 /// Versions of a feed that are served.
 fn standing(site: &SiteStore, feed: FeedId) -> Result<u64, ReadError> {
     let mut served = 0;
-    let mut after: Option<(String, String)> = None;
-    loop {
-        let from = after.as_ref().map(|(name, version)| (name.as_str(), version.as_str()));
-        let page = site.store().items(feed, "", from, PAGE_ITEMS, site.look())?;
-        let Some((last, _)) = page.last() else { return Ok(served) };
-        after = Some((last.name.clone(), last.version.clone()));
-        served += count(page.iter().filter(|(_, item)| item.standing == Standing::Served).count());
-    }
+    site.store().each_item(feed, site.look(), |_, item| {
+        served += u64::from(item.standing == Standing::Served);
+        Ok::<_, ReadError>(())
+    })?;
+    Ok(served)
 }

@@ -15,9 +15,6 @@ use crate::api::ruling as shapes;
 use crate::keeper::SiteStore;
 use crate::store::FeedRecord;
 
-/// Coordinates looked at in one page.
-const PAGE_ITEMS: usize = 512;
-
 impl Node {
     /// What sites are called here, by their links.
     pub(super) fn site_names(&self) -> BTreeMap<SiteId, String> {
@@ -40,16 +37,12 @@ impl Node {
             };
             let mut conflicts = Vec::new();
             for (id, record) in feeds {
-                let mut after: Option<Coordinate> = None;
-                loop {
-                    let from = after.as_ref().map(|at| (at.name.as_str(), at.version.as_str()));
-                    let page = site.store().items(id, "", from, PAGE_ITEMS, site.look())?;
-                    let Some((last, _)) = page.last() else { break };
-                    after = Some(last.clone());
-                    for (at, item) in page.iter().filter(|(_, item)| !item.clash.is_empty()) {
-                        conflicts.push(told(site, id, &record, at, item, &names)?);
+                site.store().each_item(id, site.look(), |at, item| {
+                    if !item.clash.is_empty() {
+                        conflicts.push(told(site, id, &record, &at, &item, &names)?);
                     }
-                }
+                    Ok::<_, Problem>(())
+                })?;
             }
             let open = conflicts.iter().filter(|conflict| !conflict.resolved).count() as u64;
             Ok(shapes::Conflicts { conflicts, open })

@@ -10,7 +10,6 @@ use protocol::limits::EXTENT_BYTES;
 use protocol::link::{Fetch, Link, LinkFeed};
 use protocol::log::Entry;
 use protocol::op::{Body, Op, Place};
-use protocol::package::Coordinate;
 use protocol::session::tally::Tally;
 use protocol::session::view::Missing;
 use protocol::session::{Agreed, Memory};
@@ -25,8 +24,6 @@ use crate::api::{self, Problem};
 use crate::keeper::{SiteStore, wall_clock};
 use crate::store::{BlobState, FeedRecord, PeerState, ReadError};
 
-/// Coordinates read in one page while a feed is counted.
-const PAGE_ITEMS: usize = 512;
 /// How long counts hold where an op waits until it is due, which no append tells.
 const PARKED_COUNTS_MS: u64 = 10_000;
 /// Ops that one look at a lag reads to tell deletions apart; a longer lag is told without.
@@ -139,15 +136,12 @@ fn count_key(site: &SiteStore, feed: FeedId, record: &FeedRecord) -> Result<[u8;
 
 fn counted(site: &SiteStore, feed: FeedId) -> Result<(u64, bool), ReadError> {
     let (mut packages, mut parked) = (0, false);
-    let mut after: Option<Coordinate> = None;
-    loop {
-        let from = after.as_ref().map(|at| (at.name.as_str(), at.version.as_str()));
-        let page = site.store().items(feed, "", from, PAGE_ITEMS, site.look())?;
-        let Some((last, _)) = page.last() else { return Ok((packages, parked)) };
-        after = Some(last.clone());
-        packages += page.iter().filter(|(_, item)| item.winner.is_some()).count() as u64;
-        parked = parked || page.iter().any(|(_, item)| item.standing == Standing::Parked);
-    }
+    site.store().each_item(feed, site.look(), |_, item| {
+        packages += u64::from(item.winner.is_some());
+        parked |= item.standing == Standing::Parked;
+        Ok::<_, ReadError>(())
+    })?;
+    Ok((packages, parked))
 }
 
 /// A link taken down at once, to be told from the store.
@@ -411,7 +405,7 @@ fn judged(links: &[api::Link], max_lag_ms: Option<u64>, now_ms: u64) -> (u8, Str
 #[cfg(test)]
 mod tests {
     use protocol::op::Genesis;
-    use protocol::package::FeedKind;
+    use protocol::package::{Coordinate, FeedKind};
 
     use super::*;
     use crate::identity::SiteKey;

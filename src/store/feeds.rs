@@ -123,7 +123,7 @@ impl Store {
     /// # Errors
     /// When the disk fails.
     pub fn authority(&self, feed: FeedId) -> Result<Option<Arc<Authority>>, ReadError> {
-        Ok(self.ledger(feed)?.map(|ledger| Arc::new(ledger.authority().clone())))
+        Ok(self.ledger(feed)?.map(|ledger| Arc::clone(ledger.authority())))
     }
 
     /// What is said about a feed as a whole: rights, seals, blocks. Nothing for a feed that is not known here.
@@ -228,6 +228,29 @@ impl Store {
         self.items_under(feed, &keys::joined(&[feed.as_bytes(), prefix.as_bytes()]), &from, limit, &eyes)
     }
 
+    /// Shows every coordinate of a feed with what stands there, in order of name and version (as bytes). The index is held for one page
+    /// at a time, so what is written meanwhile is seen where the walk has not been yet.
+    ///
+    /// # Errors
+    /// When the disk fails, the bytes of an op are damaged, or `visit` fails, which ends the walk.
+    pub fn each_item<E: From<ReadError>>(
+        &self,
+        feed: FeedId,
+        look: Look,
+        mut visit: impl FnMut(Coordinate, Item) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut after: Option<(String, String)> = None;
+        loop {
+            let from = after.as_ref().map(|(name, version)| (name.as_str(), version.as_str()));
+            let page = self.items(feed, "", from, PAGE_ITEMS, look)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some((last.name.clone(), last.version.clone()));
+            for (coordinate, item) in page {
+                visit(coordinate, item)?;
+            }
+        }
+    }
+
     /// Every version of one package with what stands at each, in order of version (as bytes).
     ///
     /// # Errors
@@ -249,20 +272,15 @@ impl Store {
     /// When the disk fails, or the bytes of an op are damaged.
     pub fn state_root(&self, feed: FeedId, look: Look) -> Result<Digest, ReadError> {
         let mut served = Vec::new();
-        let mut after: Option<(String, String)> = None;
-        loop {
-            let from = after.as_ref().map(|(name, version)| (name.as_str(), version.as_str()));
-            let page = self.items(feed, "", from, PAGE_ITEMS, look)?;
-            let Some((last, _)) = page.last() else { return Ok(summary::root_of(served)) };
-            after = Some((last.name.clone(), last.version.clone()));
-            for (coordinate, item) in page {
-                if let Some(winner) = item.winner.filter(|_| !item.local) {
-                    let parts = [coordinate.name.as_bytes(), &[0], coordinate.version.as_bytes(), &[0]];
-                    let canonical = keys::joined(&[&keys::joined(&parts), &winner.0]);
-                    served.push(summary::Tree::State.item(&canonical));
-                }
+        self.each_item(feed, look, |coordinate, item| {
+            if let Some(winner) = item.winner.filter(|_| !item.local) {
+                let parts = [coordinate.name.as_bytes(), &[0], coordinate.version.as_bytes(), &[0]];
+                let canonical = keys::joined(&[&keys::joined(&parts), &winner.0]);
+                served.push(summary::Tree::State.item(&canonical));
             }
-        }
+            Ok::<_, ReadError>(())
+        })?;
+        Ok(summary::root_of(served))
     }
 
     fn items_under(

@@ -282,6 +282,30 @@ fn items_are_listed_in_pages_by_prefix() {
     assert!(versions.iter().all(|(_, item)| item.standing == Standing::Served));
 }
 
+#[test]
+fn a_walk_over_a_feed_of_many_pages_shows_each_version_once_and_ends_where_the_visitor_fails() {
+    let (_, _, store) = fresh();
+    let mut origin = Author::new(8);
+    let feed = store.put_feed(&record(&origin)).unwrap();
+    let versions: Vec<String> = (0..1100).map(|version| format!("{version:04}")).collect();
+    let bodies = versions.iter().map(|version| publish("app", version, b"app")).collect();
+    store.append(&[origin.says(feed, bodies)]).unwrap();
+    let mut seen = Vec::new();
+    let walked = store.each_item(feed, look(&origin), |coordinate, _| {
+        seen.push(coordinate.version);
+        Ok::<_, ReadError>(())
+    });
+    walked.unwrap();
+    assert_eq!(seen, versions);
+    let mut visits = 0;
+    let stopped = store.each_item(feed, look(&origin), |_, _| {
+        visits += 1;
+        if visits == 700 { Err(anyhow::anyhow!("seen enough")) } else { Ok(()) }
+    });
+    assert_eq!(stopped.unwrap_err().to_string(), "seen enough");
+    assert_eq!(visits, 700);
+}
+
 /// [P-41] The root of a site's exports depends on its logs alone.
 #[test]
 fn sites_with_the_same_ops_have_the_same_root_whatever_came_first() {
