@@ -8,12 +8,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use data_encoding::HEXLOWER;
 use protocol::filter::Filter;
-use protocol::grant::{Authority, Permitted};
-use protocol::id::{BlobId, FeedId, LogId, SiteId};
+use protocol::frame::Fate;
+use protocol::grant::{Authority, Permitted, RightsProof};
+use protocol::id::{BlobId, FeedId, LogId, OpId, SiteId};
 use protocol::link::{Fetch, Link};
 use protocol::log::{Batch, Entry, Mmr, NamedOp, Verified};
 use protocol::op::{Body, Op, Place};
 use protocol::outline::Outline;
+use protocol::package::Coordinate;
 use protocol::session::Memory;
 use protocol::session::view::{Growth, Holding, LogState, Missing, Unreadable, View};
 use protocol::time::{Hlc, Timestamp};
@@ -240,6 +242,19 @@ impl View for LinkKeeper {
         self.view().authority(feed)
     }
 
+    fn rights(&self, feed: FeedId, bytes_max: usize) -> Result<Vec<Batch>, Unreadable> {
+        self.view().rights(feed, bytes_max)
+    }
+
+    fn fate(
+        &self,
+        feed: FeedId,
+        at: &Coordinate,
+        publish: OpId,
+    ) -> Result<Option<(Fate, Vec<OpId>)>, Unreadable> {
+        self.view().fate(feed, at, publish)
+    }
+
     fn grown_since(&self, feed: FeedId, generation: u64) -> Result<Vec<Growth>, Unreadable> {
         self.view().grown_since(feed, generation)
     }
@@ -352,6 +367,10 @@ impl Keeper for LinkKeeper {
             return Err(KeepError::Failed);
         }
         Ok(())
+    }
+
+    fn learn(&mut self, proof: &RightsProof) -> Result<(), KeepError> {
+        self.site.store().put_rights(proof).map_err(|error| write_failed(&error))
     }
 
     fn remember(&mut self, memory: Memory) {

@@ -21,6 +21,7 @@ mod records;
 mod replay;
 mod runs;
 mod sweep;
+mod told;
 mod usage;
 mod verify;
 mod view;
@@ -58,6 +59,7 @@ pub use read::{BlobReader, ReadError};
 pub use records::{RECORD_BYTES_MAX, Shelf};
 pub use runs::{RUNS_MAX, RunFeed, RunRecord, Trigger};
 pub use sweep::{Reclaimed, SweepError, Swept};
+pub use told::FateThere;
 pub use verify::{Progress, Verified};
 pub use view::SiteView;
 

@@ -57,6 +57,12 @@ impl Mmr {
         Ok(())
     }
 
+    /// What stands for all ops so far: each peak with its height, in order.
+    fn left_out(&self) -> Vec<Entry> {
+        let heights = (0..64_u8).rev().filter(|height| self.len >> height & 1 == 1);
+        heights.zip(&self.peaks).map(|(height, hash)| Entry::Skip { height, hash: *hash }).collect()
+    }
+
     fn carry(&mut self, mut hash: [u8; 32], height: u8) {
         let mut rest = self.len >> height;
         while rest & 1 == 1 {
@@ -290,6 +296,32 @@ impl Batch {
         }
         self.entries = entries;
         Some(self)
+    }
+
+    /// The same signed head over the whole log, with only those ops that `keep` chooses: what proves them to one who holds nothing of the
+    /// log. `before` is the log as it was where this run begins.
+    ///
+    /// # Errors
+    /// An op of the run is malformed.
+    pub fn proving(self, before: &Mmr, keep: impl Fn(&Body) -> bool) -> Result<Self, DecodeError> {
+        let mut entries = before.left_out();
+        let mut seq = self.first;
+        for entry in self.entries {
+            let span = entry.span();
+            entries.push(match entry {
+                Entry::Op(statement) => {
+                    let place = Place { log: self.head.head.log, seq };
+                    if keep(&Op::decode_statement(place, &statement)?.body) {
+                        Entry::Op(statement)
+                    } else {
+                        Entry::Skip { height: 0, hash: Op::id_of(place, &statement).0 }
+                    }
+                }
+                skipped @ Entry::Skip { .. } => skipped,
+            });
+            seq = seq.saturating_add(span);
+        }
+        Ok(Self { first: 0, entries, head: self.head })
     }
 
     /// Checks signature, order, form and root against the log held so far.

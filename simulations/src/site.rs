@@ -458,6 +458,8 @@ impl Site {
                     }
                     Err(_) => self.spoil(now, quic, at, Input::Failed),
                 },
+                Output::Learn(proof) if self.store().put_rights(&proof).is_ok() => {}
+                Output::Learn(_) => self.spoil(now, quic, at, Input::Failed),
                 Output::Settle => {
                     if self.sync_nanos == 0 {
                         self.settle(now, quic, at);
@@ -483,6 +485,7 @@ impl Site {
                 }
                 Output::Stated(_)
                 | Output::PeerHolds(_)
+                | Output::Unserved(_)
                 | Output::Up(_)
                 | Output::Forecast(_)
                 | Output::RunBegan

@@ -358,6 +358,7 @@ impl Node {
                     self.agreed(&link.name, agreed);
                 }
                 Happening::Stated(stated) => self.stated(&link.name, stated),
+                Happening::Unserved(fates) => self.unserved_there(&link, fates).await,
                 Happening::PeerHolds(holds) => self.peer_holds(&link.name, holds),
                 Happening::RunBegan { roots } => run = self.run_began(&link, &roots),
                 Happening::Progress(tally) => {

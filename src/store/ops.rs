@@ -403,7 +403,7 @@ impl Store {
     }
 
     /// A batch that holds position `seq` and its size, or where the damaged one lies. After damage was mended, batches overlap.
-    fn batch_at(&self, log: LogId, seq: u64) -> Result<Result<(Batch, u64), Location>, ReadError> {
+    pub(super) fn batch_at(&self, log: LogId, seq: u64) -> Result<Result<(Batch, u64), Location>, ReadError> {
         let mut from = keys::batch(log, seq);
         let mut damaged = Location { pack: 0, offset: 0, bytes: 0 };
         loop {
@@ -425,6 +425,17 @@ impl Store {
             }
             damaged = at;
         }
+    }
+
+    /// The log as it was when the batch that ends at `len` was appended; none when none ends there or it is damaged.
+    pub(super) fn after_batch(&self, log: LogId, len: u64) -> Result<Option<Mmr>, ReadError> {
+        let Some(last) = len.checked_sub(1) else { return Ok(Some(Mmr::default())) };
+        let key = keys::batch(log, last);
+        let entry = self.with_index(|index| {
+            index.value(Tree::Batch, &key)?.map(|value| keys::decode::<BatchEntry>(&value)).transpose()
+        })?;
+        let payload = entry.map(|entry| self.read_location(entry.at)).transpose()?.flatten();
+        Ok(payload.as_deref().and_then(take_apart).map(|parts| parts.prelude.after))
     }
 
     /// Sets a log back to the last position before damage, so that it is pulled again from whoever has it, and forgets how far peers

@@ -1,10 +1,12 @@
 //! The store as a session sees it.
 
 use protocol::filter::Filter;
+use protocol::frame::Fate;
 use protocol::grant::Authority;
-use protocol::id::{BlobId, FeedId, LogId};
+use protocol::id::{BlobId, FeedId, LogId, OpId};
 use protocol::log::{Batch, Mmr};
 use protocol::outline::Outline;
+use protocol::package::Coordinate;
 use protocol::session::view::{Growth, Holding, LogState, Missing, Unreadable, View};
 use protocol::transfer;
 
@@ -118,6 +120,19 @@ impl View for SiteView {
     fn authority(&self, feed: FeedId) -> Result<Option<Authority>, Unreadable> {
         let authority = self.store.authority(feed).map_err(|error| told(&error))?;
         Ok(authority.map(|authority| Authority::clone(&authority)))
+    }
+
+    fn rights(&self, feed: FeedId, bytes_max: usize) -> Result<Vec<Batch>, Unreadable> {
+        self.store.rights_proofs(feed, bytes_max).map_err(|error| told(&error))
+    }
+
+    fn fate(
+        &self,
+        feed: FeedId,
+        at: &Coordinate,
+        publish: OpId,
+    ) -> Result<Option<(Fate, Vec<OpId>)>, Unreadable> {
+        self.store.fate(feed, at, publish, self.look).map_err(|error| told(&error))
     }
 
     fn grown_since(&self, feed: FeedId, generation: u64) -> Result<Vec<Growth>, Unreadable> {

@@ -85,6 +85,8 @@ impl Session {
             | Frame::Want(_)
             | Frame::NotHave(_)
             | Frame::Finished { .. }
+            | Frame::WantRights(_)
+            | Frame::Rights(_)
             | Frame::Nudge { .. } => return Err(Misbehaved::FrameUnexpected.into()),
         }
         Ok(())

@@ -5,17 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::outbound::{Heads, half, head_item, root_of};
+use super::rights::{Pushed, unserved};
 use super::stop::Stop;
 use super::tally::Tally;
 use super::view::{Holding, Missing, Unreadable, View};
 use super::{AgreedFeed, Event, Output};
 use crate::fault::{Misbehaved, Reason};
-use crate::frame::{Frame, HeadNote, Known, OpsFrame, Piece, Pull, Supply, WantOps};
+use crate::frame::{Frame, HeadNote, Known, OpsFrame, Piece, Pull, Supply, Unserved, WantOps};
 use crate::grant::Permitted;
 use crate::id::{BlobId, FeedId, LogId, SiteId, StoreId};
-use crate::limits::RANGES_PER_FRAME_MAX;
+use crate::limits::{RANGES_PER_FRAME_MAX, UNSERVED_TOLD_MAX};
 use crate::link::Priority;
 use crate::log::{Batch, BatchError};
+use crate::op::Body;
 use crate::outline::{Cv, Outline, extent_count};
 use crate::reconcile::{Answers, Asker, Salt};
 use crate::summary::Summary;
@@ -76,6 +78,8 @@ pub(super) struct Inbound {
     missing: u64,
     /// Whether the pull of this run said that bytes are lacking.
     lacking: bool,
+    /// The peer's own publishes of this run, in feeds of which nothing flows back to it.
+    pushed: Vec<Pushed>,
 }
 
 impl Inbound {
@@ -92,6 +96,7 @@ impl Inbound {
             forsaken: BTreeSet::new(),
             missing: 0,
             lacking: false,
+            pushed: Vec::new(),
         }
     }
 
@@ -106,6 +111,7 @@ impl Inbound {
         self.given_up.append(&mut self.refused_logs);
         self.transfer = Transfer::new();
         self.outlines.clear();
+        self.pushed.clear();
         self.missing = 0;
     }
 
@@ -295,7 +301,8 @@ impl Inbound {
 
     fn batch(&mut self, batch: Batch, context: &mut Context<'_>) -> Result<(), Stop> {
         let log = batch.head.head.log;
-        let on = context.feeds.iter().find(|on| on.feed == log.feed).ok_or(Misbehaved::FeedNotAgreed)?;
+        let found = context.feeds.iter().enumerate().find(|(_, on)| on.feed == log.feed);
+        let (index, on) = found.ok_or(Misbehaved::FeedNotAgreed)?;
         if self.refused_logs.contains(&log) {
             return Ok(());
         }
@@ -329,8 +336,16 @@ impl Inbound {
         match Permitted::received(verified, on.feed, on.effective, &authority, context.me) {
             Ok(permitted) => {
                 context.tally.ops_in += ops;
+                let unseen = log.author == context.peer && !on.effective.flows_out();
                 for named in permitted.inner().ops() {
                     context.tally.came.count(on.feed, &named.op.body);
+                    if let Body::Publish(publish) = &named.op.body
+                        && unseen
+                        && self.pushed.len() < UNSERVED_TOLD_MAX
+                    {
+                        let feed = u16::try_from(index).unwrap_or(u16::MAX);
+                        self.pushed.push((feed, named.id, publish.coordinate.clone()));
+                    }
                 }
                 context.outputs.push_back(Output::Append(permitted));
                 Ok(())
@@ -379,7 +394,8 @@ impl Inbound {
         self.known =
             Some(Known { store: context.peer_store, generation: target.generation, root: half(target.root) });
         context.outputs.push_back(Output::Remember(self.memory()));
-        context.applied()?;
+        let unserved = unserved(std::mem::take(&mut self.pushed), context)?;
+        context.applied(unserved)?;
         self.fetch(context)
     }
 
@@ -539,6 +555,7 @@ impl Inbound {
 /// What the half works with during one call.
 pub(super) struct Context<'a> {
     pub(super) me: SiteId,
+    pub(super) peer: SiteId,
     pub(super) peer_store: StoreId,
     pub(super) priority: Priority,
     pub(super) feeds: &'a [AgreedFeed],
@@ -554,10 +571,10 @@ impl Context<'_> {
         self.outputs.push_back(Output::Send(bytes));
     }
 
-    fn applied(&mut self) -> Result<(), Stop> {
+    fn applied(&mut self, unserved: Vec<Unserved>) -> Result<(), Stop> {
         let exports = super::outbound::Outbound::offer(self.feeds, self.view)?.map(|(exports, _)| exports);
         let refused = self.tally.refused.iter().map(|(reason, ops)| (*reason, *ops)).collect();
-        self.send(&Frame::Applied(crate::frame::Applied { exports, refused }));
+        self.send(&Frame::Applied(crate::frame::Applied { exports, refused, unserved }));
         Ok(())
     }
 }

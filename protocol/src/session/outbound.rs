@@ -13,9 +13,10 @@ use crate::limits::{
     EXTENT_BYTES, OPS_FRAME_BYTES_TARGET, RANGES_PER_RUN_MAX, WANTED_BYTES_MAX, WANTED_ITEMS_MAX,
 };
 use crate::log::{Batch, Entry, head_item_bytes};
-use crate::op::{Op, Place};
+use crate::op::{Body, Op, Place};
 use crate::reconcile::{Answers, Questions, answer};
 use crate::summary::{Summary, Tree, root_of as root_of_ids};
+use crate::switches::Switches;
 use crate::transfer::Ask;
 
 /// Subtree hashes in one outline piece: half a frame.
@@ -78,6 +79,7 @@ struct Stretch {
     log: LogId,
     from: u64,
     to: u64,
+    adds: bool,
     deletes: bool,
 }
 
@@ -162,16 +164,17 @@ impl Outbound {
                 let Some((len, root)) = heads.get(&growth.log) else { continue };
                 notes.push(note(index, growth.log, *len, *root));
                 let held = copy.get(&growth.log).map_or(0, |(len, _)| *len);
-                self.promise(growth.log, growth.first.max(held), *len, on.effective.out_delete);
+                self.promise(growth.log, growth.first.max(held), *len, on.effective);
             }
         }
         self.end_due = true;
         Ok(Supply::Since { generation, root, heads: notes })
     }
 
-    fn promise(&mut self, log: LogId, from: u64, to: u64, deletes: bool) {
+    fn promise(&mut self, log: LogId, from: u64, to: u64, effective: Switches) {
         if from < to {
-            self.stretches.push_back(Stretch { log, from, to, deletes });
+            let (adds, deletes) = (effective.out_add, effective.out_delete);
+            self.stretches.push_back(Stretch { log, from, to, adds, deletes });
         }
     }
 
@@ -192,7 +195,7 @@ impl Outbound {
             let on = feeds.get(usize::from(want.feed)).ok_or(Misbehaved::FeedNotAgreed)?;
             let log = LogId { feed: on.feed, author: want.author, epoch: want.epoch };
             let (len, _) = self.told.get(&log).ok_or(Misbehaved::FeedNotAgreed)?;
-            self.promise(log, want.from, *len, on.effective.out_delete);
+            self.promise(log, want.from, *len, on.effective);
         }
         self.end_due = true;
         Ok(())
@@ -250,8 +253,8 @@ impl Outbound {
                 continue;
             };
             stretch.from = batch.head.head.len;
-            if !stretch.deletes {
-                hold_back_deletes(&mut batch);
+            if !stretch.adds || !stretch.deletes {
+                hold_back(&mut batch, stretch.adds, stretch.deletes);
             }
             count(&batch, &mut self.went);
             self.ops_sent = self.ops_sent.saturating_add(batch.entries.iter().map(Entry::span).sum());
@@ -374,16 +377,18 @@ fn count(batch: &Batch, went: &mut Moved) {
     }
 }
 
-/// Puts the hash of each removing op in its place, where the link lets no deletions through.
-fn hold_back_deletes(batch: &mut Batch) {
+/// Puts the hash of each publish, or of each removing op, in its place, where the link lets none through.
+fn hold_back(batch: &mut Batch, adds: bool, deletes: bool) {
     let log = batch.head.head.log;
     let mut seq = batch.first;
     for entry in &mut batch.entries {
         let span = entry.span();
         if let Entry::Op(statement) = entry {
             let place = Place { log, seq };
-            let removal = Op::decode_statement(place, statement).is_ok_and(|op| op.body.is_removal());
-            if removal {
+            let passes = Op::decode_statement(place, statement).is_ok_and(|op| {
+                if op.body.is_removal() { deletes } else { adds || !matches!(op.body, Body::Publish(_)) }
+            });
+            if !passes {
                 *entry = Entry::Skip { height: 0, hash: Op::id_of(place, statement).0 };
             }
         }

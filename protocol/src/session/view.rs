@@ -1,10 +1,12 @@
 //! What a session may ask of the site's own state: a small, synchronous, read-only list of questions.
 
 use crate::filter::Filter;
+use crate::frame::Fate;
 use crate::grant::Authority;
-use crate::id::{BlobId, FeedId, LogId};
+use crate::id::{BlobId, FeedId, LogId, OpId};
 use crate::log::{Batch, Mmr};
 use crate::outline::Outline;
+use crate::package::Coordinate;
 use crate::time::Timestamp;
 
 /// This site's store cannot be read. The session ends as this site's own fault.
@@ -73,6 +75,23 @@ pub trait View {
     /// # Errors
     /// The store cannot be read.
     fn authority(&self, feed: FeedId) -> Result<Option<Authority>, Unreadable>;
+
+    /// The feed's grants and revokes, each proved by its author's signed head, of about `bytes_max` bytes together.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn rights(&self, feed: FeedId, bytes_max: usize) -> Result<Vec<Batch>, Unreadable>;
+
+    /// Why a publish that is here is not served, and the ops that decide; none if it is served, by itself or by one of the same bytes.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn fate(
+        &self,
+        feed: FeedId,
+        at: &Coordinate,
+        publish: OpId,
+    ) -> Result<Option<(Fate, Vec<OpId>)>, Unreadable>;
 
     /// The logs of a feed that grew after a generation.
     ///

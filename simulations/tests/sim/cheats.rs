@@ -160,7 +160,7 @@ const CASES: [Case; 27] = [
     Case { name: "sends a frame of no known type", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::FrameUnknown), kept: Kept::Nothing,
         act: |rig| { rig.begin(); rig.control_frame(&[0x7f]); } },
     Case { name: "answers what was not asked", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::FrameUnexpected), kept: Kept::Nothing,
-        act: |rig| { rig.dial(); rig.say(&Frame::Applied(Applied { exports: None, refused: vec![] })); } },
+        act: |rig| { rig.dial(); rig.say(&Frame::Applied(Applied { exports: None, refused: vec![], unserved: vec![] })); } },
     Case { name: "opens a run and says nothing more", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::Stalled), kept: Kept::Nothing,
         act: |rig| { rig.begin(); rig.pass(70 * SECOND); } },
 ];

@@ -269,6 +269,8 @@ impl Talk {
                     self.tell(Happening::RunBegan { roots: self.roots() });
                 }
                 Output::Stated(stated) => self.tell(Happening::Stated(stated)),
+                Output::Learn(proof) => self.store(|keeper| keeper.learn(&proof)),
+                Output::Unserved(fates) => self.tell(Happening::Unserved(fates)),
                 Output::PeerHolds(held) => self.tell(Happening::PeerHolds(held)),
                 Output::RunEnded { outcome, tally } => {
                     let rtt_ms = u64::try_from(self.connection.rtt().as_millis()).unwrap_or(u64::MAX);

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use ed25519_dalek::SigningKey;
 use protocol::filter::Filter;
-use protocol::grant::{Authority, Permitted};
-use protocol::id::{BlobId, FeedId, LogId, SiteId, StoreId};
+use protocol::frame::Fate;
+use protocol::grant::{Authority, Permitted, RightsProof};
+use protocol::id::{BlobId, FeedId, LogId, OpId, SiteId, StoreId};
 use protocol::limits::EXTENT_BYTES;
 use protocol::log::{Batch, Mmr, Verified};
 use protocol::manifest::{File, Manifest};
@@ -213,6 +214,19 @@ impl View for Site {
         Ok(Some(self.state().authority.clone()))
     }
 
+    fn rights(&self, _feed: FeedId, _bytes_max: usize) -> Result<Vec<Batch>, Unreadable> {
+        Ok(Vec::new())
+    }
+
+    fn fate(
+        &self,
+        _feed: FeedId,
+        _at: &Coordinate,
+        _publish: OpId,
+    ) -> Result<Option<(Fate, Vec<OpId>)>, Unreadable> {
+        Ok(None)
+    }
+
     fn grown_since(&self, _feed: FeedId, generation: u64) -> Result<Vec<Growth>, Unreadable> {
         let first = |runs: &Vec<(u64, Verified)>| {
             runs.iter().find(|(at, _)| *at > generation).map(|(_, run)| run.first())
@@ -292,6 +306,13 @@ impl Keeper for Site {
     }
 
     fn settle(&mut self) -> Result<(), KeepError> {
+        Ok(())
+    }
+
+    fn learn(&mut self, proof: &RightsProof) -> Result<(), KeepError> {
+        for named in proof.ops() {
+            self.state().authority.apply(named);
+        }
         Ok(())
     }
 
