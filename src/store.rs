@@ -7,6 +7,7 @@ mod blobs;
 mod cursors;
 mod evict;
 mod feeds;
+mod gaps;
 mod holds;
 mod index;
 mod ingest;

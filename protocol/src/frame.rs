@@ -12,7 +12,7 @@ use crate::limits::{
     FEEDS_PER_LINK_MAX, FRAME_BYTES_MAX, LABEL_BYTES_MAX, LINK_NOTES_MAX, OPS_NAMED_MAX, OPS_PER_FRAME_MAX,
     RANGES_PER_FRAME_MAX, UNSERVED_TOLD_MAX, WANTED_ITEMS_MAX,
 };
-use crate::log::Batch;
+use crate::log::{Batch, Reach};
 use crate::outline::Cv;
 use crate::package::FeedKind;
 use crate::reconcile::{Answers, Questions};
@@ -130,8 +130,7 @@ pub struct HeadNote {
     pub feed: u16,
     pub author: SiteId,
     pub epoch: u64,
-    pub len: u64,
-    pub root: [u8; 32],
+    pub reach: Reach,
 }
 
 /// Answers a poll.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::fault::{Misbehaved, Reason};
 use crate::id::{FeedId, LogId, OpId, SiteId};
-use crate::log::{Batch, Mmr, NamedOp, Verified};
+use crate::log::{Batch, Filling, Mmr, NamedOp, Verified};
 use crate::op::{Body, Genesis, Grant, Revoke, Rights, Tip};
 use crate::switches::Switches;
 use crate::time::Hlc;
@@ -271,6 +271,35 @@ impl<T> Permitted<T> {
     #[must_use]
     pub fn into_inner(self) -> T {
         self.inner
+    }
+}
+
+impl Permitted<Filling> {
+    /// Ops that fill gaps of a log, which came over a link: both gates, as for a run. Only a link that lets everything in fills gaps.
+    ///
+    /// # Errors
+    /// The feed is not the link's, the link holds something back, or the author has no rights in the feed.
+    pub fn filled(
+        filling: Filling,
+        feed: FeedId,
+        effective: Switches,
+        authority: &Authority,
+        me: SiteId,
+    ) -> Result<Self, Reason> {
+        if filling.log().feed != feed {
+            return Err(Reason::FeedUnknown);
+        }
+        if !effective.in_add {
+            return Err(Reason::AddsHeldBack);
+        }
+        if !effective.in_delete {
+            return Err(Reason::DeletesHeldBack);
+        }
+        let author = filling.log().author;
+        if author != me && !authority.is_author(author) {
+            return Err(Reason::AuthorNotAllowed);
+        }
+        Ok(Self { inner: filling })
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod advice;
 mod forecast;
+mod gaps;
 mod greeting;
 mod inbound;
 mod outbound;
@@ -376,7 +377,7 @@ impl Session {
         self.unserved_there(applied.unserved)?;
         self.tally.refused_there = applied.refused.into_iter().collect();
         let told = std::mem::take(&mut self.outbound.told);
-        let held = told.iter().map(|(log, (len, _))| (*log, *len)).collect();
+        let held = told.iter().map(|(log, reach)| (*log, reach.len)).collect();
         self.outputs.push_back(Output::PeerHolds(held));
         if let Some(exports) = applied.exports {
             self.receiving(view, |inbound, context| {

@@ -4,7 +4,7 @@ use protocol::filter::Filter;
 use protocol::frame::Fate;
 use protocol::grant::Authority;
 use protocol::id::{BlobId, FeedId, LogId, OpId};
-use protocol::log::{Batch, Mmr};
+use protocol::log::{Batch, Mmr, Reach, SignedHead};
 use protocol::outline::Outline;
 use protocol::package::Coordinate;
 use protocol::session::view::{Growth, Holding, LogState, Missing, Unreadable, View};
@@ -105,16 +105,25 @@ impl View for SiteView {
 
     fn logs(&self, feed: FeedId) -> Result<Vec<LogState>, Unreadable> {
         let heads = self.store.heads(feed).map_err(|error| told(&error))?;
-        let state = |signed: protocol::log::SignedHead| {
+        let state = |signed: SignedHead| {
             let head = signed.head;
-            LogState { log: head.log, len: head.len, root: head.root }
+            let (gaps, _) = self.store.gaps(head.log)?;
+            Ok(LogState { log: head.log, reach: Reach { len: head.len, root: head.root, gaps } })
         };
-        Ok(heads.into_iter().map(state).collect())
+        heads.into_iter().map(state).collect::<Result<_, ReadError>>().map_err(|error| told(&error))
     }
 
     fn log(&self, log: LogId) -> Result<Mmr, Unreadable> {
         let state = self.store.log_state(log).map_err(|error| told(&error))?;
         Ok(state.map(|state| state.after).unwrap_or_default())
+    }
+
+    fn gap(&self, log: LogId, seq: u64) -> Result<Option<OpId>, Unreadable> {
+        self.store.gap(log, seq).map_err(|error| told(&error))
+    }
+
+    fn first_gap(&self, log: LogId) -> Result<Option<u64>, Unreadable> {
+        Ok(self.store.gaps(log).map_err(|error| told(&error))?.1)
     }
 
     fn authority(&self, feed: FeedId) -> Result<Option<Authority>, Unreadable> {

@@ -10,7 +10,7 @@ use protocol::fault::Outcome;
 use protocol::grant::{Permitted, RightsProof};
 use protocol::id::{BlobId, FeedId, LogId};
 use protocol::link::Caps;
-use protocol::log::Verified;
+use protocol::log::{Filling, Verified};
 use protocol::session::tally::Tally;
 use protocol::session::view::View;
 use protocol::session::{Agreed, Config, Event, Forecast, Memory, Stated, UnservedThere};
@@ -39,6 +39,12 @@ pub trait Keeper: View + Send {
     /// # Errors
     /// [`KeepError`]
     fn append(&mut self, run: Permitted<Verified>) -> Result<(), KeepError>;
+
+    /// Stores ops that were left out of their log before. As [`Keeper::append`] otherwise.
+    ///
+    /// # Errors
+    /// [`KeepError`]
+    fn fill(&mut self, filling: &Permitted<Filling>) -> Result<(), KeepError>;
 
     /// Stores bytes, durable or not.
     ///

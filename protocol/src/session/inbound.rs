@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::gaps::gap_wants;
 use super::outbound::{Heads, half, head_item, root_of};
 use super::rights::{Pushed, unserved};
 use super::stop::Stop;
@@ -16,7 +17,7 @@ use crate::grant::Permitted;
 use crate::id::{BlobId, FeedId, LogId, SiteId, StoreId};
 use crate::limits::{RANGES_PER_FRAME_MAX, UNSERVED_TOLD_MAX};
 use crate::link::Priority;
-use crate::log::{Batch, BatchError};
+use crate::log::{Batch, BatchError, Reach};
 use crate::op::Body;
 use crate::outline::{Cv, Outline, extent_count};
 use crate::reconcile::{Answers, Asker, Salt};
@@ -28,7 +29,7 @@ use crate::transfer::{Arrived, Ask, Stored, Transfer};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Memory {
     pub known: Option<Known>,
-    pub heads: Vec<(LogId, u64, [u8; 32])>,
+    pub heads: Vec<(LogId, Reach)>,
 }
 
 #[derive(Debug, Default)]
@@ -50,14 +51,14 @@ enum Stage {
     Done,
 }
 
-struct Target {
-    generation: u64,
-    root: [u8; 32],
-    notes: Heads,
+pub(super) struct Target {
+    pub(super) generation: u64,
+    pub(super) root: [u8; 32],
+    pub(super) notes: Heads,
     /// The logs told in this run: those whose ops must be here at its end.
-    told: BTreeSet<LogId>,
-    repaired: bool,
-    asked_again: bool,
+    pub(super) told: BTreeSet<LogId>,
+    pub(super) repaired: bool,
+    pub(super) asked_again: bool,
 }
 
 /// The receiving half.
@@ -65,8 +66,8 @@ pub(super) struct Inbound {
     stage: Stage,
     /// The peer's exports as they were told and taken in.
     pub(super) copy: Heads,
-    known: Option<Known>,
-    target: Option<Target>,
+    pub(super) known: Option<Known>,
+    pub(super) target: Option<Target>,
     refused_logs: BTreeSet<LogId>,
     /// Logs refused in this session: that they are shorter here than told is no loss.
     given_up: BTreeSet<LogId>,
@@ -78,6 +79,8 @@ pub(super) struct Inbound {
     missing: u64,
     /// Whether the pull of this run said that bytes are lacking.
     lacking: bool,
+    /// Whether the peer has ops that are known here by their hash alone.
+    gaps: bool,
     /// The peer's own publishes of this run, in feeds of which nothing flows back to it.
     pushed: Vec<Pushed>,
 }
@@ -86,7 +89,7 @@ impl Inbound {
     pub(super) fn new(memory: Memory) -> Self {
         Self {
             stage: Stage::Idle,
-            copy: memory.heads.into_iter().map(|(log, len, root)| (log, (len, root))).collect(),
+            copy: memory.heads.into_iter().collect(),
             known: memory.known,
             target: None,
             refused_logs: BTreeSet::new(),
@@ -96,12 +99,13 @@ impl Inbound {
             forsaken: BTreeSet::new(),
             missing: 0,
             lacking: false,
+            gaps: false,
             pushed: Vec::new(),
         }
     }
 
     fn memory(&self) -> Memory {
-        let heads = self.copy.iter().map(|(log, (len, root))| (*log, *len, *root)).collect();
+        let heads = self.copy.iter().map(|(log, reach)| (*log, *reach)).collect();
         Memory { known: self.known, heads }
     }
 
@@ -145,6 +149,8 @@ impl Inbound {
         for on in feeds.iter().filter(|on| on.effective.in_add) {
             lacking = lacking || !view.missing(on.feed, &on.filter)?.is_empty();
         }
+        self.gaps = self.has_gaps(feeds, view)?;
+        let lacking = lacking || self.gaps;
         self.lacking = lacking;
         Ok(Some(Pull { known: self.known, lacking }))
     }
@@ -154,10 +160,10 @@ impl Inbound {
         for on in feeds.iter().filter(|on| on.effective.flows_in()) {
             let authority = view.authority(on.feed)?;
             let held: BTreeMap<LogId, u64> =
-                view.logs(on.feed)?.into_iter().map(|state| (state.log, state.len)).collect();
+                view.logs(on.feed)?.into_iter().map(|state| (state.log, state.reach.len)).collect();
             let taken_in = self.copy.iter().filter(|(log, _)| log.feed == on.feed);
-            let lost = |(log, (len, _)): (&LogId, &(u64, [u8; 32]))| match held.get(log) {
-                Some(have) => have < len,
+            let lost = |(log, taken): (&LogId, &Reach)| match held.get(log) {
+                Some(have) => *have < taken.len,
                 None => authority.as_ref().is_some_and(|authority| authority.is_author(log.author)),
             };
             if taken_in.filter(|(log, _)| !self.given_up.contains(log)).any(lost) {
@@ -180,6 +186,7 @@ impl Inbound {
     ) -> Result<(), Stop> {
         match supply {
             Supply::Nothing => self.stage = Stage::Done,
+            Supply::Same if self.gaps => self.ask_gaps(context)?,
             Supply::Same if self.lacking => self.fetch(context)?,
             Supply::Same => self.stage = Stage::Done,
             Supply::Since { generation, root, heads } => {
@@ -218,7 +225,7 @@ impl Inbound {
             if !flows {
                 return Err(Misbehaved::FeedNotAgreed.into());
             }
-            target.notes.insert(log, (head.len, head.root));
+            target.notes.insert(log, head.reach);
             target.told.insert(log);
         }
         Ok(())
@@ -226,8 +233,7 @@ impl Inbound {
 
     fn ask_ranges(&mut self, salt: [u8; 8], context: &mut Context<'_>) -> Result<(), Stop> {
         let Some(target) = &self.target else { return Ok(()) };
-        let mine: Summary =
-            target.notes.iter().map(|(log, (len, root))| head_item(*log, *len, root)).collect();
+        let mine: Summary = target.notes.iter().map(|(log, reach)| head_item(*log, reach)).collect();
         let mut spare = salt;
         spare.reverse();
         let asker = Asker::new(&mine, Salt(salt), Salt(spare));
@@ -258,7 +264,7 @@ impl Inbound {
         if difference.root.0 != target.root {
             return Err(Misbehaved::RootContradicted.into());
         }
-        target.notes.retain(|log, (len, root)| !difference.extra.contains(&head_item(*log, *len, root)));
+        target.notes.retain(|log, reach| !difference.extra.contains(&head_item(*log, reach)));
         let lack: Vec<[u8; 32]> = difference.missing.into_iter().collect();
         for ids in lack.chunks(RANGES_PER_FRAME_MAX) {
             context.send(&Frame::HeadsOf(ids.to_vec()));
@@ -313,6 +319,7 @@ impl Inbound {
             self.refused_logs.insert(log);
             context.outputs.push_back(Output::Note(Event::Forked { head }));
         }
+        Self::fill(&batch, held.len(), on, context)?;
         let Some(batch) = batch.beyond(held.len()) else { return Ok(()) };
         let verified = match batch.verify(&held) {
             Ok(verified) => verified,
@@ -360,25 +367,30 @@ impl Inbound {
     }
 
     /// All promised ops came: is everything told really here, and do the heads add up?
-    fn ops_ended(&mut self, salt: [u8; 8], context: &mut Context<'_>) -> Result<(), Stop> {
+    pub(super) fn ops_ended(&mut self, salt: [u8; 8], context: &mut Context<'_>) -> Result<(), Stop> {
         let Some(target) = &mut self.target else { return Err(Misbehaved::FrameUnexpected.into()) };
         let mut wants = Vec::new();
         for log in &target.told {
-            let (told, root) = target.notes.get(log).copied().unwrap_or_default();
+            let told = target.notes.get(log).copied().unwrap_or_default();
             let mine = context.view.log(*log)?;
             // The last op again, where the peer holds another history of the same length: its signed head is the proof.
-            let differs = mine.len() == told && mine.root() != root;
+            let differs = mine.len() == told.len && mine.root() != told.root;
             let held = mine.len().saturating_sub(u64::from(differs));
-            if held < told && !self.refused_logs.contains(log) {
+            if held < told.len && !self.refused_logs.contains(log) {
                 let feed = context.feeds.iter().position(|on| on.feed == log.feed).unwrap_or_default();
                 let feed = u16::try_from(feed).unwrap_or(u16::MAX);
                 wants.push(WantOps { feed, author: log.author, epoch: log.epoch, from: held });
             }
         }
+        if !wants.is_empty() && target.asked_again {
+            return Err(Misbehaved::RootContradicted.into());
+        }
+        if !target.asked_again {
+            let full = wants.iter().map(|want| (want.feed, want.author, want.epoch)).collect();
+            wants.extend(gap_wants(&target.notes, &full, context)?);
+        }
         if !wants.is_empty() {
-            if std::mem::replace(&mut target.asked_again, true) {
-                return Err(Misbehaved::RootContradicted.into());
-            }
+            target.asked_again = true;
             context.send(&Frame::WantOps(wants));
             context.tally.round_trips += 1;
             self.stage = Stage::Ops;
@@ -409,7 +421,7 @@ impl Inbound {
         let back = |feed| context.feeds.iter().any(|on| on.feed == feed && on.effective.flows_in());
         let mut heads = self.copy.clone();
         for (log, state) in told.iter().filter(|(log, _)| back(log.feed)) {
-            let longer = heads.get(log).is_none_or(|(len, _)| *len < state.0);
+            let longer = heads.get(log).is_none_or(|held| held.len < state.len);
             if longer {
                 heads.insert(*log, *state);
             }

@@ -8,7 +8,7 @@ use crate::frame::Fate;
 use crate::grant::{Permitted, RightsProof};
 use crate::id::{BlobId, FeedId, LogId, OpId, SiteId, StoreId};
 use crate::link::Priority;
-use crate::log::{SignedHead, Verified};
+use crate::log::{Filling, SignedHead, Verified};
 use crate::session::tally::Tally;
 use crate::topology::LinkNote;
 use crate::transfer::Stored;
@@ -75,6 +75,8 @@ pub enum Output {
     PeerHolds(Vec<(LogId, u64)>),
     /// Store these ops durably before the next input: what follows is checked against them.
     Append(Permitted<Verified>),
+    /// Store these ops in the gaps of their log, durably before the next input.
+    Fill(Permitted<Filling>),
     /// Store these bytes.
     Keep(Stored),
     /// Make durable what was kept, then say [`Input::Settled`].

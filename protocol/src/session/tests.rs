@@ -2,6 +2,7 @@
 
 mod breaches;
 mod endings;
+mod gaps;
 mod reading;
 mod rights;
 mod streams;
@@ -19,7 +20,7 @@ use crate::grant::{Authority, Permitted, RightsProof};
 use crate::id::{BlobId, FeedId, LogId, OpId, SiteId, StoreId};
 use crate::ledger::Ledger;
 use crate::limits::EXTENT_BYTES;
-use crate::log::{Batch, Mmr, NamedOp, Verified};
+use crate::log::{Batch, Entry, Filling, Mmr, NamedOp, Reach, Verified};
 use crate::manifest::{File, Manifest};
 use crate::op::{Body, Delete, Genesis, Grant, Publish, Rights};
 use crate::outline::{Outline, OutlineBuilder, extent_count};
@@ -57,6 +58,8 @@ struct Site {
     ended: Vec<(Outcome, Tally)>,
     notes: Vec<Event>,
     unserved: Vec<UnservedThere>,
+    /// Ops that came later than their places.
+    filled: Vec<(u64, NamedOp)>,
 }
 
 impl Site {
@@ -74,6 +77,7 @@ impl Site {
             ended: Vec::new(),
             notes: Vec::new(),
             unserved: Vec::new(),
+            filled: Vec::new(),
         }
     }
 
@@ -101,6 +105,32 @@ impl Site {
             self.authority.apply(named);
         }
         self.runs.entry(run.log()).or_default().push((self.generation, run));
+    }
+
+    fn fill(&mut self, filling: Permitted<Filling>) {
+        self.generation += 1;
+        for named in filling.into_inner().ops() {
+            self.authority.apply(named);
+            self.filled.push((self.generation, named.clone()));
+        }
+    }
+
+    /// What is known by its hash alone, by position.
+    fn gaps(&self, log: LogId) -> BTreeMap<u64, OpId> {
+        let mut gaps = BTreeMap::new();
+        for (_, run) in self.runs.get(&log).into_iter().flatten() {
+            let batch = run.to_batch();
+            let mut seq = batch.first;
+            for entry in &batch.entries {
+                if let Entry::Skip { height: 0, hash } = entry
+                    && !self.filled.iter().any(|(_, named)| named.id.0 == *hash)
+                {
+                    gaps.insert(seq, OpId(*hash));
+                }
+                seq += entry.span();
+            }
+        }
+        gaps
     }
 
     fn learn(&mut self, proof: &RightsProof) {
@@ -147,7 +177,10 @@ impl Site {
     }
 
     fn ops(&self) -> Vec<NamedOp> {
-        self.runs.values().flatten().flat_map(|(_, run)| run.ops().to_vec()).collect()
+        let runs = self.runs.values().flatten();
+        runs.flat_map(|(_, run)| run.ops().to_vec())
+            .chain(self.filled.iter().map(|(_, named)| named.clone()))
+            .collect()
     }
 
     /// Package name to the blob that is served.
@@ -240,6 +273,7 @@ fn drain(session: &mut Session, site: &mut Site) -> Vec<Vec<u8>> {
         match output {
             Output::Send(frame) => frames.push(frame),
             Output::Append(run) => site.append(run),
+            Output::Fill(filling) => site.fill(filling),
             Output::Keep(stored) => site.keep(stored),
             Output::Settle => session.handle(now, wall, Input::Settled, site),
             Output::Remember(memory) => site.memory = memory,

@@ -4,7 +4,7 @@ use crate::filter::Filter;
 use crate::frame::Fate;
 use crate::grant::Authority;
 use crate::id::{BlobId, FeedId, LogId, OpId};
-use crate::log::{Batch, Mmr};
+use crate::log::{Batch, Mmr, Reach};
 use crate::outline::Outline;
 use crate::package::Coordinate;
 use crate::time::Timestamp;
@@ -18,9 +18,7 @@ pub struct Unreadable(pub String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogState {
     pub log: LogId,
-    /// Ops.
-    pub len: u64,
-    pub root: [u8; 32],
+    pub reach: Reach,
 }
 
 /// One log that grew.
@@ -69,6 +67,18 @@ pub trait View {
     /// # Errors
     /// The store cannot be read.
     fn log(&self, log: LogId) -> Result<Mmr, Unreadable>;
+
+    /// The hash of the op that was left out at a position of a log and is still lacking; none if nothing lacks there.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn gap(&self, log: LogId, seq: u64) -> Result<Option<OpId>, Unreadable>;
+
+    /// The first position of a log at which an op is lacking.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn first_gap(&self, log: LogId) -> Result<Option<u64>, Unreadable>;
 
     /// Who may write in a feed; none if the feed is not here.
     ///

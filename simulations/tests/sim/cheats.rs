@@ -124,7 +124,7 @@ const CASES: [Case; 27] = [
                 let answers = answer(&mut set, &asked).expect("honest questions"); rig.say(&Frame::Answers(answers)); } } },
     Case { name: "tells a longer log than it has", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::RootContradicted), kept: Kept::Ops,
         act: |rig| { let batch = rig.batch(vec![publish("a", b"a")], 0, true); rig.begin();
-            let mut note = Rig::note(&batch); note.len = 10; rig.supply(vec![note]);
+            let mut note = Rig::note(&batch); note.reach.len = 10; rig.supply(vec![note]);
             rig.ops(&OpsFrame::Ops(batch)); rig.ops(&OpsFrame::End); rig.ops(&OpsFrame::End); } },
     Case { name: "sends an op of another feed", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::FeedNotAgreed), kept: Kept::Nothing,
         act: |rig| { rig.begin(); rig.supply(vec![]); rig.ops(&OpsFrame::Ops(foreign(FeedId([5; 32])))) } },

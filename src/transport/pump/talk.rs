@@ -238,6 +238,7 @@ impl Talk {
             match output {
                 Output::Send(frame) => self.send(frame),
                 Output::Append(run) => self.store(|keeper| keeper.append(run)),
+                Output::Fill(filling) => self.store(|keeper| keeper.fill(&filling)),
                 Output::Keep(stored) => self.store(|keeper| keeper.keep(stored)),
                 Output::Settle => {
                     self.store(|keeper| keeper.settle());

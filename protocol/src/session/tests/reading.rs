@@ -10,9 +10,18 @@ impl View for Site {
     fn logs(&self, _feed: FeedId) -> Result<Vec<LogState>, Unreadable> {
         let state = |(log, runs): (&LogId, &Vec<(u64, Verified)>)| {
             let after = runs.last().unwrap().1.after();
-            LogState { log: *log, len: after.len(), root: after.root() }
+            let gaps = self.gaps(*log).len() as u64;
+            LogState { log: *log, reach: Reach { len: after.len(), root: after.root(), gaps } }
         };
         Ok(self.runs.iter().map(state).collect())
+    }
+
+    fn gap(&self, log: LogId, seq: u64) -> Result<Option<OpId>, Unreadable> {
+        Ok(self.gaps(log).get(&seq).copied())
+    }
+
+    fn first_gap(&self, log: LogId) -> Result<Option<u64>, Unreadable> {
+        Ok(self.gaps(log).first_key_value().map(|(seq, _)| *seq))
     }
 
     fn log(&self, log: LogId) -> Result<Mmr, Unreadable> {
@@ -52,19 +61,33 @@ impl View for Site {
     }
 
     fn grown_since(&self, _feed: FeedId, generation: u64) -> Result<Vec<Growth>, Unreadable> {
-        let first = |runs: &Vec<(u64, Verified)>| {
-            runs.iter().find(|(at, _)| *at > generation).map(|(_, run)| run.first())
-        };
-        Ok(self
-            .runs
-            .iter()
-            .filter_map(|(log, runs)| Some(Growth { log: *log, first: first(runs)? }))
-            .collect())
+        let filled = self.filled.iter().filter(|(at, _)| *at > generation);
+        let mut grown: BTreeMap<LogId, u64> =
+            filled.map(|(_, named)| (named.op.place.log, named.op.place.seq)).collect();
+        for (log, runs) in &self.runs {
+            if let Some((_, run)) = runs.iter().find(|(at, _)| *at > generation) {
+                let first = grown.entry(*log).or_insert_with(|| run.first());
+                *first = run.first().min(*first);
+            }
+        }
+        Ok(grown.into_iter().map(|(log, first)| Growth { log, first }).collect())
     }
 
     fn run(&self, log: LogId, from: u64, _bytes_target: usize) -> Result<Option<Batch>, Unreadable> {
         let runs = self.runs.get(&log).map_or(&[][..], Vec::as_slice);
-        Ok(runs.iter().map(|(_, run)| run.to_batch()).find(|batch| batch.head.head.len > from))
+        let found = runs.iter().map(|(_, run)| run.to_batch()).find(|batch| batch.head.head.len > from);
+        Ok(found.map(|mut batch| {
+            for entry in &mut batch.entries {
+                let late = self
+                    .filled
+                    .iter()
+                    .find(|(_, named)| *entry == Entry::Skip { height: 0, hash: named.id.0 });
+                if let Some((_, named)) = late {
+                    *entry = Entry::Op(named.statement.clone());
+                }
+            }
+            batch
+        }))
     }
 
     fn missing(&self, _feed: FeedId, filter: &Filter) -> Result<Vec<Missing>, Unreadable> {

@@ -3,7 +3,6 @@
 use super::endings::closed_with;
 use super::*;
 use crate::frame::{Rights as Proofs, WantRights};
-use crate::log::Entry;
 use crate::op::Revoke;
 
 /// A hub that granted a shop the right to write after other ops of its own, and their link, by which the shop only pushes.

@@ -9,7 +9,7 @@ use protocol::frame::Fate;
 use protocol::grant::{Authority, Permitted, RightsProof};
 use protocol::id::{BlobId, FeedId, LogId, OpId, SiteId, StoreId};
 use protocol::limits::EXTENT_BYTES;
-use protocol::log::{Batch, Mmr, Verified};
+use protocol::log::{Batch, Filling, Mmr, Reach, Verified};
 use protocol::manifest::{File, Manifest};
 use protocol::op::{Body, Genesis, Grant, Publish, Rights};
 use protocol::outline::{Outline, OutlineBuilder, extent_count};
@@ -200,7 +200,7 @@ impl View for Site {
     fn logs(&self, _feed: FeedId) -> Result<Vec<LogState>, Unreadable> {
         let state = |(log, runs): (&LogId, &Vec<(u64, Verified)>)| {
             let after = runs.last().unwrap().1.after();
-            LogState { log: *log, len: after.len(), root: after.root() }
+            LogState { log: *log, reach: Reach { len: after.len(), root: after.root(), gaps: 0 } }
         };
         Ok(self.state().runs.iter().map(state).collect())
     }
@@ -208,6 +208,14 @@ impl View for Site {
     fn log(&self, log: LogId) -> Result<Mmr, Unreadable> {
         let after = |runs: &Vec<(u64, Verified)>| runs.last().unwrap().1.after().clone();
         Ok(self.state().runs.get(&log).map_or_else(Mmr::default, after))
+    }
+
+    fn gap(&self, _log: LogId, _seq: u64) -> Result<Option<OpId>, Unreadable> {
+        Ok(None)
+    }
+
+    fn first_gap(&self, _log: LogId) -> Result<Option<u64>, Unreadable> {
+        Ok(None)
     }
 
     fn authority(&self, _feed: FeedId) -> Result<Option<Authority>, Unreadable> {
@@ -307,6 +315,11 @@ impl Keeper for Site {
 
     fn settle(&mut self) -> Result<(), KeepError> {
         Ok(())
+    }
+
+    /// No link of these tests holds anything back.
+    fn fill(&mut self, _filling: &Permitted<Filling>) -> Result<(), KeepError> {
+        Err(KeepError::Failed)
     }
 
     fn learn(&mut self, proof: &RightsProof) -> Result<(), KeepError> {
