@@ -179,6 +179,14 @@ impl Config {
         Ok(Self::explained(data, flags)?.0)
     }
 
+    /// The settings of a file's text over the defaults, with no environment and no flags. `path` is for messages.
+    ///
+    /// # Errors
+    /// The text has unknown keys, or a value makes no sense.
+    pub fn of_text(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        Ok(decide(&entries(text, path)?, &|_| None, &Flags::default())?.0)
+    }
+
     /// The settings and, for each key, its value and where it was taken from.
     ///
     /// # Errors
@@ -232,8 +240,13 @@ fn read(path: &Path) -> Result<Vec<(Key, String)>, ConfigError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(source) => return Err(ConfigError::Read { path: path.to_owned(), source }),
     };
+    entries(&text, path)
+}
+
+/// The settings that a file's text holds. `path` is for messages.
+fn entries(text: &str, path: &Path) -> Result<Vec<(Key, String)>, ConfigError> {
     let table: toml::Table =
-        toml::from_str(&text).map_err(|source| ConfigError::Syntax { path: path.to_owned(), source })?;
+        toml::from_str(text).map_err(|source| ConfigError::Syntax { path: path.to_owned(), source })?;
     let mut entries = Vec::new();
     for (name, value) in table {
         let Some(key) = Key::ALL.into_iter().find(|key| key.as_str() == name) else {

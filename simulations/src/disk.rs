@@ -107,6 +107,29 @@ impl InMemory {
         Some((*number, at))
     }
 
+    /// Another disk that holds the same, all of it synced.
+    #[must_use]
+    pub fn copied(&self) -> Self {
+        let state = read(&self.state);
+        let pack = |pack: &Arc<Pack>| {
+            let bytes = read(&pack.bytes).clone();
+            Arc::new(Pack { synced: RwLock::new(bytes.clone()), bytes: RwLock::new(bytes) })
+        };
+        let packs = state.packs.iter().map(|(number, held)| (*number, pack(held))).collect();
+        let state = State { packs, small: state.small.clone(), ..State::default() };
+        Self { state: Arc::new(RwLock::new(state)) }
+    }
+
+    /// Changes the bytes of a pack, as they are read and as they were synced.
+    pub fn edit(&self, number: u32, change: impl FnOnce(&mut Vec<u8>)) {
+        let state = read(&self.state);
+        if let Some(pack) = state.packs.get(&number) {
+            let mut bytes = write(&pack.bytes);
+            change(&mut bytes);
+            write(&pack.synced).clone_from(&bytes);
+        }
+    }
+
     /// Why nothing can be written, if so.
     fn writable(&self) -> io::Result<()> {
         if read(&self.state).dark { Err(io::Error::other("power is gone")) } else { Ok(()) }

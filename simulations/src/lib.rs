@@ -2,6 +2,7 @@
 
 pub mod cheat;
 pub mod check;
+pub mod decoders;
 pub mod disk;
 pub mod entropy;
 pub mod index;

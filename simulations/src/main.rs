@@ -1,8 +1,10 @@
 //! `cargo sim`: replays one seed with its trace, or runs many and stops at the first that breaks a promise.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
+use simulations::decoders::{DECODERS, examples};
 use simulations::model::{CLOCKS, cell};
 use simulations::options::{Kept, Options};
 use simulations::shrink::shrink;
@@ -33,9 +35,12 @@ struct Arguments {
     /// Run seeds once each for so long instead.
     #[arg(long)]
     minutes: Option<u64>,
-    /// Play this many histories of the merge rules under each clock instead, and print the table.
+    /// Play this many histories of the merge rules of each shape under each clock instead, and print the table.
     #[arg(long)]
     histories: Option<u64>,
+    /// Write what each decoder accepts into this folder of corpora, where the fuzzer begins.
+    #[arg(long)]
+    examples: Option<PathBuf>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -43,6 +48,9 @@ fn main() -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     if let Some(histories) = arguments.histories {
         return table(&mut out, arguments.from, histories);
+    }
+    if let Some(folder) = &arguments.examples {
+        return write_examples(folder);
     }
     if let Some(seed) = arguments.seed {
         return replay(&mut out, seed, arguments);
@@ -59,6 +67,17 @@ fn main() -> anyhow::Result<()> {
         writeln!(out, "{}", line(&options, &report))?;
     }
     writeln!(out, "{} passed, 0 failed", arguments.seeds)?;
+    Ok(())
+}
+
+fn write_examples(folder: &Path) -> anyhow::Result<()> {
+    for (name, _) in DECODERS {
+        let folder = folder.join(name);
+        std::fs::create_dir_all(&folder)?;
+        for (index, example) in examples(name).iter().enumerate() {
+            std::fs::write(folder.join(format!("example-{index}")), example)?;
+        }
+    }
     Ok(())
 }
 
@@ -140,7 +159,7 @@ fn line(options: &Options, report: &Report) -> String {
 fn table(out: &mut impl Write, from: u64, histories: u64) -> anyhow::Result<()> {
     writeln!(
         out,
-        "{histories} histories a clock, seeds from {from}: pair, hub, chain, contributor and ring in turn. In each column the times \
+        "{histories} histories each of pair, hub, chain, contributor and ring, seeds from {from}. In each column the times \
          it was put to the test; none failed.\n"
     )?;
     writeln!(

@@ -1,7 +1,11 @@
 //! Random histories of the merge rules without wires: many, because they are cheap, and by the real fold, ledger and gates.
 
 mod promises;
+pub mod shapes;
 mod site;
+
+use std::num::NonZero;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ed25519_dalek::SigningKey;
 use protocol::feed::Standing;
@@ -128,18 +132,37 @@ pub fn history(seed: u64, form: Form, clock: Clock) -> Result<Counts, Broken> {
     played.map(|()| history.watch.counts).map_err(|what| Broken { seed, form, clock, what })
 }
 
-/// Plays one cell of the table: as many histories as said, taking the shapes in turn.
+/// Histories that one thread plays before it takes the next stretch.
+const STRETCH: u64 = 50;
+
+/// Plays one cell of the table: as many histories as said of each shape, on all cores.
 ///
 /// # Errors
-/// The first promise broken.
+/// A promise broken.
 pub fn cell(from: u64, histories: u64, clock: Clock) -> Result<Counts, Broken> {
-    let mut all = Counts::default();
-    for seed in from..from.saturating_add(histories) {
-        let nth = usize::try_from(seed).unwrap_or(0) % FORMS.len();
-        let form = FORMS.get(nth).copied().unwrap_or(Form::Pair);
-        all.add(&history(seed, form, clock)?);
-    }
-    Ok(all)
+    let stretches = histories.div_ceil(STRETCH);
+    let next = AtomicU64::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let play = || {
+        let mut counts = Counts::default();
+        loop {
+            let stretch = next.fetch_add(1, Ordering::Relaxed);
+            let form = usize::try_from(stretch / stretches.max(1)).ok().and_then(|nth| FORMS.get(nth));
+            let Some(form) = form.filter(|_| stretches > 0) else { return Ok(counts) };
+            let first = stretch % stretches * STRETCH;
+            for seed in first..histories.min(first + STRETCH) {
+                counts.add(&history(from.saturating_add(seed), *form, clock)?);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let playing: Vec<_> = (0..threads).map(|_| scope.spawn(play)).collect();
+        let mut all = Counts::default();
+        for played in playing {
+            all.add(&played.join().expect("a history does not panic")?);
+        }
+        Ok(all)
+    })
 }
 
 impl History {

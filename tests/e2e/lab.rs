@@ -28,7 +28,10 @@ impl Ended {
 
 /// One site: its data folder and, while it is up, its daemon.
 pub(crate) struct Site {
-    pub folder: TempDir,
+    /// Removed with the site, where it is the site's own.
+    own: Option<TempDir>,
+    /// Where its data lies.
+    pub data: PathBuf,
     name: &'static str,
     daemon: Option<Child>,
     pub listen: String,
@@ -63,8 +66,16 @@ impl Site {
     /// A new site whose daemon is up.
     pub(crate) fn new(name: &'static str) -> Self {
         let folder = tempfile::Builder::new().prefix("packetboat-e2e-").tempdir().unwrap();
+        let data = folder.path().to_owned();
+        let mut site = Self::within(name, data);
+        site.own = Some(folder);
+        site
+    }
+
+    /// A new site in a folder of somebody else's whose daemon is up.
+    pub(crate) fn within(name: &'static str, data: PathBuf) -> Self {
         let any = "127.0.0.1:0".to_owned();
-        let mut site = Self { folder, name, daemon: None, listen: any.clone(), http: any };
+        let mut site = Self { own: None, data, name, daemon: None, listen: any.clone(), http: any };
         let init = site.offline(&["init", "--name", name]);
         assert_eq!(init.code, 0, "{init:?}");
         site.start();
@@ -72,7 +83,7 @@ impl Site {
     }
 
     pub(crate) fn data(&self) -> &Path {
-        self.folder.path()
+        &self.data
     }
 
     /// Runs a command on this site's folder.

@@ -33,7 +33,7 @@ const TOP: [&str; 10] = [
 /// What building leaves.
 const TOP_WHEN_THERE: &str = "target";
 /// Folders whose every file is a module of one test program; cargo says nothing of one that was forgotten.
-const PROGRAMS: [&str; 3] = ["tests/e2e", "tests/tidy", "simulations/tests/sim"];
+const PROGRAMS: [&str; 4] = ["tests/e2e", "tests/losses", "tests/tidy", "simulations/tests/sim"];
 
 #[test]
 fn a_file_is_small_enough_to_read() {

@@ -93,9 +93,29 @@ impl Site {
 
     /// Takes in what `from` lets flow here. Tells whether anything was new.
     pub(super) fn pull(&mut self, now: Timestamp, from: &Self, effective: Switches) -> Result<bool, Stopped> {
+        let authority = from.ledger.authority();
+        let logs = from.logs.keys().copied().filter(|log| authority.is_author(log.author)).collect();
+        self.take(now, from, logs, effective)
+    }
+
+    /// The same from a site that offers what it should keep to itself.
+    pub(super) fn pull_everything(
+        &mut self,
+        now: Timestamp,
+        from: &Self,
+        effective: Switches,
+    ) -> Result<bool, Stopped> {
+        self.take(now, from, from.logs.keys().copied().collect(), effective)
+    }
+
+    fn take(
+        &mut self,
+        now: Timestamp,
+        from: &Self,
+        mut logs: Vec<LogId>,
+        effective: Switches,
+    ) -> Result<bool, Stopped> {
         let origin = self.genesis.origin;
-        let mut logs: Vec<LogId> =
-            from.logs.keys().copied().filter(|log| from.ledger.authority().is_author(log.author)).collect();
         logs.sort_by_key(|log| (log.author != origin, *log));
         let mut new = false;
         for log in logs {

@@ -2,7 +2,11 @@
 
 /// What a peer that keeps no rules may try.
 mod cheats;
+/// What the decoders accept, and what they must not fall over.
+mod decoders;
 /// Random histories of the merge rules.
 mod histories;
 /// Whole worlds by seed.
 mod seeds;
+/// Every way to join three sites.
+mod shapes;
