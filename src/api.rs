@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod events;
 pub mod evict;
 pub mod holds;
+pub mod new_feeds;
 pub mod path;
 pub mod plan;
 pub mod ruling;
@@ -206,6 +207,8 @@ pub struct TicketPreview {
     pub addresses: Vec<String>,
     pub expires_ms: u64,
     pub feeds: Vec<OfferedFeed>,
+    /// What the joiner may do in every other feed, of later ones too; none: those listed only.
+    pub every: Option<String>,
     /// Four words that are the same at both ends; at the inviting end only known once the other has joined.
     pub check_words: Option<String>,
 }
@@ -247,6 +250,9 @@ pub struct Link {
     pub dial: String,
     pub addresses: Vec<String>,
     pub feeds: Vec<LinkFeed>,
+    /// What becomes of feeds that neither end named when the link was made; none: they do not go on it.
+    pub new_feeds: Option<new_feeds::NewFeeds>,
+    pub untaken: Vec<new_feeds::Untaken>,
     pub every_ms: Option<u64>,
     pub paused: bool,
     /// up, down, never.
@@ -325,8 +331,12 @@ pub struct LinkChange {
     pub every_ms: Option<u64>,
     pub paused: Option<bool>,
     pub addresses: Option<Vec<String>>,
-    /// Only the mode and the filter of this feed are changed.
+    /// Only the mode and the filter of this feed are changed; `*`: of feeds that come later.
     pub feed: Option<String>,
+    /// off, take, offer or both: what becomes of feeds that neither end named when the link was made.
+    pub new_feeds: Option<String>,
+    /// `REMOTE=LOCAL`: takes up an offered feed under another name.
+    pub take: Option<(String, String)>,
     /// `none`, or parts as in `name=acme-*|tools,latest=3,size=100MB,age=90d`.
     pub filter: Option<String>,
     /// Whether news travel at once.

@@ -5,6 +5,7 @@ mod advice;
 mod forecast;
 mod greeting;
 mod inbound;
+mod offers;
 mod outbound;
 mod signals;
 mod stop;
@@ -57,6 +58,8 @@ pub struct Session {
     run_wanted: bool,
     /// Questions about held blobs that the peer has not answered.
     held_asked: u32,
+    /// Offers of feeds that the peer has not answered.
+    offers_open: u32,
     forecast_wanted: bool,
     /// A poll that begins no run is on its way.
     forecasting: bool,
@@ -87,6 +90,7 @@ impl Session {
             wall,
             run_wanted: false,
             held_asked: 0,
+            offers_open: 0,
             forecast_wanted: false,
             forecasting: false,
             config,
@@ -306,6 +310,7 @@ impl Session {
             (frame @ (Frame::Pace { .. } | Frame::Links(_) | Frame::WhichHeld(_) | Frame::Held(_)), _) => {
                 self.advised(frame, view)
             }
+            (frame @ (Frame::Offer(_) | Frame::Taken(_)), _) => self.offering(frame),
             (frame, _) if self.is_running() => self.in_run(frame, view),
             // The run may have ended without bytes that were refused, and what refuses them twice comes after its end.
             (Frame::NotHave(_), _) => Ok(()),
@@ -356,6 +361,8 @@ impl Session {
             | Frame::Links(_)
             | Frame::WhichHeld(_)
             | Frame::Held(_)
+            | Frame::Offer(_)
+            | Frame::Taken(_)
             | Frame::Nudge { .. } => Err(Misbehaved::FrameUnexpected.into()),
         }
     }

@@ -193,6 +193,7 @@ impl Rig {
             name: "Cheat".to_owned(),
             now: Timestamp(WALL_START_MS),
             feeds: vec![Ok(allowed); feeds],
+            new_feeds: Default::default(),
         };
         self.say(&Frame::Welcome(welcome));
     }
@@ -297,6 +298,7 @@ impl Rig {
             name: name.to_owned(),
             now: Timestamp(WALL_START_MS),
             feeds: vec![feed],
+            new_feeds: Default::default(),
         };
         self.say(&Frame::Hello(hello));
     }

@@ -268,6 +268,7 @@ impl Site {
             terms: terms.collect(),
             priority: Default::default(),
             paused: false,
+            new_feeds: Default::default(),
             memory: store.memory(end.peer, &end.name).expect("the store reads"),
             salt: self.entropy.next().to_le_bytes(),
         };
@@ -489,7 +490,9 @@ impl Site {
                 | Output::Nudged { .. }
                 | Output::Pace(_)
                 | Output::Links(_)
-                | Output::Held(_) => {}
+                | Output::Held(_)
+                | Output::Offered(_)
+                | Output::Taken(_) => {}
             }
         }
     }

@@ -14,7 +14,7 @@ pub(super) enum PairCommand {
         after_help = "Examples:\n  packetboat pair invite --feed tools --peer-may pull\n  packetboat pair invite --feed tools,docs --peer-may mirror --expires 1h --address ny.example:7440"
     )]
     Invite {
-        /// The feeds it offers.
+        /// The feeds it offers; `*`: all there are, and those that come later.
         #[arg(long = "feed", required = true, value_delimiter = ',')]
         feeds: Vec<String>,
         /// What the joiner may do: mirror, pull, push, or a list of in.add, in.delete, out.add, out.delete.

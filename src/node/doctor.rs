@@ -71,6 +71,14 @@ impl Node {
                 }
                 Some(_) => {}
             }
+            for one in &link.untaken {
+                let whose = if one.here { "offers it" } else { "could not take it up" };
+                let text =
+                    format!("link {name}, feed {}: {}, {whose}: {}", one.feed, link.peer_name, one.reason);
+                let hint =
+                    format!("where it is to be taken up: packetboat link set LINK --take {}=OTHER", one.feed);
+                findings.push(found("warning", "feed-not-taken", text, &hint));
+            }
             let twin = links.iter().find(|other| other.peer == link.peer && other.dial != link.dial);
             if let Some(other) = twin.filter(|_| link.dial == "outgoing") {
                 let text = format!("both sites dial each other: links {name} and {}", other.name);

@@ -62,6 +62,7 @@ impl Node {
         });
         let made = made.await?;
         self.event(Event::FeedTakenUp { feed: made.name.clone(), id: made.id.clone(), link: None });
+        self.spread_feeds().await;
         Ok(made)
     }
 

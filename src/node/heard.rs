@@ -190,7 +190,7 @@ impl Node {
     }
 
     /// Changes what is known of a link's other end. Failing to write it down costs no run.
-    fn note_peer(&self, link: &str, change: impl FnOnce(&mut PeerState)) {
+    pub(super) fn note_peer(&self, link: &str, change: impl FnOnce(&mut PeerState)) {
         let Some(state) = self.with_link(link, |state| {
             change(&mut state.peer);
             state.peer.clone()

@@ -9,8 +9,7 @@ use protocol::id::{FeedId, SiteId};
 use protocol::limits::{
     PAIRING_ATTEMPTS_PER_MINUTE_MAX, TICKET_ADDRESSES_MAX, TICKET_FEEDS_MAX, TICKET_LIFE_MS_MAX,
 };
-use protocol::link::{Dial, Link, LinkFeed};
-use protocol::op::{Body, Grant, Rights};
+use protocol::link::{Dial, Link, LinkFeed, NewFeeds};
 use protocol::package::check_label;
 use protocol::session::Stated;
 use protocol::switches::Switches;
@@ -19,6 +18,7 @@ use protocol::time::Timestamp;
 use quinn::Connection;
 
 use super::feeds::named;
+use super::new_feeds::{EVERY, is_admin, let_write, outward};
 use super::problem::usage;
 use super::sessions::ConnectError;
 use super::tickets::{TicketRecord, put_ticket};
@@ -69,31 +69,18 @@ impl Node {
             .map_err(|error| Problem::new(500, "random", "No randomness", error.to_string()))?;
         let (site_name, expires) = (self.inner.name.clone(), Timestamp(request.expires_ms));
         self.blocking(move |site| {
-            let mut offers = Vec::new();
-            let mut kept = Vec::new();
-            let every = request.feeds.iter().any(|name| name == "*");
-            let asked = if every {
-                site.store().feeds()?.into_iter().map(|(_, record)| record.name).collect()
-            } else {
-                request.feeds
-            };
-            if asked.is_empty() || asked.len() > TICKET_FEEDS_MAX {
-                return Err(usage(format!(
-                    "a ticket offers 1 to {TICKET_FEEDS_MAX} feeds, and these are {}",
-                    asked.len()
-                )));
-            }
-            for name in &asked {
-                let (feed, record) = named(site, name)?;
-                may_offer(site, feed, &record, may)?;
-                offers.push(Offer { feed: record.name.clone(), id: feed, kind: record.genesis.kind, may });
-                kept.push((feed, record.name, may));
-            }
-            let ticket = Ticket { site: site.me(), name: site_name, addresses, secret, expires, offers };
+            let every = request.feeds.iter().any(|name| name == EVERY).then_some(may);
+            let offers =
+                if every.is_some() { all_offered(site, may)? } else { offered(site, &request, may)? };
+            let keep = |offer: &Offer| (offer.id, offer.feed.clone(), offer.may);
+            let kept = offers.iter().map(keep).collect();
+            let ticket =
+                Ticket { site: site.me(), name: site_name, addresses, secret, expires, offers, every };
             let record = TicketRecord {
                 proof_key: ticket.proof_key(),
                 expires_ms: expires.0,
                 offers: kept,
+                every,
                 grant_life_ms: request.grant_life_ms,
                 used: None,
                 withdrawn: false,
@@ -134,10 +121,11 @@ impl Node {
         self.names_are_free(&ticket, &request).await?;
         let connection = self.reach(&ticket).await?;
         let answer = join(&connection, &ticket, &self.inner.name, self.me()).await.map_err(join_failed)?;
-        let (peer_name, admitted) = match answer {
+        let (peer_name, admitted, every) = match answer {
             JoinAnswer::Refused(reason) => return Err(refused(reason)),
-            JoinAnswer::Admitted { name, feeds } => (name, feeds),
+            JoinAnswer::Admitted { name, feeds, every } => (name, feeds, every),
         };
+        let edits = self.inner.link_edits.lock().await;
         let on_link: Vec<LinkFeed> = admitted
             .iter()
             .map(|one| LinkFeed {
@@ -147,7 +135,7 @@ impl Node {
                 expires: None,
             })
             .collect();
-        let link = match self.link_with(ticket.site, true) {
+        let mut link = match self.link_with(ticket.site, true) {
             Some(held) => extended(held, on_link),
             None => {
                 let taken = |name: &str| locked(&self.inner.links).contains_key(name);
@@ -157,6 +145,11 @@ impl Node {
                 Link { every_ms, ..Link::new(name, ticket.site, peer_name, dial, on_link) }
             }
         };
+        if let Some(may) = every {
+            let offers = link.new_feeds.is_some_and(|held| held.offers);
+            let switches = mode.unwrap_or(may);
+            link.new_feeds = Some(NewFeeds { offers, takes: true, switches, filter, expires: None });
+        }
         let name = link.name.clone();
         let stored = link.clone();
         let taken = self.blocking(move |site| {
@@ -183,6 +176,11 @@ impl Node {
         });
         taken.await?.into_iter().for_each(|event| self.event(event));
         self.take_up(link);
+        drop(edits);
+        if every.is_some() {
+            self.wake_live(&name);
+        }
+        self.spread_feeds().await;
         self.link(&name).await
     }
 
@@ -269,6 +267,7 @@ impl Node {
         if self.attempts_in_last_minute() > most {
             return Err(Reason::PairingTooOften);
         }
+        let edits = self.inner.link_edits.lock().await;
         let held = self.link_with(joiner, false).unwrap_or_else(|| {
             let taken = |name: &str| locked(&self.inner.links).contains_key(name);
             let name = link_name(&joining.name, taken);
@@ -276,9 +275,11 @@ impl Node {
         });
         let site = self.inner.site.clone();
         let judged = tokio::task::spawn_blocking(move || judged(&site, held, &joining, &exporter));
-        let (link, feeds) = judged.await.map_err(|_panic| Reason::Busy)??;
+        let (link, feeds, every) = judged.await.map_err(|_panic| Reason::Busy)??;
         self.take_up(link);
-        Ok(JoinAnswer::Admitted { name: self.inner.name.clone(), feeds })
+        drop(edits);
+        self.spread_feeds().await;
+        Ok(JoinAnswer::Admitted { name: self.inner.name.clone(), feeds, every })
     }
 
     /// The address that other machines most likely reach this one by.
@@ -323,13 +324,36 @@ fn may_offer(site: &SiteStore, feed: FeedId, record: &FeedRecord, may: Switches)
     Ok(())
 }
 
+/// The feeds that a ticket names.
+fn offered(site: &SiteStore, request: &api::InviteRequest, may: Switches) -> Result<Vec<Offer>, Problem> {
+    let offer = |name: &String| {
+        let (feed, record) = named(site, name)?;
+        may_offer(site, feed, &record, may)?;
+        Ok(Offer { feed: record.name, id: feed, kind: record.genesis.kind, may })
+    };
+    request.feeds.iter().map(offer).collect()
+}
+
+/// The first feeds of a ticket for all there are; the others are offered once the link is up. Where this site may not let others write,
+/// reading is offered.
+fn all_offered(site: &SiteStore, may: Switches) -> Result<Vec<Offer>, Problem> {
+    let mut offers = Vec::new();
+    for (feed, record) in site.store().feeds()? {
+        let may = if is_admin(site, feed)? { may } else { outward(may.flip()).flip() };
+        if !may.is_off() && offers.len() < TICKET_FEEDS_MAX {
+            offers.push(Offer { feed: record.name, id: feed, kind: record.genesis.kind, may });
+        }
+    }
+    Ok(offers)
+}
+
 /// Judges a joiner. "Used" is durable before the answer exists, so of two joiners with one ticket one wins.
 fn judged(
     site: &SiteStore,
     link: Link,
     joining: &Joining,
     exporter: &[u8; 32],
-) -> Result<(Link, Vec<Admitted>), Reason> {
+) -> Result<(Link, Vec<Admitted>, Option<Switches>), Reason> {
     let joiner = link.peer;
     static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _one = locked(&ONE_AT_A_TIME);
@@ -361,21 +385,19 @@ fn judged(
     for (feed, name, may) in record.offers {
         let known = site.store().feed(feed).map_err(|error| failed(&error))?.ok_or(Reason::FeedUnknown)?;
         if may.flows_out() {
-            let grant = Grant {
-                grantee: joiner,
-                label: joining.name.clone(),
-                rights: Rights::WRITE,
-                prefix: String::new(),
-                expires,
-            };
-            site.author(feed, vec![Body::Grant(grant)]).map_err(|error| failed(&error))?;
+            let_write(site, feed, joiner, &joining.name, expires)
+                .map_err(|problem| failed(&problem.detail))?;
         }
         feeds.push(Admitted { genesis: known.genesis, feed: name, may });
         on_link.push(LinkFeed { feed, switches: may.flip(), filter: Filter::default(), expires });
     }
-    let link = extended(link, on_link);
+    let mut link = extended(link, on_link);
+    if let Some(may) = record.every {
+        let (takes, filter) = (may.flows_out(), Filter::default());
+        link.new_feeds = Some(NewFeeds { offers: true, takes, switches: may.flip(), filter, expires });
+    }
     site.store().put_link(&link).map_err(|error| failed(&error))?;
-    Ok((link, feeds))
+    Ok((link, feeds, record.every))
 }
 
 /// What the inviting site allows is known before the first session: it said so while pairing.
@@ -429,6 +451,7 @@ pub(super) fn preview(ticket: &Ticket, check_words: Option<String>) -> api::Tick
         addresses: ticket.addresses.clone(),
         expires_ms: ticket.expires.0,
         feeds: ticket.offers.iter().map(offered).collect(),
+        every: ticket.every.map(|may| may.to_string()),
         check_words,
     }
 }

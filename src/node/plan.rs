@@ -85,6 +85,9 @@ impl Node {
         if let Some(held) = &held {
             notes.push(format!("link {:?} with this site exists and would carry these feeds too", held.name));
         }
+        if ticket.every.is_some() {
+            notes.push(format!("feeds that {} comes by later are taken up too", ticket.name));
+        }
         let taken = |name: &str| locked(&self.inner.links).contains_key(name);
         let link = held.map_or_else(|| link_name(&ticket.name, taken), |held| held.name);
         let offers: Vec<(Offer, String)> = ticket

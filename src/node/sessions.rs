@@ -1,6 +1,6 @@
 //! Live sessions: one a link, dialled here or accepted, and the record of what each run did.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use protocol::fault::{Outcome, Reason};
@@ -75,8 +75,12 @@ pub(super) struct LinkState {
     pub(super) awaited: bool,
     /// What the other end was asked and has not answered.
     pub(super) questions: Questions,
+    /// The session begins anew after the run that is going on.
+    pub(super) renew: bool,
+    /// Feeds that the other end said it put on the link.
+    pub(super) taken_there: BTreeSet<FeedId>,
     /// Counts the sessions, so that an old one's end does not close a new one.
-    turn: u64,
+    pub(super) turn: u64,
 }
 
 impl LinkState {
@@ -100,6 +104,8 @@ impl LinkState {
             begins: 0,
             awaited: false,
             questions: Questions::default(),
+            renew: false,
+            taken_there: BTreeSet::new(),
             turn: 0,
         }
     }
@@ -339,6 +345,7 @@ impl Node {
             terms,
             priority: link.priority,
             paused: link.paused,
+            new_feeds: super::new_feeds::openness(link, wall_clock()),
             memory: store.memory(link.peer, &link.name).map_err(|error| failed(&error))?,
             salt: random::<8>().map_err(|error| failed(&error))?,
         })
@@ -356,6 +363,7 @@ impl Node {
                     came_up = true;
                     self.note_link(&link, &agreed).await;
                     self.agreed(&link.name, agreed);
+                    self.offer_feeds(&link.name).await;
                 }
                 Happening::Stated(stated) => self.stated(&link.name, stated),
                 Happening::PeerHolds(holds) => self.peer_holds(&link.name, holds),
@@ -370,6 +378,11 @@ impl Node {
                 }
                 Happening::Nudged { asked } => self.nudged(&link.name, asked),
                 Happening::Links(notes) => self.noted(&link.name, notes),
+                Happening::Offered(feeds) => {
+                    let (node, name) = (self.clone(), link.name.clone());
+                    tokio::spawn(async move { node.feeds_offered(&name, turn, feeds).await });
+                }
+                Happening::Taken(feeds) => self.feeds_taken(&link.name, &feeds),
                 Happening::Held(held) => {
                     self.with_link(&link.name, |state| {
                         if state.turn == turn {
@@ -459,6 +472,9 @@ impl Node {
             state.record = state.record.after(outcome);
             state.begins
         });
+        if self.with_link(&link.name, |state| std::mem::take(&mut state.renew)) == Some(true) {
+            self.renew(&link.name);
+        }
         self.inner.counts.look_again();
         self.run_settled(&link.name, &record);
         self.run_is_over(run, &record);

@@ -15,6 +15,7 @@ use super::*;
 use crate::api::{AcceptRequest, InviteRequest, NewFeed, NewPackage};
 
 mod links;
+mod new_feeds;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::{Misbehaved, Reason};
 use crate::filter::Filter;
-use crate::frame::{Allowed, FeedAsk, Hello, VERSION_MAX, VERSION_MIN, Welcome};
+use crate::frame::{Allowed, FeedAsk, Hello, Openness, VERSION_MAX, VERSION_MIN, Welcome};
 use crate::id::{FeedId, SiteId, StoreId};
 use crate::package::FeedKind;
 use crate::switches::{Switches, Verdict};
@@ -50,6 +50,8 @@ pub struct Agreed {
     /// The peer's clock minus this site's, in milliseconds.
     pub clock_ahead_ms: i64,
     pub feeds: Vec<AgreedFeed>,
+    /// Whether the peer offers or takes up feeds that are not among these.
+    pub peer_new_feeds: Openness,
 }
 
 /// One feed of an agreed link.
@@ -82,6 +84,7 @@ pub(super) fn hello(config: &Config, now: Timestamp) -> Hello {
         name: config.name.clone(),
         now,
         feeds: config.terms.iter().map(ask).collect(),
+        new_feeds: config.new_feeds,
     }
 }
 
@@ -128,8 +131,15 @@ pub(super) fn welcome(
         let effective = verdict.effective().flip();
         feeds.push(AgreedFeed { feed: ask.feed, verdict, effective, filter, pushes: None });
     }
-    let welcome = Welcome { version, store: config.store, name: config.name.clone(), now, feeds: answers };
-    if feeds.iter().all(|on| on.effective.is_off()) {
+    let welcome = Welcome {
+        version,
+        store: config.store,
+        name: config.name.clone(),
+        now,
+        feeds: answers,
+        new_feeds: config.new_feeds,
+    };
+    if feeds.iter().all(|on| on.effective.is_off()) && !config.new_feeds.meets(hello.new_feeds) {
         return Ok((welcome, Err(first_reason(&feeds))));
     }
     let agreed = Agreed {
@@ -138,6 +148,7 @@ pub(super) fn welcome(
         peer_name: hello.name.clone(),
         clock_ahead_ms: apart_ms(hello.now, now),
         feeds,
+        peer_new_feeds: hello.new_feeds,
     };
     Ok((welcome, Ok(agreed)))
 }
@@ -191,7 +202,7 @@ pub(super) fn agree(config: &Config, welcome: Welcome, now: Timestamp) -> Result
             }
         })
         .collect();
-    if feeds.iter().all(|on| on.effective.is_off()) {
+    if feeds.iter().all(|on| on.effective.is_off()) && !config.new_feeds.meets(welcome.new_feeds) {
         return Err(first_reason(&feeds).into());
     }
     Ok(Agreed {
@@ -200,6 +211,7 @@ pub(super) fn agree(config: &Config, welcome: Welcome, now: Timestamp) -> Result
         peer_name: welcome.name,
         clock_ahead_ms: apart_ms(welcome.now, now),
         feeds,
+        peer_new_feeds: welcome.new_feeds,
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod breaches;
 mod endings;
+mod offers;
 mod streams;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -297,6 +298,7 @@ fn config(side: Side, me: &Site, peer: &Site, switches: Switches) -> Config {
         }],
         priority: Default::default(),
         paused: false,
+        new_feeds: Default::default(),
         memory: me.memory.clone(),
         salt: [5; 8],
     }
@@ -324,7 +326,9 @@ fn drain(session: &mut Session, site: &mut Site) -> Vec<Vec<u8>> {
             Output::Remember(memory) => site.memory = memory,
             Output::Note(event) => site.notes.push(event),
             Output::RunEnded { outcome, tally } => site.ended.push((outcome, tally)),
-            Output::Stated(_)
+            Output::Offered(_)
+            | Output::Taken(_)
+            | Output::Stated(_)
             | Output::PeerHolds(_)
             | Output::Up(_)
             | Output::Forecast(_)

@@ -96,6 +96,7 @@ fn config(side: Side, me: &Site, peer: &Site, switches: Switches) -> Config {
         }],
         priority: Default::default(),
         paused: false,
+        new_feeds: Default::default(),
         memory: me.state().memory.clone(),
         salt: [5; 8],
     }
