@@ -154,6 +154,8 @@ impl Node {
 
     /// A session came up.
     pub(super) fn agreed(&self, link: &str, agreed: Agreed) {
+        let known = agreed.feeds.iter().filter(|on| on.verdict != Verdict::Invalid(Reason::FeedUnknown));
+        let on_both: Vec<FeedId> = known.map(|on| on.feed).collect();
         self.with_link(link, |state| {
             state.link.peer_name.clone_from(&agreed.peer_name);
             state.agreed = Some(agreed);
@@ -161,7 +163,10 @@ impl Node {
                 state.questions.ask(commands);
             }
         });
-        self.note_peer(link, |peer| peer.refused = None);
+        self.note_peer(link, |peer| {
+            peer.refused = None;
+            peer.untaken_there.retain(|(feed, _)| !on_both.contains(feed));
+        });
         self.tell_verdicts(link);
     }
 
