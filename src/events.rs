@@ -67,6 +67,8 @@ pub enum Event {
     ClashFound { feed: String, package: String, others: u64 },
     /// A publish came that a deletion removes.
     PublishSuppressed { feed: String, package: String },
+    /// Another site took a publish of this one in and does not serve it.
+    PublishUnserved { link: String, feed: String, package: String, site: String, why: String },
     /// Deletions of a link wait until somebody approves them.
     HoldOpened { hold: String, link: String, feed: String, deletes: u64 },
     /// Somebody approved them.
@@ -112,6 +114,7 @@ impl Event {
             Self::RunFailed { .. }
             | Self::ClashFound { .. }
             | Self::PublishSuppressed { .. }
+            | Self::PublishUnserved { .. }
             | Self::HoldOpened { .. }
             | Self::FeedNotTaken { .. }
             | Self::DiskLow { .. } => Severity::Warning,
@@ -126,6 +129,7 @@ impl Event {
             Self::RunFailed { .. } => "run-failed",
             Self::ClashFound { .. } => "clash-found",
             Self::PublishSuppressed { .. } => "publish-suppressed",
+            Self::PublishUnserved { .. } => "publish-unserved",
             Self::HoldOpened { .. } => "hold-opened",
             Self::HoldApproved { .. } => "hold-approved",
             Self::VerdictChanged { .. } => "verdict-changed",
@@ -146,6 +150,7 @@ impl Event {
             Self::RunEnded { link, .. }
             | Self::RunFailed { link, .. }
             | Self::HoldOpened { link, .. }
+            | Self::PublishUnserved { link, .. }
             | Self::VerdictChanged { link, .. }
             | Self::LinkUp { link, .. }
             | Self::LinkDown { link, .. }
@@ -182,6 +187,9 @@ impl Event {
             Self::PublishSuppressed { feed, package } => {
                 format!("a publish of {package} in feed {feed} came, and a deletion of it holds")
             }
+            Self::PublishUnserved { feed, package, site, why, .. } => {
+                format!("{site} took {package} in feed {feed} in and does not serve it: {why}")
+            }
             Self::HoldOpened { hold, link, feed, deletes } => format!(
                 "{deletes} deletions in feed {feed} over link {link} wait for approval: packetboat approve {hold}"
             ),
@@ -213,11 +221,12 @@ impl Event {
 }
 
 /// The words of all kinds.
-pub const KINDS: [&str; 14] = [
+pub const KINDS: [&str; 15] = [
     "run-ended",
     "run-failed",
     "clash-found",
     "publish-suppressed",
+    "publish-unserved",
     "hold-opened",
     "hold-approved",
     "verdict-changed",

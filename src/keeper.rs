@@ -8,12 +8,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use data_encoding::HEXLOWER;
 use protocol::filter::Filter;
-use protocol::grant::{Authority, Permitted};
-use protocol::id::{BlobId, FeedId, LogId, SiteId};
+use protocol::frame::Fate;
+use protocol::grant::{Authority, Permitted, RightsProof};
+use protocol::id::{BlobId, FeedId, LogId, OpId, SiteId};
 use protocol::link::{Fetch, Link};
-use protocol::log::{Batch, Entry, Mmr, NamedOp, Verified};
+use protocol::log::{Batch, Entry, Filling, Mmr, NamedOp, Verified};
 use protocol::op::{Body, Op, Place};
 use protocol::outline::Outline;
+use protocol::package::Coordinate;
 use protocol::session::Memory;
 use protocol::session::view::{Growth, Holding, LogState, Missing, Unreadable, View};
 use protocol::time::{Hlc, Timestamp};
@@ -223,6 +225,51 @@ impl LinkKeeper {
     }
 }
 
+impl LinkKeeper {
+    /// Holds deletions of ops that are about to be stored where they are too many.
+    fn brake(&mut self, log: LogId, stretch: (u64, u64), ops: &[NamedOp]) -> Result<(), KeepError> {
+        match self.braking.before(&self.site, &self.link, log, stretch, ops) {
+            Ok(None) => Ok(()),
+            Ok(Some(hold)) => {
+                let hold = HEXLOWER.encode(&hold);
+                tracing::warn!(
+                    link = self.link,
+                    hold,
+                    "a run would delete much of a feed: its deletions wait"
+                );
+                Ok(())
+            }
+            Err(BrakeError::Write(error)) => Err(write_failed(&error)),
+            Err(error @ (BrakeError::Read(_) | BrakeError::Randomness(_))) => {
+                tracing::error!(%error, "cannot tell whether a peer deletes too much");
+                Err(KeepError::Failed)
+            }
+        }
+    }
+
+    fn appended(&self, appended: Result<u64, AppendError>) -> Result<(), KeepError> {
+        match appended {
+            Ok(_) => Ok(()),
+            Err(AppendError::Write(error)) => Err(write_failed(&error)),
+            Err(error @ (AppendError::Read(_) | AppendError::Moved { .. })) => {
+                tracing::error!(%error, link = self.link, "cannot append what a peer sent");
+                Err(KeepError::Failed)
+            }
+        }
+    }
+
+    /// Later stamps of this site lie above those that were taken in.
+    fn see(&self, log: LogId, stamps: Vec<Hlc>) {
+        let look = self.site.look();
+        let mut clock = locked(&self.site.inner.clock);
+        *clock = stamps.into_iter().fold(*clock, |clock, stamp| seen(clock, log, stamp, look));
+    }
+}
+
+fn stamps(ops: &[NamedOp]) -> Vec<Hlc> {
+    ops.iter().map(|named| named.op.stamp).collect()
+}
+
 impl View for LinkKeeper {
     fn generation(&self) -> u64 {
         self.view().generation()
@@ -236,8 +283,29 @@ impl View for LinkKeeper {
         self.view().log(log)
     }
 
+    fn gap(&self, log: LogId, seq: u64) -> Result<Option<OpId>, Unreadable> {
+        self.view().gap(log, seq)
+    }
+
+    fn first_gap(&self, log: LogId) -> Result<Option<u64>, Unreadable> {
+        self.view().first_gap(log)
+    }
+
     fn authority(&self, feed: FeedId) -> Result<Option<Authority>, Unreadable> {
         self.view().authority(feed)
+    }
+
+    fn rights(&self, feed: FeedId, bytes_max: usize) -> Result<Vec<Batch>, Unreadable> {
+        self.view().rights(feed, bytes_max)
+    }
+
+    fn fate(
+        &self,
+        feed: FeedId,
+        at: &Coordinate,
+        publish: OpId,
+    ) -> Result<Option<(Fate, Vec<OpId>)>, Unreadable> {
+        self.view().fate(feed, at, publish)
     }
 
     fn grown_since(&self, feed: FeedId, generation: u64) -> Result<Vec<Growth>, Unreadable> {
@@ -295,36 +363,25 @@ impl Keeper for LinkKeeper {
     }
 
     fn append(&mut self, run: Permitted<Verified>) -> Result<(), KeepError> {
-        match self.braking.before(&self.site, &self.link, run.inner()) {
-            Ok(None) => {}
-            Ok(Some(hold)) => {
-                let hold = HEXLOWER.encode(&hold);
-                tracing::warn!(
-                    link = self.link,
-                    hold,
-                    "a run would delete much of a feed: its deletions wait"
-                );
-            }
-            Err(BrakeError::Write(error)) => return Err(write_failed(&error)),
-            Err(error @ (BrakeError::Read(_) | BrakeError::Randomness(_))) => {
-                tracing::error!(%error, "cannot tell whether a peer deletes too much");
-                return Err(KeepError::Failed);
-            }
-        }
-        let log = run.inner().log();
-        let stamps: Vec<Hlc> = run.inner().ops().iter().map(|named| named.op.stamp).collect();
+        let (log, stretch) = (run.inner().log(), (run.inner().first(), run.inner().after().len()));
+        self.brake(log, stretch, run.inner().ops())?;
+        let stamps = stamps(run.inner().ops());
+        // Moved: another session brought the same ops first; what comes next is checked against what is held then.
         match self.site.store().append(&[run]) {
-            // Moved: another session brought the same ops first; what comes next is checked against what is held then.
-            Ok(_) | Err(AppendError::Moved { .. }) => {}
-            Err(AppendError::Write(error)) => return Err(write_failed(&error)),
-            Err(AppendError::Read(error)) => {
-                tracing::error!(%error, "cannot append what a peer sent");
-                return Err(KeepError::Failed);
-            }
+            Err(AppendError::Moved { .. }) => {}
+            appended => self.appended(appended)?,
         }
-        let look = self.site.look();
-        let mut clock = locked(&self.site.inner.clock);
-        *clock = stamps.into_iter().fold(*clock, |clock, stamp| seen(clock, log, stamp, look));
+        self.see(log, stamps);
+        Ok(())
+    }
+
+    fn fill(&mut self, filling: &Permitted<Filling>) -> Result<(), KeepError> {
+        let (log, ops) = (filling.inner().log(), filling.inner().ops());
+        let places = || ops.iter().map(|named| named.op.place.seq);
+        let stretch = (places().min().unwrap_or(0), places().max().map_or(0, |last| last.saturating_add(1)));
+        self.brake(log, stretch, ops)?;
+        self.appended(self.site.store().fill(filling))?;
+        self.see(log, stamps(ops));
         Ok(())
     }
 
@@ -352,6 +409,10 @@ impl Keeper for LinkKeeper {
             return Err(KeepError::Failed);
         }
         Ok(())
+    }
+
+    fn learn(&mut self, proof: &RightsProof) -> Result<(), KeepError> {
+        self.site.store().put_rights(proof).map_err(|error| write_failed(&error))
     }
 
     fn remember(&mut self, memory: Memory) {

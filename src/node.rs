@@ -5,6 +5,7 @@ mod conflicts;
 mod doctor;
 mod events;
 mod evict;
+mod fates;
 mod feeds;
 mod files;
 mod forecast;

@@ -1,6 +1,9 @@
 //! Bytes to blobs to a signed op: what a publish or delete of this site's own may say, given what stands.
 
+use std::collections::BTreeSet;
+
 use protocol::feed::{Item, Standing};
+use protocol::frame::Fate;
 use protocol::grant::{Authority, Verb};
 use protocol::id::{FeedId, LogId, OpId, SiteId};
 use protocol::limits::{OPS_NAMED_MAX, REASON_BYTES_MAX};
@@ -131,6 +134,7 @@ fn may_publish(
     restore: bool,
 ) -> Result<Option<Vec<OpId>>, PublishError> {
     let Some(item) = item else { return Ok(Some(Vec::new())) };
+    let feed = record.genesis.feed_id();
     match item.standing {
         Standing::Served => {
             let held = item.winner.map(|winner| store.op(winner)).transpose()?.flatten();
@@ -138,7 +142,9 @@ fn may_publish(
                 return Ok(Some(Vec::new()));
             };
             if held.manifest.same_bytes(manifest) {
-                return Ok(None);
+                // Another site deleted it, and its ops do not flow here: what it told is all that is known of the deletes.
+                let deletes = if restore { deleted_elsewhere(store, feed, &item)? } else { Vec::new() };
+                return Ok((!deletes.is_empty()).then_some(deletes));
             }
             let other = held.manifest.files.iter().find(|file| !manifest.files.contains(file));
             let first = other.or_else(|| held.manifest.files.first());
@@ -170,6 +176,13 @@ fn may_publish(
             Ok(Some(Vec::new()))
         }
     }
+}
+
+/// The deletes by which other sites do not serve what stands here, as they told.
+fn deleted_elsewhere(store: &Store, feed: FeedId, item: &Item) -> Result<Vec<OpId>, ReadError> {
+    let fates = store.fates_of(feed, item)?.into_iter().filter(|there| there.fate == Fate::Deleted);
+    let deletes: BTreeSet<OpId> = fates.flat_map(|there| there.by).collect();
+    Ok(deletes.into_iter().take(OPS_NAMED_MAX).collect())
 }
 
 fn published(

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::{Misbehaved, Reason};
 use crate::filter::Filter;
-use crate::id::{BlobId, FeedId, LogId, SiteId, StoreId};
+use crate::id::{BlobId, FeedId, LogId, OpId, SiteId, StoreId};
 use crate::limits::{
-    FEEDS_PER_LINK_MAX, FRAME_BYTES_MAX, LABEL_BYTES_MAX, LINK_NOTES_MAX, OPS_PER_FRAME_MAX,
-    RANGES_PER_FRAME_MAX, WANTED_ITEMS_MAX,
+    FEEDS_PER_LINK_MAX, FRAME_BYTES_MAX, LABEL_BYTES_MAX, LINK_NOTES_MAX, OPS_NAMED_MAX, OPS_PER_FRAME_MAX,
+    RANGES_PER_FRAME_MAX, UNSERVED_TOLD_MAX, WANTED_ITEMS_MAX,
 };
-use crate::log::Batch;
+use crate::log::{Batch, Reach};
 use crate::op::Genesis;
 use crate::outline::Cv;
 use crate::package::{FeedKind, check_label};
@@ -168,8 +168,7 @@ pub struct HeadNote {
     pub feed: u16,
     pub author: SiteId,
     pub epoch: u64,
-    pub len: u64,
-    pub root: [u8; 32],
+    pub reach: Reach,
 }
 
 /// Answers a poll.
@@ -196,6 +195,48 @@ pub struct Applied {
     pub exports: Option<Exports>,
     /// Ops it did not take, by reason.
     pub refused: Vec<(Reason, u64)>,
+    /// The sender's own publishes of this run that are not served at the receiver, where no ops flow to the sender that would tell it.
+    pub unserved: Vec<Unserved>,
+}
+
+/// A publish that was taken in and is not served there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unserved {
+    pub feed: u16,
+    pub publish: OpId,
+    pub fate: Fate,
+    /// The ops that decide: where a delete does, a publish that names them all brings the version back.
+    pub by: Vec<OpId>,
+}
+
+/// Why a publish is not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fate {
+    /// A delete removes it.
+    Deleted,
+    /// It came back after a delete with bytes that had not stood there.
+    Reused,
+    /// A block of its version or bytes.
+    Blocked,
+    /// Another build of the version won.
+    Outbid,
+    /// Its author's rights do not reach it, or were taken back.
+    Unauthorised,
+}
+
+/// Asks who may write in a feed of which no ops flow to the asker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WantRights {
+    pub feed: u16,
+    /// What tells apart sets of grants and revokes: that of what the asker knows.
+    pub known: [u8; 16],
+}
+
+/// The grants and revokes of a feed, each proved by its author's signed head.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rights {
+    pub feed: u16,
+    pub proofs: Vec<Batch>,
 }
 
 /// Frames of the control stream.
@@ -235,6 +276,8 @@ pub enum Frame {
     Offer(Vec<Offered>),
     /// What became of each offered feed.
     Taken(Vec<Taken>),
+    WantRights(WantRights),
+    Rights(Rights),
     /// Asks which of these blobs the other site holds whole and verified.
     WhichHeld(Vec<BlobId>),
     /// Those of the blobs asked for that are held.
@@ -292,8 +335,10 @@ impl Frame {
             Self::Refuse(body) => encoded(0x03, body),
             Self::Pace { bytes_per_s } => encoded(0x04, bytes_per_s),
             Self::Links(body) => encoded(0x05, body),
-            Self::Offer(body) => encoded(0x06, body),
-            Self::Taken(body) => encoded(0x07, body),
+            Self::Offer(body) => encoded(0x08, body),
+            Self::Taken(body) => encoded(0x09, body),
+            Self::WantRights(body) => encoded(0x06, body),
+            Self::Rights(body) => encoded(0x07, body),
             Self::Poll(body) => encoded(0x10, body),
             Self::Polled(body) => encoded(0x11, body),
             Self::Supply(body) => encoded(0x12, body),
@@ -324,8 +369,10 @@ impl Frame {
             0x03 => Self::Refuse(decoded(body)?),
             0x04 => Self::Pace { bytes_per_s: decoded(body)? },
             0x05 => Self::Links(decoded(body)?),
-            0x06 => Self::Offer(decoded(body)?),
-            0x07 => Self::Taken(decoded(body)?),
+            0x08 => Self::Offer(decoded(body)?),
+            0x09 => Self::Taken(decoded(body)?),
+            0x06 => Self::WantRights(decoded(body)?),
+            0x07 => Self::Rights(decoded(body)?),
             0x10 => Self::Poll(decoded(body)?),
             0x11 => Self::Polled(decoded(body)?),
             0x12 => Self::Supply(decoded(body)?),
@@ -377,6 +424,12 @@ impl Frame {
             Self::WhichHeld(blobs) | Self::Held(blobs) => {
                 (blobs.len(), WANTED_ITEMS_MAX, Misbehaved::WantsFlooded)
             }
+            Self::Applied(applied) => {
+                if applied.unserved.iter().any(|one| one.by.len() > OPS_NAMED_MAX) {
+                    return Err(Misbehaved::FrameMalformed);
+                }
+                (applied.unserved.len(), UNSERVED_TOLD_MAX, Misbehaved::FrameMalformed)
+            }
             Self::HeadsOf(ids) => (ids.len(), RANGES_PER_FRAME_MAX, Misbehaved::RangesFlooded),
             Self::Want(asks) | Self::NotHave(asks) => {
                 (asks.len(), WANTED_ITEMS_MAX, Misbehaved::WantsFlooded)
@@ -389,7 +442,8 @@ impl Frame {
             | Self::Answers(_)
             | Self::Heads(_)
             | Self::WantOps(_)
-            | Self::Applied(_)
+            | Self::WantRights(_)
+            | Self::Rights(_)
             | Self::Finished { .. }
             | Self::Nudge { .. }
             | Self::Pace { .. } => return Ok(()),

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::fault::Reason;
+use crate::fault::{Misbehaved, Reason};
 use crate::id::{FeedId, LogId, OpId, SiteId};
-use crate::log::{NamedOp, Verified};
+use crate::log::{Batch, Filling, Mmr, NamedOp, Verified};
 use crate::op::{Body, Genesis, Grant, Revoke, Rights, Tip};
 use crate::switches::Switches;
 use crate::time::Hlc;
@@ -165,6 +165,18 @@ impl Authority {
         self.origins.contains(&site)
     }
 
+    /// What tells apart two sets of grants and revokes.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 16] {
+        let mut hasher = blake3::Hasher::new();
+        for (_, op) in self.said.keys() {
+            hasher.update(&op.0);
+        }
+        let mut digest = [0; 16];
+        hasher.finalize_xof().fill(&mut digest);
+        digest
+    }
+
     /// Everyone who holds or held a grant, with what stands of it, for people.
     #[must_use]
     pub fn grants(&self) -> Vec<(SiteId, &[Grant])> {
@@ -204,6 +216,44 @@ impl Rights {
     }
 }
 
+/// Grants and revokes of one log with their author's signature, for a site to which the log itself does not flow. Whether their author may
+/// say them is [`Authority`]'s to judge, as it is for ops in logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RightsProof {
+    batch: Batch,
+    ops: Vec<NamedOp>,
+}
+
+impl RightsProof {
+    /// Checks what came from elsewhere, or from this site's own disk.
+    ///
+    /// # Errors
+    /// It is of another feed, does not begin with its log, is not signed by its author, or holds other ops than grants and revokes.
+    pub fn check(batch: Batch, feed: FeedId) -> Result<Self, Misbehaved> {
+        if batch.head.head.log.feed != feed {
+            return Err(Misbehaved::FeedNotAgreed);
+        }
+        let verified = batch.verify(&Mmr::default()).map_err(|_refused| Misbehaved::BatchInvalid)?;
+        let of_rights = |named: &NamedOp| matches!(named.op.body, Body::Grant(_) | Body::Revoke(_));
+        if verified.ops().is_empty() || !verified.ops().iter().all(of_rights) {
+            return Err(Misbehaved::BatchInvalid);
+        }
+        Ok(Self { batch: verified.to_batch(), ops: verified.ops().to_vec() })
+    }
+
+    /// The proof as it travels and is kept.
+    #[must_use]
+    pub const fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// The grants and revokes.
+    #[must_use]
+    pub fn ops(&self) -> &[NamedOp] {
+        &self.ops
+    }
+}
+
 /// Proof that a gate was passed. The store takes nothing else, so a forgotten check does not compile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permitted<T> {
@@ -221,6 +271,35 @@ impl<T> Permitted<T> {
     #[must_use]
     pub fn into_inner(self) -> T {
         self.inner
+    }
+}
+
+impl Permitted<Filling> {
+    /// Ops that fill gaps of a log, which came over a link: both gates, as for a run. Only a link that lets everything in fills gaps.
+    ///
+    /// # Errors
+    /// The feed is not the link's, the link holds something back, or the author has no rights in the feed.
+    pub fn filled(
+        filling: Filling,
+        feed: FeedId,
+        effective: Switches,
+        authority: &Authority,
+        me: SiteId,
+    ) -> Result<Self, Reason> {
+        if filling.log().feed != feed {
+            return Err(Reason::FeedUnknown);
+        }
+        if !effective.in_add {
+            return Err(Reason::AddsHeldBack);
+        }
+        if !effective.in_delete {
+            return Err(Reason::DeletesHeldBack);
+        }
+        let author = filling.log().author;
+        if author != me && !authority.is_author(author) {
+            return Err(Reason::AuthorNotAllowed);
+        }
+        Ok(Self { inner: filling })
     }
 }
 

@@ -120,6 +120,15 @@ pub const WINDOWS_MAX: usize = 32;
 /// Links told of in one frame or kept of what peers told: advice for people, so old ones give way.
 pub const LINK_NOTES_MAX: usize = 4096;
 
+/// Publishes of one run whose fate is told to a pusher that cannot see it. More are seen at the receiving site.
+pub const UNSERVED_TOLD_MAX: usize = 256;
+
+/// Ops named in all when telling fates: 256 KiB, a quarter of a frame.
+pub const UNSERVED_OPS_MAX: usize = 8192;
+
+/// Bytes of proofs of rights in one answer: half a frame. A feed with more grants than fit tells those that it can.
+pub const RIGHTS_BYTES_MAX: usize = 512 << 10;
+
 /// Deletes of one run that always take effect at once; above this the brake looks at their share of the feed.
 pub const BRAKE_DELETES_MIN: u64 = 100;
 

@@ -57,6 +57,12 @@ impl Mmr {
         Ok(())
     }
 
+    /// What stands for all ops so far: each peak with its height, in order.
+    fn left_out(&self) -> Vec<Entry> {
+        let heights = (0..64_u8).rev().filter(|height| self.len >> height & 1 == 1);
+        heights.zip(&self.peaks).map(|(height, hash)| Entry::Skip { height, hash: *hash }).collect()
+    }
+
     fn carry(&mut self, mut hash: [u8; 32], height: u8) {
         let mut rest = self.len >> height;
         while rest & 1 == 1 {
@@ -210,10 +216,20 @@ impl SignedHead {
     }
 }
 
+/// How much of a log a site has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Reach {
+    /// Ops, from the first one on.
+    pub len: u64,
+    pub root: [u8; 32],
+    /// Ops among them that are known by their hash alone.
+    pub gaps: u64,
+}
+
 /// The canonical bytes of one head as an item of a set of heads.
 #[must_use]
-pub fn head_item_bytes(log: LogId, len: u64, root: &[u8; 32]) -> Vec<u8> {
-    postcard::to_allocvec(&(log, len, root)).expect("a plain value always encodes into memory")
+pub fn head_item_bytes(log: LogId, reach: &Reach) -> Vec<u8> {
+    postcard::to_allocvec(&(log, reach)).expect("a plain value always encodes into memory")
 }
 
 /// Two heads of one log that cannot both be honest: same length, other root.
@@ -260,6 +276,27 @@ pub struct NamedOp {
     pub statement: Vec<u8>,
 }
 
+/// Ops for places of a log of which only their hashes were known. Only this file makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filling {
+    log: LogId,
+    ops: Vec<NamedOp>,
+}
+
+impl Filling {
+    /// The log.
+    #[must_use]
+    pub const fn log(&self) -> LogId {
+        self.log
+    }
+
+    /// The ops, in order.
+    #[must_use]
+    pub fn ops(&self) -> &[NamedOp] {
+        &self.ops
+    }
+}
+
 /// A run of ops that its author signed and that follows what is held. Only this file makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
@@ -290,6 +327,62 @@ impl Batch {
         }
         self.entries = entries;
         Some(self)
+    }
+
+    /// The same signed head over the whole log, with only those ops that `keep` chooses: what proves them to one who holds nothing of the
+    /// log. `before` is the log as it was where this run begins.
+    ///
+    /// # Errors
+    /// An op of the run is malformed.
+    pub fn proving(self, before: &Mmr, keep: impl Fn(&Body) -> bool) -> Result<Self, DecodeError> {
+        let mut entries = before.left_out();
+        let mut seq = self.first;
+        for entry in self.entries {
+            let span = entry.span();
+            entries.push(match entry {
+                Entry::Op(statement) => {
+                    let place = Place { log: self.head.head.log, seq };
+                    if keep(&Op::decode_statement(place, &statement)?.body) {
+                        Entry::Op(statement)
+                    } else {
+                        Entry::Skip { height: 0, hash: Op::id_of(place, &statement).0 }
+                    }
+                }
+                skipped @ Entry::Skip { .. } => skipped,
+            });
+            seq = seq.saturating_add(span);
+        }
+        Ok(Self { first: 0, entries, head: self.head })
+    }
+
+    /// Its ops that fill gaps of what is held, where `gap` gives the hash of an op that is lacking at a position. The hash proves each: the
+    /// head under which it was left out signs it.
+    ///
+    /// # Errors
+    /// An op in such a place is malformed, or is not the one that was left out there.
+    pub fn filling<E: From<BatchError>>(
+        &self,
+        mut gap: impl FnMut(u64) -> Result<Option<OpId>, E>,
+    ) -> Result<Filling, E> {
+        let log = self.head.head.log;
+        let mut filling = Filling { log, ops: Vec::new() };
+        let mut seq = self.first;
+        for entry in &self.entries {
+            if let Entry::Op(statement) = entry
+                && let Some(lacking) = gap(seq)?
+            {
+                let place = Place { log, seq };
+                let id = Op::id_of(place, statement);
+                if id != lacking {
+                    return Err(BatchError::Forked { len: seq.saturating_add(1) }.into());
+                }
+                let op = Op::decode_statement(place, statement)
+                    .map_err(|source| BatchError::Op { seq, source })?;
+                filling.ops.push(NamedOp { id, op, statement: statement.clone() });
+            }
+            seq = seq.saturating_add(entry.span());
+        }
+        Ok(filling)
     }
 
     /// Checks signature, order, form and root against the log held so far.

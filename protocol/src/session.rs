@@ -3,22 +3,24 @@
 
 mod advice;
 mod forecast;
+mod gaps;
 mod greeting;
 mod inbound;
 mod offers;
 mod outbound;
+mod rights;
 mod signals;
 mod stop;
 pub mod tally;
 pub mod view;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 pub use forecast::Forecast;
 pub use greeting::{Agreed, AgreedFeed, Stated, Terms, judged};
 pub use inbound::Memory;
 pub use outbound::travelling_root;
-pub use signals::{Config, Event, Input, Output, Side};
+pub use signals::{Config, Event, Input, Output, Side, UnservedThere};
 
 use crate::fault::{Misbehaved, Outcome, Reason};
 use crate::frame::{Applied, Frame, OpsFrame, Piece, Poll, Polled, Pull, Supply};
@@ -63,6 +65,10 @@ pub struct Session {
     forecast_wanted: bool,
     /// A poll that begins no run is on its way.
     forecasting: bool,
+    /// Feeds whose rights this end has asked for and not been told.
+    rights_asked: BTreeSet<u16>,
+    /// Answers about rights since the last run began.
+    rights_told: usize,
 }
 
 impl std::fmt::Debug for Session {
@@ -93,6 +99,8 @@ impl Session {
             offers_open: 0,
             forecast_wanted: false,
             forecasting: false,
+            rights_asked: BTreeSet::new(),
+            rights_told: 0,
             config,
         };
         if session.config.side == Side::Dialler {
@@ -270,12 +278,13 @@ impl Session {
                 let (welcome, agreed) = greeting::welcome(&self.config, &hello, self.wall)?;
                 self.outputs.push_back(Output::Send(Frame::Welcome(welcome).encode()));
                 self.up(agreed?);
-                Ok(())
+                self.ask_rights(view)
             }
             (Frame::Welcome(welcome), Side::Dialler) if matches!(self.phase, Phase::Greeting { .. }) => {
                 self.outputs.push_back(Output::Stated(greeting::answered(&self.config, &welcome)));
                 let agreed = greeting::agree(&self.config, welcome, self.wall)?;
                 self.up(agreed);
+                self.ask_rights(view)?;
                 self.go_on(now, view)
             }
             (Frame::Refuse(reason), _) => {
@@ -307,6 +316,8 @@ impl Session {
                 self.outputs.push_back(Output::Nudged { asked });
                 Ok(())
             }
+            (Frame::WantRights(want), _) => self.tell_rights(want, view),
+            (Frame::Rights(rights), _) => self.learn_rights(rights),
             (frame @ (Frame::Pace { .. } | Frame::Links(_) | Frame::WhichHeld(_) | Frame::Held(_)), _) => {
                 self.advised(frame, view)
             }
@@ -359,6 +370,8 @@ impl Session {
             | Frame::Supply(_)
             | Frame::Pace { .. }
             | Frame::Links(_)
+            | Frame::WantRights(_)
+            | Frame::Rights(_)
             | Frame::WhichHeld(_)
             | Frame::Held(_)
             | Frame::Offer(_)
@@ -368,9 +381,10 @@ impl Session {
     }
 
     fn applied(&mut self, applied: Applied, view: &dyn View) -> Result<(), Stop> {
+        self.unserved_there(applied.unserved)?;
         self.tally.refused_there = applied.refused.into_iter().collect();
         let told = std::mem::take(&mut self.outbound.told);
-        let held = told.iter().map(|(log, (len, _))| (*log, *len)).collect();
+        let held = told.iter().map(|(log, reach)| (*log, reach.len)).collect();
         self.outputs.push_back(Output::PeerHolds(held));
         if let Some(exports) = applied.exports {
             self.receiving(view, |inbound, context| {
@@ -395,12 +409,14 @@ impl Session {
         self.inbound.begin();
         self.outbound.begin();
         self.pull_due = None;
+        self.rights_told = 0;
         self.progress = now;
         self.outputs.push_back(Output::RunBegan);
     }
 
     fn poll_peer(&mut self, now: Instant, view: &dyn View) -> Result<(), Stop> {
         self.begin(now);
+        self.ask_rights(view)?;
         let feeds = self.feeds();
         let pull = self.inbound.pull(&feeds, view)?;
         if pull.is_none() {
@@ -421,6 +437,7 @@ impl Session {
         }
         let frame_bytes = self.tally.frames_in_bytes;
         self.begin(self.progress);
+        self.ask_rights(view)?;
         self.tally.frames_in_bytes = frame_bytes.min(Frame::Poll(poll).encode().len() as u64);
         let feeds = self.feeds();
         let store = self.config.store;
@@ -491,6 +508,7 @@ impl Session {
         };
         let mut context = Context {
             me: self.config.me,
+            peer: self.config.peer,
             peer_store: agreed.peer_store,
             priority: self.config.priority,
             feeds: &agreed.feeds,

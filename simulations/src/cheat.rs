@@ -9,7 +9,7 @@ use protocol::frame::{
     Allowed, Exports, FeedAsk, Frame, HeadNote, Hello, OpsFrame, Piece, Poll, Pull, Supply, Welcome,
 };
 use protocol::id::{FeedId, LogId, SiteId, StoreId};
-use protocol::log::{Batch, Mmr, Verified, head_item_bytes};
+use protocol::log::{Batch, Mmr, Reach, Verified, head_item_bytes};
 use protocol::op::Body;
 use protocol::package::FeedKind;
 use protocol::session::Side;
@@ -344,7 +344,7 @@ impl Rig {
     pub fn set_of(&self, heads: &[HeadNote]) -> Summary {
         let item = |head: &HeadNote| {
             let log = LogId { feed: self.feed, author: head.author, epoch: head.epoch };
-            Tree::Heads.item(&head_item_bytes(log, head.len, &head.root))
+            Tree::Heads.item(&head_item_bytes(log, &head.reach))
         };
         heads.iter().map(item).collect()
     }
@@ -380,7 +380,7 @@ impl Rig {
     pub fn note(batch: &Batch) -> HeadNote {
         let head = batch.head.head;
         let (author, epoch) = (head.log.author, head.log.epoch);
-        HeadNote { feed: 0, author, epoch, len: head.len, root: head.root }
+        HeadNote { feed: 0, author, epoch, reach: Reach { len: head.len, root: head.root, gaps: 0 } }
     }
 
     /// A whole run that brings a batch.

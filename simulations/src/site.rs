@@ -11,7 +11,8 @@ use packetboat::store::disk::Disk;
 use packetboat::store::{AppendError, Look, OpenError, Options, PutError, Store, WriteError};
 use protocol::fault::{Outcome, Reason};
 use protocol::filter::Filter;
-use protocol::id::SiteId;
+use protocol::id::{LogId, SiteId};
+use protocol::log::NamedOp;
 use protocol::op::{Body, Genesis};
 use protocol::package::FeedKind;
 use protocol::session::tally::Tally;
@@ -425,6 +426,22 @@ impl Site {
         self.conversations.get(at).is_some_and(|one| one.spoilt)
     }
 
+    /// This site's clock once ops of a log are taken in.
+    fn clock_after(&self, now: u64, log: LogId, ops: &[NamedOp]) -> Hlc {
+        let (look, stamps) = (self.look(now), ops.iter().map(|named| named.op.stamp));
+        stamps.fold(self.clock, |clock, stamp| keeper::seen(clock, log, stamp, look))
+    }
+
+    fn appended(&mut self, now: u64, quic: &mut Quic, at: usize, done: Result<u64, AppendError>, clock: Hlc) {
+        match done {
+            Ok(_) => self.clock = clock,
+            Err(AppendError::Write(WriteError::DiskFull { .. })) => {
+                self.spoil(now, quic, at, Input::Refused(Reason::DiskFull));
+            }
+            Err(_) => self.spoil(now, quic, at, Input::Failed),
+        }
+    }
+
     /// Does what the session asks for.
     fn drain(&mut self, now: u64, quic: &mut Quic, at: usize) {
         while let Some(output) = self.conversations.get_mut(at).and_then(|one| one.session.poll()) {
@@ -439,18 +456,16 @@ impl Site {
                         one.wire.send_control(quic, talk, side, &frame);
                     }
                 }
-                Output::Append(_) | Output::Keep(_) if self.is_spoilt(at) => {}
+                Output::Append(_) | Output::Fill(_) | Output::Keep(_) if self.is_spoilt(at) => {}
                 Output::Append(run) => {
-                    let (look, log) = (self.look(now), run.inner().log());
-                    let stamps = run.inner().ops().iter().map(|named| named.op.stamp);
-                    let clock = stamps.fold(self.clock, |clock, stamp| keeper::seen(clock, log, stamp, look));
-                    match self.store().append(&[run]) {
-                        Ok(_) => self.clock = clock,
-                        Err(AppendError::Write(WriteError::DiskFull { .. })) => {
-                            self.spoil(now, quic, at, Input::Refused(Reason::DiskFull));
-                        }
-                        Err(_) => self.spoil(now, quic, at, Input::Failed),
-                    }
+                    let clock = self.clock_after(now, run.inner().log(), run.inner().ops());
+                    let appended = self.store().append(&[run]);
+                    self.appended(now, quic, at, appended, clock);
+                }
+                Output::Fill(filling) => {
+                    let clock = self.clock_after(now, filling.inner().log(), filling.inner().ops());
+                    let filled = self.store().fill(&filling);
+                    self.appended(now, quic, at, filled, clock);
                 }
                 Output::Keep(stored) => match self.store().keep(&stored) {
                     Ok(()) => {}
@@ -459,6 +474,8 @@ impl Site {
                     }
                     Err(_) => self.spoil(now, quic, at, Input::Failed),
                 },
+                Output::Learn(proof) if self.store().put_rights(&proof).is_ok() => {}
+                Output::Learn(_) => self.spoil(now, quic, at, Input::Failed),
                 Output::Settle => {
                     if self.sync_nanos == 0 {
                         self.settle(now, quic, at);
@@ -484,6 +501,7 @@ impl Site {
                 }
                 Output::Stated(_)
                 | Output::PeerHolds(_)
+                | Output::Unserved(_)
                 | Output::Up(_)
                 | Output::Forecast(_)
                 | Output::RunBegan

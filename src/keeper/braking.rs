@@ -6,7 +6,7 @@ use protocol::brake::trips;
 use protocol::feed::Standing;
 use protocol::id::{FeedId, LogId};
 use protocol::limits::BRAKE_DELETES_MIN;
-use protocol::log::Verified;
+use protocol::log::NamedOp;
 use protocol::op::Body;
 
 use super::SiteStore;
@@ -52,16 +52,18 @@ impl Braking {
         &mut self,
         site: &SiteStore,
         link: &str,
-        ops: &Verified,
+        log: LogId,
+        (first, end): (u64, u64),
+        ops: &[NamedOp],
     ) -> Result<Option<[u8; 8]>, BrakeError> {
-        let feed = ops.log().feed;
-        if !ops.ops().iter().any(|named| matches!(named.op.body, Body::Delete(_))) {
+        let feed = log.feed;
+        if !ops.iter().any(|named| matches!(named.op.body, Body::Delete(_))) {
             return Ok(None);
         }
         let look = site.look();
         let taken = self.taken.entry(feed).or_default();
         let gone_already = taken.names.len();
-        for named in ops.ops() {
+        for named in ops {
             let Body::Delete(delete) = &named.op.body else { continue };
             let at = &delete.coordinate;
             let item = site.store().item(feed, &at.name, &at.version, look)?;
@@ -69,7 +71,7 @@ impl Braking {
                 taken.names.insert((at.name.clone(), at.version.clone()));
             }
         }
-        taken.stretches.push((ops.log(), ops.first(), ops.after().len()));
+        taken.stretches.push((log, first, end));
         let deletes = count(taken.names.len());
         if deletes <= BRAKE_DELETES_MIN {
             return Ok(None);

@@ -178,7 +178,7 @@ fn feed_told(
     let heads = store.heads(on.feed)?;
     let ours: BTreeMap<LogId, u64> = heads.iter().map(|signed| (signed.head.log, signed.head.len)).collect();
     let told = seen.memory.heads.iter().filter(|(log, ..)| log.feed == on.feed);
-    let theirs = told.map(|(log, len, _)| (*log, *len)).collect();
+    let theirs = told.map(|(log, reach)| (*log, reach.len)).collect();
     let brings = on.switches.flows_in() && seen.link.fetch == Fetch::Always;
     let pending = if brings { seen.counts.pending(site, on.feed)? } else { Pending::default() };
     let effective = verdict.map(Verdict::effective);

@@ -366,6 +366,7 @@ impl Node {
                     self.offer_feeds(&link.name).await;
                 }
                 Happening::Stated(stated) => self.stated(&link.name, stated),
+                Happening::Unserved(fates) => self.unserved_there(&link, fates).await,
                 Happening::PeerHolds(holds) => self.peer_holds(&link.name, holds),
                 Happening::RunBegan { roots } => run = self.run_began(&link, &roots),
                 Happening::Progress(tally) => {

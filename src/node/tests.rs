@@ -40,18 +40,21 @@ async fn feed(node: &Node, name: &str) {
     node.create_feed(new).await.unwrap();
 }
 
-async fn publish(node: &Node, name: &str, content: &[u8]) -> Result<api::Package, Problem> {
+async fn uploaded(node: &Node, name: &str, content: &[u8]) -> NewPackage {
     let mut upload = node.begin_upload();
-    upload.write(Bytes::copy_from_slice(content)).await?;
-    let stored = upload.finish().await?;
+    upload.write(Bytes::copy_from_slice(content)).await.unwrap();
+    let stored = upload.finish().await.unwrap();
     let file = api::File {
         name: "file.bin".to_owned(),
         size: stored.size,
         blake3: stored.blake3,
         sha256: stored.sha256,
     };
-    let new =
-        NewPackage { name: name.to_owned(), version: "1.0".to_owned(), files: vec![file], restore: false };
+    NewPackage { name: name.to_owned(), version: "1.0".to_owned(), files: vec![file], restore: false }
+}
+
+async fn publish(node: &Node, name: &str, content: &[u8]) -> Result<api::Package, Problem> {
+    let new = uploaded(node, name, content).await;
     node.publish("tools", new).await
 }
 

@@ -11,7 +11,7 @@ use protocol::package::Coordinate;
 
 use super::conflicts::reason_of_winner;
 use super::feeds::{named, package, state_word};
-use super::{Node, locked};
+use super::{Node, fates, locked};
 use crate::api::{self, Problem};
 
 impl Node {
@@ -44,7 +44,10 @@ impl Node {
             let authority = site.store().authority(id)?;
             let told = package(site, id, &record, at.clone(), &item)?;
             let ops = facts.iter().map(|fact| why_op(fact, &item, authority.as_deref(), &names)).collect();
-            let because = because(&item, &told.state, site.me(), authority.as_deref());
+            let mut because = because(&item, &told.state, site.me(), authority.as_deref());
+            if let Some(fates) = fates::sentence(&site.store().fates_of(id, &item)?, &names) {
+                because = format!("{because}; {fates}");
+            }
             Ok(api::Why { feed, name: at.name, version: at.version, state: told.state, because, ops, links })
         })
         .await

@@ -145,6 +145,11 @@ impl Store {
                 ledger.apply(&named);
             }
         }
+        for proof in self.rights_told(feed)? {
+            for named in proof.ops() {
+                ledger.apply(named);
+            }
+        }
         let found = Arc::new(ledger);
         let mut ledgers = locked(&self.inner.ledgers);
         if ledgers.turn == turn {

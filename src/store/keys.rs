@@ -44,6 +44,8 @@ pub enum Tree {
     Use,
     /// feed 32, blob 32 → nothing: blobs that publishes name and that were not yet found whole.
     Want,
+    /// feed 32, author 32, epoch u64, seq u64 → `Gap`: what stands for ops that were left out and did not come later.
+    Gap,
     /// feed 32, name, 0, version → `ViewEntry`: each coordinate of which anything is known.
     View,
 }
@@ -65,6 +67,7 @@ impl Tree {
             Self::Use => 12,
             Self::View => 13,
             Self::Want => 14,
+            Self::Gap => 15,
         }
     }
 }
@@ -102,7 +105,8 @@ pub(crate) fn location(tree: Tree, value: &[u8]) -> Result<Option<Location>, Bro
         | Tree::Said
         | Tree::Use
         | Tree::View
-        | Tree::Want => None,
+        | Tree::Want
+        | Tree::Gap => None,
     })
 }
 

@@ -16,6 +16,7 @@ use protocol::log::{Batch, Entry, Mmr, NamedOp, SignedHead, Verified};
 use protocol::op::{Block, Blocked, Body, Op, Place};
 use serde::{Deserialize, Serialize};
 
+use super::gaps;
 use super::keys::{self, Arrival, BatchEntry, Location, LogEntry, OpEntry, Tree, ViewEntry};
 use super::packs::record::{Draft, Kind};
 use super::replay::Changes;
@@ -173,6 +174,9 @@ impl Parts<'_> {
 
 /// What a batch means for the index.
 pub(super) fn replay(changes: &mut Changes, at: Location, payload: &[u8]) {
+    if payload.first() == Some(&gaps::LAYOUT) {
+        return gaps::replay(changes, at, payload);
+    }
     let Some(parts) = take_apart(payload) else { return };
     let Prelude { generation, first, head, after, .. } = &parts.prelude;
     let log = head.head.log;
@@ -184,6 +188,17 @@ pub(super) fn replay(changes: &mut Changes, at: Location, payload: &[u8]) {
     let newest = generation.saturating_add(count).saturating_sub(1);
     let arrival = Arrival { log, first: *first };
     changes.set(Tree::Arrival, newest.to_be_bytes().to_vec(), keys::encode(&arrival));
+    let mut seq = *first;
+    for mark in &parts.prelude.marks {
+        seq = seq.saturating_add(match mark {
+            Mark::Op { .. } => 1,
+            Mark::Skip { height, hash } => {
+                let gap = gaps::Gap { height: *height, hash: *hash };
+                changes.set(Tree::Gap, keys::batch(log, seq), keys::encode(&gap));
+                1_u64.checked_shl(u32::from(*height)).unwrap_or(u64::MAX)
+            }
+        });
+    }
     for (id, seq, start, statement) in parts.ops {
         let place = Place { log, seq };
         let bytes = u64::try_from(statement.len()).unwrap_or(u64::MAX);
@@ -195,7 +210,7 @@ pub(super) fn replay(changes: &mut Changes, at: Location, payload: &[u8]) {
     }
 }
 
-fn note_body(changes: &mut Changes, feed: FeedId, id: OpId, body: &Body) {
+pub(super) fn note_body(changes: &mut Changes, feed: FeedId, id: OpId, body: &Body) {
     if let Some(coordinate) = body.coordinate() {
         let (name, version) = (&coordinate.name, &coordinate.version);
         let fact = keys::joined(&[&keys::facts(feed, name, version), &id.0]);
@@ -278,7 +293,7 @@ impl Store {
         Ok(generation)
     }
 
-    fn commit_ops(&self, drafts: &[Draft<'_>]) -> Result<(), WriteError> {
+    pub(super) fn commit_ops(&self, drafts: &[Draft<'_>]) -> Result<(), WriteError> {
         {
             let _settled = self.inner.settled.read().unwrap_or_else(PoisonError::into_inner);
             let appended = self.inner.packs.append(drafts)?;
@@ -403,7 +418,7 @@ impl Store {
     }
 
     /// A batch that holds position `seq` and its size, or where the damaged one lies. After damage was mended, batches overlap.
-    fn batch_at(&self, log: LogId, seq: u64) -> Result<Result<(Batch, u64), Location>, ReadError> {
+    pub(super) fn batch_at(&self, log: LogId, seq: u64) -> Result<Result<(Batch, u64), Location>, ReadError> {
         let mut from = keys::batch(log, seq);
         let mut damaged = Location { pack: 0, offset: 0, bytes: 0 };
         loop {
@@ -421,9 +436,35 @@ impl Store {
             }
             let payload = self.read_location(at)?;
             if let Some(parts) = payload.as_deref().and_then(take_apart) {
-                return Ok(Ok((parts.batch(), at.bytes)));
+                let mut batch = parts.batch();
+                self.put_in_place(&mut batch);
+                return Ok(Ok((batch, at.bytes)));
             }
             damaged = at;
+        }
+    }
+
+    /// The log as it was when the batch that ends at `len` was appended; none when none ends there or it is damaged.
+    pub(super) fn after_batch(&self, log: LogId, len: u64) -> Result<Option<Mmr>, ReadError> {
+        let Some(last) = len.checked_sub(1) else { return Ok(Some(Mmr::default())) };
+        let key = keys::batch(log, last);
+        let entry = self.with_index(|index| {
+            index.value(Tree::Batch, &key)?.map(|value| keys::decode::<BatchEntry>(&value)).transpose()
+        })?;
+        let payload = entry.map(|entry| self.read_location(entry.at)).transpose()?.flatten();
+        Ok(payload.as_deref().and_then(take_apart).map(|parts| parts.prelude.after))
+    }
+
+    /// Whether the record at `at` is a batch of the op's log that reaches the op.
+    pub(super) fn lies_in_batch(&self, place: Place, at: Location) -> Result<bool, ReadError> {
+        let mut from = keys::batch(place.log, place.seq);
+        loop {
+            let page = self.with_index(|index| index.page(Tree::Batch, &keys::log(place.log), &from, 1))?;
+            let Some((key, value)) = page.into_iter().next() else { return Ok(false) };
+            from = keys::after(&key);
+            if self.with_index(|_| keys::decode::<BatchEntry>(&value))?.at == at {
+                return Ok(true);
+            }
         }
     }
 

@@ -41,6 +41,10 @@ pub enum Shelf {
     Evictions,
     /// feed 32, hold 8 → deletes that wait for a person.
     Holds,
+    /// feed 32, op 32 → a grant or revoke with its proof, of a feed whose ops do not flow here.
+    Rights,
+    /// feed 32, publish 32, site 32 → what became of it there.
+    Fates,
 }
 
 impl Shelf {
@@ -57,6 +61,8 @@ impl Shelf {
             Self::Events => 21,
             Self::Evictions => 11,
             Self::Holds => 10,
+            Self::Rights => 12,
+            Self::Fates => 13,
         }
     }
 }

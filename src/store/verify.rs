@@ -79,6 +79,7 @@ impl Store {
             }
         }
         self.verify_blobs(&mut verified)?;
+        self.reopen_gaps(&verified.damage)?;
         for log in self.damaged_logs(&verified.damage)? {
             if self.set_back(log).is_ok() {
                 verified.logs_set_back.push(log);

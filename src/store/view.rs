@@ -1,10 +1,12 @@
 //! The store as a session sees it.
 
 use protocol::filter::Filter;
+use protocol::frame::Fate;
 use protocol::grant::Authority;
-use protocol::id::{BlobId, FeedId, LogId};
-use protocol::log::{Batch, Mmr};
+use protocol::id::{BlobId, FeedId, LogId, OpId};
+use protocol::log::{Batch, Mmr, Reach, SignedHead};
 use protocol::outline::Outline;
+use protocol::package::Coordinate;
 use protocol::session::view::{Growth, Holding, LogState, Missing, Unreadable, View};
 use protocol::transfer;
 
@@ -103,11 +105,12 @@ impl View for SiteView {
 
     fn logs(&self, feed: FeedId) -> Result<Vec<LogState>, Unreadable> {
         let heads = self.store.heads(feed).map_err(|error| told(&error))?;
-        let state = |signed: protocol::log::SignedHead| {
+        let state = |signed: SignedHead| {
             let head = signed.head;
-            LogState { log: head.log, len: head.len, root: head.root }
+            let (gaps, _) = self.store.gaps(head.log)?;
+            Ok(LogState { log: head.log, reach: Reach { len: head.len, root: head.root, gaps } })
         };
-        Ok(heads.into_iter().map(state).collect())
+        heads.into_iter().map(state).collect::<Result<_, ReadError>>().map_err(|error| told(&error))
     }
 
     fn log(&self, log: LogId) -> Result<Mmr, Unreadable> {
@@ -115,9 +118,30 @@ impl View for SiteView {
         Ok(state.map(|state| state.after).unwrap_or_default())
     }
 
+    fn gap(&self, log: LogId, seq: u64) -> Result<Option<OpId>, Unreadable> {
+        self.store.gap(log, seq).map_err(|error| told(&error))
+    }
+
+    fn first_gap(&self, log: LogId) -> Result<Option<u64>, Unreadable> {
+        Ok(self.store.gaps(log).map_err(|error| told(&error))?.1)
+    }
+
     fn authority(&self, feed: FeedId) -> Result<Option<Authority>, Unreadable> {
         let authority = self.store.authority(feed).map_err(|error| told(&error))?;
         Ok(authority.map(|authority| Authority::clone(&authority)))
+    }
+
+    fn rights(&self, feed: FeedId, bytes_max: usize) -> Result<Vec<Batch>, Unreadable> {
+        self.store.rights_proofs(feed, bytes_max).map_err(|error| told(&error))
+    }
+
+    fn fate(
+        &self,
+        feed: FeedId,
+        at: &Coordinate,
+        publish: OpId,
+    ) -> Result<Option<(Fate, Vec<OpId>)>, Unreadable> {
+        self.store.fate(feed, at, publish, self.look).map_err(|error| told(&error))
     }
 
     fn grown_since(&self, feed: FeedId, generation: u64) -> Result<Vec<Growth>, Unreadable> {

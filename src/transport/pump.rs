@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use protocol::fault::Outcome;
 use protocol::frame::{Offered, Taken};
-use protocol::grant::Permitted;
+use protocol::grant::{Permitted, RightsProof};
 use protocol::id::{BlobId, FeedId, LogId};
 use protocol::link::Caps;
-use protocol::log::Verified;
+use protocol::log::{Filling, Verified};
 use protocol::session::tally::Tally;
 use protocol::session::view::View;
-use protocol::session::{Agreed, Config, Event, Forecast, Memory, Stated};
+use protocol::session::{Agreed, Config, Event, Forecast, Memory, Stated, UnservedThere};
 use protocol::topology::LinkNote;
 use protocol::transfer::Stored;
 use quinn::{Connection, VarInt};
@@ -41,6 +41,12 @@ pub trait Keeper: View + Send {
     /// [`KeepError`]
     fn append(&mut self, run: Permitted<Verified>) -> Result<(), KeepError>;
 
+    /// Stores ops that were left out of their log before. As [`Keeper::append`] otherwise.
+    ///
+    /// # Errors
+    /// [`KeepError`]
+    fn fill(&mut self, filling: &Permitted<Filling>) -> Result<(), KeepError>;
+
     /// Stores bytes, durable or not.
     ///
     /// # Errors
@@ -52,6 +58,12 @@ pub trait Keeper: View + Send {
     /// # Errors
     /// [`KeepError`]
     fn settle(&mut self) -> Result<(), KeepError>;
+
+    /// Keeps grants and revokes of a feed whose ops do not flow here.
+    ///
+    /// # Errors
+    /// [`KeepError`]
+    fn learn(&mut self, proof: &RightsProof) -> Result<(), KeepError>;
 
     /// A run begins.
     fn begin(&mut self);
@@ -103,6 +115,8 @@ pub enum Happening {
     Up(Agreed),
     /// The peer has everything of these logs up to these lengths.
     PeerHolds(Vec<(LogId, u64)>),
+    /// The peer took these publishes of this site in and does not serve them.
+    Unserved(Vec<UnservedThere>),
     RunBegan {
         /// The root of each feed's heads at that moment.
         roots: Vec<(FeedId, [u8; 32])>,

@@ -3,7 +3,6 @@
 use ed25519_dalek::SigningKey;
 
 use super::*;
-use crate::log::Mmr;
 use crate::op::{Delete, Unblock};
 use crate::package::{Coordinate, FeedKind};
 use crate::time::Timestamp;

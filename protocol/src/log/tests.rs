@@ -48,6 +48,25 @@ fn heads_and_roots_are_those_of_the_vectors() {
     assert_eq!(found, include_str!("../../vectors/log.txt"), "found:\n{found}");
 }
 
+/// [P-15] One op of a long log is proved by the log's peaks, its batch's hashes and the head, whatever the log's length.
+#[test]
+fn an_op_is_proved_to_one_who_holds_nothing_of_its_log() {
+    let mut held = Mmr::default();
+    for count in [7, 5, 3] {
+        held = authored(&held, count).after().clone();
+    }
+    let run = authored(&held, 4);
+    let chosen = run.ops()[2].op.body.clone();
+    let proof = run.to_batch().proving(&held, |body| *body == chosen).unwrap();
+    let verified = proof.clone().verify(&Mmr::default()).unwrap();
+    assert_eq!(verified.ops(), &run.ops()[2..3]);
+    assert_eq!(verified.after(), run.after());
+    assert_eq!(proof.entries.len(), 4 + 4, "fifteen ops before it are four peaks");
+    let mut moved = proof;
+    moved.entries.swap(5, 6);
+    assert!(matches!(moved.verify(&Mmr::default()), Err(BatchError::Forked { .. })));
+}
+
 /// [P-6] A batch counts only if its head is its author's and its root is the head's.
 #[test]
 fn a_run_by_another_key_or_over_other_ops_is_refused() {

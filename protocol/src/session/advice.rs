@@ -87,6 +87,8 @@ impl Session {
             | Frame::Finished { .. }
             | Frame::Offer(_)
             | Frame::Taken(_)
+            | Frame::WantRights(_)
+            | Frame::Rights(_)
             | Frame::Nudge { .. } => return Err(Misbehaved::FrameUnexpected.into()),
         }
         Ok(())

@@ -63,7 +63,7 @@ impl Session {
                     let log = head.log(&feeds).ok_or(Misbehaved::FeedNotAgreed)?;
                     let held = view.log(log)?.len();
                     let ops = come.entry(log.feed).or_default();
-                    *ops = ops.saturating_add(head.len.saturating_sub(held));
+                    *ops = ops.saturating_add(head.reach.len.saturating_sub(held));
                 }
                 Some(come)
             }
@@ -104,7 +104,7 @@ impl Session {
     }
 
     pub(super) fn peer_holds(&mut self) {
-        let held = self.outbound.compared.iter().map(|(log, (len, _))| (*log, *len)).collect();
+        let held = self.outbound.compared.iter().map(|(log, reach)| (*log, reach.len)).collect();
         self.outputs.push_back(Output::PeerHolds(held));
     }
 

@@ -4,18 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::gaps::gap_wants;
 use super::outbound::{Heads, half, head_item, root_of};
+use super::rights::{Pushed, unserved};
 use super::stop::Stop;
 use super::tally::Tally;
 use super::view::{Holding, Missing, Unreadable, View};
 use super::{AgreedFeed, Event, Output};
 use crate::fault::{Misbehaved, Reason};
-use crate::frame::{Frame, HeadNote, Known, OpsFrame, Piece, Pull, Supply, WantOps};
+use crate::frame::{Frame, HeadNote, Known, OpsFrame, Piece, Pull, Supply, Unserved, WantOps};
 use crate::grant::Permitted;
 use crate::id::{BlobId, FeedId, LogId, SiteId, StoreId};
-use crate::limits::RANGES_PER_FRAME_MAX;
+use crate::limits::{RANGES_PER_FRAME_MAX, UNSERVED_TOLD_MAX};
 use crate::link::Priority;
-use crate::log::{Batch, BatchError};
+use crate::log::{Batch, BatchError, Reach};
+use crate::op::Body;
 use crate::outline::{Cv, Outline, extent_count};
 use crate::reconcile::{Answers, Asker, Salt};
 use crate::summary::Summary;
@@ -26,7 +29,7 @@ use crate::transfer::{Arrived, Ask, Stored, Transfer};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Memory {
     pub known: Option<Known>,
-    pub heads: Vec<(LogId, u64, [u8; 32])>,
+    pub heads: Vec<(LogId, Reach)>,
 }
 
 #[derive(Debug, Default)]
@@ -48,14 +51,14 @@ enum Stage {
     Done,
 }
 
-struct Target {
-    generation: u64,
-    root: [u8; 32],
-    notes: Heads,
+pub(super) struct Target {
+    pub(super) generation: u64,
+    pub(super) root: [u8; 32],
+    pub(super) notes: Heads,
     /// The logs told in this run: those whose ops must be here at its end.
-    told: BTreeSet<LogId>,
-    repaired: bool,
-    asked_again: bool,
+    pub(super) told: BTreeSet<LogId>,
+    pub(super) repaired: bool,
+    pub(super) asked_again: bool,
 }
 
 /// The receiving half.
@@ -63,8 +66,8 @@ pub(super) struct Inbound {
     stage: Stage,
     /// The peer's exports as they were told and taken in.
     pub(super) copy: Heads,
-    known: Option<Known>,
-    target: Option<Target>,
+    pub(super) known: Option<Known>,
+    pub(super) target: Option<Target>,
     refused_logs: BTreeSet<LogId>,
     /// Logs refused in this session: that they are shorter here than told is no loss.
     given_up: BTreeSet<LogId>,
@@ -76,13 +79,17 @@ pub(super) struct Inbound {
     missing: u64,
     /// Whether the pull of this run said that bytes are lacking.
     lacking: bool,
+    /// Whether the peer has ops that are known here by their hash alone.
+    gaps: bool,
+    /// The peer's own publishes of this run, in feeds of which nothing flows back to it.
+    pushed: Vec<Pushed>,
 }
 
 impl Inbound {
     pub(super) fn new(memory: Memory) -> Self {
         Self {
             stage: Stage::Idle,
-            copy: memory.heads.into_iter().map(|(log, len, root)| (log, (len, root))).collect(),
+            copy: memory.heads.into_iter().collect(),
             known: memory.known,
             target: None,
             refused_logs: BTreeSet::new(),
@@ -92,11 +99,13 @@ impl Inbound {
             forsaken: BTreeSet::new(),
             missing: 0,
             lacking: false,
+            gaps: false,
+            pushed: Vec::new(),
         }
     }
 
     fn memory(&self) -> Memory {
-        let heads = self.copy.iter().map(|(log, (len, root))| (*log, *len, *root)).collect();
+        let heads = self.copy.iter().map(|(log, reach)| (*log, *reach)).collect();
         Memory { known: self.known, heads }
     }
 
@@ -106,6 +115,7 @@ impl Inbound {
         self.given_up.append(&mut self.refused_logs);
         self.transfer = Transfer::new();
         self.outlines.clear();
+        self.pushed.clear();
         self.missing = 0;
     }
 
@@ -139,6 +149,8 @@ impl Inbound {
         for on in feeds.iter().filter(|on| on.effective.in_add) {
             lacking = lacking || !view.missing(on.feed, &on.filter)?.is_empty();
         }
+        self.gaps = self.has_gaps(feeds, view)?;
+        let lacking = lacking || self.gaps;
         self.lacking = lacking;
         Ok(Some(Pull { known: self.known, lacking }))
     }
@@ -148,10 +160,10 @@ impl Inbound {
         for on in feeds.iter().filter(|on| on.effective.flows_in()) {
             let authority = view.authority(on.feed)?;
             let held: BTreeMap<LogId, u64> =
-                view.logs(on.feed)?.into_iter().map(|state| (state.log, state.len)).collect();
+                view.logs(on.feed)?.into_iter().map(|state| (state.log, state.reach.len)).collect();
             let taken_in = self.copy.iter().filter(|(log, _)| log.feed == on.feed);
-            let lost = |(log, (len, _)): (&LogId, &(u64, [u8; 32]))| match held.get(log) {
-                Some(have) => have < len,
+            let lost = |(log, taken): (&LogId, &Reach)| match held.get(log) {
+                Some(have) => *have < taken.len,
                 None => authority.as_ref().is_some_and(|authority| authority.is_author(log.author)),
             };
             if taken_in.filter(|(log, _)| !self.given_up.contains(log)).any(lost) {
@@ -174,6 +186,7 @@ impl Inbound {
     ) -> Result<(), Stop> {
         match supply {
             Supply::Nothing => self.stage = Stage::Done,
+            Supply::Same if self.gaps => self.ask_gaps(context)?,
             Supply::Same if self.lacking => self.fetch(context)?,
             Supply::Same => self.stage = Stage::Done,
             Supply::Since { generation, root, heads } => {
@@ -212,7 +225,7 @@ impl Inbound {
             if !flows {
                 return Err(Misbehaved::FeedNotAgreed.into());
             }
-            target.notes.insert(log, (head.len, head.root));
+            target.notes.insert(log, head.reach);
             target.told.insert(log);
         }
         Ok(())
@@ -220,8 +233,7 @@ impl Inbound {
 
     fn ask_ranges(&mut self, salt: [u8; 8], context: &mut Context<'_>) -> Result<(), Stop> {
         let Some(target) = &self.target else { return Ok(()) };
-        let mine: Summary =
-            target.notes.iter().map(|(log, (len, root))| head_item(*log, *len, root)).collect();
+        let mine: Summary = target.notes.iter().map(|(log, reach)| head_item(*log, reach)).collect();
         let mut spare = salt;
         spare.reverse();
         let asker = Asker::new(&mine, Salt(salt), Salt(spare));
@@ -252,7 +264,7 @@ impl Inbound {
         if difference.root.0 != target.root {
             return Err(Misbehaved::RootContradicted.into());
         }
-        target.notes.retain(|log, (len, root)| !difference.extra.contains(&head_item(*log, *len, root)));
+        target.notes.retain(|log, reach| !difference.extra.contains(&head_item(*log, reach)));
         let lack: Vec<[u8; 32]> = difference.missing.into_iter().collect();
         for ids in lack.chunks(RANGES_PER_FRAME_MAX) {
             context.send(&Frame::HeadsOf(ids.to_vec()));
@@ -295,7 +307,8 @@ impl Inbound {
 
     fn batch(&mut self, batch: Batch, context: &mut Context<'_>) -> Result<(), Stop> {
         let log = batch.head.head.log;
-        let on = context.feeds.iter().find(|on| on.feed == log.feed).ok_or(Misbehaved::FeedNotAgreed)?;
+        let found = context.feeds.iter().enumerate().find(|(_, on)| on.feed == log.feed);
+        let (index, on) = found.ok_or(Misbehaved::FeedNotAgreed)?;
         if self.refused_logs.contains(&log) {
             return Ok(());
         }
@@ -306,6 +319,7 @@ impl Inbound {
             self.refused_logs.insert(log);
             context.outputs.push_back(Output::Note(Event::Forked { head }));
         }
+        Self::fill(&batch, held.len(), on, context)?;
         let Some(batch) = batch.beyond(held.len()) else { return Ok(()) };
         let verified = match batch.verify(&held) {
             Ok(verified) => verified,
@@ -315,10 +329,11 @@ impl Inbound {
                 context.outputs.push_back(Output::Note(Event::Forked { head }));
                 return Ok(());
             }
+            // What lies before it never flowed here, where its feed came on the link since: it is asked for when the stream has ended.
+            Err(BatchError::Gap { .. }) => return Ok(()),
             Err(
                 BatchError::WeakKey { .. }
                 | BatchError::BadSignature { .. }
-                | BatchError::Gap { .. }
                 | BatchError::WrongLength { .. }
                 | BatchError::Op { .. }
                 | BatchError::Misaligned(_),
@@ -329,8 +344,16 @@ impl Inbound {
         match Permitted::received(verified, on.feed, on.effective, &authority, context.me) {
             Ok(permitted) => {
                 context.tally.ops_in += ops;
+                let unseen = log.author == context.peer && !on.effective.flows_out();
                 for named in permitted.inner().ops() {
                     context.tally.came.count(on.feed, &named.op.body);
+                    if let Body::Publish(publish) = &named.op.body
+                        && unseen
+                        && self.pushed.len() < UNSERVED_TOLD_MAX
+                    {
+                        let feed = u16::try_from(index).unwrap_or(u16::MAX);
+                        self.pushed.push((feed, named.id, publish.coordinate.clone()));
+                    }
                 }
                 context.outputs.push_back(Output::Append(permitted));
                 Ok(())
@@ -345,25 +368,30 @@ impl Inbound {
     }
 
     /// All promised ops came: is everything told really here, and do the heads add up?
-    fn ops_ended(&mut self, salt: [u8; 8], context: &mut Context<'_>) -> Result<(), Stop> {
+    pub(super) fn ops_ended(&mut self, salt: [u8; 8], context: &mut Context<'_>) -> Result<(), Stop> {
         let Some(target) = &mut self.target else { return Err(Misbehaved::FrameUnexpected.into()) };
         let mut wants = Vec::new();
         for log in &target.told {
-            let (told, root) = target.notes.get(log).copied().unwrap_or_default();
+            let told = target.notes.get(log).copied().unwrap_or_default();
             let mine = context.view.log(*log)?;
             // The last op again, where the peer holds another history of the same length: its signed head is the proof.
-            let differs = mine.len() == told && mine.root() != root;
+            let differs = mine.len() == told.len && mine.root() != told.root;
             let held = mine.len().saturating_sub(u64::from(differs));
-            if held < told && !self.refused_logs.contains(log) {
+            if held < told.len && !self.refused_logs.contains(log) {
                 let feed = context.feeds.iter().position(|on| on.feed == log.feed).unwrap_or_default();
                 let feed = u16::try_from(feed).unwrap_or(u16::MAX);
                 wants.push(WantOps { feed, author: log.author, epoch: log.epoch, from: held });
             }
         }
+        if !wants.is_empty() && target.asked_again {
+            return Err(Misbehaved::RootContradicted.into());
+        }
+        if !target.asked_again {
+            let full = wants.iter().map(|want| (want.feed, want.author, want.epoch)).collect();
+            wants.extend(gap_wants(&target.notes, &full, context)?);
+        }
         if !wants.is_empty() {
-            if std::mem::replace(&mut target.asked_again, true) {
-                return Err(Misbehaved::RootContradicted.into());
-            }
+            target.asked_again = true;
             context.send(&Frame::WantOps(wants));
             context.tally.round_trips += 1;
             self.stage = Stage::Ops;
@@ -379,7 +407,8 @@ impl Inbound {
         self.known =
             Some(Known { store: context.peer_store, generation: target.generation, root: half(target.root) });
         context.outputs.push_back(Output::Remember(self.memory()));
-        context.applied()?;
+        let unserved = unserved(std::mem::take(&mut self.pushed), context)?;
+        context.applied(unserved)?;
         self.fetch(context)
     }
 
@@ -393,7 +422,7 @@ impl Inbound {
         let back = |feed| context.feeds.iter().any(|on| on.feed == feed && on.effective.flows_in());
         let mut heads = self.copy.clone();
         for (log, state) in told.iter().filter(|(log, _)| back(log.feed)) {
-            let longer = heads.get(log).is_none_or(|(len, _)| *len < state.0);
+            let longer = heads.get(log).is_none_or(|held| held.len < state.len);
             if longer {
                 heads.insert(*log, *state);
             }
@@ -539,6 +568,7 @@ impl Inbound {
 /// What the half works with during one call.
 pub(super) struct Context<'a> {
     pub(super) me: SiteId,
+    pub(super) peer: SiteId,
     pub(super) peer_store: StoreId,
     pub(super) priority: Priority,
     pub(super) feeds: &'a [AgreedFeed],
@@ -554,10 +584,10 @@ impl Context<'_> {
         self.outputs.push_back(Output::Send(bytes));
     }
 
-    fn applied(&mut self) -> Result<(), Stop> {
+    fn applied(&mut self, unserved: Vec<Unserved>) -> Result<(), Stop> {
         let exports = super::outbound::Outbound::offer(self.feeds, self.view)?.map(|(exports, _)| exports);
         let refused = self.tally.refused.iter().map(|(reason, ops)| (*reason, *ops)).collect();
-        self.send(&Frame::Applied(crate::frame::Applied { exports, refused }));
+        self.send(&Frame::Applied(crate::frame::Applied { exports, refused, unserved }));
         Ok(())
     }
 }

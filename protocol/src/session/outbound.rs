@@ -12,27 +12,27 @@ use crate::id::{BlobId, FeedId, LogId, StoreId};
 use crate::limits::{
     EXTENT_BYTES, OPS_FRAME_BYTES_TARGET, RANGES_PER_RUN_MAX, WANTED_BYTES_MAX, WANTED_ITEMS_MAX,
 };
-use crate::log::{Batch, Entry, head_item_bytes};
-use crate::op::{Op, Place};
+use crate::log::{Batch, Entry, Reach, head_item_bytes};
+use crate::op::{Body, Op, Place};
 use crate::reconcile::{Answers, Questions, answer};
 use crate::summary::{Summary, Tree, root_of as root_of_ids};
+use crate::switches::Switches;
 use crate::transfer::Ask;
 
 /// Subtree hashes in one outline piece: half a frame.
 const OUTLINE_PER_PIECE: usize = 16_384;
 
 /// The exported heads of a set of feeds, by log.
-pub(super) type Heads = BTreeMap<LogId, (u64, [u8; 32])>;
+pub(super) type Heads = BTreeMap<LogId, Reach>;
 
 /// One head's place in a set of heads.
-pub(super) fn head_item(log: LogId, len: u64, root: &[u8; 32]) -> [u8; 32] {
-    Tree::Heads.item(&head_item_bytes(log, len, root))
+pub(super) fn head_item(log: LogId, reach: &Reach) -> [u8; 32] {
+    Tree::Heads.item(&head_item_bytes(log, reach))
 }
 
 /// The root of a set of heads: what polls compare.
 pub(super) fn root_of(heads: &Heads) -> [u8; 32] {
-    let mut items: Vec<[u8; 32]> =
-        heads.iter().map(|(log, (len, root))| head_item(*log, *len, root)).collect();
+    let mut items: Vec<[u8; 32]> = heads.iter().map(|(log, reach)| head_item(*log, reach)).collect();
     items.sort_unstable();
     root_of_ids(items).0
 }
@@ -54,8 +54,8 @@ pub(super) fn exports(feeds: &[AgreedFeed], view: &dyn View) -> Result<Heads, Un
         let Some(authority) = view.authority(on.feed)? else { continue };
         for state in view.logs(on.feed)? {
             let author = state.log.author;
-            if state.len > 0 && (authority.is_author(author) || on.pushes == Some(author)) {
-                heads.insert(state.log, (state.len, state.root));
+            if state.reach.len > 0 && (authority.is_author(author) || on.pushes == Some(author)) {
+                heads.insert(state.log, state.reach);
             }
         }
     }
@@ -69,8 +69,8 @@ pub(super) fn exports(feeds: &[AgreedFeed], view: &dyn View) -> Result<Heads, Un
 pub fn travelling_root(feed: FeedId, view: &dyn View) -> Result<[u8; 32], Unreadable> {
     let Some(authority) = view.authority(feed)? else { return Ok([0; 32]) };
     let states = view.logs(feed)?.into_iter();
-    let travel = states.filter(|state| state.len > 0 && authority.is_author(state.log.author));
-    Ok(root_of(&travel.map(|state| (state.log, (state.len, state.root))).collect()))
+    let travel = states.filter(|state| state.reach.len > 0 && authority.is_author(state.log.author));
+    Ok(root_of(&travel.map(|state| (state.log, state.reach)).collect()))
 }
 
 #[derive(Debug)]
@@ -78,6 +78,7 @@ struct Stretch {
     log: LogId,
     from: u64,
     to: u64,
+    adds: bool,
     deletes: bool,
 }
 
@@ -142,6 +143,7 @@ impl Outbound {
         let root = root_of(&heads);
         if pull.known.is_some_and(|known| known.store == store && known.root == half(root)) {
             self.done = !pull.lacking;
+            self.told.clone_from(&heads);
             self.compared = heads;
             return Ok(Supply::Same);
         }
@@ -159,19 +161,22 @@ impl Outbound {
             // The origin's log first: its grants are what the other logs' ops count by.
             grown.sort_by_key(|growth| (Some(growth.log.author) != origin, growth.log));
             for growth in grown {
-                let Some((len, root)) = heads.get(&growth.log) else { continue };
-                notes.push(note(index, growth.log, *len, *root));
-                let held = copy.get(&growth.log).map_or(0, |(len, _)| *len);
-                self.promise(growth.log, growth.first.max(held), *len, on.effective.out_delete);
+                let Some(reach) = heads.get(&growth.log) else { continue };
+                notes.push(note(index, growth.log, *reach));
+                let there = copy.get(&growth.log).copied().unwrap_or_default();
+                // What the peer has by its hash alone it needs from here, if this site has it.
+                let held = if there.gaps > reach.gaps { 0 } else { there.len };
+                self.promise(growth.log, growth.first.max(held), reach.len, on.effective);
             }
         }
         self.end_due = true;
         Ok(Supply::Since { generation, root, heads: notes })
     }
 
-    fn promise(&mut self, log: LogId, from: u64, to: u64, deletes: bool) {
+    fn promise(&mut self, log: LogId, from: u64, to: u64, effective: Switches) {
         if from < to {
-            self.stretches.push_back(Stretch { log, from, to, deletes });
+            let (adds, deletes) = (effective.out_add, effective.out_delete);
+            self.stretches.push_back(Stretch { log, from, to, adds, deletes });
         }
     }
 
@@ -191,8 +196,8 @@ impl Outbound {
         for want in wants {
             let on = feeds.get(usize::from(want.feed)).ok_or(Misbehaved::FeedNotAgreed)?;
             let log = LogId { feed: on.feed, author: want.author, epoch: want.epoch };
-            let (len, _) = self.told.get(&log).ok_or(Misbehaved::FeedNotAgreed)?;
-            self.promise(log, want.from, *len, on.effective.out_delete);
+            let len = self.told.get(&log).ok_or(Misbehaved::FeedNotAgreed)?.len;
+            self.promise(log, want.from, len, on.effective);
         }
         self.end_due = true;
         Ok(())
@@ -206,8 +211,8 @@ impl Outbound {
         Ok(self
             .told
             .iter()
-            .filter(|(log, (len, root))| ids.contains(&head_item(**log, *len, root)))
-            .filter_map(|(log, (len, root))| Some(note(*position.get(&log.feed)?, *log, *len, *root)))
+            .filter(|(log, reach)| ids.contains(&head_item(**log, reach)))
+            .filter_map(|(log, reach)| Some(note(*position.get(&log.feed)?, *log, *reach)))
             .collect())
     }
 
@@ -221,9 +226,8 @@ impl Outbound {
     /// The told heads as a set, for range questions. It stays the same through a run, whatever is published meanwhile.
     fn summary(&mut self) -> &mut Summary {
         let told = &self.told;
-        self.told_summary.get_or_insert_with(|| {
-            told.iter().map(|(log, (len, root))| head_item(*log, *len, root)).collect()
-        })
+        self.told_summary
+            .get_or_insert_with(|| told.iter().map(|(log, reach)| head_item(*log, reach)).collect())
     }
 
     /// The peer asks for bytes.
@@ -250,8 +254,8 @@ impl Outbound {
                 continue;
             };
             stretch.from = batch.head.head.len;
-            if !stretch.deletes {
-                hold_back_deletes(&mut batch);
+            if !stretch.adds || !stretch.deletes {
+                hold_back(&mut batch, stretch.adds, stretch.deletes);
             }
             count(&batch, &mut self.went);
             self.ops_sent = self.ops_sent.saturating_add(batch.entries.iter().map(Entry::span).sum());
@@ -345,9 +349,9 @@ impl Outbound {
     }
 }
 
-fn note(index: usize, log: LogId, len: u64, root: [u8; 32]) -> HeadNote {
+fn note(index: usize, log: LogId, reach: Reach) -> HeadNote {
     let feed = u16::try_from(index).unwrap_or(u16::MAX);
-    HeadNote { feed, author: log.author, epoch: log.epoch, len, root }
+    HeadNote { feed, author: log.author, epoch: log.epoch, reach }
 }
 
 /// Whether a version that flows out needs the blob: knowing a hash is no right to the bytes.
@@ -374,16 +378,18 @@ fn count(batch: &Batch, went: &mut Moved) {
     }
 }
 
-/// Puts the hash of each removing op in its place, where the link lets no deletions through.
-fn hold_back_deletes(batch: &mut Batch) {
+/// Puts the hash of each publish, or of each removing op, in its place, where the link lets none through.
+fn hold_back(batch: &mut Batch, adds: bool, deletes: bool) {
     let log = batch.head.head.log;
     let mut seq = batch.first;
     for entry in &mut batch.entries {
         let span = entry.span();
         if let Entry::Op(statement) = entry {
             let place = Place { log, seq };
-            let removal = Op::decode_statement(place, statement).is_ok_and(|op| op.body.is_removal());
-            if removal {
+            let passes = Op::decode_statement(place, statement).is_ok_and(|op| {
+                if op.body.is_removal() { deletes } else { adds || !matches!(op.body, Body::Publish(_)) }
+            });
+            if !passes {
                 *entry = Entry::Skip { height: 0, hash: Op::id_of(place, statement).0 };
             }
         }

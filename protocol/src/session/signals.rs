@@ -1,12 +1,14 @@
 //! What a session is told and what it gives out: its settings, inputs and outputs.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Agreed, Forecast, Memory, Stated, Terms};
 use crate::fault::{Misbehaved, Outcome, Reason};
-use crate::frame::{Offered, Openness, Taken};
-use crate::grant::Permitted;
-use crate::id::{BlobId, LogId, SiteId, StoreId};
+use crate::frame::{Fate, Offered, Openness, Taken};
+use crate::grant::{Permitted, RightsProof};
+use crate::id::{BlobId, FeedId, LogId, OpId, SiteId, StoreId};
 use crate::link::Priority;
-use crate::log::{SignedHead, Verified};
+use crate::log::{Filling, SignedHead, Verified};
 use crate::session::tally::Tally;
 use crate::topology::LinkNote;
 use crate::transfer::Stored;
@@ -75,12 +77,18 @@ pub enum Output {
     PeerHolds(Vec<(LogId, u64)>),
     /// Store these ops durably before the next input: what follows is checked against them.
     Append(Permitted<Verified>),
+    /// Store these ops in the gaps of their log, durably before the next input.
+    Fill(Permitted<Filling>),
     /// Store these bytes.
     Keep(Stored),
     /// Make durable what was kept, then say [`Input::Settled`].
     Settle,
     /// Remember this of the peer for the next session.
     Remember(Memory),
+    /// Keep these grants and revokes of a feed whose ops do not flow here.
+    Learn(RightsProof),
+    /// The peer took these publishes of this site in and does not serve them.
+    Unserved(Vec<UnservedThere>),
     /// Something a person should know.
     Note(Event),
     /// What [`super::Session::forecast`] asked for.
@@ -103,6 +111,16 @@ pub enum Output {
     Held(Vec<BlobId>),
     /// Close the connection.
     Close(Outcome),
+}
+
+/// A publish of this site's own that the peer holds and does not serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnservedThere {
+    pub feed: FeedId,
+    pub publish: OpId,
+    pub fate: Fate,
+    /// The ops that decide there.
+    pub by: Vec<OpId>,
 }
 
 /// What a session noticed.

@@ -2,10 +2,13 @@
 
 mod breaches;
 mod endings;
+mod gaps;
 mod offers;
+mod reading;
+mod rights;
 mod streams;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use ed25519_dalek::SigningKey;
 
@@ -13,11 +16,12 @@ use super::view::{Growth, Holding, LogState, Missing, Unreadable};
 use super::*;
 use crate::feed::{Held, Rules, Standing, decide};
 use crate::filter::Filter;
-use crate::grant::{Authority, Permitted};
-use crate::id::{BlobId, FeedId, LogId, SiteId, StoreId};
+use crate::frame::Fate;
+use crate::grant::{Authority, Permitted, RightsProof};
+use crate::id::{BlobId, FeedId, LogId, OpId, SiteId, StoreId};
 use crate::ledger::Ledger;
 use crate::limits::EXTENT_BYTES;
-use crate::log::{Batch, Mmr, NamedOp, Verified};
+use crate::log::{Batch, Entry, Filling, Mmr, NamedOp, Reach, Verified};
 use crate::manifest::{File, Manifest};
 use crate::op::{Body, Delete, Genesis, Grant, Publish, Rights};
 use crate::outline::{Outline, OutlineBuilder, extent_count};
@@ -54,6 +58,9 @@ struct Site {
     memory: Memory,
     ended: Vec<(Outcome, Tally)>,
     notes: Vec<Event>,
+    unserved: Vec<UnservedThere>,
+    /// Ops that came later than their places.
+    filled: Vec<(u64, NamedOp)>,
 }
 
 impl Site {
@@ -70,6 +77,8 @@ impl Site {
             memory: Memory::default(),
             ended: Vec::new(),
             notes: Vec::new(),
+            unserved: Vec::new(),
+            filled: Vec::new(),
         }
     }
 
@@ -81,7 +90,7 @@ impl Site {
         LogId { feed: genesis().feed_id(), author: self.id(), epoch: 1 }
     }
 
-    fn say(&mut self, body: Body) -> crate::id::OpId {
+    fn say(&mut self, body: Body) -> OpId {
         let held = self.log(self.own_log()).unwrap();
         let clock = Hlc((WALL.0 << 16) + self.generation);
         let said = Verified::author(&self.key, self.own_log(), &held, vec![body], clock, WALL);
@@ -97,6 +106,38 @@ impl Site {
             self.authority.apply(named);
         }
         self.runs.entry(run.log()).or_default().push((self.generation, run));
+    }
+
+    fn fill(&mut self, filling: Permitted<Filling>) {
+        self.generation += 1;
+        for named in filling.into_inner().ops() {
+            self.authority.apply(named);
+            self.filled.push((self.generation, named.clone()));
+        }
+    }
+
+    /// What is known by its hash alone, by position.
+    fn gaps(&self, log: LogId) -> BTreeMap<u64, OpId> {
+        let mut gaps = BTreeMap::new();
+        for (_, run) in self.runs.get(&log).into_iter().flatten() {
+            let batch = run.to_batch();
+            let mut seq = batch.first;
+            for entry in &batch.entries {
+                if let Entry::Skip { height: 0, hash } = entry
+                    && !self.filled.iter().any(|(_, named)| named.id.0 == *hash)
+                {
+                    gaps.insert(seq, OpId(*hash));
+                }
+                seq += entry.span();
+            }
+        }
+        gaps
+    }
+
+    fn learn(&mut self, proof: &RightsProof) {
+        for named in proof.ops() {
+            self.authority.apply(named);
+        }
     }
 
     fn grant(&mut self, to: &Self) {
@@ -137,7 +178,10 @@ impl Site {
     }
 
     fn ops(&self) -> Vec<NamedOp> {
-        self.runs.values().flatten().flat_map(|(_, run)| run.ops().to_vec()).collect()
+        let runs = self.runs.values().flatten();
+        runs.flat_map(|(_, run)| run.ops().to_vec())
+            .chain(self.filled.iter().map(|(_, named)| named.clone()))
+            .collect()
     }
 
     /// Package name to the blob that is served.
@@ -186,96 +230,6 @@ impl Site {
     }
 }
 
-impl View for Site {
-    fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    fn logs(&self, _feed: FeedId) -> Result<Vec<LogState>, Unreadable> {
-        let state = |(log, runs): (&LogId, &Vec<(u64, Verified)>)| {
-            let after = runs.last().unwrap().1.after();
-            LogState { log: *log, len: after.len(), root: after.root() }
-        };
-        Ok(self.runs.iter().map(state).collect())
-    }
-
-    fn log(&self, log: LogId) -> Result<Mmr, Unreadable> {
-        Ok(self.runs.get(&log).map_or_else(Mmr::default, |runs| runs.last().unwrap().1.after().clone()))
-    }
-
-    fn authority(&self, _feed: FeedId) -> Result<Option<Authority>, Unreadable> {
-        Ok(Some(self.authority.clone()))
-    }
-
-    fn grown_since(&self, _feed: FeedId, generation: u64) -> Result<Vec<Growth>, Unreadable> {
-        let first = |runs: &Vec<(u64, Verified)>| {
-            runs.iter().find(|(at, _)| *at > generation).map(|(_, run)| run.first())
-        };
-        Ok(self
-            .runs
-            .iter()
-            .filter_map(|(log, runs)| Some(Growth { log: *log, first: first(runs)? }))
-            .collect())
-    }
-
-    fn run(&self, log: LogId, from: u64, _bytes_target: usize) -> Result<Option<Batch>, Unreadable> {
-        let runs = self.runs.get(&log).map_or(&[][..], Vec::as_slice);
-        Ok(runs.iter().map(|(_, run)| run.to_batch()).find(|batch| batch.head.head.len > from))
-    }
-
-    fn missing(&self, _feed: FeedId, filter: &Filter) -> Result<Vec<Missing>, Unreadable> {
-        let sizes = self.sizes();
-        let admitted = |(name, _): &(String, BlobId)| filter.admits_name(name);
-        let wanted: BTreeSet<BlobId> =
-            self.served().into_iter().filter(admitted).map(|(_, blob)| blob).collect();
-        let lacks = |blob: &BlobId| !matches!(self.holding(*blob), Ok(Holding::Complete));
-        Ok(wanted
-            .into_iter()
-            .filter(lacks)
-            .map(|blob| Missing { blob, size: sizes[&blob], published: WALL })
-            .collect())
-    }
-
-    fn holding(&self, blob: BlobId) -> Result<Holding, Unreadable> {
-        if self.blobs.contains_key(&blob) {
-            return Ok(Holding::Complete);
-        }
-        let Some(outline) = self.outlines.get(&blob) else { return Ok(Holding::Missing) };
-        let missing: Vec<u32> = (0..extent_count(outline.size))
-            .filter(|index| !self.extents.contains_key(&(blob, *index)))
-            .collect();
-        if missing.is_empty() {
-            return Ok(Holding::Complete);
-        }
-        Ok(Holding::Partial { outline: outline.clone(), missing })
-    }
-
-    fn carries(&self, _feed: FeedId, blob: BlobId, filter: &Filter) -> Result<bool, Unreadable> {
-        let named = |named: &NamedOp| {
-            let Body::Publish(publish) = &named.op.body else { return false };
-            publish.manifest.files.iter().any(|file| file.blob == blob)
-                && filter.admits_name(&publish.coordinate.name)
-        };
-        Ok(self.ops().iter().any(named))
-    }
-
-    fn keeps(&self, blob: BlobId) -> Result<bool, Unreadable> {
-        Ok(self.holding(blob)? == Holding::Complete)
-    }
-
-    fn small(&self, blob: BlobId) -> Result<Option<Vec<u8>>, Unreadable> {
-        Ok(self.blobs.get(&blob).cloned())
-    }
-
-    fn outline(&self, blob: BlobId) -> Result<Option<Outline>, Unreadable> {
-        Ok(self.outlines.get(&blob).cloned())
-    }
-
-    fn extent(&self, blob: BlobId, index: u32) -> Result<Option<Vec<u8>>, Unreadable> {
-        Ok(self.extents.get(&(blob, index)).cloned())
-    }
-}
-
 struct Wire {
     dialler: Session,
     listener: Session,
@@ -321,10 +275,13 @@ fn drain(session: &mut Session, site: &mut Site) -> Vec<Vec<u8>> {
         match output {
             Output::Send(frame) => frames.push(frame),
             Output::Append(run) => site.append(run),
+            Output::Fill(filling) => site.fill(filling),
             Output::Keep(stored) => site.keep(stored),
             Output::Settle => session.handle(now, wall, Input::Settled, site),
             Output::Remember(memory) => site.memory = memory,
             Output::Note(event) => site.notes.push(event),
+            Output::Learn(proof) => site.learn(&proof),
+            Output::Unserved(fates) => site.unserved.extend(fates),
             Output::RunEnded { outcome, tally } => site.ended.push((outcome, tally)),
             Output::Offered(_)
             | Output::Taken(_)

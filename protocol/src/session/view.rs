@@ -1,10 +1,12 @@
 //! What a session may ask of the site's own state: a small, synchronous, read-only list of questions.
 
 use crate::filter::Filter;
+use crate::frame::Fate;
 use crate::grant::Authority;
-use crate::id::{BlobId, FeedId, LogId};
-use crate::log::{Batch, Mmr};
+use crate::id::{BlobId, FeedId, LogId, OpId};
+use crate::log::{Batch, Mmr, Reach};
 use crate::outline::Outline;
+use crate::package::Coordinate;
 use crate::time::Timestamp;
 
 /// This site's store cannot be read. The session ends as this site's own fault.
@@ -16,9 +18,7 @@ pub struct Unreadable(pub String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogState {
     pub log: LogId,
-    /// Ops.
-    pub len: u64,
-    pub root: [u8; 32],
+    pub reach: Reach,
 }
 
 /// One log that grew.
@@ -68,11 +68,40 @@ pub trait View {
     /// The store cannot be read.
     fn log(&self, log: LogId) -> Result<Mmr, Unreadable>;
 
+    /// The hash of the op that was left out at a position of a log and is still lacking; none if nothing lacks there.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn gap(&self, log: LogId, seq: u64) -> Result<Option<OpId>, Unreadable>;
+
+    /// The first position of a log at which an op is lacking.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn first_gap(&self, log: LogId) -> Result<Option<u64>, Unreadable>;
+
     /// Who may write in a feed; none if the feed is not here.
     ///
     /// # Errors
     /// The store cannot be read.
     fn authority(&self, feed: FeedId) -> Result<Option<Authority>, Unreadable>;
+
+    /// The feed's grants and revokes, each proved by its author's signed head, of about `bytes_max` bytes together.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn rights(&self, feed: FeedId, bytes_max: usize) -> Result<Vec<Batch>, Unreadable>;
+
+    /// Why a publish that is here is not served, and the ops that decide; none if it is served, by itself or by one of the same bytes.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn fate(
+        &self,
+        feed: FeedId,
+        at: &Coordinate,
+        publish: OpId,
+    ) -> Result<Option<(Fate, Vec<OpId>)>, Unreadable>;
 
     /// The logs of a feed that grew after a generation.
     ///

@@ -124,7 +124,7 @@ const CASES: [Case; 27] = [
                 let answers = answer(&mut set, &asked).expect("honest questions"); rig.say(&Frame::Answers(answers)); } } },
     Case { name: "tells a longer log than it has", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::RootContradicted), kept: Kept::Ops,
         act: |rig| { let batch = rig.batch(vec![publish("a", b"a")], 0, true); rig.begin();
-            let mut note = Rig::note(&batch); note.len = 10; rig.supply(vec![note]);
+            let mut note = Rig::note(&batch); note.reach.len = 10; rig.supply(vec![note]);
             rig.ops(&OpsFrame::Ops(batch)); rig.ops(&OpsFrame::End); rig.ops(&OpsFrame::End); } },
     Case { name: "sends an op of another feed", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::FeedNotAgreed), kept: Kept::Nothing,
         act: |rig| { rig.begin(); rig.supply(vec![]); rig.ops(&OpsFrame::Ops(foreign(FeedId([5; 32])))) } },
@@ -160,7 +160,7 @@ const CASES: [Case; 27] = [
     Case { name: "sends a frame of no known type", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::FrameUnknown), kept: Kept::Nothing,
         act: |rig| { rig.begin(); rig.control_frame(&[0x7f]); } },
     Case { name: "answers what was not asked", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::FrameUnexpected), kept: Kept::Nothing,
-        act: |rig| { rig.dial(); rig.say(&Frame::Applied(Applied { exports: None, refused: vec![] })); } },
+        act: |rig| { rig.dial(); rig.say(&Frame::Applied(Applied { exports: None, refused: vec![], unserved: vec![] })); } },
     Case { name: "opens a run and says nothing more", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::Stalled), kept: Kept::Nothing,
         act: |rig| { rig.begin(); rig.pass(70 * SECOND); } },
 ];

@@ -148,3 +148,22 @@ async fn sites_tell_each_other_of_their_links_and_a_side_path_is_named() {
 async fn kinds(node: &Node) -> Vec<String> {
     node.doctor().await.unwrap().findings.into_iter().map(|finding| finding.kind).collect()
 }
+
+/// A link that held deletions back and is widened brings them, though nobody said anything new.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_widened_brings_the_deletions_it_held_back() {
+    let (ny, leaf) = (lab("New York").await, lab("Leaf").await);
+    feed(&ny.node, "tools").await;
+    publish(&ny.node, "tool", b"bytes").await.unwrap();
+    pair(&ny.node, &leaf.node, "pull").await;
+    let link = leaf.node.links().await.unwrap().links[0].name.clone();
+    let mode = |mode: &str| api::LinkChange { mode: Some(mode.to_owned()), ..api::LinkChange::default() };
+    leaf.node.change_link(&link, mode("in.add")).await.unwrap();
+    settle(&leaf.node).await;
+    ny.node.delete("tools", "tool", "1.0", String::new(), false).await.unwrap();
+    settle(&leaf.node).await;
+    assert_eq!(leaf.node.package("tools", "tool", "1.0").await.unwrap().state, "ready");
+    leaf.node.change_link(&link, mode("pull")).await.unwrap();
+    settle(&leaf.node).await;
+    assert_eq!(leaf.node.package("tools", "tool", "1.0").await.unwrap().state, "deleted");
+}

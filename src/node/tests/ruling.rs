@@ -235,4 +235,34 @@ async fn a_push_only_site_reaches_the_hub_and_takes_nothing() {
     settle(&shop.node).await;
     assert_eq!(state(&hub.node, "shops").await, "ready");
     assert_eq!(state(&shop.node, "hubs").await, "not-found");
+    let package = shop.node.package("tools", "shops", "1.0").await.unwrap();
+    assert!(!package.local, "the shop knows that its publish counts everywhere");
+    let rights = shop.node.rights("tools").await.unwrap();
+    assert!(rights.grants.iter().any(|grant| grant.site == shop.node.me().to_string()), "{rights:?}");
+}
+
+/// E13: what a push-only site publishes over a delete is not served at the hub; the site hears why, and can restore knowingly.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_only_site_hears_that_its_publish_meets_a_delete_and_restores_it() {
+    let (hub, shop) = (lab("Hub").await, lab("Shop").await);
+    feed(&hub.node, "tools").await;
+    publish(&hub.node, "tool", b"bytes").await.unwrap();
+    hub.node.delete("tools", "tool", "1.0", String::new(), false).await.unwrap();
+    pair(&hub.node, &shop.node, "push").await;
+    publish(&shop.node, "tool", b"bytes").await.unwrap();
+    settle(&shop.node).await;
+    assert_eq!(state(&hub.node, "tool").await, "suppressed");
+    let why = shop.node.why("tools", "tool", "1.0").await.unwrap();
+    assert!(
+        why.because.contains("Hub has it and does not serve it: a delete there holds"),
+        "{}",
+        why.because
+    );
+    let mut again = uploaded(&shop.node, "tool", b"bytes").await;
+    again.restore = true;
+    shop.node.publish("tools", again).await.unwrap();
+    settle(&shop.node).await;
+    assert_eq!(state(&hub.node, "tool").await, "ready");
+    let why = shop.node.why("tools", "tool", "1.0").await.unwrap();
+    assert!(!why.because.contains("does not serve it"), "{}", why.because);
 }

@@ -405,7 +405,10 @@ fn a_damaged_batch_is_told_its_log_set_back_and_mended_by_pulling_it_again() {
         store.append(std::slice::from_ref(batch)).unwrap();
     }
     let log = origin.log(feed);
-    let memory = protocol::session::Memory { known: None, heads: vec![(log, 4, [1; 32])] };
+    let memory = protocol::session::Memory {
+        known: None,
+        heads: vec![(log, protocol::log::Reach { len: 4, root: [1; 32], gaps: 0 })],
+    };
     store.remember(origin.site(), "tokyo", &memory).unwrap();
     disk.damage(1, |pack| {
         let at = pack.windows(12).position(|part| part == b"damaged-here").unwrap();
@@ -487,7 +490,10 @@ fn feeds_links_and_memories_are_kept_replaced_and_forgotten() {
     for (name, paused) in [("tokyo", false), ("oslo", false), ("tokyo", true)] {
         store.put_link(&link(name, paused)).unwrap();
     }
-    let memory = protocol::session::Memory { known: None, heads: vec![(origin.log(feed), 3, [1; 32])] };
+    let memory = protocol::session::Memory {
+        known: None,
+        heads: vec![(origin.log(feed), protocol::log::Reach { len: 3, root: [1; 32], gaps: 0 })],
+    };
     store.remember(origin.site(), "tokyo", &memory).unwrap();
     let used = disk.used();
     store.remember(origin.site(), "tokyo", &memory).unwrap();

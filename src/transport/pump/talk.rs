@@ -246,6 +246,7 @@ impl Talk {
             match output {
                 Output::Send(frame) => self.send(frame),
                 Output::Append(run) => self.store(|keeper| keeper.append(run)),
+                Output::Fill(filling) => self.store(|keeper| keeper.fill(&filling)),
                 Output::Keep(stored) => self.store(|keeper| keeper.keep(stored)),
                 Output::Settle => {
                     self.store(|keeper| keeper.settle());
@@ -279,6 +280,8 @@ impl Talk {
                     self.tell(Happening::RunBegan { roots: self.roots() });
                 }
                 Output::Stated(stated) => self.tell(Happening::Stated(stated)),
+                Output::Learn(proof) => self.store(|keeper| keeper.learn(&proof)),
+                Output::Unserved(fates) => self.tell(Happening::Unserved(fates)),
                 Output::PeerHolds(held) => self.tell(Happening::PeerHolds(held)),
                 Output::RunEnded { outcome, tally } => {
                     let rtt_ms = u64::try_from(self.connection.rtt().as_millis()).unwrap_or(u64::MAX);

@@ -59,6 +59,19 @@ fn a_deletion_over_a_link_for_additions_is_a_breach() {
     assert_eq!(closed_with(&mut wire.dialler), Outcome::Misbehaved(Misbehaved::OpsNotPermitted));
 }
 
+/// [P-11] A link for deletions alone carries them, and the publishes stay where they are.
+#[test]
+fn a_link_for_deletions_alone_holds_publishes_back() {
+    let (mut ny, mut la) = (Site::new(1), Site::new(2));
+    ny.publish("a", b"a");
+    let deletes = Switches { in_add: false, in_delete: true, out_add: false, out_delete: false };
+    let mut wire = connect(&la, &ny, deletes, deletes.flip());
+    ny.delete("a");
+    let (outcome, tally) = wire.sync(&mut la, &mut ny);
+    assert_eq!((outcome, tally.came.deletes), (Outcome::Done, 1));
+    assert_eq!(la.ops().len(), 1, "the delete, and not the publish");
+}
+
 /// [P-44] What was told and does not come is asked for once.
 #[test]
 fn a_sender_that_ends_twice_without_what_it_told_contradicts_itself() {

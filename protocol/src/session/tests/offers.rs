@@ -62,3 +62,17 @@ fn an_offer_to_a_site_that_takes_none_is_a_breach() {
     wire.dialler.handle(Instant(1), WALL, Input::Control(&frame), &one);
     assert_eq!(closed_with(&mut wire.dialler), Outcome::Misbehaved(Misbehaved::FrameUnexpected));
 }
+
+/// [P-44] The ops of a feed that came on the link since the last run may be older than what the receiver knows of the sender.
+#[test]
+fn ops_that_were_never_told_are_asked_for_when_later_ones_come() {
+    let (mut ny, mut la) = (Site::new(1), Site::new(2));
+    ny.publish("a", b"a");
+    connect(&la, &ny, Switches::PULL, Switches::MIRROR).sync(&mut la, &mut ny);
+    let mut fresh = Site::new(2);
+    fresh.memory = la.memory.clone();
+    ny.publish("b", b"b");
+    let (outcome, tally) = connect(&fresh, &ny, Switches::PULL, Switches::MIRROR).sync(&mut fresh, &mut ny);
+    assert_eq!((outcome, tally.ops_in), (Outcome::Done, 2));
+    assert_eq!(fresh.served().keys().collect::<Vec<_>>(), ["a", "b"]);
+}

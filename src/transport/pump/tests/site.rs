@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use ed25519_dalek::SigningKey;
 use protocol::filter::Filter;
-use protocol::grant::{Authority, Permitted};
-use protocol::id::{BlobId, FeedId, LogId, SiteId, StoreId};
+use protocol::frame::Fate;
+use protocol::grant::{Authority, Permitted, RightsProof};
+use protocol::id::{BlobId, FeedId, LogId, OpId, SiteId, StoreId};
 use protocol::limits::EXTENT_BYTES;
-use protocol::log::{Batch, Mmr, Verified};
+use protocol::log::{Batch, Filling, Mmr, Reach, Verified};
 use protocol::manifest::{File, Manifest};
 use protocol::op::{Body, Genesis, Grant, Publish, Rights};
 use protocol::outline::{Outline, OutlineBuilder, extent_count};
@@ -199,7 +200,7 @@ impl View for Site {
     fn logs(&self, _feed: FeedId) -> Result<Vec<LogState>, Unreadable> {
         let state = |(log, runs): (&LogId, &Vec<(u64, Verified)>)| {
             let after = runs.last().unwrap().1.after();
-            LogState { log: *log, len: after.len(), root: after.root() }
+            LogState { log: *log, reach: Reach { len: after.len(), root: after.root(), gaps: 0 } }
         };
         Ok(self.state().runs.iter().map(state).collect())
     }
@@ -209,8 +210,29 @@ impl View for Site {
         Ok(self.state().runs.get(&log).map_or_else(Mmr::default, after))
     }
 
+    fn gap(&self, _log: LogId, _seq: u64) -> Result<Option<OpId>, Unreadable> {
+        Ok(None)
+    }
+
+    fn first_gap(&self, _log: LogId) -> Result<Option<u64>, Unreadable> {
+        Ok(None)
+    }
+
     fn authority(&self, _feed: FeedId) -> Result<Option<Authority>, Unreadable> {
         Ok(Some(self.state().authority.clone()))
+    }
+
+    fn rights(&self, _feed: FeedId, _bytes_max: usize) -> Result<Vec<Batch>, Unreadable> {
+        Ok(Vec::new())
+    }
+
+    fn fate(
+        &self,
+        _feed: FeedId,
+        _at: &Coordinate,
+        _publish: OpId,
+    ) -> Result<Option<(Fate, Vec<OpId>)>, Unreadable> {
+        Ok(None)
     }
 
     fn grown_since(&self, _feed: FeedId, generation: u64) -> Result<Vec<Growth>, Unreadable> {
@@ -292,6 +314,18 @@ impl Keeper for Site {
     }
 
     fn settle(&mut self) -> Result<(), KeepError> {
+        Ok(())
+    }
+
+    /// No link of these tests holds anything back.
+    fn fill(&mut self, _filling: &Permitted<Filling>) -> Result<(), KeepError> {
+        Err(KeepError::Failed)
+    }
+
+    fn learn(&mut self, proof: &RightsProof) -> Result<(), KeepError> {
+        for named in proof.ops() {
+            self.state().authority.apply(named);
+        }
         Ok(())
     }
 

@@ -1,0 +1,93 @@
+//! What a link held back comes when a link lets it in, and only then.
+
+use super::*;
+
+const ADDS: Switches = Switches { in_add: true, in_delete: false, out_add: false, out_delete: false };
+
+/// A leaf that took a publish over a link without deletions, and not the delete that followed.
+fn left_out() -> (Site, Site) {
+    let (mut ny, mut leaf) = (Site::new(1), Site::new(2));
+    ny.publish("a", b"a");
+    ny.publish("b", b"b");
+    ny.delete("a");
+    let mut wire = connect(&leaf, &ny, ADDS, ADDS.flip());
+    assert_eq!(wire.sync(&mut leaf, &mut ny).0, Outcome::Done);
+    assert_eq!((leaf.served().len(), ny.served().len()), (2, 1));
+    (leaf, ny)
+}
+
+/// [P-48] A grant that is widened later brings the deletions that it held back, though the author has said nothing new.
+#[test]
+fn a_wider_link_brings_what_the_narrow_one_left_out() {
+    let (mut leaf, mut ny) = left_out();
+    let mut wire = connect(&leaf, &ny, Switches::PULL, Switches::MIRROR);
+    let (outcome, tally) = wire.sync(&mut leaf, &mut ny);
+    assert_eq!((outcome, tally.came.deletes, tally.ops_in), (Outcome::Done, 1, 1));
+    assert_eq!(leaf.served(), ny.served());
+    assert!(leaf.gaps(ny.own_log()).is_empty());
+    let (_, tally) = wire.sync(&mut leaf, &mut ny);
+    assert_eq!((tally.ops_in, tally.round_trips), (0, 1), "then there is nothing left to ask");
+}
+
+/// [P-48] The same with news in between: they come by themselves, and the gap is asked for once.
+#[test]
+fn what_was_left_out_comes_beside_what_is_new() {
+    let (mut leaf, mut ny) = left_out();
+    ny.publish("c", b"c");
+    let mut wire = connect(&leaf, &ny, Switches::PULL, Switches::MIRROR);
+    let (outcome, tally) = wire.sync(&mut leaf, &mut ny);
+    assert_eq!((outcome, tally.came.deletes, tally.ops_in), (Outcome::Done, 1, 2));
+    assert_eq!(leaf.served(), ny.served());
+}
+
+/// E15, [P-48] Below a site that takes additions only, deletions do not arrive; once it takes them too, they do.
+#[test]
+fn a_gap_that_is_filled_is_filled_further_down() {
+    let (mut middle, mut top) = left_out();
+    let mut below = Site::new(3);
+    let mut down = connect(&below, &middle, Switches::PULL, Switches::MIRROR);
+    assert_eq!(down.sync(&mut below, &mut middle).0, Outcome::Done);
+    assert_eq!(below.served().len(), 2, "deletes stop at the middle");
+    let (outcome, tally) = down.sync(&mut below, &mut middle);
+    assert_eq!((outcome, tally.round_trips), (Outcome::Done, 1), "what the middle lacks is not asked of it");
+    let mut up = connect(&middle, &top, Switches::PULL, Switches::MIRROR);
+    up.sync(&mut middle, &mut top);
+    let (outcome, tally) = down.sync(&mut below, &mut middle);
+    assert_eq!((outcome, tally.came.deletes), (Outcome::Done, 1));
+    assert_eq!(below.served(), top.served());
+}
+
+/// [P-48] A link that still holds deletions back asks for none.
+#[test]
+fn a_narrow_link_leaves_gaps_alone() {
+    let (mut leaf, mut ny) = left_out();
+    let mut wire = connect(&leaf, &ny, ADDS, ADDS.flip());
+    let (outcome, tally) = wire.sync(&mut leaf, &mut ny);
+    assert_eq!((outcome, tally.round_trips, tally.ops_in), (Outcome::Done, 1, 0));
+    assert_eq!(leaf.served().len(), 2);
+}
+
+/// [P-48] Only the op that was left out fits its place.
+#[test]
+fn another_op_in_the_place_of_one_left_out_is_not_taken() {
+    let (mut leaf, mut ny) = left_out();
+    let mut wire = connect(&leaf, &ny, Switches::PULL, Switches::MIRROR);
+    wire.settle(&mut leaf, &mut ny);
+    wire.dialler.run(Instant(1), &leaf);
+    for frame in drain(&mut wire.dialler, &mut leaf) {
+        wire.listener.handle(Instant(1), WALL, Input::Control(&frame), &ny);
+    }
+    for frame in drain(&mut wire.listener, &mut ny) {
+        wire.dialler.handle(Instant(1), WALL, Input::Control(&frame), &leaf);
+    }
+    drain(&mut wire.dialler, &mut leaf);
+    let mut forged = Site::new(1);
+    forged.publish("a", b"a");
+    forged.publish("b", b"b");
+    forged.publish("evil", b"evil");
+    let batch = forged.run(ny.own_log(), 2, 0).unwrap().unwrap();
+    wire.dialler.handle(Instant(1), WALL, Input::Ops(&OpsFrame::Ops(batch).encode()), &leaf);
+    drain(&mut wire.dialler, &mut leaf);
+    assert!(!leaf.served().contains_key("evil"));
+    assert_eq!(leaf.gaps(ny.own_log()).len(), 1);
+}
