@@ -1,5 +1,11 @@
 //! Feeds that one site makes after the link was made with `--feed '*'`: they come by themselves, and nothing goes back that should not.
 
+use protocol::filter::Filter;
+use protocol::frame::Offered;
+use protocol::limits::FEEDS_PER_LINK_MAX;
+use protocol::link::LinkFeed;
+use protocol::switches::Switches;
+
 use super::*;
 
 async fn invite_all(host: &Node, may: &str) -> String {
@@ -161,4 +167,28 @@ async fn the_terms_of_feeds_to_come_are_set_apart_from_those_of_feeds_there_are(
     publish(&ny.node, "one", b"1").await.unwrap();
     settle(&la.node).await;
     assert!(la.node.feed("late").await.is_err());
+}
+
+/// A link is named whole in one frame, so that it does not grow without end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_full_takes_no_more_feeds_and_says_so() {
+    let (ny, la) = (lab("New York").await, lab("LA").await);
+    let name = pair_all(&ny.node, &la.node, "pull").await.name;
+    feed(&ny.node, "tools").await;
+    let (_, record) = ny.node.inner.site.store().feed_named("tools").unwrap().unwrap();
+    pause(&la.node, true).await;
+    la.node.with_link(&name, |state| {
+        let on = |n: usize| LinkFeed {
+            feed: FeedId(*blake3::hash(&n.to_le_bytes()).as_bytes()),
+            switches: Switches::PULL,
+            filter: Filter::default(),
+            expires: None,
+        };
+        state.link.feeds = (0..FEEDS_PER_LINK_MAX).map(on).collect();
+        state.peer.untaken.clear();
+    });
+    let one = Offered { genesis: record.genesis, feed: "tools".to_owned(), may: Switches::PULL };
+    la.node.feeds_offered(&name, 0, vec![one]).await;
+    let untaken = la.node.with_link(&name, |state| state.peer.untaken.clone()).unwrap();
+    assert_eq!(untaken.iter().map(|(_, reason)| *reason).collect::<Vec<_>>(), [Reason::LinkFull]);
 }
