@@ -253,6 +253,10 @@ pub struct Link {
     /// What becomes of feeds that neither end named when the link was made; none: they do not go on it.
     pub new_feeds: Option<new_feeds::NewFeeds>,
     pub untaken: Vec<new_feeds::Untaken>,
+    /// The link with the same site by which the other end opens the connection: both sites dial each other.
+    pub twin: Option<String>,
+    /// The twin, where its session serves this link.
+    pub served_by: Option<String>,
     pub every_ms: Option<u64>,
     pub paused: bool,
     /// up, down, never.

@@ -29,6 +29,7 @@ mod serve;
 mod sessions;
 mod tickets;
 mod tokens;
+mod twins;
 mod upkeep;
 mod why;
 

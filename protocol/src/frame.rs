@@ -42,6 +42,8 @@ pub struct Hello {
     pub now: Timestamp,
     pub feeds: Vec<FeedAsk>,
     pub new_feeds: Openness,
+    /// What the dialler allows on the link by which the listener would dial it, by feed position, in the dialler's terms.
+    pub twins: Vec<(u16, Switches)>,
 }
 
 /// Whether a site puts feeds on the link that neither end named when it was made.
@@ -110,6 +112,8 @@ pub struct Welcome {
     /// For each feed asked, in order, what is allowed or why nothing is.
     pub feeds: Vec<Result<Allowed, Reason>>,
     pub new_feeds: Openness,
+    /// What the listener asks on the link by which it would dial, by feed position, in the dialler's terms.
+    pub twins: Vec<(u16, Switches)>,
 }
 
 /// What a receiver last integrated of a sender's exports.
@@ -399,12 +403,12 @@ impl Frame {
             Self::Hello(hello) => {
                 label(&hello.name)?;
                 hello.feeds.iter().try_for_each(|ask| filter(&ask.filter))?;
-                (hello.feeds.len(), FEEDS_PER_LINK_MAX, Misbehaved::FrameMalformed)
+                (hello.feeds.len().max(hello.twins.len()), FEEDS_PER_LINK_MAX, Misbehaved::FrameMalformed)
             }
             Self::Welcome(welcome) => {
                 label(&welcome.name)?;
                 welcome.feeds.iter().flatten().try_for_each(|allowed| filter(&allowed.filter))?;
-                (welcome.feeds.len(), FEEDS_PER_LINK_MAX, Misbehaved::FrameMalformed)
+                (welcome.feeds.len().max(welcome.twins.len()), FEEDS_PER_LINK_MAX, Misbehaved::FrameMalformed)
             }
             Self::Links(notes) => {
                 for note in notes {

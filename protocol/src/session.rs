@@ -17,7 +17,7 @@ pub mod view;
 use std::collections::{BTreeSet, VecDeque};
 
 pub use forecast::Forecast;
-pub use greeting::{Agreed, AgreedFeed, Stated, Terms, judged};
+pub use greeting::{Agreed, AgreedFeed, Stated, Terms, Twin, judged};
 pub use inbound::Memory;
 pub use outbound::travelling_root;
 pub use signals::{Config, Event, Input, Output, Side, UnservedThere};
@@ -415,6 +415,9 @@ impl Session {
     }
 
     fn poll_peer(&mut self, now: Instant, view: &dyn View) -> Result<(), Stop> {
+        if self.config.terms.iter().any(|terms| terms.has_expired(self.wall) && self.flows(terms.feed)) {
+            return Err(Reason::GrantExpired.into());
+        }
         self.begin(now);
         self.ask_rights(view)?;
         let feeds = self.feeds();

@@ -194,6 +194,7 @@ impl Rig {
             now: Timestamp(WALL_START_MS),
             feeds: vec![Ok(allowed); feeds],
             new_feeds: Default::default(),
+            twins: Vec::new(),
         };
         self.say(&Frame::Welcome(welcome));
     }
@@ -299,6 +300,7 @@ impl Rig {
             now: Timestamp(WALL_START_MS),
             feeds: vec![feed],
             new_feeds: Default::default(),
+            twins: Vec::new(),
         };
         self.say(&Frame::Hello(hello));
     }

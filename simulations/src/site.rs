@@ -259,6 +259,7 @@ impl Site {
             switches: end.switches,
             filter: Filter::default(),
             expires: None,
+            twin: None,
         });
         let config = Config {
             side: end.side,

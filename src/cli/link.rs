@@ -253,6 +253,12 @@ pub(super) fn further(link: &api::Link) -> Vec<String> {
         };
         lines.push(format!("feeds that come later are {what}, as {}", new.mode));
     }
+    if let Some(twin) = &link.twin {
+        lines.push(match &link.served_by {
+            Some(serving) => format!("warning: duplicate link: both sites dial each other; the session of {serving} serves this one"),
+            None => format!("warning: duplicate link: both sites dial each other; one session serves this and {twin}"),
+        });
+    }
     for one in &link.untaken {
         let whose = if one.here { "here" } else { "there" };
         lines.push(format!("feed {} was not taken up {whose}: {}", one.feed, one.reason));

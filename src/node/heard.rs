@@ -12,6 +12,7 @@ use protocol::switches::{Switches, Verdict};
 use protocol::time::Timestamp;
 
 use super::Node;
+use super::sessions::Watch;
 use crate::keeper::wall_clock;
 use crate::store::{PeerState, RunFeed, RunRecord};
 
@@ -168,6 +169,8 @@ impl Node {
             peer.untaken_there.retain(|(feed, _)| !on_both.contains(feed));
         });
         self.tell_verdicts(link);
+        // Nobody waiting is no failure.
+        self.with_link(link, |state| drop(state.watch.send(Watch::Up)));
     }
 
     /// Tells what may flow, once a change.
@@ -184,14 +187,17 @@ impl Node {
     /// Takes the end of a run into what is known of the other end, and writes that down.
     pub(super) fn run_settled(&self, link: &str, record: &RunRecord) {
         let done = record.outcome == Some(Outcome::Done);
-        self.note_peer(link, |peer| {
-            if done && record.tally.blobs_missing == 0 {
-                peer.in_as_of = Some(record.started);
-            }
-            if done && record.tally.blobs_missing_there == 0 {
-                peer.out_as_of = Some(record.started);
-            }
-        });
+        let twin = self.twin(link).map(|twin| twin.name);
+        for name in [Some(link.to_owned()), twin].into_iter().flatten() {
+            self.note_peer(&name, |peer| {
+                if done && record.tally.blobs_missing == 0 {
+                    peer.in_as_of = Some(record.started);
+                }
+                if done && record.tally.blobs_missing_there == 0 {
+                    peer.out_as_of = Some(record.started);
+                }
+            });
+        }
     }
 
     /// Changes what is known of a link's other end. Failing to write it down costs no run.

@@ -29,6 +29,9 @@ struct Seen {
     next_run_ms: Option<u64>,
     last: Option<RunId>,
     counts: Counts,
+    /// The link with the same site by which the other end dials, and the one of the two whose session serves this one.
+    twin: Option<String>,
+    served_by: Option<String>,
 }
 
 impl Node {
@@ -51,6 +54,10 @@ impl Node {
     /// There is none of that name, or the disk fails.
     pub async fn link(&self, name: &str) -> Result<api::Link, Problem> {
         self.known_link(name)?;
+        let served_by = self.served_by(name);
+        let serving = served_by.as_ref().and_then(|twin| {
+            self.with_link(twin, |state| (state.agreed.clone(), state.running, state.last, state.pace))
+        });
         let seen = self.with_link(name, |state| Seen {
             link: state.link.clone(),
             up: state.commands.is_some() && state.agreed.is_some(),
@@ -61,8 +68,16 @@ impl Node {
             next_run_ms: state.next_run.map(|at| at.0),
             last: state.last,
             counts: self.inner.counts.clone(),
+            twin: None,
+            served_by: None,
         });
-        let seen = seen.ok_or_else(|| super::problem::not_found("link", name))?;
+        let mut seen = seen.ok_or_else(|| super::problem::not_found("link", name))?;
+        seen.twin = self.twin(name).map(|twin| twin.name);
+        if let Some((agreed, running, last, _)) = serving {
+            (seen.up, seen.agreed, seen.running) = (true, agreed, running);
+            seen.last = last.max(seen.last);
+            seen.served_by = served_by;
+        }
         self.blocking(move |site| told(site, seen)).await
     }
 
@@ -91,6 +106,9 @@ impl Node {
         if ruled_anew {
             self.spread_feeds().await;
             self.wake_live(name);
+        }
+        if !keeps_session && let Ok(link) = self.known_link(name) {
+            self.renew_twin(link.peer, name);
         }
         if keeps_session {
             self.pace_link(name);
@@ -123,6 +141,8 @@ impl Node {
         if !links.values().any(|state| state.link.peer == link.peer) {
             locked(&self.inner.admitted.sites).remove(&link.peer);
         }
+        drop(links);
+        self.renew_twin(link.peer, name);
         Ok(())
     }
 }
@@ -145,7 +165,19 @@ fn told_of_new(site: &SiteStore, link: &Link, peer: &PeerState) -> (Option<NewFe
 }
 
 fn told(site: &SiteStore, seen: Seen) -> Result<api::Link, Problem> {
-    let Seen { link, up, running, agreed, peer, rate_bytes_per_s, next_run_ms, last, counts } = seen;
+    let Seen {
+        link,
+        up,
+        running,
+        agreed,
+        peer,
+        rate_bytes_per_s,
+        next_run_ms,
+        last,
+        counts,
+        twin,
+        served_by,
+    } = seen;
     let memory = site.store().memory(link.peer, &link.name)?;
     let (memory, agreed, known) = (&memory, agreed.as_ref(), &peer);
     let feeds = feeds_told(
@@ -176,6 +208,8 @@ fn told(site: &SiteStore, seen: Seen) -> Result<api::Link, Problem> {
         feeds,
         new_feeds,
         untaken,
+        twin,
+        served_by,
         every_ms: link.every_ms,
         paused: link.paused,
         connection: if up { "up" } else { "down" }.to_owned(),

@@ -218,17 +218,20 @@ impl Node {
         }
     }
 
-    /// Offers the other end of a standing session what it has not got on the link.
+    /// Offers the other end of a standing session what it has not got on the link, or on its twin, which the session serves too.
     pub(super) async fn offer_feeds(&self, name: &str) {
-        let standing = self.with_link(name, |state| {
-            let new = openness(&state.link, wall_clock());
-            let agreed = state.agreed.clone().filter(|agreed| new.offers && agreed.peer_new_feeds.takes)?;
-            Some((state.link.clone(), agreed))
+        let session = self.served_by(name).unwrap_or_else(|| name.to_owned());
+        let agreed = self.with_link(&session, |state| state.agreed.clone()).flatten();
+        let Some(agreed) = agreed.filter(|agreed| agreed.peer_new_feeds.takes) else { return };
+        let links = [self.known_link(&session).ok(), self.twin(&session)].into_iter().flatten();
+        let links: Vec<Link> = links.filter(|link| openness(link, wall_clock()).offers).collect();
+        let offers = self.blocking(move |site| {
+            let offers: Result<Vec<_>, _> = links.iter().map(|link| to_offer(site, link, &agreed)).collect();
+            Ok(offers?.concat())
         });
-        let Some((link, agreed)) = standing.flatten() else { return };
-        let offers = self.blocking(move |site| to_offer(site, &link, &agreed)).await.unwrap_or_default();
+        let offers = offers.await.unwrap_or_default();
         if !offers.is_empty() {
-            self.with_link(name, |state| {
+            self.with_link(&session, |state| {
                 if let Some(commands) = &state.commands {
                     tell(commands, Command::Offer(offers));
                 }
@@ -238,7 +241,8 @@ impl Node {
 
     /// The other end of a link offers feeds.
     pub(super) async fn feeds_offered(&self, name: &str, turn: u64, offered: Vec<Offered>) {
-        if let Err(problem) = self.take_feeds(name, offered, None, Some(turn)).await {
+        let (link, asked_in) = (self.taker(name), Some((name.to_owned(), turn)));
+        if let Err(problem) = self.take_feeds(&link, offered, None, asked_in).await {
             tracing::warn!(link = name, problem = problem.detail, "offered feeds could not be taken up");
         }
     }
@@ -263,24 +267,34 @@ impl Node {
         Ok(())
     }
 
+    /// Of a link and its twin, which share a session, the one that takes feeds up.
+    fn taker(&self, name: &str) -> String {
+        let takes = |link: &Link| link.new_feeds.as_ref().is_some_and(|new| new.takes);
+        let own = self.known_link(name).is_ok_and(|link| takes(&link));
+        let twin = self.twin(name).filter(|twin| !own && takes(twin));
+        twin.map_or_else(|| name.to_owned(), |twin| twin.name)
+    }
+
     async fn take_feeds(
         &self,
         name: &str,
         offered: Vec<Offered>,
         named: Option<(String, String)>,
-        asked_in: Option<u64>,
+        asked_in: Option<(String, u64)>,
     ) -> Result<(), Problem> {
         let edits = self.inner.link_edits.lock().await;
         let link = self.known_link(name)?;
         let up = self.blocking(move |site| take(site, link, offered, named.as_ref())).await?;
         let answers = up.answers.clone();
-        self.with_link(name, |state| {
-            state.link = up.link;
-            // An answer belongs to the session that asked. In a later one the feed is named in the first frame, or offered again.
-            if let Some(commands) = state.commands.as_ref().filter(|_| asked_in == Some(state.turn)) {
-                tell(commands, Command::Taken(answers));
-            }
-        });
+        self.with_link(name, |state| state.link = up.link);
+        if let Some((session, turn)) = asked_in {
+            self.with_link(&session, |state| {
+                // An answer belongs to the session that asked. In a later one the feed is named in the first frame, or offered again.
+                if let Some(commands) = state.commands.as_ref().filter(|_| state.turn == turn) {
+                    tell(commands, Command::Taken(answers));
+                }
+            });
+        }
         drop(edits);
         for record in &up.fresh {
             let id = record.genesis.feed_id().to_string();
@@ -343,16 +357,16 @@ impl Node {
 
     /// Begins the session of an outgoing link anew, after the run that is going on, so that its first frame names every feed.
     pub(super) fn renew(&self, name: &str) {
-        let now = self.with_link(name, |state| {
-            if !state.link.is_outgoing() {
-                return false;
-            }
+        let outgoing = |link: &Link| link.is_outgoing();
+        let own = self.known_link(name).ok().filter(outgoing);
+        let Some(link) = own.or_else(|| self.twin(name).filter(outgoing)) else { return };
+        let now = self.with_link(&link.name, |state| {
             state.renew = state.running || state.awaited;
             !state.renew
         });
         if now == Some(true) {
-            self.reconnect(name);
-            self.with_link(name, |state| state.want(Trigger::Live));
+            self.reconnect(&link.name);
+            self.with_link(&link.name, |state| state.want(Trigger::Live));
         }
     }
 

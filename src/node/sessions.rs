@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use protocol::fault::{Outcome, Reason};
+use protocol::frame::Openness;
 use protocol::id::{FeedId, RunId, SiteId};
 use protocol::link::{Dial, Link};
 use protocol::session::tally::Tally;
-use protocol::session::{Agreed, Config, Event, Forecast, Side, Terms};
+use protocol::session::{Agreed, Config, Event, Forecast, Side};
 use protocol::switches::Verdict;
 use protocol::time::Timestamp;
 use protocol::timetable;
@@ -38,6 +39,8 @@ const WATCHED_MAX: usize = 64;
 pub(super) enum Watch {
     Progress(Tally),
     Forecast(Forecast),
+    /// Both ends agreed.
+    Up,
     /// A run ended, or could not begin.
     /// With the count of runs begun on the link by then, that one included.
     Ended(RunId, RunRecord, u64),
@@ -75,6 +78,8 @@ pub(super) struct LinkState {
     pub(super) awaited: bool,
     /// What the other end was asked and has not answered.
     pub(super) questions: Questions,
+    /// Runs in a row that waited in vain for the other site, which is to dial.
+    pub(super) waited: u32,
     /// The session begins anew after the run that is going on.
     pub(super) renew: bool,
     /// Feeds that the other end said it put on the link.
@@ -104,6 +109,7 @@ impl LinkState {
             begins: 0,
             awaited: false,
             questions: Questions::default(),
+            waited: 0,
             renew: false,
             taken_there: BTreeSet::new(),
             turn: 0,
@@ -155,6 +161,8 @@ pub(super) enum ConnectError {
     Dial(#[from] DialError),
     #[error("this site's store cannot be read: {0}")]
     Store(String),
+    #[error("both sites dial each other and {0} is to open the connection")]
+    Waits(String),
 }
 
 /// Tells a session something. One that just ended needs telling no more.
@@ -195,11 +203,13 @@ impl Node {
             state.link = link.clone();
             state.peer.stated = peer.stated;
         });
+        let site = link.peer;
         if held.is_some() {
             self.reconnect(&name);
         } else {
             self.keep_link(link);
         }
+        self.renew_twin(site, &name);
     }
 
     /// Takes up one link: an outgoing one gets its timetable.
@@ -218,11 +228,21 @@ impl Node {
 
     /// Something was appended here. Live links pass it on at once, but for the one it came over.
     pub(super) fn news(&self, from: Option<&str>) {
+        let from_peer = from.and_then(|from| Some(self.known_link(from).ok()?.peer));
+        let served: Vec<String> =
+            self.link_names().into_keys().filter(|name| self.twin(name).is_some()).collect();
         for (name, state) in locked(&self.inner.links).iter_mut() {
-            let elsewhere = from != Some(name.as_str()) && state.link.live && !state.link.paused;
+            let twin = served.contains(name);
+            let elsewhere = !(twin && from_peer == Some(state.link.peer))
+                && from != Some(name.as_str())
+                && state.link.live
+                && !state.link.paused;
             if elsewhere && state.link.is_outgoing() {
                 state.want(Trigger::Live);
-            } else if elsewhere && let Some(commands) = &state.commands {
+            } else if elsewhere
+                && !twin
+                && let Some(commands) = &state.commands
+            {
                 tell(commands, Command::News);
             }
         }
@@ -242,7 +262,14 @@ impl Node {
                     let link =
                         locked(&self.inner.links).values().find(by_peer).map(|state| state.link.clone());
                     match link {
-                        Some(link) => drop(node.attach(link, Side::Listener, accepted.connection)),
+                        Some(link) if node.is_served(&link) => accepted.connection.close(
+                            Outcome::Refused(Reason::Busy).close_code().into(),
+                            b"the session of the other direction serves both",
+                        ),
+                        Some(link) => {
+                            node.give_way(&link.name);
+                            drop(node.attach(link, Side::Listener, accepted.connection));
+                        }
                         None => accepted.connection.close(
                             Outcome::Refused(Reason::SiteUnknown).close_code().into(),
                             b"no incoming link with this site",
@@ -329,13 +356,13 @@ impl Node {
     fn config(&self, link: &Link, side: Side) -> Result<Config, ConnectError> {
         let store = self.inner.site.store();
         let failed = |error: &dyn std::fmt::Display| ConnectError::Store(error.to_string());
-        let mut terms = Vec::new();
-        for on in &link.feeds {
-            if let Some(record) = store.feed(on.feed).map_err(|error| failed(&error))? {
-                let (kind, filter) = (record.genesis.kind, on.filter.clone());
-                terms.push(Terms { feed: on.feed, kind, switches: on.switches, filter, expires: on.expires });
-            }
-        }
+        let twin = self.twin(&link.name);
+        let terms = super::twins::terms(store, link, twin.as_ref()).map_err(|error| failed(&error))?;
+        let new_feeds = super::new_feeds::openness(link, wall_clock());
+        let new_feeds = twin.map_or(new_feeds, |twin| {
+            let other = super::new_feeds::openness(&twin, wall_clock());
+            Openness { offers: new_feeds.offers || other.offers, takes: new_feeds.takes || other.takes }
+        });
         Ok(Config {
             side,
             me: self.me(),
@@ -345,7 +372,7 @@ impl Node {
             terms,
             priority: link.priority,
             paused: link.paused,
-            new_feeds: super::new_feeds::openness(link, wall_clock()),
+            new_feeds,
             memory: store.memory(link.peer, &link.name).map_err(|error| failed(&error))?,
             salt: random::<8>().map_err(|error| failed(&error))?,
         })
@@ -493,9 +520,10 @@ impl Node {
         let outcome = match error {
             ConnectError::Dial(DialError::Refused { .. }) => Outcome::Refused(Reason::SiteUnknown),
             ConnectError::Store(_) => Outcome::Fault,
-            ConnectError::NoAddress(_) | ConnectError::Resolve { .. } | ConnectError::Dial(_) => {
-                Outcome::Interrupted
-            }
+            ConnectError::NoAddress(_)
+            | ConnectError::Waits(_)
+            | ConnectError::Resolve { .. }
+            | ConnectError::Dial(_) => Outcome::Interrupted,
         };
         if let Outcome::Refused(reason) = outcome {
             self.refused(name, reason);

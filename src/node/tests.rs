@@ -16,6 +16,7 @@ use crate::api::{AcceptRequest, InviteRequest, NewFeed, NewPackage};
 
 mod links;
 mod new_feeds;
+mod twins;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

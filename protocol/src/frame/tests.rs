@@ -14,6 +14,7 @@ fn hello(filter: Filter) -> Frame {
         now: Timestamp(7),
         feeds: vec![ask],
         new_feeds: Openness { offers: false, takes: true },
+        twins: vec![(0, Switches::PUSH)],
     })
 }
 
@@ -67,6 +68,7 @@ fn a_frame_decodes_to_what_was_encoded() {
         now: Timestamp(8),
         feeds: vec![Ok(allowed), Err(Reason::FeedUnknown)],
         new_feeds: Openness { offers: true, takes: false },
+        twins: Vec::new(),
     };
     let frames = [
         hello(filter),

@@ -7,6 +7,7 @@ mod offers;
 mod reading;
 mod rights;
 mod streams;
+mod twins;
 
 use std::collections::BTreeMap;
 
@@ -249,6 +250,7 @@ fn config(side: Side, me: &Site, peer: &Site, switches: Switches) -> Config {
             switches,
             filter: Filter::default(),
             expires: None,
+            twin: None,
         }],
         priority: Default::default(),
         paused: false,

@@ -93,6 +93,7 @@ fn config(side: Side, me: &Site, peer: &Site, switches: Switches) -> Config {
             switches,
             filter: Filter::default(),
             expires: None,
+            twin: None,
         }],
         priority: Default::default(),
         paused: false,
