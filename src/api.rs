@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod events;
 pub mod evict;
 pub mod holds;
+pub mod merge;
 pub mod new_feeds;
 pub mod path;
 pub mod plan;
@@ -238,6 +239,9 @@ pub struct AcceptRequest {
     /// What of the feeds this end lets the link carry, as in `LinkChange`; none: everything.
     #[serde(default)]
     pub filter: Option<String>,
+    /// Where a feed's name is that of another one here: bring what that one serves into it.
+    #[serde(default)]
+    pub merge: bool,
 }
 
 /// One link.

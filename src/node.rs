@@ -15,6 +15,7 @@ mod holds;
 mod hours;
 mod link_settings;
 mod links;
+mod merge;
 mod new_feeds;
 mod notes;
 mod on_demand;
@@ -207,6 +208,7 @@ impl Node {
         node.open_pairings()?;
         node.start_links()?;
         node.spread_feeds().await;
+        node.merges_go_on().await;
         tokio::spawn(node.clone().accept_sites());
         tokio::spawn(settle_now_and_then(Arc::downgrade(&node.inner)));
         tokio::spawn(upkeep::keep_up(Arc::downgrade(&node.inner)));

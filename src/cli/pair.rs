@@ -53,6 +53,9 @@ pub(super) enum PairCommand {
         /// Whose bytes come along: parts of name=PATTERN|PATTERN, latest=N, size=100MB, age=90d.
         #[arg(long)]
         filter: Option<String>,
+        /// Where a feed's name is that of another one here: bring what that one serves into it.
+        #[arg(long)]
+        merge: bool,
     },
     /// Tickets made here, and who used them.
     List,
@@ -76,8 +79,9 @@ pub(super) async fn pair(context: &Context, command: PairCommand) -> anyhow::Res
                 invite(context, request).await?;
             }
         }
-        PairCommand::Accept { ticket, mode, feeds, name, every, filter } => {
-            let request = api::AcceptRequest { ticket, mode, link: name, feeds, every_ms: every, filter };
+        PairCommand::Accept { ticket, mode, feeds, name, every, filter, merge } => {
+            let request =
+                api::AcceptRequest { ticket, mode, link: name, feeds, every_ms: every, filter, merge };
             accept(context, request).await?;
         }
         PairCommand::Revoke { ticket } => {

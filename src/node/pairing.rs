@@ -18,6 +18,7 @@ use protocol::time::Timestamp;
 use quinn::Connection;
 
 use super::feeds::named;
+use super::merge::settle_names;
 use super::new_feeds::{EVERY, is_admin, let_write, outward};
 use super::problem::usage;
 use super::sessions::ConnectError;
@@ -26,7 +27,7 @@ use super::{Node, link_name, locked, random};
 use crate::api::{self, Problem};
 use crate::events::Event;
 use crate::keeper::{SiteStore, wall_clock};
-use crate::store::{FeedRecord, PeerState, Shelf};
+use crate::store::{FeedRecord, Merge, PeerState, Shelf};
 use crate::transport::endpoint::DialError;
 use crate::transport::pairing::{JoinError, admit, join};
 use crate::transport::tls::Alpn;
@@ -156,10 +157,20 @@ impl Node {
             let mut taken = Vec::new();
             let peer = said_while_pairing(site.store().peer(&stored.name)?, &admitted);
             site.store().put_peer(&stored.name, &peer)?;
+            site.store().put_link(&stored)?;
             for one in admitted {
                 let known = site.store().feed(one.genesis.feed_id())?;
                 if known.is_none() {
                     let name = local_name(&request, &one.feed);
+                    if let Some((old, _)) = site.store().feed_named(&name)?.filter(|_| request.merge) {
+                        let (into, link) = (one.genesis, Some(stored.name.clone()));
+                        let id = into.feed_id().to_string();
+                        let merge = Merge { old, into, name, link, since: wall_clock(), brought_ops: None };
+                        site.store().put_merge(&merge)?;
+                        settle_names(site, &merge)?;
+                        taken.push(Event::FeedTakenUp { feed: merge.name, id, link: merge.link });
+                        continue;
+                    }
                     let record = FeedRecord {
                         genesis: one.genesis,
                         name,
@@ -171,7 +182,6 @@ impl Node {
                     taken.push(Event::FeedTakenUp { feed: record.name, id, link: Some(stored.name.clone()) });
                 }
             }
-            site.store().put_link(&stored)?;
             Ok(taken)
         });
         taken.await?.into_iter().for_each(|event| self.event(event));
@@ -200,18 +210,24 @@ impl Node {
                 return Err(usage(format!("the ticket offers no feed {remote:?}")));
             }
         }
-        let names: Vec<(String, FeedId)> =
-            ticket.offers.iter().map(|offer| (local_name(request, &offer.feed), offer.id)).collect();
+        let offers: Vec<(String, Offer)> =
+            ticket.offers.iter().map(|offer| (local_name(request, &offer.feed), offer.clone())).collect();
+        let merge = request.merge;
         self.blocking(move |site| {
-            for (name, feed) in names {
+            for (name, offer) in offers {
                 check_label("feed name", &name)?;
                 // A feed that is here already keeps its name; a name that is here already keeps its feed.
-                let here = site.store().feed(feed)?.is_some();
-                if !here && site.store().feed_named(&name)?.is_some() {
-                    let detail = format!("there is another feed {name:?} at this site");
-                    return Err(Problem::new(409, "conflict", "The feed's name is taken", detail)
-                        .hint(format!("give it another name here: --feed {name}=OTHER")));
+                let here = site.store().feed(offer.id)?.is_some();
+                let Some((_, other)) = site.store().feed_named(&name)?.filter(|_| !here) else { continue };
+                let alike = other.genesis.kind == offer.kind;
+                if merge && alike {
+                    continue;
                 }
+                let kinds = if alike { "another feed" } else { "a feed of another kind" };
+                let detail = format!("there is {kinds} {name:?} at this site");
+                let merged = if alike { ", or bring what it has into the offered one: --merge" } else { "" };
+                return Err(Problem::new(409, "conflict", "The feed's name is taken", detail)
+                    .hint(format!("give it another name here: --feed {}=OTHER{merged}", offer.feed)));
             }
             Ok(())
         })
@@ -347,6 +363,21 @@ fn all_offered(site: &SiteStore, may: Switches) -> Result<Vec<Offer>, Problem> {
     Ok(offers)
 }
 
+/// What a ticket offers now, where the feed it names was merged into another meanwhile: that one, if this site may offer as much of it.
+fn followed(
+    site: &SiteStore,
+    feed: FeedId,
+    name: String,
+    may: Switches,
+) -> Result<(FeedId, String, Switches), Problem> {
+    let into = site.store().merged_into(feed)?;
+    let Some((into, record)) = into.and_then(|into| Some((into, site.store().feed(into).ok()??))) else {
+        return Ok((feed, name, may));
+    };
+    let may_all = !may.flows_out() || is_admin(site, into)?;
+    Ok(if may_all { (into, record.name, may) } else { (feed, name, may) })
+}
+
 /// Judges a joiner. "Used" is durable before the answer exists, so of two joiners with one ticket one wins.
 fn judged(
     site: &SiteStore,
@@ -383,6 +414,7 @@ fn judged(
     let mut feeds = Vec::new();
     let mut on_link = Vec::new();
     for (feed, name, may) in record.offers {
+        let (feed, name, may) = followed(site, feed, name, may).map_err(|problem| failed(&problem.detail))?;
         let known = site.store().feed(feed).map_err(|error| failed(&error))?.ok_or(Reason::FeedUnknown)?;
         if may.flows_out() {
             let_write(site, feed, joiner, &joining.name, expires)

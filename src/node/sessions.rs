@@ -507,6 +507,10 @@ impl Node {
         self.run_settled(&link.name, &record);
         self.run_is_over(run, &record);
         self.watched(&link.name, Watch::Ended(run, record, begins.unwrap_or(0)));
+        if outcome == Outcome::Done {
+            let node = self.clone();
+            tokio::spawn(async move { node.merges_go_on().await });
+        }
         if changed {
             self.news(Some(&link.name));
             let node = self.clone();
