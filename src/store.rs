@@ -4,6 +4,7 @@ pub mod disk;
 pub mod engine;
 
 mod blobs;
+mod brakes;
 mod cursors;
 mod evict;
 mod feeds;
@@ -48,6 +49,7 @@ use packs::{Packs, Ticket};
 use replay::Changes;
 
 pub use blobs::{BlobState, PutError};
+pub use brakes::Braked;
 pub use evict::Evicting;
 pub use feeds::{FeedRecord, Look};
 pub use holds::{HOLD_NAMES_MAX, Hold};

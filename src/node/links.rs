@@ -1,6 +1,6 @@
 //! Links as the API tells and changes them.
 
-use protocol::id::RunId;
+use protocol::id::{FeedId, RunId};
 use protocol::link::{Dial, Fetch, Link, Priority};
 use protocol::session::Agreed;
 use protocol::ticket::check_words;
@@ -126,9 +126,13 @@ impl Node {
     pub async fn remove_link(&self, name: &str) -> Result<(), Problem> {
         let link = self.known_link(name)?;
         let (stored, peer) = (link.name.clone(), link.peer);
+        let feeds: Vec<FeedId> = link.feeds.iter().map(|on| on.feed).collect();
         self.blocking(move |site| {
             site.store().remove_link(&stored)?;
             site.store().forget_peer(&stored)?;
+            for feed in feeds {
+                site.store().release_brake(feed, &stored)?;
+            }
             Ok(site.store().forget(peer, &stored)?)
         })
         .await?;

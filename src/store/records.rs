@@ -47,6 +47,8 @@ pub enum Shelf {
     Fates,
     /// feed 32 → the feed that its contents are brought into.
     Merges,
+    /// feed 32, link name → what the link took away of the feed lately.
+    Brakes,
 }
 
 impl Shelf {
@@ -66,6 +68,7 @@ impl Shelf {
             Self::Rights => 12,
             Self::Fates => 13,
             Self::Merges => 30,
+            Self::Brakes => 31,
         }
     }
 }

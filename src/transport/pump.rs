@@ -65,9 +65,6 @@ pub trait Keeper: View + Send {
     /// [`KeepError`]
     fn learn(&mut self, proof: &RightsProof) -> Result<(), KeepError>;
 
-    /// A run begins.
-    fn begin(&mut self);
-
     /// Keeps what the next session with this peer is to be told. Losing it costs a repair.
     fn remember(&mut self, memory: Memory);
 }

@@ -276,7 +276,6 @@ impl Talk {
                 Output::Held(blobs) => self.tell(Happening::Held(blobs)),
                 Output::Note(event) => self.tell(Happening::Note(event)),
                 Output::RunBegan => {
-                    self.keeper.begin();
                     self.tell(Happening::RunBegan { roots: self.roots() });
                 }
                 Output::Stated(stated) => self.tell(Happening::Stated(stated)),
