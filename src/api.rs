@@ -14,6 +14,8 @@ pub mod doctor;
 pub mod events;
 pub mod evict;
 pub mod holds;
+pub mod merge;
+pub mod new_feeds;
 pub mod path;
 pub mod plan;
 pub mod ruling;
@@ -206,6 +208,8 @@ pub struct TicketPreview {
     pub addresses: Vec<String>,
     pub expires_ms: u64,
     pub feeds: Vec<OfferedFeed>,
+    /// What the joiner may do in every other feed, of later ones too; none: those listed only.
+    pub every: Option<String>,
     /// Four words that are the same at both ends; at the inviting end only known once the other has joined.
     pub check_words: Option<String>,
 }
@@ -235,6 +239,9 @@ pub struct AcceptRequest {
     /// What of the feeds this end lets the link carry, as in `LinkChange`; none: everything.
     #[serde(default)]
     pub filter: Option<String>,
+    /// Where a feed's name is that of another one here: bring what that one serves into it.
+    #[serde(default)]
+    pub merge: bool,
 }
 
 /// One link.
@@ -247,6 +254,13 @@ pub struct Link {
     pub dial: String,
     pub addresses: Vec<String>,
     pub feeds: Vec<LinkFeed>,
+    /// What becomes of feeds that neither end named when the link was made; none: they do not go on it.
+    pub new_feeds: Option<new_feeds::NewFeeds>,
+    pub untaken: Vec<new_feeds::Untaken>,
+    /// The link with the same site by which the other end opens the connection: both sites dial each other.
+    pub twin: Option<String>,
+    /// The twin, where its session serves this link.
+    pub served_by: Option<String>,
     pub every_ms: Option<u64>,
     pub paused: bool,
     /// up, down, never.
@@ -325,8 +339,12 @@ pub struct LinkChange {
     pub every_ms: Option<u64>,
     pub paused: Option<bool>,
     pub addresses: Option<Vec<String>>,
-    /// Only the mode and the filter of this feed are changed.
+    /// Only the mode and the filter of this feed are changed; `*`: of feeds that come later.
     pub feed: Option<String>,
+    /// off, take, offer or both: what becomes of feeds that neither end named when the link was made.
+    pub new_feeds: Option<String>,
+    /// `REMOTE=LOCAL`: takes up an offered feed under another name.
+    pub take: Option<(String, String)>,
     /// `none`, or parts as in `name=acme-*|tools,latest=3,size=100MB,age=90d`.
     pub filter: Option<String>,
     /// Whether news travel at once.

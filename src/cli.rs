@@ -8,6 +8,7 @@ mod feed;
 mod holds;
 mod link;
 mod local;
+mod merge;
 mod pair;
 mod plan;
 mod ruling;

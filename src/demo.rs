@@ -124,6 +124,7 @@ async fn pair(
             feeds: Vec::new(),
             every_ms: None,
             filter: None,
+            merge: false,
         })
         .await?;
     say(&format!(

@@ -87,6 +87,8 @@ pub enum Event {
     DiskLow { free_bytes: u64, floor_bytes: u64 },
     /// A feed was made here, or taken up from another site by a link.
     FeedTakenUp { feed: String, id: String, link: Option<String> },
+    /// The other site of a link offers a feed, and it could not be taken up here.
+    FeedNotTaken { link: String, feed: String, reason: String },
 }
 
 impl Event {
@@ -114,6 +116,7 @@ impl Event {
             | Self::PublishSuppressed { .. }
             | Self::PublishUnserved { .. }
             | Self::HoldOpened { .. }
+            | Self::FeedNotTaken { .. }
             | Self::DiskLow { .. } => Severity::Warning,
         }
     }
@@ -136,6 +139,7 @@ impl Event {
             Self::DamageFound { .. } => "damage-found",
             Self::DiskLow { .. } => "disk-low",
             Self::FeedTakenUp { .. } => "feed-taken-up",
+            Self::FeedNotTaken { .. } => "feed-not-taken",
         }
     }
 
@@ -150,6 +154,7 @@ impl Event {
             | Self::VerdictChanged { link, .. }
             | Self::LinkUp { link, .. }
             | Self::LinkDown { link, .. }
+            | Self::FeedNotTaken { link, .. }
             | Self::ForkSeen { link, .. } => Some(link),
             Self::FeedTakenUp { link, .. } => link.as_deref(),
             Self::ClashFound { .. }
@@ -204,6 +209,9 @@ impl Event {
             Self::DiskLow { free_bytes, floor_bytes } => {
                 format!("{free_bytes} bytes of disk are free, and {floor_bytes} are needed")
             }
+            Self::FeedNotTaken { link, feed, reason } => {
+                format!("feed {feed} that link {link} offers was not taken up: {reason}")
+            }
             Self::FeedTakenUp { feed, link: None, .. } => format!("feed {feed} was made"),
             Self::FeedTakenUp { feed, link: Some(link), .. } => {
                 format!("feed {feed} was taken up over link {link}")
@@ -213,7 +221,7 @@ impl Event {
 }
 
 /// The words of all kinds.
-pub const KINDS: [&str; 14] = [
+pub const KINDS: [&str; 15] = [
     "run-ended",
     "run-failed",
     "clash-found",
@@ -228,6 +236,7 @@ pub const KINDS: [&str; 14] = [
     "damage-found",
     "disk-low",
     "feed-taken-up",
+    "feed-not-taken",
 ];
 
 /// An event with its number and time.

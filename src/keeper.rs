@@ -21,7 +21,7 @@ use protocol::session::view::{Growth, Holding, LogState, Missing, Unreadable, Vi
 use protocol::time::{Hlc, Timestamp};
 use protocol::transfer::Stored;
 
-use braking::{BrakeError, Braking};
+use braking::BrakeError;
 
 use crate::identity::SiteKey;
 use crate::store::{AppendError, Look, PutError, ReadError, SiteView, Store, WriteError};
@@ -199,7 +199,6 @@ impl SiteStore {
             peer: link.peer,
             link: link.name.clone(),
             fetch: link.fetch,
-            braking: Braking::default(),
             era: None,
         }
     }
@@ -213,7 +212,6 @@ pub struct LinkKeeper {
     peer: SiteId,
     link: String,
     fetch: Fetch,
-    braking: Braking,
     /// The store's era when bytes were first kept and not yet settled.
     era: Option<u64>,
 }
@@ -227,15 +225,15 @@ impl LinkKeeper {
 
 impl LinkKeeper {
     /// Holds deletions of ops that are about to be stored where they are too many.
-    fn brake(&mut self, log: LogId, stretch: (u64, u64), ops: &[NamedOp]) -> Result<(), KeepError> {
-        match self.braking.before(&self.site, &self.link, log, stretch, ops) {
+    fn brake(&self, log: LogId, stretch: (u64, u64), ops: &[NamedOp]) -> Result<(), KeepError> {
+        match braking::before(&self.site, &self.link, log, stretch, ops, wall_clock()) {
             Ok(None) => Ok(()),
             Ok(Some(hold)) => {
                 let hold = HEXLOWER.encode(&hold);
                 tracing::warn!(
                     link = self.link,
                     hold,
-                    "a run would delete much of a feed: its deletions wait"
+                    "a link would delete much of a feed within an hour: its deletions wait"
                 );
                 Ok(())
             }
@@ -358,10 +356,6 @@ fn write_failed(error: &WriteError) -> KeepError {
 }
 
 impl Keeper for LinkKeeper {
-    fn begin(&mut self) {
-        self.braking.begin();
-    }
-
     fn append(&mut self, run: Permitted<Verified>) -> Result<(), KeepError> {
         let (log, stretch) = (run.inner().log(), (run.inner().first(), run.inner().after().len()));
         self.brake(log, stretch, run.inner().ops())?;

@@ -15,6 +15,8 @@ mod holds;
 mod hours;
 mod link_settings;
 mod links;
+mod merge;
+mod new_feeds;
 mod notes;
 mod on_demand;
 mod overview;
@@ -28,6 +30,7 @@ mod serve;
 mod sessions;
 mod tickets;
 mod tokens;
+mod twins;
 mod upkeep;
 mod why;
 
@@ -115,6 +118,8 @@ struct Inner {
     started: Timestamp,
     admitted: Arc<Admitted>,
     links: Mutex<BTreeMap<String, LinkState>>,
+    /// Held while a link's settings are read, changed and kept.
+    link_edits: tokio::sync::Mutex<()>,
     attempts: Mutex<Vec<u64>>,
     /// What sites tell of their links.
     notes: Mutex<notes::Notes>,
@@ -187,6 +192,7 @@ impl Node {
             started: wall_clock(),
             admitted,
             links: Mutex::default(),
+            link_edits: tokio::sync::Mutex::default(),
             attempts: Mutex::default(),
             notes: Mutex::default(),
             downloads: Mutex::default(),
@@ -201,6 +207,8 @@ impl Node {
         }
         node.open_pairings()?;
         node.start_links()?;
+        node.spread_feeds().await;
+        node.merges_go_on().await;
         tokio::spawn(node.clone().accept_sites());
         tokio::spawn(settle_now_and_then(Arc::downgrade(&node.inner)));
         tokio::spawn(upkeep::keep_up(Arc::downgrade(&node.inner)));

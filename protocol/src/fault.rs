@@ -96,6 +96,10 @@ pub enum Reason {
     FiltersApart,
     #[error("what was granted on this link has expired")]
     GrantExpired,
+    #[error("its name is that of another feed at the receiving site")]
+    NameTaken,
+    #[error("the link carries as many feeds as a link can")]
+    LinkFull,
 }
 
 /// How a session or run ended. The timetable backs off by this alone.

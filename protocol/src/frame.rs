@@ -13,8 +13,9 @@ use crate::limits::{
     RANGES_PER_FRAME_MAX, UNSERVED_TOLD_MAX, WANTED_ITEMS_MAX,
 };
 use crate::log::{Batch, Reach};
+use crate::op::Genesis;
 use crate::outline::Cv;
-use crate::package::FeedKind;
+use crate::package::{FeedKind, check_label};
 use crate::reconcile::{Answers, Questions};
 use crate::switches::Switches;
 use crate::time::Timestamp;
@@ -40,6 +41,44 @@ pub struct Hello {
     pub name: String,
     pub now: Timestamp,
     pub feeds: Vec<FeedAsk>,
+    pub new_feeds: Openness,
+    /// What the dialler allows on the link by which the listener would dial it, by feed position, in the dialler's terms.
+    pub twins: Vec<(u16, Switches)>,
+}
+
+/// Whether a site puts feeds on the link that neither end named when it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Openness {
+    /// It offers what it has.
+    pub offers: bool,
+    /// It takes up what is offered.
+    pub takes: bool,
+}
+
+impl Openness {
+    /// Whether a feed may come on the link from either end.
+    #[must_use]
+    pub const fn meets(self, other: Self) -> bool {
+        self.offers && other.takes || self.takes && other.offers
+    }
+}
+
+/// A feed that a site offers on a link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offered {
+    pub genesis: Genesis,
+    /// Its name at the offering site.
+    pub feed: String,
+    /// What the other end may do, in the other end's terms.
+    pub may: Switches,
+}
+
+/// What became of an offered feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    pub feed: FeedId,
+    /// Why it did not go on the link; none where it did.
+    pub refused: Option<Reason>,
 }
 
 /// One feed the dialler wants on the link. Later frames name feeds by their position here.
@@ -72,6 +111,9 @@ pub struct Welcome {
     pub now: Timestamp,
     /// For each feed asked, in order, what is allowed or why nothing is.
     pub feeds: Vec<Result<Allowed, Reason>>,
+    pub new_feeds: Openness,
+    /// What the listener asks on the link by which it would dial, by feed position, in the dialler's terms.
+    pub twins: Vec<(u16, Switches)>,
 }
 
 /// What a receiver last integrated of a sender's exports.
@@ -234,6 +276,10 @@ pub enum Frame {
     },
     /// What the sender of this knows of links that carry the session's feeds. Advice for people; no rule uses it.
     Links(Vec<LinkNote>),
+    /// Feeds that the sender of this puts on the link.
+    Offer(Vec<Offered>),
+    /// What became of each offered feed.
+    Taken(Vec<Taken>),
     WantRights(WantRights),
     Rights(Rights),
     /// Asks which of these blobs the other site holds whole and verified.
@@ -293,6 +339,8 @@ impl Frame {
             Self::Refuse(body) => encoded(0x03, body),
             Self::Pace { bytes_per_s } => encoded(0x04, bytes_per_s),
             Self::Links(body) => encoded(0x05, body),
+            Self::Offer(body) => encoded(0x08, body),
+            Self::Taken(body) => encoded(0x09, body),
             Self::WantRights(body) => encoded(0x06, body),
             Self::Rights(body) => encoded(0x07, body),
             Self::Poll(body) => encoded(0x10, body),
@@ -325,6 +373,8 @@ impl Frame {
             0x03 => Self::Refuse(decoded(body)?),
             0x04 => Self::Pace { bytes_per_s: decoded(body)? },
             0x05 => Self::Links(decoded(body)?),
+            0x08 => Self::Offer(decoded(body)?),
+            0x09 => Self::Taken(decoded(body)?),
             0x06 => Self::WantRights(decoded(body)?),
             0x07 => Self::Rights(decoded(body)?),
             0x10 => Self::Poll(decoded(body)?),
@@ -353,12 +403,12 @@ impl Frame {
             Self::Hello(hello) => {
                 label(&hello.name)?;
                 hello.feeds.iter().try_for_each(|ask| filter(&ask.filter))?;
-                (hello.feeds.len(), FEEDS_PER_LINK_MAX, Misbehaved::FrameMalformed)
+                (hello.feeds.len().max(hello.twins.len()), FEEDS_PER_LINK_MAX, Misbehaved::FrameMalformed)
             }
             Self::Welcome(welcome) => {
                 label(&welcome.name)?;
                 welcome.feeds.iter().flatten().try_for_each(|allowed| filter(&allowed.filter))?;
-                (welcome.feeds.len(), FEEDS_PER_LINK_MAX, Misbehaved::FrameMalformed)
+                (welcome.feeds.len().max(welcome.twins.len()), FEEDS_PER_LINK_MAX, Misbehaved::FrameMalformed)
             }
             Self::Links(notes) => {
                 for note in notes {
@@ -368,6 +418,13 @@ impl Frame {
                 }
                 (notes.len(), LINK_NOTES_MAX, Misbehaved::FrameMalformed)
             }
+            Self::Offer(feeds) => {
+                let named =
+                    |name: &str| check_label("feed name", name).map_err(|_bad| Misbehaved::NameInvalid);
+                feeds.iter().try_for_each(|on| named(&on.feed).and_then(|()| named(&on.genesis.name)))?;
+                (feeds.len(), FEEDS_PER_LINK_MAX, Misbehaved::FrameMalformed)
+            }
+            Self::Taken(feeds) => (feeds.len(), FEEDS_PER_LINK_MAX, Misbehaved::FrameMalformed),
             Self::WhichHeld(blobs) | Self::Held(blobs) => {
                 (blobs.len(), WANTED_ITEMS_MAX, Misbehaved::WantsFlooded)
             }

@@ -129,10 +129,17 @@ pub const UNSERVED_OPS_MAX: usize = 8192;
 /// Bytes of proofs of rights in one answer: half a frame. A feed with more grants than fit tells those that it can.
 pub const RIGHTS_BYTES_MAX: usize = 512 << 10;
 
-/// Deletes of one run that always take effect at once; above this the brake looks at their share of the feed.
+/// How far back the brake on mass deletion counts: long enough that a link which passes each deletion on at once adds up, short enough
+/// that the clearing up of a working day, done bit by bit, does not.
+pub const BRAKE_WINDOW_MS: u64 = 60 * 60 * 1000;
+
+/// What the brake counts together: a window is at most sixty of these, however many deletions come.
+pub const BRAKE_SLOT_MS: u64 = 60 * 1000;
+
+/// Deletes over one link within the window that always take effect at once; above this the brake looks at their share of the feed.
 pub const BRAKE_DELETES_MIN: u64 = 100;
 
-/// The share of a feed, in parts of a hundred, that may vanish in one run before a person must approve.
+/// The share of a feed, in parts of a hundred, that may vanish over one link within the window before a person must approve.
 pub const BRAKE_PERCENT: u64 = 10;
 
 /// Names of versions that a run's record tells each way and verb: enough to recognise a run by; all of them are in the log.

@@ -30,6 +30,20 @@ pub struct LinkFeed {
     pub expires: Option<Timestamp>,
 }
 
+/// What becomes of feeds that either end comes by after the link was made: `--feed '*'`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewFeeds {
+    /// Each feed of this site goes on the link and is offered to the other end.
+    pub offers: bool,
+    /// Each feed that the other end offers goes on the link here.
+    pub takes: bool,
+    /// What a feed that goes on the link so is set to here, as in [`LinkFeed::switches`].
+    pub switches: Switches,
+    pub filter: Filter,
+    /// Incoming: until when it holds.
+    pub expires: Option<Timestamp>,
+}
+
 /// Which bytes come first. Ops, and with them deletions, always come before any bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Priority {
@@ -67,6 +81,8 @@ pub struct Link {
     pub peer_name: String,
     pub dial: Dial,
     pub feeds: Vec<LinkFeed>,
+    /// None: the link carries the feeds it has and no others.
+    pub new_feeds: Option<NewFeeds>,
     /// Milliseconds between runs; none means only when told. Outgoing links only.
     pub every_ms: Option<u64>,
     /// Whether what is appended here is pushed on at once, and what the other site has new is taken at once.
@@ -95,6 +111,7 @@ impl Link {
             peer_name,
             dial,
             feeds,
+            new_feeds: None,
             every_ms: None,
             live: true,
             windows: Vec::new(),

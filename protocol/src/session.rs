@@ -6,6 +6,7 @@ mod forecast;
 mod gaps;
 mod greeting;
 mod inbound;
+mod offers;
 mod outbound;
 mod rights;
 mod signals;
@@ -16,7 +17,7 @@ pub mod view;
 use std::collections::{BTreeSet, VecDeque};
 
 pub use forecast::Forecast;
-pub use greeting::{Agreed, AgreedFeed, Stated, Terms, judged};
+pub use greeting::{Agreed, AgreedFeed, Stated, Terms, Twin, judged};
 pub use inbound::Memory;
 pub use outbound::travelling_root;
 pub use signals::{Config, Event, Input, Output, Side, UnservedThere};
@@ -59,6 +60,8 @@ pub struct Session {
     run_wanted: bool,
     /// Questions about held blobs that the peer has not answered.
     held_asked: u32,
+    /// Offers of feeds that the peer has not answered.
+    offers_open: u32,
     forecast_wanted: bool,
     /// A poll that begins no run is on its way.
     forecasting: bool,
@@ -93,6 +96,7 @@ impl Session {
             wall,
             run_wanted: false,
             held_asked: 0,
+            offers_open: 0,
             forecast_wanted: false,
             forecasting: false,
             rights_asked: BTreeSet::new(),
@@ -317,6 +321,8 @@ impl Session {
             (frame @ (Frame::Pace { .. } | Frame::Links(_) | Frame::WhichHeld(_) | Frame::Held(_)), _) => {
                 self.advised(frame, view)
             }
+            (Frame::Offer(feeds), _) => self.offered(feeds),
+            (Frame::Taken(feeds), _) => self.taken(feeds),
             (frame, _) if self.is_running() => self.in_run(frame, view),
             // The run may have ended without bytes that were refused, and what refuses them twice comes after its end.
             (Frame::NotHave(_), _) => Ok(()),
@@ -369,6 +375,8 @@ impl Session {
             | Frame::Rights(_)
             | Frame::WhichHeld(_)
             | Frame::Held(_)
+            | Frame::Offer(_)
+            | Frame::Taken(_)
             | Frame::Nudge { .. } => Err(Misbehaved::FrameUnexpected.into()),
         }
     }
@@ -408,6 +416,9 @@ impl Session {
     }
 
     fn poll_peer(&mut self, now: Instant, view: &dyn View) -> Result<(), Stop> {
+        if self.config.terms.iter().any(|terms| terms.has_expired(self.wall) && self.flows(terms.feed)) {
+            return Err(Reason::GrantExpired.into());
+        }
         self.begin(now);
         self.ask_rights(view)?;
         let feeds = self.feeds();

@@ -44,6 +44,17 @@ impl Switches {
         }
     }
 
+    /// What either allows.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self {
+            in_add: self.in_add || other.in_add,
+            in_delete: self.in_delete || other.in_delete,
+            out_add: self.out_add || other.out_add,
+            out_delete: self.out_delete || other.out_delete,
+        }
+    }
+
     /// What is here and not in the other: what is lost when less is allowed than asked.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {

@@ -41,6 +41,8 @@ pub struct Ticket {
     pub secret: [u8; 16],
     pub expires: Timestamp,
     pub offers: Vec<Offer>,
+    /// What the joiner may do in each feed that the inviting site has or comes by later; none: the offered ones only.
+    pub every: Option<Switches>,
 }
 
 impl std::fmt::Debug for Ticket {
@@ -51,6 +53,7 @@ impl std::fmt::Debug for Ticket {
             .field("addresses", &self.addresses)
             .field("expires", &self.expires)
             .field("offers", &self.offers)
+            .field("every", &self.every)
             .finish_non_exhaustive()
     }
 }
@@ -191,7 +194,7 @@ pub struct Admitted {
 /// What the inviting site answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum JoinAnswer {
-    Admitted { name: String, feeds: Vec<Admitted> },
+    Admitted { name: String, feeds: Vec<Admitted>, every: Option<Switches> },
     Refused(Reason),
 }
 
@@ -247,7 +250,7 @@ impl JoinAnswer {
     /// How the inviting site broke the rules.
     pub fn decode(bytes: &[u8]) -> Result<Self, Misbehaved> {
         let answer: Self = decoded(bytes)?;
-        if let Self::Admitted { name, feeds } = &answer {
+        if let Self::Admitted { name, feeds, .. } = &answer {
             own_name(name)?;
             if feeds.len() > TICKET_FEEDS_MAX {
                 return Err(Misbehaved::FrameMalformed);
@@ -281,6 +284,7 @@ mod tests {
                 kind: FeedKind::Raw,
                 may: Switches::PULL,
             }],
+            every: None,
         }
     }
 
@@ -343,7 +347,7 @@ mod tests {
     #[test]
     fn what_is_said_while_pairing_reads_back() {
         assert_eq!(Joining::decode(&joining().encode()), Ok(joining()));
-        let yes = JoinAnswer::Admitted { name: "New York".to_owned(), feeds: vec![admitted()] };
+        let yes = JoinAnswer::Admitted { name: "New York".to_owned(), feeds: vec![admitted()], every: None };
         let no = JoinAnswer::Refused(Reason::TicketUsed);
         assert_eq!(JoinAnswer::decode(&yes.encode()), Ok(yes));
         assert_eq!(JoinAnswer::decode(&no.encode()), Ok(no));
@@ -362,7 +366,7 @@ mod tests {
         assert_eq!(Joining::decode(&named(&"x".repeat(LABEL_BYTES_MAX + 1))), Err(Misbehaved::NameInvalid));
         assert_eq!(Joining::decode(&named("a\nb")), Err(Misbehaved::NameInvalid));
         let feeds = vec![admitted(); TICKET_FEEDS_MAX + 1];
-        let many = JoinAnswer::Admitted { name: String::new(), feeds };
+        let many = JoinAnswer::Admitted { name: String::new(), feeds, every: None };
         assert_eq!(JoinAnswer::decode(&many.encode()), Err(Misbehaved::FrameMalformed));
         let long = vec![0; PAIRING_FRAME_BYTES_MAX + 1];
         assert_eq!(JoinAnswer::decode(&long), Err(Misbehaved::FrameTooLong));

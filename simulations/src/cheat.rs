@@ -193,6 +193,8 @@ impl Rig {
             name: "Cheat".to_owned(),
             now: Timestamp(WALL_START_MS),
             feeds: vec![Ok(allowed); feeds],
+            new_feeds: Default::default(),
+            twins: Vec::new(),
         };
         self.say(&Frame::Welcome(welcome));
     }
@@ -297,6 +299,8 @@ impl Rig {
             name: name.to_owned(),
             now: Timestamp(WALL_START_MS),
             feeds: vec![feed],
+            new_feeds: Default::default(),
+            twins: Vec::new(),
         };
         self.say(&Frame::Hello(hello));
     }

@@ -11,7 +11,7 @@ use packetboat::store::disk::Disk;
 use packetboat::store::engine;
 use packetboat::store::{Look, Options, SiteView, Store};
 use protocol::filter::Filter;
-use protocol::frame::{Frame, OpsFrame, Piece};
+use protocol::frame::{Frame, Openness, OpsFrame, Piece};
 use protocol::grant::{Authority, RightsProof};
 use protocol::id::{BlobId, FeedId, LogId, SiteId, StoreId};
 use protocol::link::Priority;
@@ -190,6 +190,7 @@ fn session(bytes: &[u8]) -> bool {
             switches: Switches::MIRROR,
             filter: Filter::default(),
             expires: None,
+            twin: None,
         };
         let config = SessionConfig {
             side: Side::Listener,
@@ -198,6 +199,7 @@ fn session(bytes: &[u8]) -> bool {
             store: StoreId([1; 8]),
             name: "site".to_owned(),
             terms: vec![terms],
+            new_feeds: Openness::default(),
             priority: Priority::default(),
             paused: false,
             memory: Memory::default(),

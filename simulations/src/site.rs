@@ -259,6 +259,7 @@ impl Site {
             switches: end.switches,
             filter: Filter::default(),
             expires: None,
+            twin: None,
         });
         let config = Config {
             side: end.side,
@@ -269,6 +270,7 @@ impl Site {
             terms: terms.collect(),
             priority: Default::default(),
             paused: false,
+            new_feeds: Default::default(),
             memory: store.memory(end.peer, &end.name).expect("the store reads"),
             salt: self.entropy.next().to_le_bytes(),
         };
@@ -507,7 +509,9 @@ impl Site {
                 | Output::Nudged { .. }
                 | Output::Pace(_)
                 | Output::Links(_)
-                | Output::Held(_) => {}
+                | Output::Held(_)
+                | Output::Offered(_)
+                | Output::Taken(_) => {}
             }
         }
     }

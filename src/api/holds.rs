@@ -6,7 +6,7 @@ use super::Schema;
 
 schemas! { Hold => "hold", Holds => "holds" }
 
-/// Deletions of one run that wait.
+/// Deletions of one link that wait.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
     pub hold: String,
@@ -16,7 +16,7 @@ pub struct Hold {
     pub since_ms: u64,
     /// Versions that would vanish.
     pub deletes: u64,
-    /// Versions that stood when the run began.
+    /// Versions that stood before the first of them.
     pub standing: u64,
     /// The first of them.
     pub names: Vec<String>,

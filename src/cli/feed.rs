@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use protocol::package::check_file_name;
 
-use super::{Context, Name, Told, Usage, text};
+use super::{Context, Name, Told, Usage, merge, text};
 use crate::api::path::segment;
 use crate::api::{self, Problem, ruling};
 
@@ -28,6 +28,9 @@ pub(super) enum FeedCommand {
     /// Change a feed at this site.
     #[command(after_help = "Example:\n  packetboat feed set tools --strict on")]
     Set(FeedSet),
+    /// Bring a feed's contents into another feed, which takes its name too.
+    #[command(after_help = "Example:\n  packetboat feed merge tools --into ny-tools --dry-run")]
+    Merge(merge::Merge),
     /// All feeds of this site.
     List,
     /// One feed.
@@ -130,6 +133,7 @@ pub(super) async fn feed(context: &Context, command: FeedCommand) -> anyhow::Res
             }
             show(&feed.body);
         }
+        FeedCommand::Merge(merge) => return merge::merge(context, merge).await,
         FeedCommand::List => {
             let feeds = client.get::<api::Feeds>("/api/v1/feeds").await?;
             if context.json {

@@ -40,9 +40,16 @@ pub(super) struct Set {
     /// HOST:PORT of the other site; may be given several times and replaces what was there.
     #[arg(long = "address")]
     addresses: Vec<String>,
-    /// Mode and filter are meant for this feed only.
+    /// Mode and filter are meant for this feed only; `*`: for feeds that come later.
     #[arg(long)]
     feed: Option<String>,
+    /// Feeds that neither site named when the link was made: `off`, `take` what the other site
+    /// offers, `offer` what this site has, or `both`.
+    #[arg(long)]
+    new_feeds: Option<String>,
+    /// Take up an offered feed under another name here: REMOTE=LOCAL.
+    #[arg(long, value_parser = super::mapping)]
+    take: Option<(String, String)>,
     /// Whose bytes come along: `none`, or parts of name=PATTERN|PATTERN, latest=N, size=100MB, age=90d
     /// separated by commas. Both sites' filters hold. What leaves a filter is not deleted.
     #[arg(long)]
@@ -125,6 +132,8 @@ pub(super) async fn link(context: &Context, command: LinkCommand) -> anyhow::Res
                 paused: None,
                 addresses,
                 feed: set.feed,
+                new_feeds: set.new_feeds,
+                take: set.take,
                 filter: set.filter,
                 live: set.live,
                 windows,
@@ -219,6 +228,9 @@ fn show(link: &api::Link) {
             text::say(&format!("    {line}"));
         }
     }
+    for line in further(link) {
+        text::say(&format!("  {line}"));
+    }
     for line in status::as_of(link) {
         text::say(&format!("  {line}"));
     }
@@ -228,6 +240,30 @@ fn show(link: &api::Link) {
     if let Some(next) = link.next_run_ms {
         text::say(&format!("  next run {}", text::ago(next)));
     }
+}
+
+/// What becomes of feeds that come later, and which did not go on the link.
+pub(super) fn further(link: &api::Link) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(new) = &link.new_feeds {
+        let what = match (new.offers, new.takes) {
+            (true, true) => "offered and taken up",
+            (true, false) => "offered",
+            (false, _) => "taken up",
+        };
+        lines.push(format!("feeds that come later are {what}, as {}", new.mode));
+    }
+    if let Some(twin) = &link.twin {
+        lines.push(match &link.served_by {
+            Some(serving) => format!("warning: duplicate link: both sites dial each other; the session of {serving} serves this one"),
+            None => format!("warning: duplicate link: both sites dial each other; one session serves this and {twin}"),
+        });
+    }
+    for one in &link.untaken {
+        let whose = if one.here { "here" } else { "there" };
+        lines.push(format!("feed {} was not taken up {whose}: {}", one.feed, one.reason));
+    }
+    lines
 }
 
 fn settings(link: &api::Link) -> String {

@@ -14,7 +14,7 @@ pub(super) enum PairCommand {
         after_help = "Examples:\n  packetboat pair invite --feed tools --peer-may pull\n  packetboat pair invite --feed tools,docs --peer-may mirror --expires 1h --address ny.example:7440"
     )]
     Invite {
-        /// The feeds it offers.
+        /// The feeds it offers; `*`: all there are, and those that come later.
         #[arg(long = "feed", required = true, value_delimiter = ',')]
         feeds: Vec<String>,
         /// What the joiner may do: mirror, pull, push, or a list of in.add, in.delete, out.add, out.delete.
@@ -53,6 +53,9 @@ pub(super) enum PairCommand {
         /// Whose bytes come along: parts of name=PATTERN|PATTERN, latest=N, size=100MB, age=90d.
         #[arg(long)]
         filter: Option<String>,
+        /// Where a feed's name is that of another one here: bring what that one serves into it.
+        #[arg(long)]
+        merge: bool,
     },
     /// Tickets made here, and who used them.
     List,
@@ -76,8 +79,9 @@ pub(super) async fn pair(context: &Context, command: PairCommand) -> anyhow::Res
                 invite(context, request).await?;
             }
         }
-        PairCommand::Accept { ticket, mode, feeds, name, every, filter } => {
-            let request = api::AcceptRequest { ticket, mode, link: name, feeds, every_ms: every, filter };
+        PairCommand::Accept { ticket, mode, feeds, name, every, filter, merge } => {
+            let request =
+                api::AcceptRequest { ticket, mode, link: name, feeds, every_ms: every, filter, merge };
             accept(context, request).await?;
         }
         PairCommand::Revoke { ticket } => {

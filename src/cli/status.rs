@@ -73,6 +73,9 @@ fn told(context: &Context, status: Answer<api::Status>) -> anyhow::Result<()> {
 /// How one link stands, feed by feed.
 fn stands(link: &api::Link) {
     text::say(&format!("{} with {}:", link.name, link.peer_name));
+    for line in link::further(link) {
+        text::say(&format!("    {line}"));
+    }
     for line in as_of(link) {
         text::say(&format!("  {line}"));
     }

@@ -1,6 +1,6 @@
-//! The brake on mass deletion over one link: counts what a run takes away, and holds it once it is too much.
+//! The brake on mass deletion over one link: counts what it takes away within an hour, and holds it once it is too much.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use protocol::brake::trips;
 use protocol::feed::Standing;
@@ -8,26 +8,10 @@ use protocol::id::{FeedId, LogId};
 use protocol::limits::BRAKE_DELETES_MIN;
 use protocol::log::NamedOp;
 use protocol::op::Body;
+use protocol::time::Timestamp;
 
 use super::SiteStore;
 use crate::store::{HOLD_NAMES_MAX, Hold, ReadError, WriteError};
-
-/// What one run took away of one feed so far.
-#[derive(Debug, Default)]
-struct Taken {
-    /// Coordinates that stood and would vanish.
-    names: BTreeSet<(String, String)>,
-    stretches: Vec<(LogId, u64, u64)>,
-    /// What stood before the run, counted once it matters.
-    standing: Option<u64>,
-    hold: Option<[u8; 8]>,
-}
-
-/// One link's run.
-#[derive(Debug, Default)]
-pub(super) struct Braking {
-    taken: BTreeMap<FeedId, Taken>,
-}
 
 /// Why deletes could not be held.
 #[derive(Debug, thiserror::Error)]
@@ -40,72 +24,82 @@ pub(super) enum BrakeError {
     Randomness(getrandom::Error),
 }
 
-impl Braking {
-    /// A run begins: what earlier ones took away counts no more.
-    pub(super) fn begin(&mut self) {
-        self.taken.clear();
+/// Looks at ops before they are appended. Once the brake trips a hold is durable before they are, and it covers all that the link took
+/// away within the window. Gives the hold's name where it tripped with these.
+pub(super) fn before(
+    site: &SiteStore,
+    link: &str,
+    log: LogId,
+    (first, end): (u64, u64),
+    ops: &[NamedOp],
+    now: Timestamp,
+) -> Result<Option<[u8; 8]>, BrakeError> {
+    let feed = log.feed;
+    if !ops.iter().any(|named| matches!(named.op.body, Body::Delete(_))) {
+        return Ok(None);
     }
-
-    /// Looks at a run of ops before it is appended. Once the brake trips a hold is durable before they are, and it covers all that the
-    /// run brought. Gives the hold's name where it tripped with this one.
-    pub(super) fn before(
-        &mut self,
-        site: &SiteStore,
-        link: &str,
-        log: LogId,
-        (first, end): (u64, u64),
-        ops: &[NamedOp],
-    ) -> Result<Option<[u8; 8]>, BrakeError> {
-        let feed = log.feed;
-        if !ops.iter().any(|named| matches!(named.op.body, Body::Delete(_))) {
-            return Ok(None);
+    let store = site.store();
+    let taken = taken(site, feed, ops)?;
+    let open = store.open_holds(Some(feed))?;
+    let mut braked = store.braked(feed, link)?;
+    // A hold that is gone was approved, and what it covered counts no more.
+    if braked.hold.is_some_and(|(id, _)| !open.iter().any(|(held, _)| *held == id)) {
+        braked = crate::store::Braked::default();
+    }
+    braked.recent.pass(now);
+    if braked.recent.deletions() == 0 {
+        braked.names.clear();
+    }
+    let before = braked.recent.deletions();
+    braked.recent.add(now, count(taken.len()), (log, first, end));
+    let room = HOLD_NAMES_MAX.saturating_sub(braked.names.len());
+    braked.names.extend(taken.into_iter().take(room).map(|(name, version)| format!("{name}@{version}")));
+    let deletes = braked.recent.deletions();
+    let mut tripped = None;
+    if braked.hold.is_none() && deletes > BRAKE_DELETES_MIN {
+        let stood = standing(site, feed)?.saturating_add(before);
+        if trips(deletes, stood) {
+            let mut id = [0; 8];
+            getrandom::fill(&mut id).map_err(BrakeError::Randomness)?;
+            braked.hold = Some((id, stood));
+            tripped = Some(id);
         }
-        let look = site.look();
-        let taken = self.taken.entry(feed).or_default();
-        let gone_already = taken.names.len();
-        for named in ops {
-            let Body::Delete(delete) = &named.op.body else { continue };
-            let at = &delete.coordinate;
-            let item = site.store().item(feed, &at.name, &at.version, look)?;
-            if item.is_some_and(|item| item.standing == Standing::Served) {
-                taken.names.insert((at.name.clone(), at.version.clone()));
-            }
+    }
+    if let Some((id, standing)) = braked.hold {
+        let held = open.into_iter().find(|(held, _)| *held == id).map(|(_, hold)| hold);
+        let mut stretches = held.as_ref().map_or_else(Vec::new, |hold| hold.stretches.clone());
+        for (log, first, end) in braked.recent.stretches() {
+            stretches.retain(|(of, from, to)| *of != log || *from < first || *to > end);
+            stretches.push((log, first, end));
         }
-        taken.stretches.push((log, first, end));
-        let deletes = count(taken.names.len());
-        if deletes <= BRAKE_DELETES_MIN {
-            return Ok(None);
-        }
-        let standing = match taken.standing {
-            Some(standing) => standing,
-            None => *taken.standing.insert(standing(site, feed)?.saturating_add(count(gone_already))),
-        };
-        let tripped = match taken.hold {
-            None if !trips(deletes, standing) => return Ok(None),
-            None => {
-                let mut id = [0; 8];
-                getrandom::fill(&mut id).map_err(BrakeError::Randomness)?;
-                taken.hold = Some(id);
-                Some(id)
-            }
-            Some(_) => None,
-        };
-        let names =
-            taken.names.iter().take(HOLD_NAMES_MAX).map(|(name, version)| format!("{name}@{version}"));
+        let more = deletes.saturating_sub(before);
         let hold = Hold {
             feed,
             link: link.to_owned(),
-            since: look.now,
-            stretches: taken.stretches.clone(),
-            deletes,
+            since: held.as_ref().map_or(now, |hold| hold.since),
+            stretches,
+            deletes: held.as_ref().map_or(deletes, |hold| hold.deletes.saturating_add(more)),
             standing,
-            names: names.collect(),
+            names: held.map_or_else(|| braked.names.clone(), |hold| hold.names),
         };
-        if let Some(id) = taken.hold {
-            site.store().put_hold(id, &hold)?;
-        }
-        Ok(tripped)
+        store.put_hold(id, &hold)?;
     }
+    store.put_braked(feed, link, &braked)?;
+    Ok(tripped)
+}
+
+/// Versions that stand and that the ops would take away.
+fn taken(site: &SiteStore, feed: FeedId, ops: &[NamedOp]) -> Result<BTreeSet<(String, String)>, ReadError> {
+    let mut taken = BTreeSet::new();
+    for named in ops {
+        let Body::Delete(delete) = &named.op.body else { continue };
+        let at = &delete.coordinate;
+        let item = site.store().item(feed, &at.name, &at.version, site.look())?;
+        if item.is_some_and(|item| item.standing == Standing::Served) {
+            taken.insert((at.name.clone(), at.version.clone()));
+        }
+    }
+    Ok(taken)
 }
 
 fn count(of: usize) -> u64 {

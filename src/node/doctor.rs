@@ -58,6 +58,7 @@ impl Node {
             }
             match &link.last_run {
                 _ if link.paused => {}
+                None if link.twin.is_some() => {}
                 None => findings.push(found(
                     "advice",
                     "run",
@@ -71,15 +72,20 @@ impl Node {
                 }
                 Some(_) => {}
             }
-            let twin = links.iter().find(|other| other.peer == link.peer && other.dial != link.dial);
-            if let Some(other) = twin.filter(|_| link.dial == "outgoing") {
-                let text = format!("both sites dial each other: links {name} and {}", other.name);
-                findings.push(found(
-                    "warning",
-                    "duplicate-link",
-                    text,
-                    "one of the two is enough: remove the other",
-                ));
+            for one in &link.untaken {
+                let whose = if one.here { "offers it" } else { "could not take it up" };
+                let text =
+                    format!("link {name}, feed {}: {}, {whose}: {}", one.feed, link.peer_name, one.reason);
+                let hint =
+                    format!("where it is to be taken up: packetboat link set LINK --take {}=OTHER", one.feed);
+                findings.push(found("warning", "feed-not-taken", text, &hint));
+            }
+            if let Some(twin) = link.twin.as_ref().filter(|_| link.dial == "outgoing") {
+                let text = format!(
+                    "duplicate link: both sites dial each other, and one session serves {name} and {twin}"
+                );
+                let hint = "one of the two is enough: give it what both carry and remove the other";
+                findings.push(found("warning", "duplicate-link", text, hint));
             }
         }
         for state in locked(&self.inner.links).values() {

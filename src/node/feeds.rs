@@ -17,8 +17,14 @@ use crate::keeper::{SiteStore, wall_clock};
 use crate::publish::{NewVersion, counts_elsewhere, delete, publish};
 use crate::store::{BlobState, FeedRecord};
 
-/// The feed of that name.
+/// The feed of that name, or of that id: a feed that was merged into another leads there.
 pub(super) fn named(site: &SiteStore, name: &str) -> Result<(FeedId, FeedRecord), Problem> {
+    if let Ok(feed) = name.parse::<FeedId>() {
+        let feed = site.store().merged_into(feed)?.unwrap_or(feed);
+        if let Some(record) = site.store().feed(feed)? {
+            return Ok((feed, record));
+        }
+    }
     site.store().feed_named(name)?.ok_or_else(|| {
         not_found("feed", name).hint("`packetboat feed list` names them, `packetboat feed create` makes one")
     })
@@ -62,6 +68,7 @@ impl Node {
         });
         let made = made.await?;
         self.event(Event::FeedTakenUp { feed: made.name.clone(), id: made.id.clone(), link: None });
+        self.spread_feeds().await;
         Ok(made)
     }
 

@@ -39,6 +39,8 @@ impl Node {
     }
 
     async fn forecast_one(&self, name: &str) -> Result<LinkForecast, Problem> {
+        let serving = self.served_by(name);
+        let name = serving.as_deref().unwrap_or(name);
         let link = self.known_link(name)?;
         if !link.is_outgoing() {
             return Err(usage(format!("link {name:?} is incoming: only the other site can ask"))
@@ -57,7 +59,7 @@ impl Node {
             loop {
                 match watch.recv().await {
                     Ok(Watch::Forecast(forecast)) => return Ok(forecast),
-                    Ok(Watch::Progress(_) | Watch::Ended(..)) | Err(RecvError::Lagged(_)) => {
+                    Ok(Watch::Progress(_) | Watch::Ended(..) | Watch::Up) | Err(RecvError::Lagged(_)) => {
                         if commands.is_closed() {
                             return Err(ended());
                         }

@@ -12,6 +12,7 @@ use protocol::switches::{Switches, Verdict};
 use protocol::time::Timestamp;
 
 use super::Node;
+use super::sessions::Watch;
 use crate::keeper::wall_clock;
 use crate::store::{PeerState, RunFeed, RunRecord};
 
@@ -154,6 +155,8 @@ impl Node {
 
     /// A session came up.
     pub(super) fn agreed(&self, link: &str, agreed: Agreed) {
+        let known = agreed.feeds.iter().filter(|on| on.verdict != Verdict::Invalid(Reason::FeedUnknown));
+        let on_both: Vec<FeedId> = known.map(|on| on.feed).collect();
         self.with_link(link, |state| {
             state.link.peer_name.clone_from(&agreed.peer_name);
             state.agreed = Some(agreed);
@@ -161,8 +164,13 @@ impl Node {
                 state.questions.ask(commands);
             }
         });
-        self.note_peer(link, |peer| peer.refused = None);
+        self.note_peer(link, |peer| {
+            peer.refused = None;
+            peer.untaken_there.retain(|(feed, _)| !on_both.contains(feed));
+        });
         self.tell_verdicts(link);
+        // Nobody waiting is no failure.
+        self.with_link(link, |state| drop(state.watch.send(Watch::Up)));
     }
 
     /// Tells what may flow, once a change.
@@ -179,18 +187,21 @@ impl Node {
     /// Takes the end of a run into what is known of the other end, and writes that down.
     pub(super) fn run_settled(&self, link: &str, record: &RunRecord) {
         let done = record.outcome == Some(Outcome::Done);
-        self.note_peer(link, |peer| {
-            if done && record.tally.blobs_missing == 0 {
-                peer.in_as_of = Some(record.started);
-            }
-            if done && record.tally.blobs_missing_there == 0 {
-                peer.out_as_of = Some(record.started);
-            }
-        });
+        let twin = self.twin(link).map(|twin| twin.name);
+        for name in [Some(link.to_owned()), twin].into_iter().flatten() {
+            self.note_peer(&name, |peer| {
+                if done && record.tally.blobs_missing == 0 {
+                    peer.in_as_of = Some(record.started);
+                }
+                if done && record.tally.blobs_missing_there == 0 {
+                    peer.out_as_of = Some(record.started);
+                }
+            });
+        }
     }
 
     /// Changes what is known of a link's other end. Failing to write it down costs no run.
-    fn note_peer(&self, link: &str, change: impl FnOnce(&mut PeerState)) {
+    pub(super) fn note_peer(&self, link: &str, change: impl FnOnce(&mut PeerState)) {
         let Some(state) = self.with_link(link, |state| {
             change(&mut state.peer);
             state.peer.clone()

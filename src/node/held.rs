@@ -51,6 +51,8 @@ impl Questions {
 impl Node {
     /// Which of these blobs the other end of a link says it keeps; nothing where it cannot be asked.
     pub(super) async fn ask_held(&self, name: &str, blobs: &[BlobId]) -> Option<Vec<BlobId>> {
+        let serving = self.served_by(name);
+        let name = serving.as_deref().unwrap_or(name);
         self.session(name).await.ok()?;
         let mut held = Vec::new();
         for part in blobs.chunks(WANTED_ITEMS_MAX) {

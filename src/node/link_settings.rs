@@ -47,23 +47,60 @@ fn windows(texts: &[String], zone_name: &str) -> Result<Vec<Window>, Problem> {
     texts.iter().map(window).collect()
 }
 
-/// Changes a link as asked. `only` is the feed that mode and filter are meant for; none: all of them.
-pub(super) fn apply(link: &mut Link, change: api::LinkChange, only: Option<FeedId>) -> Result<(), Problem> {
-    let outgoing = link.is_outgoing();
-    let name = link.name.clone();
-    let mine = |what: &str| usage(format!("link {name:?} is incoming: {what}"));
-    if only.is_some_and(|feed| link.on(feed).is_none()) {
-        return Err(usage(format!("link {name:?} does not carry that feed")));
+/// What mode, filter and the end of a grant are meant for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meant {
+    All,
+    Feed(FeedId),
+    /// Feeds that come on the link later.
+    NewFeeds,
+}
+
+impl Meant {
+    fn has(self, feed: FeedId) -> bool {
+        self == Self::All || self == Self::Feed(feed)
     }
-    let meant = |feed: FeedId| only.is_none_or(|only| only == feed);
+}
+
+/// Sets mode and filter, of feeds on the link and of those to come.
+fn set_terms(link: &mut Link, change: &api::LinkChange, meant: Meant) -> Result<(), Problem> {
+    let to_come = matches!(meant, Meant::All | Meant::NewFeeds);
     if let Some(mode) = &change.mode {
         let stated: Switches = mode.parse().map_err(bad)?;
-        let switches = if outgoing { stated } else { stated.flip() };
-        link.feeds.iter_mut().filter(|on| meant(on.feed)).for_each(|on| on.switches = switches);
+        let switches = if link.is_outgoing() { stated } else { stated.flip() };
+        link.feeds.iter_mut().filter(|on| meant.has(on.feed)).for_each(|on| on.switches = switches);
+        if let Some(new) = link.new_feeds.as_mut().filter(|_| to_come) {
+            new.switches = switches;
+        }
     }
     if let Some(text) = &change.filter {
         let filter: Filter = text.parse().map_err(bad)?;
-        link.feeds.iter_mut().filter(|on| meant(on.feed)).for_each(|on| on.filter = filter.clone());
+        link.feeds.iter_mut().filter(|on| meant.has(on.feed)).for_each(|on| on.filter = filter.clone());
+        if let Some(new) = link.new_feeds.as_mut().filter(|_| to_come) {
+            new.filter = filter;
+        }
+    }
+    Ok(())
+}
+
+/// Changes a link as asked.
+pub(super) fn apply(link: &mut Link, change: api::LinkChange, meant: Meant) -> Result<(), Problem> {
+    let outgoing = link.is_outgoing();
+    let name = link.name.clone();
+    let mine = |what: &str| usage(format!("link {name:?} is incoming: {what}"));
+    if let Meant::Feed(feed) = meant
+        && link.on(feed).is_none()
+    {
+        return Err(usage(format!("link {name:?} does not carry that feed")));
+    }
+    set_terms(link, &change, meant)?;
+    if let Some(word) = &change.new_feeds {
+        link.new_feeds = super::new_feeds::ruled(link, word, change.mode.as_deref())?;
+    }
+    if meant == Meant::NewFeeds && link.new_feeds.is_none() {
+        return Err(
+            usage(format!("link {name:?} takes up no further feeds")).hint("--new-feeds take, offer or both")
+        );
     }
     if let Some(every_ms) = change.every_ms {
         if !outgoing {
@@ -76,7 +113,10 @@ pub(super) fn apply(link: &mut Link, change: api::LinkChange, only: Option<FeedI
             return Err(usage(format!("link {name:?} is outgoing: the other site grants what it allows")));
         }
         let expires = (life_ms > 0).then(|| Timestamp(wall_clock().0.saturating_add(life_ms)));
-        link.feeds.iter_mut().filter(|on| meant(on.feed)).for_each(|on| on.expires = expires);
+        link.feeds.iter_mut().filter(|on| meant.has(on.feed)).for_each(|on| on.expires = expires);
+        if let Some(new) = link.new_feeds.as_mut().filter(|_| !matches!(meant, Meant::Feed(_))) {
+            new.expires = expires;
+        }
     }
     if change.windows.is_some() || change.zone.is_some() {
         if !outgoing {
@@ -167,20 +207,20 @@ mod tests {
             live: Some(false),
             ..Default::default()
         };
-        apply(&mut link, change, None).unwrap();
+        apply(&mut link, change, Meant::All).unwrap();
         assert_eq!(link.windows[0].to_string(), "mon,tue,wed,thu,fri 22:00-06:00@2000kbit Asia/Tokyo");
         assert_eq!((link.caps.in_bytes_per_s, link.caps.out_bytes_per_s), (Some(125_000), None));
         assert_eq!((link.priority, link.fetch, link.live), (Priority::NewestFirst, Fetch::OnDemand, false));
         assert_eq!(link.feeds[0].filter.latest, Some(3));
         let moved = api::LinkChange { zone: Some("UTC".to_owned()), ..Default::default() };
-        apply(&mut link, moved, None).unwrap();
+        apply(&mut link, moved, Meant::All).unwrap();
         assert_eq!((link.windows[0].zone.as_str(), link.windows[0].cap_bytes_per_s), ("UTC", Some(250_000)));
     }
 
     #[test]
     fn what_makes_no_sense_is_refused_and_changes_nothing_that_is_kept() {
         let refused = |link: &Link, change: api::LinkChange| {
-            apply(&mut link.clone(), change, None).unwrap_err();
+            apply(&mut link.clone(), change, Meant::All).unwrap_err();
         };
         let (out, inward) = (outgoing(), link(Dial::Incoming));
         let none = api::LinkChange::default;
@@ -196,7 +236,7 @@ mod tests {
         refused(&inward, api::LinkChange { windows: Some(Vec::new()), ..none() });
         refused(&inward, api::LinkChange { every_ms: Some(1), ..none() });
         refused(&inward, api::LinkChange { addresses: Some(Vec::new()), ..none() });
-        let other = Some(FeedId([9; 32]));
+        let other = Meant::Feed(FeedId([9; 32]));
         apply(&mut outgoing(), api::LinkChange { mode: text("push"), ..none() }, other).unwrap_err();
     }
 }

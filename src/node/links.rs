@@ -1,17 +1,19 @@
 //! Links as the API tells and changes them.
 
-use protocol::id::RunId;
+use protocol::id::{FeedId, RunId};
 use protocol::link::{Dial, Fetch, Link, Priority};
 use protocol::session::Agreed;
 use protocol::ticket::check_words;
 
 use super::feeds::named;
 use super::hours::{caps, hours};
-use super::link_settings::{apply, keeps_session};
+use super::link_settings::{Meant, apply, keeps_session};
+use super::new_feeds::EVERY;
 use super::overview::{self, Counts, feeds_told};
 use super::runs::run_told;
 use super::sessions::Pacing;
 use super::{Node, locked};
+use crate::api::new_feeds::{NewFeeds, Untaken};
 use crate::api::{self, Problem};
 use crate::keeper::{SiteStore, wall_clock};
 use crate::store::PeerState;
@@ -27,6 +29,9 @@ struct Seen {
     next_run_ms: Option<u64>,
     last: Option<RunId>,
     counts: Counts,
+    /// The link with the same site by which the other end dials, and the one of the two whose session serves this one.
+    twin: Option<String>,
+    served_by: Option<String>,
 }
 
 impl Node {
@@ -49,6 +54,10 @@ impl Node {
     /// There is none of that name, or the disk fails.
     pub async fn link(&self, name: &str) -> Result<api::Link, Problem> {
         self.known_link(name)?;
+        let served_by = self.served_by(name);
+        let serving = served_by.as_ref().and_then(|twin| {
+            self.with_link(twin, |state| (state.agreed.clone(), state.running, state.last, state.pace))
+        });
         let seen = self.with_link(name, |state| Seen {
             link: state.link.clone(),
             up: state.commands.is_some() && state.agreed.is_some(),
@@ -59,8 +68,16 @@ impl Node {
             next_run_ms: state.next_run.map(|at| at.0),
             last: state.last,
             counts: self.inner.counts.clone(),
+            twin: None,
+            served_by: None,
         });
-        let seen = seen.ok_or_else(|| super::problem::not_found("link", name))?;
+        let mut seen = seen.ok_or_else(|| super::problem::not_found("link", name))?;
+        seen.twin = self.twin(name).map(|twin| twin.name);
+        if let Some((agreed, running, last, _)) = serving {
+            (seen.up, seen.agreed, seen.running) = (true, agreed, running);
+            seen.last = last.max(seen.last);
+            seen.served_by = served_by;
+        }
         self.blocking(move |site| told(site, seen)).await
     }
 
@@ -69,17 +86,30 @@ impl Node {
     /// # Errors
     /// There is none of that name, the change makes no sense, or the disk refuses.
     pub async fn change_link(&self, name: &str, change: api::LinkChange) -> Result<api::Link, Problem> {
+        if let Some(names) = change.take.clone() {
+            self.take_as(name, names).await?;
+        }
+        let edits = self.inner.link_edits.lock().await;
         let mut link = self.known_link(name)?;
         let keeps_session = keeps_session(&change);
-        let feed = change.feed.clone();
-        let only = match feed {
-            Some(feed) => Some(self.blocking(move |site| Ok(named(site, &feed)?.0)).await?),
-            None => None,
+        let ruled_anew = change.new_feeds.is_some();
+        let meant = match change.feed.clone() {
+            None => Meant::All,
+            Some(feed) if feed == EVERY => Meant::NewFeeds,
+            Some(feed) => Meant::Feed(self.blocking(move |site| Ok(named(site, &feed)?.0)).await?),
         };
-        apply(&mut link, change, only)?;
+        apply(&mut link, change, meant)?;
         let stored = link.clone();
         self.blocking(move |site| Ok(site.store().put_link(&stored)?)).await?;
         self.with_link(name, |state| state.link = link);
+        drop(edits);
+        if ruled_anew {
+            self.spread_feeds().await;
+            self.wake_live(name);
+        }
+        if !keeps_session && let Ok(link) = self.known_link(name) {
+            self.renew_twin(link.peer, name);
+        }
         if keeps_session {
             self.pace_link(name);
             self.with_link(name, |state| state.wake.notify_one());
@@ -96,9 +126,13 @@ impl Node {
     pub async fn remove_link(&self, name: &str) -> Result<(), Problem> {
         let link = self.known_link(name)?;
         let (stored, peer) = (link.name.clone(), link.peer);
+        let feeds: Vec<FeedId> = link.feeds.iter().map(|on| on.feed).collect();
         self.blocking(move |site| {
             site.store().remove_link(&stored)?;
             site.store().forget_peer(&stored)?;
+            for feed in feeds {
+                site.store().release_brake(feed, &stored)?;
+            }
             Ok(site.store().forget(peer, &stored)?)
         })
         .await?;
@@ -111,12 +145,43 @@ impl Node {
         if !links.values().any(|state| state.link.peer == link.peer) {
             locked(&self.inner.admitted.sites).remove(&link.peer);
         }
+        drop(links);
+        self.renew_twin(link.peer, name);
         Ok(())
     }
 }
 
+/// A link's rule for further feeds, and those that did not go on it.
+fn told_of_new(site: &SiteStore, link: &Link, peer: &PeerState) -> (Option<NewFeeds>, Vec<Untaken>) {
+    let rule = link.new_feeds.as_ref().map(|new| NewFeeds {
+        offers: new.offers,
+        takes: new.takes,
+        mode: if link.is_outgoing() { new.switches } else { new.switches.flip() }.to_string(),
+        filter: new.filter.to_string(),
+    });
+    let here = peer.untaken.iter().map(|(one, reason)| (one.feed.clone(), reason, true));
+    let there = peer.untaken_there.iter().map(|(feed, reason)| {
+        let record = site.store().feed(*feed).ok().flatten();
+        (record.map_or_else(|| feed.short(), |record| record.name), reason, false)
+    });
+    let untaken = here.chain(there);
+    (rule, untaken.map(|(feed, reason, here)| Untaken { feed, reason: reason.to_string(), here }).collect())
+}
+
 fn told(site: &SiteStore, seen: Seen) -> Result<api::Link, Problem> {
-    let Seen { link, up, running, agreed, peer, rate_bytes_per_s, next_run_ms, last, counts } = seen;
+    let Seen {
+        link,
+        up,
+        running,
+        agreed,
+        peer,
+        rate_bytes_per_s,
+        next_run_ms,
+        last,
+        counts,
+        twin,
+        served_by,
+    } = seen;
     let memory = site.store().memory(link.peer, &link.name)?;
     let (memory, agreed, known) = (&memory, agreed.as_ref(), &peer);
     let feeds = feeds_told(
@@ -131,6 +196,7 @@ fn told(site: &SiteStore, seen: Seen) -> Result<api::Link, Problem> {
         Dial::Incoming => ("incoming", Vec::new()),
         Dial::Outgoing { addresses } => ("outgoing", addresses.clone()),
     };
+    let (new_feeds, untaken) = told_of_new(site, &link, &peer);
     let (hours, caps) = (hours(&link, wall_clock()), caps(&link, wall_clock()));
     Ok(api::Link {
         check_words: check_words(site.me(), link.peer),
@@ -144,6 +210,10 @@ fn told(site: &SiteStore, seen: Seen) -> Result<api::Link, Problem> {
         refused: peer.refused.map(|(reason, _)| reason.to_string()),
         refused_ms: peer.refused.map(|(_, at)| at.0),
         feeds,
+        new_feeds,
+        untaken,
+        twin,
+        served_by,
         every_ms: link.every_ms,
         paused: link.paused,
         connection: if up { "up" } else { "down" }.to_owned(),

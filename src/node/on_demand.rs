@@ -6,6 +6,7 @@ use protocol::id::{BlobId, FeedId};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
+use super::sessions::Watch;
 use super::{Node, locked};
 use crate::store::{BlobState, Trigger};
 use crate::transport::pump::Command;
@@ -58,11 +59,8 @@ impl Node {
                 return true;
             }
             match tokio::time::timeout_at(deadline, watch.recv()).await {
-                Ok(Ok(super::sessions::Watch::Ended(..))) => ends += 1,
-                Ok(
-                    Ok(super::sessions::Watch::Progress(_) | super::sessions::Watch::Forecast(_))
-                    | Err(RecvError::Lagged(_)),
-                ) => {}
+                Ok(Ok(Watch::Ended(..))) => ends += 1,
+                Ok(Ok(Watch::Progress(_) | Watch::Forecast(_) | Watch::Up) | Err(RecvError::Lagged(_))) => {}
                 Ok(Err(RecvError::Closed)) | Err(_) => return self.is_whole(blob).await,
             }
             if ends > 1 {

@@ -9,8 +9,7 @@ use protocol::id::{FeedId, SiteId};
 use protocol::limits::{
     PAIRING_ATTEMPTS_PER_MINUTE_MAX, TICKET_ADDRESSES_MAX, TICKET_FEEDS_MAX, TICKET_LIFE_MS_MAX,
 };
-use protocol::link::{Dial, Link, LinkFeed};
-use protocol::op::{Body, Grant, Rights};
+use protocol::link::{Dial, Link, LinkFeed, NewFeeds};
 use protocol::package::check_label;
 use protocol::session::Stated;
 use protocol::switches::Switches;
@@ -19,6 +18,8 @@ use protocol::time::Timestamp;
 use quinn::Connection;
 
 use super::feeds::named;
+use super::merge::settle_names;
+use super::new_feeds::{EVERY, is_admin, let_write, outward};
 use super::problem::usage;
 use super::sessions::ConnectError;
 use super::tickets::{TicketRecord, put_ticket};
@@ -26,7 +27,7 @@ use super::{Node, link_name, locked, random};
 use crate::api::{self, Problem};
 use crate::events::Event;
 use crate::keeper::{SiteStore, wall_clock};
-use crate::store::{FeedRecord, PeerState, Shelf};
+use crate::store::{FeedRecord, Merge, PeerState, Shelf};
 use crate::transport::endpoint::DialError;
 use crate::transport::pairing::{JoinError, admit, join};
 use crate::transport::tls::Alpn;
@@ -69,31 +70,18 @@ impl Node {
             .map_err(|error| Problem::new(500, "random", "No randomness", error.to_string()))?;
         let (site_name, expires) = (self.inner.name.clone(), Timestamp(request.expires_ms));
         self.blocking(move |site| {
-            let mut offers = Vec::new();
-            let mut kept = Vec::new();
-            let every = request.feeds.iter().any(|name| name == "*");
-            let asked = if every {
-                site.store().feeds()?.into_iter().map(|(_, record)| record.name).collect()
-            } else {
-                request.feeds
-            };
-            if asked.is_empty() || asked.len() > TICKET_FEEDS_MAX {
-                return Err(usage(format!(
-                    "a ticket offers 1 to {TICKET_FEEDS_MAX} feeds, and these are {}",
-                    asked.len()
-                )));
-            }
-            for name in &asked {
-                let (feed, record) = named(site, name)?;
-                may_offer(site, feed, &record, may)?;
-                offers.push(Offer { feed: record.name.clone(), id: feed, kind: record.genesis.kind, may });
-                kept.push((feed, record.name, may));
-            }
-            let ticket = Ticket { site: site.me(), name: site_name, addresses, secret, expires, offers };
+            let every = request.feeds.iter().any(|name| name == EVERY).then_some(may);
+            let offers =
+                if every.is_some() { all_offered(site, may)? } else { offered(site, &request, may)? };
+            let keep = |offer: &Offer| (offer.id, offer.feed.clone(), offer.may);
+            let kept = offers.iter().map(keep).collect();
+            let ticket =
+                Ticket { site: site.me(), name: site_name, addresses, secret, expires, offers, every };
             let record = TicketRecord {
                 proof_key: ticket.proof_key(),
                 expires_ms: expires.0,
                 offers: kept,
+                every,
                 grant_life_ms: request.grant_life_ms,
                 used: None,
                 withdrawn: false,
@@ -134,10 +122,11 @@ impl Node {
         self.names_are_free(&ticket, &request).await?;
         let connection = self.reach(&ticket).await?;
         let answer = join(&connection, &ticket, &self.inner.name, self.me()).await.map_err(join_failed)?;
-        let (peer_name, admitted) = match answer {
+        let (peer_name, admitted, every) = match answer {
             JoinAnswer::Refused(reason) => return Err(refused(reason)),
-            JoinAnswer::Admitted { name, feeds } => (name, feeds),
+            JoinAnswer::Admitted { name, feeds, every } => (name, feeds, every),
         };
+        let edits = self.inner.link_edits.lock().await;
         let on_link: Vec<LinkFeed> = admitted
             .iter()
             .map(|one| LinkFeed {
@@ -147,7 +136,7 @@ impl Node {
                 expires: None,
             })
             .collect();
-        let link = match self.link_with(ticket.site, true) {
+        let mut link = match self.link_with(ticket.site, true) {
             Some(held) => extended(held, on_link),
             None => {
                 let taken = |name: &str| locked(&self.inner.links).contains_key(name);
@@ -157,16 +146,31 @@ impl Node {
                 Link { every_ms, ..Link::new(name, ticket.site, peer_name, dial, on_link) }
             }
         };
+        if let Some(may) = every {
+            let offers = link.new_feeds.is_some_and(|held| held.offers);
+            let switches = mode.unwrap_or(may);
+            link.new_feeds = Some(NewFeeds { offers, takes: true, switches, filter, expires: None });
+        }
         let name = link.name.clone();
         let stored = link.clone();
         let taken = self.blocking(move |site| {
             let mut taken = Vec::new();
             let peer = said_while_pairing(site.store().peer(&stored.name)?, &admitted);
             site.store().put_peer(&stored.name, &peer)?;
+            site.store().put_link(&stored)?;
             for one in admitted {
                 let known = site.store().feed(one.genesis.feed_id())?;
                 if known.is_none() {
                     let name = local_name(&request, &one.feed);
+                    if let Some((old, _)) = site.store().feed_named(&name)?.filter(|_| request.merge) {
+                        let (into, link) = (one.genesis, Some(stored.name.clone()));
+                        let id = into.feed_id().to_string();
+                        let merge = Merge { old, into, name, link, since: wall_clock(), brought_ops: None };
+                        site.store().put_merge(&merge)?;
+                        settle_names(site, &merge)?;
+                        taken.push(Event::FeedTakenUp { feed: merge.name, id, link: merge.link });
+                        continue;
+                    }
                     let record = FeedRecord {
                         genesis: one.genesis,
                         name,
@@ -178,11 +182,15 @@ impl Node {
                     taken.push(Event::FeedTakenUp { feed: record.name, id, link: Some(stored.name.clone()) });
                 }
             }
-            site.store().put_link(&stored)?;
             Ok(taken)
         });
         taken.await?.into_iter().for_each(|event| self.event(event));
         self.take_up(link);
+        drop(edits);
+        if every.is_some() {
+            self.wake_live(&name);
+        }
+        self.spread_feeds().await;
         self.link(&name).await
     }
 
@@ -202,18 +210,24 @@ impl Node {
                 return Err(usage(format!("the ticket offers no feed {remote:?}")));
             }
         }
-        let names: Vec<(String, FeedId)> =
-            ticket.offers.iter().map(|offer| (local_name(request, &offer.feed), offer.id)).collect();
+        let offers: Vec<(String, Offer)> =
+            ticket.offers.iter().map(|offer| (local_name(request, &offer.feed), offer.clone())).collect();
+        let merge = request.merge;
         self.blocking(move |site| {
-            for (name, feed) in names {
+            for (name, offer) in offers {
                 check_label("feed name", &name)?;
                 // A feed that is here already keeps its name; a name that is here already keeps its feed.
-                let here = site.store().feed(feed)?.is_some();
-                if !here && site.store().feed_named(&name)?.is_some() {
-                    let detail = format!("there is another feed {name:?} at this site");
-                    return Err(Problem::new(409, "conflict", "The feed's name is taken", detail)
-                        .hint(format!("give it another name here: --feed {name}=OTHER")));
+                let here = site.store().feed(offer.id)?.is_some();
+                let Some((_, other)) = site.store().feed_named(&name)?.filter(|_| !here) else { continue };
+                let alike = other.genesis.kind == offer.kind;
+                if merge && alike {
+                    continue;
                 }
+                let kinds = if alike { "another feed" } else { "a feed of another kind" };
+                let detail = format!("there is {kinds} {name:?} at this site");
+                let merged = if alike { ", or bring what it has into the offered one: --merge" } else { "" };
+                return Err(Problem::new(409, "conflict", "The feed's name is taken", detail)
+                    .hint(format!("give it another name here: --feed {}=OTHER{merged}", offer.feed)));
             }
             Ok(())
         })
@@ -269,6 +283,7 @@ impl Node {
         if self.attempts_in_last_minute() > most {
             return Err(Reason::PairingTooOften);
         }
+        let edits = self.inner.link_edits.lock().await;
         let held = self.link_with(joiner, false).unwrap_or_else(|| {
             let taken = |name: &str| locked(&self.inner.links).contains_key(name);
             let name = link_name(&joining.name, taken);
@@ -276,9 +291,11 @@ impl Node {
         });
         let site = self.inner.site.clone();
         let judged = tokio::task::spawn_blocking(move || judged(&site, held, &joining, &exporter));
-        let (link, feeds) = judged.await.map_err(|_panic| Reason::Busy)??;
+        let (link, feeds, every) = judged.await.map_err(|_panic| Reason::Busy)??;
         self.take_up(link);
-        Ok(JoinAnswer::Admitted { name: self.inner.name.clone(), feeds })
+        drop(edits);
+        self.spread_feeds().await;
+        Ok(JoinAnswer::Admitted { name: self.inner.name.clone(), feeds, every })
     }
 
     /// The address that other machines most likely reach this one by.
@@ -323,13 +340,51 @@ fn may_offer(site: &SiteStore, feed: FeedId, record: &FeedRecord, may: Switches)
     Ok(())
 }
 
+/// The feeds that a ticket names.
+fn offered(site: &SiteStore, request: &api::InviteRequest, may: Switches) -> Result<Vec<Offer>, Problem> {
+    let offer = |name: &String| {
+        let (feed, record) = named(site, name)?;
+        may_offer(site, feed, &record, may)?;
+        Ok(Offer { feed: record.name, id: feed, kind: record.genesis.kind, may })
+    };
+    request.feeds.iter().map(offer).collect()
+}
+
+/// The first feeds of a ticket for all there are; the others are offered once the link is up. Where this site may not let others write,
+/// reading is offered.
+fn all_offered(site: &SiteStore, may: Switches) -> Result<Vec<Offer>, Problem> {
+    let mut offers = Vec::new();
+    for (feed, record) in site.store().feeds()? {
+        let may = if is_admin(site, feed)? { may } else { outward(may.flip()).flip() };
+        if !may.is_off() && offers.len() < TICKET_FEEDS_MAX {
+            offers.push(Offer { feed: record.name, id: feed, kind: record.genesis.kind, may });
+        }
+    }
+    Ok(offers)
+}
+
+/// What a ticket offers now, where the feed it names was merged into another meanwhile: that one, if this site may offer as much of it.
+fn followed(
+    site: &SiteStore,
+    feed: FeedId,
+    name: String,
+    may: Switches,
+) -> Result<(FeedId, String, Switches), Problem> {
+    let into = site.store().merged_into(feed)?;
+    let Some((into, record)) = into.and_then(|into| Some((into, site.store().feed(into).ok()??))) else {
+        return Ok((feed, name, may));
+    };
+    let may_all = !may.flows_out() || is_admin(site, into)?;
+    Ok(if may_all { (into, record.name, may) } else { (feed, name, may) })
+}
+
 /// Judges a joiner. "Used" is durable before the answer exists, so of two joiners with one ticket one wins.
 fn judged(
     site: &SiteStore,
     link: Link,
     joining: &Joining,
     exporter: &[u8; 32],
-) -> Result<(Link, Vec<Admitted>), Reason> {
+) -> Result<(Link, Vec<Admitted>, Option<Switches>), Reason> {
     let joiner = link.peer;
     static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _one = locked(&ONE_AT_A_TIME);
@@ -359,23 +414,22 @@ fn judged(
     let mut feeds = Vec::new();
     let mut on_link = Vec::new();
     for (feed, name, may) in record.offers {
+        let (feed, name, may) = followed(site, feed, name, may).map_err(|problem| failed(&problem.detail))?;
         let known = site.store().feed(feed).map_err(|error| failed(&error))?.ok_or(Reason::FeedUnknown)?;
         if may.flows_out() {
-            let grant = Grant {
-                grantee: joiner,
-                label: joining.name.clone(),
-                rights: Rights::WRITE,
-                prefix: String::new(),
-                expires,
-            };
-            site.author(feed, vec![Body::Grant(grant)]).map_err(|error| failed(&error))?;
+            let_write(site, feed, joiner, &joining.name, expires)
+                .map_err(|problem| failed(&problem.detail))?;
         }
         feeds.push(Admitted { genesis: known.genesis, feed: name, may });
         on_link.push(LinkFeed { feed, switches: may.flip(), filter: Filter::default(), expires });
     }
-    let link = extended(link, on_link);
+    let mut link = extended(link, on_link);
+    if let Some(may) = record.every {
+        let (takes, filter) = (may.flows_out(), Filter::default());
+        link.new_feeds = Some(NewFeeds { offers: true, takes, switches: may.flip(), filter, expires });
+    }
     site.store().put_link(&link).map_err(|error| failed(&error))?;
-    Ok((link, feeds))
+    Ok((link, feeds, record.every))
 }
 
 /// What the inviting site allows is known before the first session: it said so while pairing.
@@ -429,6 +483,7 @@ pub(super) fn preview(ticket: &Ticket, check_words: Option<String>) -> api::Tick
         addresses: ticket.addresses.clone(),
         expires_ms: ticket.expires.0,
         feeds: ticket.offers.iter().map(offered).collect(),
+        every: ticket.every.map(|may| may.to_string()),
         check_words,
     }
 }

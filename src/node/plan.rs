@@ -50,10 +50,12 @@ impl Node {
                 feeds.push(planned(&me, &link, on, &peer, &record.name, record.genesis.kind.to_string()));
             }
             let sound = feeds.iter().all(|on| on.verdict.as_deref() == Some("valid"));
+            let mut notes = link_notes(&link, &peer);
+            notes.extend(super::merge::waiting(site, &link.name)?);
             Ok(Plan {
                 peer: link.peer.to_string(),
                 stated_ms: peer.stated_at.map(|at| at.0),
-                notes: link_notes(&link, &peer),
+                notes,
                 link: link.name,
                 peer_name: link.peer_name,
                 feeds,
@@ -84,6 +86,9 @@ impl Node {
         }
         if let Some(held) = &held {
             notes.push(format!("link {:?} with this site exists and would carry these feeds too", held.name));
+        }
+        if ticket.every.is_some() {
+            notes.push(format!("feeds that {} comes by later are taken up too", ticket.name));
         }
         let taken = |name: &str| locked(&self.inner.links).contains_key(name);
         let link = held.map_or_else(|| link_name(&ticket.name, taken), |held| held.name);
@@ -139,13 +144,18 @@ impl Node {
                 } else {
                     format!("a feed with {versions} statements of its own")
                 };
+                let remote = &offer.feed;
+                let way = if kind == offer.kind {
+                    format!(
+                        "take it under another name, --feed {remote}=OTHER, or bring what is here into it, --merge; to see \
+                         clashes first, take it under another name, sync, and `packetboat feed merge {local} --into OTHER --dry-run`"
+                    )
+                } else {
+                    format!("take it under another name, --feed {remote}=OTHER")
+                };
                 obstacles.insert(
                     offer.id,
-                    format!(
-                        "{local:?} is the name of {what} ({kind}) here, and two feeds do not become one: take it under \
-                         another name, --feed {}=OTHER",
-                        offer.feed
-                    ),
+                    format!("{local:?} is the name of {what} ({kind}) here, and two feeds do not become one by themselves: {way}"),
                 );
             }
             Ok(obstacles)

@@ -29,10 +29,12 @@ const PAGE_RUNS: usize = 100;
 
 impl Runs for Node {
     fn due(&self, link: &str) -> Option<Due> {
-        self.with_link(link, |state| Due {
+        let links = locked(&self.inner.links);
+        links.get(link).map(|state| Due {
             every_ms: state.link.every_ms,
             record: state.record,
             wanted: match state.wanted {
+                None if self.is_to_dial(state, &links) => Some(Wanted::News),
                 None => None,
                 Some(_) if state.outside => Some(Wanted::OutsideWindow),
                 Some(Trigger::Manual) => Some(Wanted::Manual),
@@ -71,6 +73,9 @@ impl Runs for Node {
             state.watch.subscribe()
         });
         let Some(watch) = watch else { return };
+        if self.run_by_twin(link).await {
+            return;
+        }
         match self.session(link).await {
             Ok(commands) => {
                 self.with_link(link, |state| state.awaited = true);
@@ -87,7 +92,7 @@ impl Runs for Node {
 }
 
 /// Waits for the end of a run that is counted after the first `after`, telling its steps meanwhile.
-async fn ended(
+pub(super) async fn ended(
     mut watch: Receiver<Watch>,
     after: u64,
     steps: Option<&mpsc::Sender<Step>>,
@@ -95,7 +100,7 @@ async fn ended(
     loop {
         match watch.recv().await {
             Ok(Watch::Ended(run, record, begins)) if begins > after => return Some((run, record)),
-            Ok(Watch::Ended(..) | Watch::Forecast(_)) => {}
+            Ok(Watch::Ended(..) | Watch::Forecast(_) | Watch::Up) => {}
             Ok(Watch::Progress(tally)) => {
                 if let Some(steps) = steps {
                     let done = tally.content_in_bytes.saturating_add(tally.content_out_bytes);
@@ -173,6 +178,12 @@ impl Node {
         }
         let watch = self.with_link(name, |state| (state.watch.subscribe(), state.begins));
         let (watch, after) = watch.ok_or_else(|| not_found("link", name))?;
+        let twin = self.twin(name).filter(|_| {
+            !link.is_outgoing() && self.with_link(name, |state| state.agreed.is_none()) == Some(true)
+        });
+        if let Some(twin) = twin {
+            return Box::pin(self.sync_one(&twin.name, outside_window, steps)).await;
+        }
         if link.is_outgoing() {
             self.with_link(name, |state| {
                 state.outside = state.outside || outside_window;

@@ -1,13 +1,14 @@
 //! Live sessions: one a link, dialled here or accepted, and the record of what each run did.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use protocol::fault::{Outcome, Reason};
+use protocol::frame::Openness;
 use protocol::id::{FeedId, RunId, SiteId};
 use protocol::link::{Dial, Link};
 use protocol::session::tally::Tally;
-use protocol::session::{Agreed, Config, Event, Forecast, Side, Terms};
+use protocol::session::{Agreed, Config, Event, Forecast, Side};
 use protocol::switches::Verdict;
 use protocol::time::Timestamp;
 use protocol::timetable;
@@ -38,6 +39,8 @@ const WATCHED_MAX: usize = 64;
 pub(super) enum Watch {
     Progress(Tally),
     Forecast(Forecast),
+    /// Both ends agreed.
+    Up,
     /// A run ended, or could not begin.
     /// With the count of runs begun on the link by then, that one included.
     Ended(RunId, RunRecord, u64),
@@ -75,8 +78,14 @@ pub(super) struct LinkState {
     pub(super) awaited: bool,
     /// What the other end was asked and has not answered.
     pub(super) questions: Questions,
+    /// Runs in a row that waited in vain for the other site, which is to dial.
+    pub(super) waited: u32,
+    /// The session begins anew after the run that is going on.
+    pub(super) renew: bool,
+    /// Feeds that the other end said it put on the link.
+    pub(super) taken_there: BTreeSet<FeedId>,
     /// Counts the sessions, so that an old one's end does not close a new one.
-    turn: u64,
+    pub(super) turn: u64,
 }
 
 impl LinkState {
@@ -100,6 +109,9 @@ impl LinkState {
             begins: 0,
             awaited: false,
             questions: Questions::default(),
+            waited: 0,
+            renew: false,
+            taken_there: BTreeSet::new(),
             turn: 0,
         }
     }
@@ -149,6 +161,8 @@ pub(super) enum ConnectError {
     Dial(#[from] DialError),
     #[error("this site's store cannot be read: {0}")]
     Store(String),
+    #[error("both sites dial each other and {0} is to open the connection")]
+    Waits(String),
 }
 
 /// Tells a session something. One that just ended needs telling no more.
@@ -189,11 +203,13 @@ impl Node {
             state.link = link.clone();
             state.peer.stated = peer.stated;
         });
+        let site = link.peer;
         if held.is_some() {
             self.reconnect(&name);
         } else {
             self.keep_link(link);
         }
+        self.renew_twin(site, &name);
     }
 
     /// Takes up one link: an outgoing one gets its timetable.
@@ -212,11 +228,21 @@ impl Node {
 
     /// Something was appended here. Live links pass it on at once, but for the one it came over.
     pub(super) fn news(&self, from: Option<&str>) {
+        let from_peer = from.and_then(|from| Some(self.known_link(from).ok()?.peer));
+        let served: Vec<String> =
+            self.link_names().into_keys().filter(|name| self.twin(name).is_some()).collect();
         for (name, state) in locked(&self.inner.links).iter_mut() {
-            let elsewhere = from != Some(name.as_str()) && state.link.live && !state.link.paused;
+            let twin = served.contains(name);
+            let elsewhere = !(twin && from_peer == Some(state.link.peer))
+                && from != Some(name.as_str())
+                && state.link.live
+                && !state.link.paused;
             if elsewhere && state.link.is_outgoing() {
                 state.want(Trigger::Live);
-            } else if elsewhere && let Some(commands) = &state.commands {
+            } else if elsewhere
+                && !twin
+                && let Some(commands) = &state.commands
+            {
                 tell(commands, Command::News);
             }
         }
@@ -236,7 +262,14 @@ impl Node {
                     let link =
                         locked(&self.inner.links).values().find(by_peer).map(|state| state.link.clone());
                     match link {
-                        Some(link) => drop(node.attach(link, Side::Listener, accepted.connection)),
+                        Some(link) if node.is_served(&link) => accepted.connection.close(
+                            Outcome::Refused(Reason::Busy).close_code().into(),
+                            b"the session of the other direction serves both",
+                        ),
+                        Some(link) => {
+                            node.give_way(&link.name);
+                            drop(node.attach(link, Side::Listener, accepted.connection));
+                        }
                         None => accepted.connection.close(
                             Outcome::Refused(Reason::SiteUnknown).close_code().into(),
                             b"no incoming link with this site",
@@ -323,13 +356,13 @@ impl Node {
     fn config(&self, link: &Link, side: Side) -> Result<Config, ConnectError> {
         let store = self.inner.site.store();
         let failed = |error: &dyn std::fmt::Display| ConnectError::Store(error.to_string());
-        let mut terms = Vec::new();
-        for on in &link.feeds {
-            if let Some(record) = store.feed(on.feed).map_err(|error| failed(&error))? {
-                let (kind, filter) = (record.genesis.kind, on.filter.clone());
-                terms.push(Terms { feed: on.feed, kind, switches: on.switches, filter, expires: on.expires });
-            }
-        }
+        let twin = self.twin(&link.name);
+        let terms = super::twins::terms(store, link, twin.as_ref()).map_err(|error| failed(&error))?;
+        let new_feeds = super::new_feeds::openness(link, wall_clock());
+        let new_feeds = twin.map_or(new_feeds, |twin| {
+            let other = super::new_feeds::openness(&twin, wall_clock());
+            Openness { offers: new_feeds.offers || other.offers, takes: new_feeds.takes || other.takes }
+        });
         Ok(Config {
             side,
             me: self.me(),
@@ -339,6 +372,7 @@ impl Node {
             terms,
             priority: link.priority,
             paused: link.paused,
+            new_feeds,
             memory: store.memory(link.peer, &link.name).map_err(|error| failed(&error))?,
             salt: random::<8>().map_err(|error| failed(&error))?,
         })
@@ -356,6 +390,7 @@ impl Node {
                     came_up = true;
                     self.note_link(&link, &agreed).await;
                     self.agreed(&link.name, agreed);
+                    self.offer_feeds(&link.name).await;
                 }
                 Happening::Stated(stated) => self.stated(&link.name, stated),
                 Happening::Unserved(fates) => self.unserved_there(&link, fates).await,
@@ -371,6 +406,11 @@ impl Node {
                 }
                 Happening::Nudged { asked } => self.nudged(&link.name, asked),
                 Happening::Links(notes) => self.noted(&link.name, notes),
+                Happening::Offered(feeds) => {
+                    let (node, name) = (self.clone(), link.name.clone());
+                    tokio::spawn(async move { node.feeds_offered(&name, turn, feeds).await });
+                }
+                Happening::Taken(feeds) => self.feeds_taken(&link.name, &feeds),
                 Happening::Held(held) => {
                     self.with_link(&link.name, |state| {
                         if state.turn == turn {
@@ -460,10 +500,17 @@ impl Node {
             state.record = state.record.after(outcome);
             state.begins
         });
+        if self.with_link(&link.name, |state| std::mem::take(&mut state.renew)) == Some(true) {
+            self.renew(&link.name);
+        }
         self.inner.counts.look_again();
         self.run_settled(&link.name, &record);
         self.run_is_over(run, &record);
         self.watched(&link.name, Watch::Ended(run, record, begins.unwrap_or(0)));
+        if outcome == Outcome::Done {
+            let node = self.clone();
+            tokio::spawn(async move { node.merges_go_on().await });
+        }
         if changed {
             self.news(Some(&link.name));
             let node = self.clone();
@@ -477,9 +524,10 @@ impl Node {
         let outcome = match error {
             ConnectError::Dial(DialError::Refused { .. }) => Outcome::Refused(Reason::SiteUnknown),
             ConnectError::Store(_) => Outcome::Fault,
-            ConnectError::NoAddress(_) | ConnectError::Resolve { .. } | ConnectError::Dial(_) => {
-                Outcome::Interrupted
-            }
+            ConnectError::NoAddress(_)
+            | ConnectError::Waits(_)
+            | ConnectError::Resolve { .. }
+            | ConnectError::Dial(_) => Outcome::Interrupted,
         };
         if let Outcome::Refused(reason) = outcome {
             self.refused(name, reason);

@@ -15,6 +15,9 @@ use super::*;
 use crate::api::{AcceptRequest, InviteRequest, NewFeed, NewPackage};
 
 mod links;
+mod merge;
+mod new_feeds;
+mod twins;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -77,6 +80,7 @@ fn accept(ticket: &str) -> AcceptRequest {
         feeds: Vec::new(),
         every_ms: None,
         filter: None,
+        merge: false,
     }
 }
 

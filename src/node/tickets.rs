@@ -6,6 +6,7 @@ use protocol::switches::Switches;
 use protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::new_feeds::EVERY;
 use super::problem::{not_found, usage};
 use super::{Node, locked};
 use crate::api::{self, Problem};
@@ -24,6 +25,8 @@ pub(super) struct TicketRecord {
     pub(super) proof_key: [u8; 32],
     pub(super) expires_ms: u64,
     pub(super) offers: Vec<(FeedId, String, Switches)>,
+    /// What the joiner may do in every other feed; none: the offered ones only.
+    pub(super) every: Option<Switches>,
     /// How long the joiner may do what is offered, in milliseconds from when it joins; none is without end.
     pub(super) grant_life_ms: Option<u64>,
     pub(super) used: Option<(SiteId, String)>,
@@ -47,8 +50,16 @@ impl TicketRecord {
             state: state.to_owned(),
             expires_ms: self.expires_ms,
             grant_life_ms: self.grant_life_ms,
-            may: self.offers.first().map_or_else(String::new, |(_, _, may)| may.to_string()),
-            feeds: self.offers.into_iter().map(|(_, name, _)| name).collect(),
+            may: self
+                .every
+                .or_else(|| self.offers.first().map(|(_, _, may)| *may))
+                .map_or_else(String::new, |may| may.to_string()),
+            feeds: self
+                .offers
+                .into_iter()
+                .map(|(_, name, _)| name)
+                .chain(self.every.map(|_| EVERY.to_owned()))
+                .collect(),
             site: self.used.as_ref().map(|(site, _)| site.to_string()),
             site_name: self.used.map(|(_, name)| name),
         }

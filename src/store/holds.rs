@@ -1,4 +1,4 @@
-//! Holds: stretches of logs whose deletes wait at this site for a person, because a run would have taken too much away at once.
+//! Holds: stretches of logs whose deletes wait at this site for a person, because a link would have taken too much away within an hour.
 
 use protocol::feed::Held;
 use protocol::id::{FeedId, LogId};
@@ -14,7 +14,7 @@ const PAGE_HOLDS: usize = 64;
 /// Names of versions that a hold keeps for people.
 pub const HOLD_NAMES_MAX: usize = 20;
 
-/// Deletes of one run that wait.
+/// Deletes of one link that wait.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
     pub feed: FeedId,
@@ -25,7 +25,7 @@ pub struct Hold {
     pub stretches: Vec<(LogId, u64, u64)>,
     /// Versions that would vanish.
     pub deletes: u64,
-    /// Versions that stood when the run began.
+    /// Versions that stood before the first of them.
     pub standing: u64,
     /// The first of them, as NAME@VERSION.
     pub names: Vec<String>,

@@ -1,7 +1,8 @@
 //! What the other end of each link last said of its terms and is known to hold: what plans and the overview are made from.
 
 use protocol::fault::Reason;
-use protocol::id::LogId;
+use protocol::frame::Offered;
+use protocol::id::{FeedId, LogId};
 use protocol::session::Stated;
 use protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -24,12 +25,16 @@ pub struct PeerState {
     pub in_as_of: Option<Timestamp>,
     /// The other end has everything that this site had then and lets flow there, bytes included.
     pub out_as_of: Option<Timestamp>,
+    /// Feeds that it offers and that could not be taken up here.
+    pub untaken: Vec<(Offered, Reason)>,
+    /// Feeds of this site that it could not take up.
+    pub untaken_there: Vec<(FeedId, Reason)>,
 }
 
 impl PeerState {
     /// What the other end last said of a feed.
     #[must_use]
-    pub fn on(&self, feed: protocol::id::FeedId) -> Option<&Stated> {
+    pub fn on(&self, feed: FeedId) -> Option<&Stated> {
         self.stated.iter().find(|stated| stated.feed == feed)
     }
 

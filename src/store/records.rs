@@ -45,6 +45,10 @@ pub enum Shelf {
     Rights,
     /// feed 32, publish 32, site 32 → what became of it there.
     Fates,
+    /// feed 32 → the feed that its contents are brought into.
+    Merges,
+    /// feed 32, link name → what the link took away of the feed lately.
+    Brakes,
 }
 
 impl Shelf {
@@ -63,6 +67,8 @@ impl Shelf {
             Self::Holds => 10,
             Self::Rights => 12,
             Self::Fates => 13,
+            Self::Merges => 30,
+            Self::Brakes => 31,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use protocol::fault::Outcome;
+use protocol::frame::{Offered, Taken};
 use protocol::grant::{Permitted, RightsProof};
 use protocol::id::{BlobId, FeedId, LogId};
 use protocol::link::Caps;
@@ -64,9 +65,6 @@ pub trait Keeper: View + Send {
     /// [`KeepError`]
     fn learn(&mut self, proof: &RightsProof) -> Result<(), KeepError>;
 
-    /// A run begins.
-    fn begin(&mut self);
-
     /// Keeps what the next session with this peer is to be told. Losing it costs a repair.
     fn remember(&mut self, memory: Memory);
 }
@@ -93,6 +91,10 @@ pub enum Command {
     Pace(Caps),
     /// Tell the peer what this site knows of links that carry the session's feeds.
     TellLinks(Vec<LinkNote>),
+    /// Put these feeds on the link, where the peer takes any.
+    Offer(Vec<Offered>),
+    /// Tell the peer what became of feeds it offered.
+    Taken(Vec<Taken>),
     /// Ask the peer which of these blobs it holds.
     AskHeld(Vec<BlobId>),
     /// At the dialler: ask what a run would move, without one.
@@ -134,6 +136,10 @@ pub enum Happening {
     Note(Event),
     /// What the peer tells of links that carry the session's feeds.
     Links(Vec<LinkNote>),
+    /// The peer puts these feeds on the link.
+    Offered(Vec<Offered>),
+    /// What became of feeds that were offered to the peer.
+    Taken(Vec<Taken>),
     /// Of the blobs asked for, those that the peer holds.
     Held(Vec<BlobId>),
     /// The session is over and the connection closed. Always the last.

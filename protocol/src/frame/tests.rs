@@ -13,7 +13,35 @@ fn hello(filter: Filter) -> Frame {
         name: "Tokyo".to_owned(),
         now: Timestamp(7),
         feeds: vec![ask],
+        new_feeds: Openness { offers: false, takes: true },
+        twins: vec![(0, Switches::PUSH)],
     })
+}
+
+fn offered(name: &str) -> Offered {
+    let genesis = Genesis {
+        kind: FeedKind::Raw,
+        name: "tools".to_owned(),
+        origin: SiteId([1; 32]),
+        second_origin: None,
+        reuse: false,
+        overwrite: false,
+        created: Timestamp(5),
+        nonce: [6; 16],
+    };
+    Offered { genesis, feed: name.to_owned(), may: Switches::PULL }
+}
+
+#[test]
+fn an_offered_feed_has_a_name_that_a_feed_can_have() {
+    let fine = Frame::Offer(vec![offered("tools")]).encode();
+    assert!(Frame::decode(&fine).is_ok());
+    for name in ["", "../x", "a\nb"] {
+        let bad = Frame::Offer(vec![offered(name)]).encode();
+        assert_eq!(Frame::decode(&bad), Err(Misbehaved::NameInvalid), "{name:?}");
+    }
+    let many = Frame::Taken(vec![Taken { feed: FEED, refused: None }; FEEDS_PER_LINK_MAX + 1]).encode();
+    assert_eq!(Frame::decode(&many), Err(Misbehaved::FrameMalformed));
 }
 
 fn note(name: &str) -> LinkNote {
@@ -39,6 +67,8 @@ fn a_frame_decodes_to_what_was_encoded() {
         name: "New York".to_owned(),
         now: Timestamp(8),
         feeds: vec![Ok(allowed), Err(Reason::FeedUnknown)],
+        new_feeds: Openness { offers: true, takes: false },
+        twins: Vec::new(),
     };
     let frames = [
         hello(filter),
@@ -62,6 +92,8 @@ fn a_frame_decodes_to_what_was_encoded() {
         Frame::Nudge { asked: true },
         Frame::WhichHeld(vec![BlobId([4; 32])]),
         Frame::Held(Vec::new()),
+        Frame::Offer(vec![offered("tools")]),
+        Frame::Taken(vec![Taken { feed: FEED, refused: Some(Reason::NameTaken) }]),
     ];
     for frame in frames {
         let bytes = frame.encode();

@@ -40,7 +40,7 @@ impl Session {
         self.advise(&Frame::WhichHeld(blobs));
     }
 
-    fn advise(&mut self, frame: &Frame) {
+    pub(super) fn advise(&mut self, frame: &Frame) {
         if self.agreed().is_some() {
             self.outputs.push_back(Output::Send(frame.encode()));
         }
@@ -85,6 +85,8 @@ impl Session {
             | Frame::Want(_)
             | Frame::NotHave(_)
             | Frame::Finished { .. }
+            | Frame::Offer(_)
+            | Frame::Taken(_)
             | Frame::WantRights(_)
             | Frame::Rights(_)
             | Frame::Nudge { .. } => return Err(Misbehaved::FrameUnexpected.into()),

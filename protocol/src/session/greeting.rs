@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::{Misbehaved, Reason};
 use crate::filter::Filter;
-use crate::frame::{Allowed, FeedAsk, Hello, VERSION_MAX, VERSION_MIN, Welcome};
+use crate::frame::{Allowed, FeedAsk, Hello, Openness, VERSION_MAX, VERSION_MIN, Welcome};
 use crate::id::{FeedId, SiteId, StoreId};
 use crate::package::FeedKind;
 use crate::switches::{Switches, Verdict};
@@ -22,13 +22,54 @@ pub struct Terms {
     pub filter: Filter,
     /// Until when a listener's grant holds, by its own clock.
     pub expires: Option<Timestamp>,
+    /// Where each site dials the other: what this one states on the link that this session serves as well, in its own terms.
+    pub twin: Option<Twin>,
+}
+
+/// What a site states of a feed on the link of the other direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Twin {
+    pub switches: Switches,
+    /// Until when it holds, where it is a grant.
+    pub expires: Option<Timestamp>,
 }
 
 impl Terms {
     /// Whether the grant's time is over.
     #[must_use]
     pub fn has_expired(&self, now: Timestamp) -> bool {
-        self.expires.is_some_and(|expires| expires <= now)
+        let over = |expires: Option<Timestamp>| expires.is_some_and(|expires| expires <= now);
+        over(self.expires) || over(self.twin.and_then(|twin| twin.expires))
+    }
+}
+
+/// What a site states on the twin link, by feed position. `asked`: the peer's order of feeds.
+fn twins(config: &Config, asked: &[FeedId], now: Timestamp) -> Vec<(u16, Switches)> {
+    let one = |(position, feed): (usize, &FeedId)| {
+        let twin = config.terms.iter().find(|terms| terms.feed == *feed)?.twin?;
+        let holds = twin.expires.is_none_or(|expires| expires > now);
+        holds.then_some((u16::try_from(position).ok()?, twin.switches))
+    };
+    asked.iter().enumerate().filter_map(one).collect()
+}
+
+fn twin_at(twins: &[(u16, Switches)], position: usize) -> Option<Switches> {
+    twins.iter().find(|(at, _)| usize::from(*at) == position).map(|(_, switches)| *switches)
+}
+
+/// The verdict on both links of two sites that dial each other, in the dialler's terms: what flows is what flows by either.
+fn both_ways(
+    verdict: Verdict,
+    asked: Switches,
+    allows_there: Option<Switches>,
+    asks_here: Option<Switches>,
+) -> Verdict {
+    let (Some(allowed), Some(wanted)) = (allows_there, asks_here) else { return verdict };
+    match verdict {
+        Verdict::Invalid(Reason::FiltersApart | Reason::KindDiffers) => verdict,
+        Verdict::NothingAsked | Verdict::Invalid(_) | Verdict::Warning { .. } | Verdict::Valid { .. } => {
+            Verdict::of(verdict.effective().or(allowed.and(wanted)), asked.or(wanted))
+        }
     }
 }
 
@@ -50,6 +91,8 @@ pub struct Agreed {
     /// The peer's clock minus this site's, in milliseconds.
     pub clock_ahead_ms: i64,
     pub feeds: Vec<AgreedFeed>,
+    /// Whether the peer offers or takes up feeds that are not among these.
+    pub peer_new_feeds: Openness,
 }
 
 /// One feed of an agreed link.
@@ -82,7 +125,13 @@ pub(super) fn hello(config: &Config, now: Timestamp) -> Hello {
         name: config.name.clone(),
         now,
         feeds: config.terms.iter().map(ask).collect(),
+        new_feeds: config.new_feeds,
+        twins: twins(config, &named(config), now),
     }
+}
+
+fn named(config: &Config) -> Vec<FeedId> {
+    config.terms.iter().map(|terms| terms.feed).collect()
 }
 
 /// What a dialler asks, as it said so.
@@ -121,15 +170,28 @@ pub(super) fn welcome(
     }
     let mut answers = Vec::with_capacity(hello.feeds.len());
     let mut feeds = Vec::with_capacity(hello.feeds.len());
-    for ask in &hello.feeds {
+    let asked: Vec<FeedId> = hello.feeds.iter().map(|ask| ask.feed).collect();
+    let twins: Vec<(u16, Switches)> =
+        twins(config, &asked, now).into_iter().map(|(at, asks)| (at, asks.flip())).collect();
+    for (position, ask) in hello.feeds.iter().enumerate() {
         let allowed = allowed(config, ask, now);
         let (verdict, filter) = judged(&allowed, ask.ask, &ask.filter);
+        let there = twin_at(&hello.twins, position);
+        let verdict = both_ways(verdict, ask.ask, there, twin_at(&twins, position));
         answers.push(allowed);
         let effective = verdict.effective().flip();
         feeds.push(AgreedFeed { feed: ask.feed, verdict, effective, filter, pushes: None });
     }
-    let welcome = Welcome { version, store: config.store, name: config.name.clone(), now, feeds: answers };
-    if feeds.iter().all(|on| on.effective.is_off()) {
+    let welcome = Welcome {
+        version,
+        store: config.store,
+        name: config.name.clone(),
+        now,
+        feeds: answers,
+        new_feeds: config.new_feeds,
+        twins,
+    };
+    if feeds.iter().all(|on| on.effective.is_off()) && !config.new_feeds.meets(hello.new_feeds) {
         return Ok((welcome, Err(first_reason(&feeds))));
     }
     let agreed = Agreed {
@@ -138,6 +200,7 @@ pub(super) fn welcome(
         peer_name: hello.name.clone(),
         clock_ahead_ms: apart_ms(hello.now, now),
         feeds,
+        peer_new_feeds: hello.new_feeds,
     };
     Ok((welcome, Ok(agreed)))
 }
@@ -178,12 +241,16 @@ pub(super) fn agree(config: &Config, welcome: Welcome, now: Timestamp) -> Result
     if welcome.feeds.len() != config.terms.len() {
         return Err(Misbehaved::FrameMalformed.into());
     }
+    let said = twins(config, &named(config), now);
     let feeds: Vec<AgreedFeed> = config
         .terms
         .iter()
         .zip(&welcome.feeds)
-        .map(|(terms, answer)| {
+        .enumerate()
+        .map(|(position, (terms, answer))| {
             let (verdict, filter) = judged(answer, terms.switches, &terms.filter);
+            let here = twin_at(&welcome.twins, position);
+            let verdict = both_ways(verdict, terms.switches, twin_at(&said, position), here);
             {
                 let effective = verdict.effective();
                 let pushes = (effective.flows_out() && !effective.flows_in()).then_some(config.me);
@@ -191,7 +258,7 @@ pub(super) fn agree(config: &Config, welcome: Welcome, now: Timestamp) -> Result
             }
         })
         .collect();
-    if feeds.iter().all(|on| on.effective.is_off()) {
+    if feeds.iter().all(|on| on.effective.is_off()) && !config.new_feeds.meets(welcome.new_feeds) {
         return Err(first_reason(&feeds).into());
     }
     Ok(Agreed {
@@ -200,6 +267,7 @@ pub(super) fn agree(config: &Config, welcome: Welcome, now: Timestamp) -> Result
         peer_name: welcome.name,
         clock_ahead_ms: apart_ms(welcome.now, now),
         feeds,
+        peer_new_feeds: welcome.new_feeds,
     })
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Agreed, Forecast, Memory, Stated, Terms};
 use crate::fault::{Misbehaved, Outcome, Reason};
-use crate::frame::Fate;
+use crate::frame::{Fate, Offered, Openness, Taken};
 use crate::grant::{Permitted, RightsProof};
 use crate::id::{BlobId, FeedId, LogId, OpId, SiteId, StoreId};
 use crate::link::Priority;
@@ -34,6 +34,8 @@ pub struct Config {
     /// Which bytes come first here.
     pub priority: Priority,
     pub paused: bool,
+    /// Whether feeds may come on the link that are not in `terms`.
+    pub new_feeds: Openness,
     pub memory: Memory,
     /// Fresh randomness: reconciliation is salted with it, so that nobody can aim at it beforehand.
     pub salt: [u8; 8],
@@ -101,6 +103,10 @@ pub enum Output {
     Pace(Option<u64>),
     /// What the peer tells of links that carry the session's feeds.
     Links(Vec<LinkNote>),
+    /// The peer puts these feeds on the link. Answered by [`super::Session::feeds_taken`].
+    Offered(Vec<Offered>),
+    /// What became of feeds that were offered by [`super::Session::offer_feeds`].
+    Taken(Vec<Taken>),
     /// Of the blobs asked for by [`super::Session::ask_held`], those that the peer holds.
     Held(Vec<BlobId>),
     /// Close the connection.

@@ -3,9 +3,11 @@
 mod breaches;
 mod endings;
 mod gaps;
+mod offers;
 mod reading;
 mod rights;
 mod streams;
+mod twins;
 
 use std::collections::BTreeMap;
 
@@ -248,9 +250,11 @@ fn config(side: Side, me: &Site, peer: &Site, switches: Switches) -> Config {
             switches,
             filter: Filter::default(),
             expires: None,
+            twin: None,
         }],
         priority: Default::default(),
         paused: false,
+        new_feeds: Default::default(),
         memory: me.memory.clone(),
         salt: [5; 8],
     }
@@ -281,7 +285,9 @@ fn drain(session: &mut Session, site: &mut Site) -> Vec<Vec<u8>> {
             Output::Learn(proof) => site.learn(&proof),
             Output::Unserved(fates) => site.unserved.extend(fates),
             Output::RunEnded { outcome, tally } => site.ended.push((outcome, tally)),
-            Output::Stated(_)
+            Output::Offered(_)
+            | Output::Taken(_)
+            | Output::Stated(_)
             | Output::PeerHolds(_)
             | Output::Up(_)
             | Output::Forecast(_)

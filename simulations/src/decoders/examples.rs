@@ -7,7 +7,7 @@ use packetboat::store::disk::Disk;
 use packetboat::store::{FeedRecord, Look, Options, SiteView, Store, engine};
 use protocol::fault::Reason;
 use protocol::filter::Filter;
-use protocol::frame::{Exports, FeedAsk, Frame, Hello, OpsFrame, Piece, Poll, Pull, Supply};
+use protocol::frame::{Exports, FeedAsk, Frame, Hello, Openness, OpsFrame, Piece, Poll, Pull, Supply};
 use protocol::grant::Permitted;
 use protocol::id::{BlobId, FeedId, LogId, SiteId, StoreId};
 use protocol::log::{Batch, Mmr, Verified};
@@ -140,6 +140,8 @@ fn talk() -> Vec<Vec<u8>> {
         name: "Tokyo".to_owned(),
         now: NOW,
         feeds: vec![ask],
+        new_feeds: Openness::default(),
+        twins: vec![],
     });
     let exports = Exports { generation: 3, root: [4; 16] };
     let pull = Pull { known: None, lacking: false };
@@ -182,6 +184,7 @@ pub fn examples(name: &str) -> Vec<Vec<u8>> {
                 addresses: vec!["127.0.0.1:7440".to_owned()],
                 secret: [3; 16],
                 expires: NOW,
+                every: None,
                 offers: vec![Offer {
                     feed: genesis.name.clone(),
                     id: genesis.feed_id(),

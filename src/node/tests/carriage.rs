@@ -90,6 +90,41 @@ async fn a_run_that_deletes_much_waits_for_a_person() {
     assert!(node.holds().await.unwrap().holds.is_empty());
 }
 
+/// E27: deletions that come one by one over a live link add up; what was approved counts no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trickle_of_deletions_waits_for_a_person_once_it_is_too_much() {
+    let (ny, tokyo) = pulled().await;
+    for n in 0..160 {
+        publish(&ny.node, &format!("p{n}"), b"same bytes").await.unwrap();
+    }
+    settle(&tokyo.node).await;
+    let ready = async || states(&tokyo.node).await.values().filter(|state| *state == "ready").count();
+    let delete = async |from: usize, to: usize| {
+        for n in from..to {
+            ny.node.delete("tools", &format!("p{n}"), "1.0", String::new(), false).await.unwrap();
+        }
+        settle(&tokyo.node).await;
+    };
+    for step in 0..5 {
+        delete(step * 20, step * 20 + 20).await;
+    }
+    assert_eq!((ready().await, tokyo.node.holds().await.unwrap().holds.len()), (60, 0));
+    delete(100, 101).await;
+    let hold = tokyo.node.holds().await.unwrap().holds.remove(0);
+    assert_eq!((hold.deletes, hold.standing, ready().await), (101, 160, 160), "all of the hour come back");
+    delete(101, 110).await;
+    let holds = tokyo.node.holds().await.unwrap().holds;
+    assert_eq!(
+        (holds.len(), holds[0].deletes, ready().await),
+        (1, 110, 160),
+        "one hold takes in what follows"
+    );
+    tokyo.node.approve(&hold.hold).await.unwrap();
+    assert_eq!(ready().await, 50);
+    delete(110, 150).await;
+    assert_eq!((ready().await, tokyo.node.holds().await.unwrap().holds.len()), (10, 0), "counted anew");
+}
+
 /// A node on a folder that another one of this process has just let go.
 async fn restarted(data: &Path, name: &str) -> Node {
     let loopback: SocketAddr = "127.0.0.1:0".parse().unwrap();

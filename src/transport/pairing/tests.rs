@@ -43,6 +43,7 @@ fn ticket() -> Ticket {
         secret: [0x22; 16],
         expires: Timestamp(1_795_000_000_000),
         offers: vec![],
+        every: None,
     }
 }
 
@@ -58,7 +59,7 @@ fn admission() -> JoinAnswer {
         nonce: [0; 16],
     };
     let feed = Admitted { genesis, feed: "tools".to_owned(), may: Switches::PULL };
-    JoinAnswer::Admitted { name: "New York".to_owned(), feeds: vec![feed] }
+    JoinAnswer::Admitted { name: "New York".to_owned(), feeds: vec![feed], every: None }
 }
 
 /// A pairing connection as the joiner and as the inviting site have it. The endpoints go with it.

@@ -182,6 +182,14 @@ impl Talk {
                 self.session.tell_links(notes);
                 self.drain();
             }
+            Woken::Told(Command::Offer(feeds)) => {
+                self.session.offer_feeds(&feeds);
+                self.drain();
+            }
+            Woken::Told(Command::Taken(feeds)) => {
+                self.session.feeds_taken(feeds);
+                self.drain();
+            }
             Woken::Told(Command::AskHeld(blobs)) => {
                 self.session.ask_held(blobs);
                 self.drain();
@@ -263,10 +271,11 @@ impl Talk {
                     self.keep_pace();
                 }
                 Output::Links(notes) => self.tell(Happening::Links(notes)),
+                Output::Offered(feeds) => self.tell(Happening::Offered(feeds)),
+                Output::Taken(feeds) => self.tell(Happening::Taken(feeds)),
                 Output::Held(blobs) => self.tell(Happening::Held(blobs)),
                 Output::Note(event) => self.tell(Happening::Note(event)),
                 Output::RunBegan => {
-                    self.keeper.begin();
                     self.tell(Happening::RunBegan { roots: self.roots() });
                 }
                 Output::Stated(stated) => self.tell(Happening::Stated(stated)),

@@ -93,9 +93,11 @@ fn config(side: Side, me: &Site, peer: &Site, switches: Switches) -> Config {
             switches,
             filter: Filter::default(),
             expires: None,
+            twin: None,
         }],
         priority: Default::default(),
         paused: false,
+        new_feeds: Default::default(),
         memory: me.state().memory.clone(),
         salt: [5; 8],
     }

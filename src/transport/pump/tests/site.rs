@@ -329,8 +329,6 @@ impl Keeper for Site {
         Ok(())
     }
 
-    fn begin(&mut self) {}
-
     fn remember(&mut self, memory: Memory) {
         self.state().memory = memory;
     }

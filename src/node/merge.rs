@@ -1,0 +1,330 @@
+//! Two feeds that both have content become one: this site publishes in the other feed what its own one serves, with where it came from.
+//!
+//! Every step can be done again: names are settled from a record, and a version that is there with the same bytes is not said twice.
+
+use protocol::feed::{Item, Standing};
+use protocol::grant::Verb;
+use protocol::id::{FeedId, OpId};
+use protocol::limits::{LABEL_BYTES_MAX, OPS_FRAME_BYTES_TARGET};
+use protocol::manifest::Manifest;
+use protocol::op::{Body, Offer, Provenance, Publish, SetRef, SetState};
+use protocol::package::Coordinate;
+use protocol::reference::references;
+
+use super::Node;
+use super::feeds::named;
+use super::problem::usage;
+use crate::api::Problem;
+use crate::api::merge::{MergeRequest, Merging};
+use crate::keeper::{AuthorError, SiteStore, wall_clock};
+use crate::publish::counts_elsewhere;
+use crate::store::{BlobState, FeedRecord, Merge};
+
+/// Bytes of ops said with one signature: one sync of the disk for all of them, and together they fit a frame.
+const AT_ONCE_BYTES: usize = OPS_FRAME_BYTES_TARGET;
+
+/// About how many bytes an op takes beside the names of its files.
+const ABOUT_BYTES: usize = 256;
+
+/// Clashes that are named.
+const NAMED_MAX: usize = 20;
+
+/// What follows the old feed's name.
+const BEFORE: &str = "-before-merge";
+
+/// A name that no feed here has.
+fn free_name(site: &SiteStore, wanted: &str) -> Result<String, Problem> {
+    let mut cut = wanted.len().min(LABEL_BYTES_MAX - BEFORE.len() - 4);
+    while !wanted.is_char_boundary(cut) {
+        cut -= 1;
+    }
+    let base = format!("{}{BEFORE}", wanted.get(..cut).unwrap_or_default());
+    let mut name = base.clone();
+    let mut n = 2;
+    while site.store().feed_named(&name)?.is_some() {
+        name = format!("{base}-{n}");
+        n += 1;
+    }
+    Ok(name)
+}
+
+/// Gives the old feed another name, and its own to the feed it is merged into.
+pub(super) fn settle_names(site: &SiteStore, merge: &Merge) -> Result<(), Problem> {
+    let store = site.store();
+    if let Some(mut old) = store.feed(merge.old)?
+        && old.name == merge.name
+    {
+        old.name = free_name(site, &merge.name)?;
+        store.put_feed(&old)?;
+    }
+    let into = merge.into.feed_id();
+    let held = store.feed(into)?;
+    if held.as_ref().is_some_and(|held| held.name == merge.name) || store.feed_named(&merge.name)?.is_some() {
+        return Ok(());
+    }
+    let record = held.unwrap_or_else(|| FeedRecord {
+        genesis: merge.into.clone(),
+        name: String::new(),
+        strict: false,
+        local_wins: false,
+        open_reads: false,
+    });
+    store.put_feed(&FeedRecord { name: merge.name.clone(), ..record })?;
+    Ok(())
+}
+
+/// How one version of the old feed stands to the other feed.
+enum Against {
+    Fresh,
+    Same,
+    Clash,
+    Deleted,
+}
+
+fn against(site: &SiteStore, into: FeedId, at: &Coordinate, manifest: &Manifest) -> Result<Against, Problem> {
+    let facts = site.store().facts(into, &at.name, &at.version)?;
+    let same = |body: &Body| matches!(body, Body::Publish(held) if held.manifest.same_bytes(manifest));
+    if facts.iter().any(|named| same(&named.op.body)) {
+        return Ok(Against::Same);
+    }
+    let item = site.store().item(into, &at.name, &at.version, site.look())?;
+    Ok(match item.map(|item| item.standing) {
+        Some(Standing::Served) => Against::Clash,
+        Some(Standing::Deleted | Standing::Suppressed | Standing::Hidden | Standing::Blocked) => {
+            Against::Deleted
+        }
+        Some(Standing::Held | Standing::Parked | Standing::NotAuthorised | Standing::Absent) | None => {
+            Against::Fresh
+        }
+    })
+}
+
+/// What a version of the old feed is made of, where its bytes are all here.
+fn whole(site: &SiteStore, item: &Item) -> Result<Option<(OpId, Manifest, bool)>, Problem> {
+    let Some(winner) = item.winner.filter(|_| item.standing == Standing::Served) else { return Ok(None) };
+    let Some(Body::Publish(held)) = site.store().op(winner)?.map(|named| named.op.body) else {
+        return Ok(None);
+    };
+    let mut complete = true;
+    for file in &held.manifest.files {
+        complete = complete && matches!(site.store().blob_state(file.blob)?, BlobState::Complete { .. });
+    }
+    Ok(Some((winner, held.manifest, complete)))
+}
+
+/// Refs of a package that the other feed has not got.
+fn refs(site: &SiteStore, from: FeedId, into: FeedId, package: &str) -> Result<Vec<Body>, Problem> {
+    let look = site.look();
+    let of = |feed: FeedId| -> Result<_, Problem> {
+        let (ops, ledger) = (site.store().ref_ops(feed, package)?, site.store().ledger(feed)?);
+        Ok(ledger.map_or_else(Vec::new, |ledger| references(&ops, &ledger, look.me, look.now)))
+    };
+    let held = of(into)?;
+    let lacking = of(from)?.into_iter().filter(|one| !held.iter().any(|held| held.name == one.name));
+    let body = |one: protocol::reference::Reference| {
+        Body::SetRef(SetRef { package: package.to_owned(), name: one.name, target: Some(one.target) })
+    };
+    Ok(lacking.map(body).collect())
+}
+
+/// Brings what the old feed serves into the other one, or only tells what would come of it.
+fn bring(site: &SiteStore, from: FeedId, into: FeedId, dry: bool) -> Result<Merging, Problem> {
+    let mut told = Merging { done: !dry, ..Merging::default() };
+    let mut bodies: Vec<Body> = Vec::new();
+    let mut packages: Vec<String> = Vec::new();
+    let mut bytes = 0;
+    let say = |bodies: &mut Vec<Body>| -> Result<(), Problem> {
+        let bodies = std::mem::take(bodies);
+        if !dry && !bodies.is_empty() {
+            site.author(into, bodies)?;
+        }
+        Ok(())
+    };
+    site.store().each_item(from, site.look(), |at, item| {
+        let Some((op, manifest, complete)) = whole(site, &item)? else { return Ok::<_, Problem>(()) };
+        told.versions += 1;
+        match against(site, into, &at, &manifest)? {
+            Against::Same => {
+                told.same += 1;
+                return Ok(());
+            }
+            Against::Deleted => {
+                told.deleted += 1;
+                return Ok(());
+            }
+            Against::Fresh | Against::Clash if !complete => {
+                told.pending += 1;
+                return Ok(());
+            }
+            Against::Fresh => told.fresh += 1,
+            Against::Clash => {
+                told.clashes += 1;
+                if told.clashing.len() < NAMED_MAX {
+                    told.clashing.push(format!("{}@{}", at.name, at.version));
+                }
+            }
+        }
+        if packages.last() != Some(&at.name) {
+            packages.push(at.name.clone());
+        }
+        bytes += ABOUT_BYTES + manifest.files.iter().map(|file| file.name.len() + ABOUT_BYTES).sum::<usize>();
+        let provenance = Some(Provenance { feed: from, op });
+        bodies.push(Body::Publish(Publish {
+            coordinate: at.clone(),
+            manifest,
+            supersedes: Vec::new(),
+            provenance,
+        }));
+        if item.offer != Offer::Listed {
+            bodies.push(Body::SetState(SetState { coordinate: at, offer: item.offer.clone() }));
+        }
+        if bytes > AT_ONCE_BYTES {
+            bytes = 0;
+            say(&mut bodies)?;
+        }
+        Ok(())
+    })?;
+    if !dry {
+        for package in &packages {
+            bodies.extend(refs(site, from, into, package)?);
+            if bodies.len() > AT_ONCE_BYTES / ABOUT_BYTES {
+                say(&mut bodies)?;
+            }
+        }
+    }
+    say(&mut bodies)?;
+    let authority = site.store().authority(into)?;
+    told.local =
+        !authority.is_some_and(|authority| counts_elsewhere(&authority, into, site.me(), Verb::Publish, ""));
+    let name = |feed: FeedId| -> Result<String, Problem> {
+        Ok(site.store().feed(feed)?.map_or_else(|| feed.short(), |record| record.name))
+    };
+    (told.from, told.into) = (name(from)?, name(into)?);
+    Ok(told)
+}
+
+fn ops_of(site: &SiteStore, feed: FeedId) -> Result<u64, Problem> {
+    Ok(site.store().heads(feed)?.iter().map(|signed| signed.head.len).sum())
+}
+
+/// Whether the other feed's ops are here, as far as they will come.
+fn is_ready(site: &SiteStore, merge: &Merge) -> Result<bool, Problem> {
+    let Some(name) = &merge.link else { return Ok(true) };
+    let Some(link) = site.store().link(name)? else { return Ok(true) };
+    let flows_in = link.switches(merge.into.feed_id()).is_some_and(protocol::switches::Switches::flows_in);
+    let in_as_of = site.store().peer(name)?.in_as_of;
+    Ok(!flows_in || in_as_of.is_some_and(|at| at >= merge.since))
+}
+
+/// Takes a merge as far as it goes. What it brought, where there was anything to do.
+fn go_on(site: &SiteStore, merge: &Merge) -> Result<Option<Merging>, Problem> {
+    settle_names(site, merge)?;
+    let ops = ops_of(site, merge.old)?;
+    if merge.brought_ops == Some(ops) || !is_ready(site, merge)? {
+        return Ok(None);
+    }
+    let told = bring(site, merge.old, merge.into.feed_id(), false)?;
+    if told.pending == 0 {
+        site.store().put_merge(&Merge { brought_ops: Some(ops), ..merge.clone() })?;
+    }
+    Ok(Some(told))
+}
+
+/// What merges that wait for a link's first run will come to, in words.
+pub(super) fn waiting(site: &SiteStore, link: &str) -> Result<Vec<String>, Problem> {
+    let mut notes = Vec::new();
+    for merge in site.store().merges()?.iter().filter(|merge| merge.link.as_deref() == Some(link)) {
+        if merge.brought_ops.is_some() {
+            continue;
+        }
+        let told = bring(site, merge.old, merge.into.feed_id(), true)?;
+        let mut note = format!(
+            "{} of {} versions of {} will be published in {} after the next run; {} are there with the same bytes, {} clash",
+            told.fresh, told.versions, told.from, told.into, told.same, told.clashes
+        );
+        if !told.clashing.is_empty() {
+            note = format!("{note}: {}", told.clashing.join(", "));
+        }
+        notes.push(note);
+    }
+    Ok(notes)
+}
+
+impl Node {
+    /// Merges a feed into another: the other one gets its name and what it serves, and it stays readable under another name.
+    ///
+    /// # Errors
+    /// A feed is unknown, the two are the same or of different kinds, the other one takes no local changes, or the disk refuses.
+    pub async fn merge_feed(&self, feed: &str, asked: MergeRequest) -> Result<Merging, Problem> {
+        let feed = feed.to_owned();
+        let dry = asked.dry_run;
+        let told = self.blocking(move |site| {
+            let (old, record) = named(site, &feed)?;
+            let (into, other) = named(site, &asked.into)?;
+            if old == into {
+                return Err(usage("a feed is merged into another one"));
+            }
+            if record.genesis.kind != other.genesis.kind {
+                return Err(usage(format!(
+                    "feed {:?} is of kind {} and feed {:?} of kind {}",
+                    record.name, record.genesis.kind, other.name, other.genesis.kind
+                )));
+            }
+            if other.strict {
+                return Err(AuthorError::Strict.into());
+            }
+            if dry {
+                return bring(site, old, into, true);
+            }
+            // The other feed's name is given up for the old one's, so that clients find everything where they look already.
+            let merge = Merge {
+                old,
+                into: other.genesis,
+                name: record.name,
+                link: None,
+                since: wall_clock(),
+                brought_ops: None,
+            };
+            site.store().put_merge(&merge)?;
+            if let Some(mut old) = site.store().feed(old)? {
+                old.name = free_name(site, &merge.name)?;
+                site.store().put_feed(&old)?;
+            }
+            settle_names(site, &merge)?;
+            Ok(go_on(site, &merge)?.unwrap_or_default())
+        });
+        let told = told.await?;
+        if told.done {
+            self.news(None);
+        }
+        Ok(told)
+    }
+
+    /// Takes every merge as far as it goes: after a start, and after each run that is done.
+    pub(super) async fn merges_go_on(&self) {
+        let brought = self.blocking(|site| {
+            let mut brought = Vec::new();
+            for merge in site.store().merges()? {
+                brought.extend(go_on(site, &merge)?);
+            }
+            Ok(brought)
+        });
+        match brought.await {
+            Ok(brought) => {
+                for told in &brought {
+                    tracing::info!(
+                        from = told.from,
+                        into = told.into,
+                        fresh = told.fresh,
+                        clashes = told.clashes,
+                        "a feed was merged"
+                    );
+                }
+                if brought.iter().any(|told| told.fresh + told.clashes > 0) {
+                    self.news(None);
+                }
+            }
+            Err(problem) => tracing::warn!(problem = problem.detail, "a merge of two feeds did not go on"),
+        }
+    }
+}
