@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod events;
 pub mod evict;
 pub mod holds;
+pub mod log;
 pub mod merge;
 pub mod new_feeds;
 pub mod path;

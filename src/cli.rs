@@ -8,6 +8,7 @@ mod feed;
 mod holds;
 mod link;
 mod local;
+mod log;
 mod merge;
 mod pair;
 mod plan;
@@ -20,10 +21,8 @@ mod token;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
-
 use crate::api::Problem;
+use clap::{Args, Parser, Subcommand};
 use client::Client;
 
 /// Replicates package feeds between sites.
@@ -204,6 +203,14 @@ enum Command {
         after_help = "Examples:\n  packetboat events --severity warning\n  packetboat events --follow --link new-york"
     )]
     Events(events::Events),
+    /// The signed statements this site holds, in the order in which they arrived, and what each does here.
+    #[command(after_help = "Examples:\n  packetboat log --feed tools --limit 20\n  packetboat log --follow")]
+    Log(log::Log),
+    /// Show or change the level of the daemon's log lines; it goes back by itself.
+    #[command(
+        after_help = "Examples:\n  packetboat log-level debug --for 10m\n  packetboat log-level --reset"
+    )]
+    LogLevel(log::Level),
     /// Deletions that wait here, because one run would have taken too much away; exit code 4 where some wait.
     Holds,
     /// Let deletions that wait take effect.
@@ -299,14 +306,7 @@ pub fn main() -> ExitCode {
 
 /// Log lines go to standard error, as far as `filter` lets them.
 fn logs(filter: &str) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_default();
-    let set = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .try_init();
-    if let Err(error) = set {
+    if let Err(error) = crate::logs::start(filter) {
         text::warn(&format!("logs cannot be written: {error}"));
     }
 }
@@ -336,6 +336,8 @@ async fn dispatch(command: Command, context: &Context, level: &str) -> anyhow::R
         Command::Evict(evict) => evict::evict(context, evict).await,
         Command::Fetch(at) => evict::fetch(context, at).await,
         Command::Doctor => doctor::doctor(context).await,
+        Command::Log(asked) => log::log(context, asked).await,
+        Command::LogLevel(asked) => log::level(context, asked).await,
         Command::Holds => holds::holds(context).await,
         Command::Approve { hold } => holds::approve(context, &hold).await,
         Command::Rights(command) => ruling::rights(context, command).await,

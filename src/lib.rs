@@ -3,6 +3,7 @@
 pub mod config;
 pub mod events;
 pub mod identity;
+pub mod logs;
 pub mod store;
 
 pub mod keeper;

@@ -19,6 +19,7 @@ mod merge;
 mod new_feeds;
 mod notes;
 mod on_demand;
+mod op_log;
 mod overview;
 mod pairing;
 mod plan;
@@ -59,6 +60,7 @@ use crate::transport::tls::Peers;
 
 pub(crate) use events::{EventReader, asked_for};
 pub use files::{OpenFile, UploadStream};
+pub(crate) use op_log::OpsAsked;
 pub use runs::Step;
 pub(crate) use serve::open_doors;
 pub use serve::{InitError, ServeError, VerifyError, init, serve, verify_offline};
@@ -125,6 +127,8 @@ struct Inner {
     notes: Mutex<notes::Notes>,
     /// Downloads by clients of this site, not told as ops yet.
     downloads: Mutex<BTreeMap<FeedId, Downloads>>,
+    /// Rises when ops may have arrived, for those who wait for some.
+    grew: tokio::sync::watch::Sender<u64>,
     counts: overview::Counts,
     events: events::Events,
     /// That the disk is low was told, and it is still so.
@@ -196,6 +200,7 @@ impl Node {
             attempts: Mutex::default(),
             notes: Mutex::default(),
             downloads: Mutex::default(),
+            grew: tokio::sync::watch::Sender::new(0),
             counts: overview::Counts::default(),
             events,
             disk_low: AtomicBool::new(false),

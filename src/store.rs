@@ -3,6 +3,7 @@
 pub mod disk;
 pub mod engine;
 
+mod arrivals;
 mod blobs;
 mod brakes;
 mod cursors;
@@ -48,6 +49,7 @@ use packs::record::Draft;
 use packs::{Packs, Ticket};
 use replay::Changes;
 
+pub use arrivals::Changed;
 pub use blobs::{BlobState, PutError};
 pub use brakes::Braked;
 pub use evict::Evicting;
@@ -57,7 +59,7 @@ pub use index::RebuildError;
 pub use ingest::{Ingest, Stored};
 pub use keys::Tree;
 pub use merges::Merge;
-pub use ops::{AppendError, Changed, LogState, Topic};
+pub use ops::{AppendError, LogState, Topic};
 pub use packs::{Damage, WriteError};
 pub use peers::PeerState;
 pub use read::{BlobReader, ReadError};

@@ -18,6 +18,14 @@ fn found(severity: &str, kind: &str, text: String, hint: &str) -> Finding {
     Finding { severity: severity.to_owned(), kind: kind.to_owned(), text, hint: hint.to_owned() }
 }
 
+/// A level that is raised writes much.
+fn of_log_level() -> Option<Finding> {
+    let level = crate::logs::running()?.level();
+    let left = level.left?;
+    let text = format!("the log level is {} for another {} s", level.now, left.as_secs());
+    Some(found("advice", "log-level", text, "go back now: packetboat log-level --reset"))
+}
+
 impl Node {
     /// Everything that was found, the worst first.
     ///
@@ -27,6 +35,7 @@ impl Node {
         let mut findings = self.of_links().await?;
         findings.extend(self.of_shape());
         findings.extend(self.of_site().await?);
+        findings.extend(of_log_level());
         let rank = |finding: &Finding| match finding.severity.as_str() {
             "error" => 0,
             "warning" => 1,

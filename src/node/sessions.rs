@@ -228,6 +228,7 @@ impl Node {
 
     /// Something was appended here. Live links pass it on at once, but for the one it came over.
     pub(super) fn news(&self, from: Option<&str>) {
+        self.inner.grew.send_modify(|grew| *grew = grew.wrapping_add(1));
         let from_peer = from.and_then(|from| Some(self.known_link(from).ok()?.peer));
         let served: Vec<String> =
             self.link_names().into_keys().filter(|name| self.twin(name).is_some()).collect();

@@ -161,7 +161,7 @@ fn standing_words(item: &Item, state: &str, me: SiteId, authority: Option<&Autho
 }
 
 /// What an op does here.
-fn role(named: &NamedOp, item: &Item, authority: Option<&Authority>) -> &'static str {
+pub(super) fn role(named: &NamedOp, item: &Item, authority: Option<&Authority>) -> &'static str {
     let id = &named.id;
     let among: [(&[_], &'static str); 10] = [
         (item.winner.as_slice(), "serves"),

@@ -62,12 +62,9 @@ pub(super) fn replay(changes: &mut Changes, at: Location, payload: &[u8]) {
     let Some((prelude, mut rest)) = rest.split_at_checked(length) else { return };
     let Ok(Prelude { generation, log, ops }) = keys::decode::<Prelude>(prelude) else { return };
     let mut start = u64::try_from(payload.len().saturating_sub(rest.len())).unwrap_or(u64::MAX);
-    let count = u64::try_from(ops.len()).unwrap_or(u64::MAX).max(1);
-    let newest = generation.saturating_add(count).saturating_sub(1);
-    let first = ops.iter().map(|(seq, ..)| *seq).min().unwrap_or(0);
-    let arrival = Arrival { log, first };
-    changes.set(Tree::Arrival, newest.to_be_bytes().to_vec(), keys::encode(&arrival));
-    for (seq, id, bytes) in ops {
+    for (generation, (seq, id, bytes)) in (generation..).zip(ops) {
+        let arrival = Arrival { log, first: seq, late: true };
+        changes.set(Tree::Arrival, generation.to_be_bytes().to_vec(), keys::encode(&arrival));
         let Some((statement, behind)) = rest.split_at_checked(usize::try_from(bytes).unwrap_or(usize::MAX))
         else {
             return;

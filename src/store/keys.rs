@@ -159,6 +159,8 @@ pub(crate) struct Arrival {
     pub(crate) log: LogId,
     /// The position of its first entry.
     pub(crate) first: u64,
+    /// It is not a batch but one op that came for a gap.
+    pub(crate) late: bool,
 }
 
 /// What stands at a coordinate, as far as it was worked out.

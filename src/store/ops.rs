@@ -51,15 +51,6 @@ pub struct LogState {
     pub after: Mmr,
 }
 
-/// What has arrived since some generation.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Changed {
-    /// The generation of the newest op. Ask again with this.
-    pub generation: u64,
-    /// Each log that has grown, and the first position that is new.
-    pub logs: BTreeMap<LogId, u64>,
-}
-
 /// What ops that are about a feed as a whole are about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Topic {
@@ -92,10 +83,10 @@ impl Topic {
 
 /// What precedes the statements in a batch's record.
 #[derive(Debug, Serialize, Deserialize)]
-struct Prelude {
+pub(super) struct Prelude {
     /// The generation of the first op; the others follow one by one.
-    generation: u64,
-    first: u64,
+    pub(super) generation: u64,
+    pub(super) first: u64,
     head: SignedHead,
     after: Mmr,
     marks: Vec<Mark>,
@@ -109,10 +100,10 @@ enum Mark {
 }
 
 /// A batch's record, taken apart.
-struct Parts<'a> {
-    prelude: Prelude,
+pub(super) struct Parts<'a> {
+    pub(super) prelude: Prelude,
     /// For each op: its name, its position, where its statement starts in the payload, the statement.
-    ops: Vec<(OpId, u64, u64, &'a [u8])>,
+    pub(super) ops: Vec<(OpId, u64, u64, &'a [u8])>,
 }
 
 fn encode(verified: &Verified, generation: u64) -> Vec<u8> {
@@ -137,7 +128,7 @@ fn encode(verified: &Verified, generation: u64) -> Vec<u8> {
     payload
 }
 
-fn take_apart(payload: &[u8]) -> Option<Parts<'_>> {
+pub(super) fn take_apart(payload: &[u8]) -> Option<Parts<'_>> {
     let rest = payload.strip_prefix(&[LAYOUT])?;
     let (length, rest) = rest.split_first_chunk::<4>()?;
     let (prelude, mut rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
@@ -186,7 +177,7 @@ pub(super) fn replay(changes: &mut Changes, at: Location, payload: &[u8]) {
     changes.set(Tree::Batch, keys::batch(log, last), keys::encode(&BatchEntry { first: *first, at }));
     let count = u64::try_from(parts.ops.len()).unwrap_or(u64::MAX).max(1);
     let newest = generation.saturating_add(count).saturating_sub(1);
-    let arrival = Arrival { log, first: *first };
+    let arrival = Arrival { log, first: *first, late: false };
     changes.set(Tree::Arrival, newest.to_be_bytes().to_vec(), keys::encode(&arrival));
     let mut seq = *first;
     for mark in &parts.prelude.marks {
@@ -303,41 +294,6 @@ impl Store {
         }
         self.checkpoint_if_due();
         Ok(())
-    }
-
-    /// The generation of the newest op: each op that arrives, from wherever, takes the next.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn newest_generation(&self) -> Result<u64, ReadError> {
-        let last = self.with_index(|index| index.last(Tree::Arrival, &[]))?;
-        let newest = last.and_then(|(key, _)| key.try_into().ok()).map(u64::from_be_bytes);
-        Ok(newest.unwrap_or(0))
-    }
-
-    /// The logs that have grown since `generation` was the newest.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn changed_since(&self, generation: u64) -> Result<Changed, ReadError> {
-        let mut changed = Changed { generation, logs: BTreeMap::new() };
-        loop {
-            let from = changed.generation.saturating_add(1).to_be_bytes();
-            let page = self.with_index(|index| {
-                let page = index.page(Tree::Arrival, &[], &from, PAGE_ENTRIES)?;
-                let entry = |(key, value): (Vec<u8>, Vec<u8>)| Ok((key, keys::decode::<Arrival>(&value)?));
-                page.into_iter().map(entry).collect::<Result<Vec<_>, _>>()
-            })?;
-            if page.is_empty() {
-                return Ok(changed);
-            }
-            for (key, Arrival { log, first }) in page {
-                let since = changed.logs.entry(log).or_insert(first);
-                *since = first.min(*since);
-                let newest = key.try_into().map_or(u64::MAX, u64::from_be_bytes);
-                changed.generation = changed.generation.max(newest);
-            }
-        }
     }
 
     /// How far a log is held.

@@ -162,3 +162,24 @@ fn an_administrator_sees_plans_runs_and_lag() {
     let there = ny.http(get, b"");
     assert!(there.0 == 200 && !there.1.contains("x-packetboat-as-of"), "it comes from nowhere: {}", there.1);
 }
+
+/// Row 58: the level is changed while the node runs, says until when, and goes back; ops are told as they arrive.
+#[test]
+fn the_log_level_is_changed_live_and_the_log_of_ops_is_told() {
+    let ny = Site::new("New York");
+    ny.ok(&["feed", "create", "tools", "--kind", "raw"]);
+    ny.publish("tools", "hello", b"hello");
+    let log = ny.ok(&["log", "--feed", "tools", "--author", "me"]);
+    let kinds: Vec<_> =
+        log["ops"].as_array().unwrap().iter().map(|op| op["kind"].as_str().unwrap()).collect();
+    assert!(kinds.contains(&"publish"), "{log}");
+    assert_eq!(ny.ok(&["log-level"])["left_ms"], serde_json::Value::Null);
+    let raised = ny.ok(&["log-level", "packetboat=debug", "--for", "10m"]);
+    assert_eq!(raised["now"], "packetboat=debug");
+    assert!(raised["left_ms"].as_u64().unwrap() <= 600_000, "{raised}");
+    assert!(ny.ok(&["doctor"])["findings"].to_string().contains("log-level"));
+    ny.ok(&["log-level", "--reset"]);
+    assert_eq!(ny.ok(&["log-level"])["left_ms"], serde_json::Value::Null);
+    assert!(ny.fails(2, &["log-level", "loud="]).contains("no level"));
+    assert!(ny.fails(2, &["log-level", "debug", "--for", "48h"]).contains("a day at most"));
+}

@@ -86,3 +86,33 @@ async fn sites_that_publish_different_bytes_are_told_of_the_clash() {
     let clashes = [told(&la.node, "clash-found").await, told(&ny.node, "clash-found").await].concat();
     assert!(clashes.iter().any(|event| event.fields["package"] == "same@1.0"), "{clashes:?}");
 }
+
+/// Every op is in the log in the order of arrival, with what it does here; who waits for the next one gets it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_tells_ops_as_they_arrive_and_what_each_does() {
+    let (ny, leaf) = (lab("New York").await, lab("Leaf").await);
+    feed(&ny.node, "tools").await;
+    publish(&ny.node, "tool", b"bytes").await.unwrap();
+    pair(&ny.node, &leaf.node, "pull").await;
+    settle(&leaf.node).await;
+    publish(&leaf.node, "own", b"own").await.unwrap();
+    let asked = |after, wait_ms| OpsAsked { feed: None, author: None, after, limit: 50, wait_ms };
+    let told = leaf.node.ops(asked(None, 0)).await.unwrap();
+    let rows: Vec<_> =
+        told.ops.iter().map(|op| (op.kind.as_str(), op.version.as_deref(), op.role.as_str())).collect();
+    assert!(rows.contains(&("publish", Some("tool@1.0"), "serves")), "{rows:?}");
+    assert!(rows.contains(&("publish", Some("own@1.0"), "serves")), "{rows:?}");
+    assert!(told.ops.is_sorted_by_key(|op| op.number));
+    let mine = OpsAsked { author: Some("me".to_owned()), ..asked(None, 0) };
+    assert!(leaf.node.ops(mine).await.unwrap().ops.iter().all(|op| op.version.as_deref() == Some("own@1.0")));
+    let newest = OpsAsked { limit: 1, ..asked(None, 0) };
+    assert_eq!(leaf.node.ops(newest).await.unwrap().ops, told.ops[told.ops.len() - 1..]);
+
+    let waiting = leaf.node.clone();
+    let next = tokio::spawn(async move { waiting.ops(asked(Some(told.seen), 60_000)).await.unwrap() });
+    publish(&leaf.node, "next", b"next").await.unwrap();
+    let next = tokio::time::timeout(PATIENCE, next).await.unwrap().unwrap();
+    assert_eq!(next.ops[0].version.as_deref(), Some("next@1.0"));
+    let nobody = OpsAsked { author: Some("nobody".to_owned()), ..asked(None, 0) };
+    assert_eq!(leaf.node.ops(nobody).await.unwrap_err().code, "usage");
+}

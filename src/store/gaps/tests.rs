@@ -69,6 +69,9 @@ fn an_op_that_came_later_counts_is_told_and_is_served_in_its_place() {
     assert_eq!(of.store.batches(log, 0, u64::MAX).unwrap(), std::slice::from_ref(&of.full));
     let changed = of.store.changed_since(before).unwrap();
     assert_eq!(changed.logs.get(&log), Some(&1), "others hear of it");
+    let (seen, arrived) = of.store.arrived(0, u64::MAX, usize::MAX, |_| true).unwrap();
+    let kinds: Vec<_> = arrived.iter().map(|(at, named)| (*at, named.op.body.kind_name())).collect();
+    assert_eq!((seen, kinds), (3, vec![(1, "publish"), (2, "publish"), (3, "delete")]));
     assert_eq!(of.store.fill(&filling(&of)).unwrap(), changed.generation, "a second time adds nothing");
 }
 

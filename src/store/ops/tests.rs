@@ -16,7 +16,7 @@ use super::*;
 use crate::store::disk::fake::FakeDisk;
 use crate::store::engine::{Engine, InMemory};
 use crate::store::tests::{Dice, open};
-use crate::store::{FeedRecord, Look, RUNS_MAX, RunRecord};
+use crate::store::{Changed, FeedRecord, Look, RUNS_MAX, RunRecord};
 
 const WALL: Timestamp = Timestamp(1_800_000_000_000);
 

@@ -1,0 +1,130 @@
+//! The order in which ops arrived here: each takes the next number, its generation.
+
+use std::collections::BTreeMap;
+
+use protocol::id::{LogId, OpId};
+use protocol::log::NamedOp;
+
+use super::engine::Broken;
+use super::keys::{self, Arrival, BatchEntry, Tree};
+use super::ops::{Parts, take_apart};
+use super::{ReadError, Store};
+
+/// Entries of the index looked at under one hold of it.
+const PAGE_ENTRIES: usize = 512;
+
+/// What has arrived since some generation.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Changed {
+    /// The generation of the newest op. Ask again with this.
+    pub generation: u64,
+    /// Each log that has grown, and the first position that is new.
+    pub logs: BTreeMap<LogId, u64>,
+}
+
+impl Store {
+    /// The generation of the newest op: each op that arrives, from wherever, takes the next.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn newest_generation(&self) -> Result<u64, ReadError> {
+        let last = self.with_index(|index| index.last(Tree::Arrival, &[]))?;
+        let newest = last.and_then(|(key, _)| key.try_into().ok()).map(u64::from_be_bytes);
+        Ok(newest.unwrap_or(0))
+    }
+
+    /// The logs that have grown since `generation` was the newest.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn changed_since(&self, generation: u64) -> Result<Changed, ReadError> {
+        let mut changed = Changed { generation, logs: BTreeMap::new() };
+        loop {
+            let from = changed.generation.saturating_add(1).to_be_bytes();
+            let page = self.with_index(|index| {
+                let page = index.page(Tree::Arrival, &[], &from, PAGE_ENTRIES)?;
+                let entry = |(key, value): (Vec<u8>, Vec<u8>)| Ok((key, keys::decode::<Arrival>(&value)?));
+                page.into_iter().map(entry).collect::<Result<Vec<_>, _>>()
+            })?;
+            if page.is_empty() {
+                return Ok(changed);
+            }
+            for (key, Arrival { log, first, .. }) in page {
+                let since = changed.logs.entry(log).or_insert(first);
+                *since = first.min(*since);
+                let newest = key.try_into().map_or(u64::MAX, u64::from_be_bytes);
+                changed.generation = changed.generation.max(newest);
+            }
+        }
+    }
+
+    /// The ops that arrived after the generation `after` and that `takes` takes, in the order of arrival, each with its generation; at most
+    /// `most`, after looking at `looked_max` generations or a little more. The first number says up to which generation was looked at.
+    ///
+    /// # Errors
+    /// When the disk fails, or the bytes of an op are damaged.
+    pub fn arrived(
+        &self,
+        after: u64,
+        looked_max: u64,
+        most: usize,
+        takes: impl Fn(&NamedOp) -> bool,
+    ) -> Result<(u64, Vec<(u64, NamedOp)>), ReadError> {
+        let (mut seen, mut found) = (after, Vec::new());
+        loop {
+            let from = seen.saturating_add(1).to_be_bytes();
+            let page = self.with_index(|index| {
+                let page = index.page(Tree::Arrival, &[], &from, PAGE_ENTRIES)?;
+                let entry = |(key, value): (Vec<u8>, Vec<u8>)| Ok((key, keys::decode::<Arrival>(&value)?));
+                page.into_iter().map(entry).collect::<Result<Vec<_>, Broken>>()
+            })?;
+            if page.is_empty() {
+                return Ok((seen, found));
+            }
+            for (key, arrival) in page {
+                let last = key.try_into().map_or(u64::MAX, u64::from_be_bytes);
+                let ops = if arrival.late {
+                    self.op_at(arrival)?.map(|op| (last, op)).into_iter().collect()
+                } else {
+                    self.ops_of(arrival)?
+                };
+                for (generation, op) in ops.into_iter().filter(|(generation, _)| *generation > after) {
+                    if let Some(named) = self.op(op)?.filter(|named| takes(named)) {
+                        found.push((generation, named));
+                    }
+                }
+                seen = last;
+                if found.len() >= most || seen.saturating_sub(after) >= looked_max {
+                    return Ok((seen, found));
+                }
+            }
+        }
+    }
+
+    /// The ops of the batch that arrived so, each with its generation.
+    fn ops_of(&self, arrival: Arrival) -> Result<Vec<(u64, OpId)>, ReadError> {
+        let page = self.with_index(|index| {
+            let from = keys::batch(arrival.log, arrival.first);
+            index.page(Tree::Batch, &keys::log(arrival.log), &from, 1)
+        })?;
+        let Some((_, value)) = page.into_iter().next() else { return Ok(Vec::new()) };
+        let BatchEntry { at, .. } = self.with_index(|_| keys::decode(&value))?;
+        let payload = self.read_location(at)?;
+        let Some(Parts { prelude, ops }) = payload.as_deref().and_then(take_apart) else {
+            return Ok(Vec::new());
+        };
+        Ok((prelude.generation..).zip(ops.into_iter().map(|(id, ..)| id)).collect())
+    }
+
+    /// The op that came for the gap at a position.
+    fn op_at(&self, arrival: Arrival) -> Result<Option<OpId>, ReadError> {
+        for batch in self.batches(arrival.log, arrival.first, 0)? {
+            let first = batch.entries.first();
+            if let Some(protocol::log::Entry::Op(statement)) = first {
+                let place = protocol::op::Place { log: arrival.log, seq: arrival.first };
+                return Ok(Some(protocol::op::Op::id_of(place, statement)));
+            }
+        }
+        Ok(None)
+    }
+}
