@@ -21,6 +21,9 @@ pub mod path;
 pub mod plan;
 pub mod ruling;
 pub mod run;
+mod token;
+
+pub use token::{NewToken, Token, TokenMade, Tokens};
 
 use serde::{Deserialize, Serialize};
 
@@ -517,44 +520,6 @@ pub struct Verification {
     pub bytes: u64,
     pub damaged: Vec<String>,
     pub blobs_damaged: u64,
-}
-
-/// Asks for a token.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NewToken {
-    pub label: String,
-    #[serde(default)]
-    /// Feeds it is good for; none means all.
-    pub feeds: Vec<String>,
-    #[serde(default)]
-    pub write: bool,
-    /// May use the whole API over TCP.
-    #[serde(default)]
-    pub admin: bool,
-}
-
-/// A new token. The secret is shown this once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TokenMade {
-    pub token: String,
-    pub about: Token,
-}
-
-/// One token, without its secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Token {
-    pub id: String,
-    pub label: String,
-    pub feeds: Vec<String>,
-    pub write: bool,
-    pub admin: bool,
-    pub created_ms: u64,
-}
-
-/// All tokens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tokens {
-    pub tokens: Vec<Token>,
 }
 
 /// What went wrong, as `application/problem+json` (RFC 9457).

@@ -96,6 +96,8 @@ pub enum Reason {
     FiltersApart,
     #[error("what was granted on this link has expired")]
     GrantExpired,
+    #[error("outside the window in which the other site lets the link run")]
+    OutsideWindow,
     #[error("its name is that of another feed at the receiving site")]
     NameTaken,
     #[error("the link carries as many feeds as a link can")]

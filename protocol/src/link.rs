@@ -87,7 +87,7 @@ pub struct Link {
     pub every_ms: Option<u64>,
     /// Whether what is appended here is pushed on at once, and what the other site has new is taken at once.
     pub live: bool,
-    /// When the link may run; none is always. Outgoing links only.
+    /// When the link may run; none is always. Incoming: when the other site may run it.
     pub windows: Vec<Window>,
     pub caps: Caps,
     pub priority: Priority,

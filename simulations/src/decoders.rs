@@ -201,7 +201,7 @@ fn session(bytes: &[u8]) -> bool {
             terms: vec![terms],
             new_feeds: Openness::default(),
             priority: Priority::default(),
-            paused: false,
+            refuses: None,
             memory: Memory::default(),
             salt: [3; 8],
         };

@@ -269,7 +269,7 @@ impl Site {
             name: self.name.to_owned(),
             terms: terms.collect(),
             priority: Default::default(),
-            paused: false,
+            refuses: None,
             new_feeds: Default::default(),
             memory: store.memory(end.peer, &end.name).expect("the store reads"),
             salt: self.entropy.next().to_le_bytes(),

@@ -8,6 +8,7 @@ schemas! { Merging => "merging" }
 
 /// Asks for a feed to be merged into another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::module_name_repetitions, reason = "Request alone would read as any request")]
 #[serde(deny_unknown_fields)]
 pub struct MergeRequest {
     /// The feed that takes the contents in, and the name.

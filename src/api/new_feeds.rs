@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 /// A link's rule for feeds that neither end named when it was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::module_name_repetitions, reason = "the word of the command and the field")]
 pub struct NewFeeds {
     /// Each feed of this site goes on the link.
     pub offers: bool,

@@ -88,6 +88,7 @@ const fn is_of_the_whole_link(reason: Reason) -> bool {
             | Reason::SiteUnknown
             | Reason::VersionsApart
             | Reason::LinkPaused
+            | Reason::OutsideWindow
             | Reason::GrantWithdrawn
     )
 }

@@ -1,6 +1,7 @@
 //! Where a link stands in its windows: the wall clock in each window's time zone, and the pace of the hour.
 
 use jiff::tz::TimeZone;
+use protocol::fault::{Outcome, Reason};
 use protocol::link::{Caps, Link};
 use protocol::time::Timestamp;
 use protocol::timetable::{Hours, LocalTime};
@@ -51,6 +52,24 @@ pub(super) fn caps(link: &Link, now: Timestamp) -> Caps {
 }
 
 impl Node {
+    /// Ends the sessions of incoming links whose window has closed, and lets the others keep the pace of this hour. Outgoing links have a
+    /// timetable that does.
+    pub(super) fn keep_windows(&self) {
+        let now = wall_clock();
+        for (name, link) in self.link_names().into_iter().filter(|(_, link)| !link.is_outgoing()) {
+            if hours(&link, now).open {
+                self.pace_link(&name);
+                continue;
+            }
+            self.with_link(&name, |state| {
+                if let Some(commands) = &state.commands {
+                    let outcome = Outcome::Refused(Reason::OutsideWindow);
+                    super::sessions::tell(commands, Command::Close(outcome));
+                }
+            });
+        }
+    }
+
     /// Lets a standing session keep the pace of this hour.
     pub(super) fn pace_link(&self, name: &str) {
         self.with_link(name, |state| {

@@ -119,9 +119,6 @@ pub(super) fn apply(link: &mut Link, change: api::LinkChange, meant: Meant) -> R
         }
     }
     if change.windows.is_some() || change.zone.is_some() {
-        if !outgoing {
-            return Err(mine("windows are set where the connection is opened"));
-        }
         let texts = change.windows.unwrap_or_else(|| {
             let plain = link.windows.iter().map(|window| Window { zone: String::new(), ..window.clone() });
             plain.map(|window| window.to_string()).collect()
@@ -129,12 +126,9 @@ pub(super) fn apply(link: &mut Link, change: api::LinkChange, meant: Meant) -> R
         let held = link.windows.first().map_or_else(String::new, |window| window.zone.clone());
         link.windows = windows(&texts, change.zone.as_deref().unwrap_or(&held))?;
     }
-    if let Some(text) = &change.cap_in {
-        link.caps.in_bytes_per_s = cap(text)?;
-    }
-    if let Some(text) = &change.cap_out {
-        link.caps.out_bytes_per_s = cap(text)?;
-    }
+    let capped = |text: &Option<String>, held| text.as_deref().map_or(Ok(held), cap);
+    link.caps.in_bytes_per_s = capped(&change.cap_in, link.caps.in_bytes_per_s)?;
+    link.caps.out_bytes_per_s = capped(&change.cap_out, link.caps.out_bytes_per_s)?;
     link.priority = match change.priority.as_deref() {
         None => link.priority,
         Some("smallest") => Priority::SmallestFirst,
@@ -233,7 +227,6 @@ mod tests {
         refused(&out, api::LinkChange { fetch: text("never"), ..none() });
         refused(&out, api::LinkChange { filter: text("colour=red"), ..none() });
         refused(&out, api::LinkChange { windows: Some(vec!["22:00-06:00".to_owned(); 33]), ..none() });
-        refused(&inward, api::LinkChange { windows: Some(Vec::new()), ..none() });
         refused(&inward, api::LinkChange { every_ms: Some(1), ..none() });
         refused(&inward, api::LinkChange { addresses: Some(Vec::new()), ..none() });
         let other = Meant::Feed(FeedId([9; 32]));

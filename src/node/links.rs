@@ -112,6 +112,7 @@ impl Node {
         }
         if keeps_session {
             self.pace_link(name);
+            self.keep_windows();
             self.with_link(name, |state| state.wake.notify_one());
         } else {
             self.reconnect(name);

@@ -127,8 +127,29 @@ fn refs(site: &SiteStore, from: FeedId, into: FeedId, package: &str) -> Result<V
     Ok(lacking.map(body).collect())
 }
 
-/// Brings what the old feed serves into the other one, or only tells what would come of it.
-fn bring(site: &SiteStore, from: FeedId, into: FeedId, dry: bool) -> Result<Merging, Problem> {
+impl Merging {
+    /// Counts a version; whether it is to be published.
+    fn counted(&mut self, against: &Against, complete: bool, at: &Coordinate) -> bool {
+        match against {
+            Against::Same => self.same += 1,
+            Against::Deleted => self.deleted += 1,
+            Against::Fresh | Against::Clash if !complete => self.pending += 1,
+            Against::Fresh => self.fresh += 1,
+            Against::Clash => {
+                self.clashes += 1;
+                if self.clashing.len() < NAMED_MAX {
+                    self.clashing.push(format!("{}@{}", at.name, at.version));
+                }
+            }
+        }
+        self.versions += 1;
+        complete && matches!(against, Against::Fresh | Against::Clash)
+    }
+}
+
+/// Brings what the old feed serves into the other one, or only tells what would come of it. `first`: its refs too, which are not set again
+/// where somebody has taken them away since.
+fn bring(site: &SiteStore, from: FeedId, into: FeedId, dry: bool, first: bool) -> Result<Merging, Problem> {
     let mut told = Merging { done: !dry, ..Merging::default() };
     let mut bodies: Vec<Body> = Vec::new();
     let mut packages: Vec<String> = Vec::new();
@@ -142,41 +163,18 @@ fn bring(site: &SiteStore, from: FeedId, into: FeedId, dry: bool) -> Result<Merg
     };
     site.store().each_item(from, site.look(), |at, item| {
         let Some((op, manifest, complete)) = whole(site, &item)? else { return Ok::<_, Problem>(()) };
-        told.versions += 1;
-        match against(site, into, &at, &manifest)? {
-            Against::Same => {
-                told.same += 1;
-                return Ok(());
-            }
-            Against::Deleted => {
-                told.deleted += 1;
-                return Ok(());
-            }
-            Against::Fresh | Against::Clash if !complete => {
-                told.pending += 1;
-                return Ok(());
-            }
-            Against::Fresh => told.fresh += 1,
-            Against::Clash => {
-                told.clashes += 1;
-                if told.clashing.len() < NAMED_MAX {
-                    told.clashing.push(format!("{}@{}", at.name, at.version));
-                }
-            }
-        }
         if packages.last() != Some(&at.name) {
             packages.push(at.name.clone());
         }
+        if !told.counted(&against(site, into, &at, &manifest)?, complete, &at) {
+            return Ok(());
+        }
         bytes += ABOUT_BYTES + manifest.files.iter().map(|file| file.name.len() + ABOUT_BYTES).sum::<usize>();
         let provenance = Some(Provenance { feed: from, op });
-        bodies.push(Body::Publish(Publish {
-            coordinate: at.clone(),
-            manifest,
-            supersedes: Vec::new(),
-            provenance,
-        }));
+        let (coordinate, supersedes) = (at.clone(), Vec::new());
+        bodies.push(Body::Publish(Publish { coordinate, manifest, supersedes, provenance }));
         if item.offer != Offer::Listed {
-            bodies.push(Body::SetState(SetState { coordinate: at, offer: item.offer.clone() }));
+            bodies.push(Body::SetState(SetState { coordinate: at, offer: item.offer }));
         }
         if bytes > AT_ONCE_BYTES {
             bytes = 0;
@@ -184,12 +182,10 @@ fn bring(site: &SiteStore, from: FeedId, into: FeedId, dry: bool) -> Result<Merg
         }
         Ok(())
     })?;
-    if !dry {
-        for package in &packages {
-            bodies.extend(refs(site, from, into, package)?);
-            if bodies.len() > AT_ONCE_BYTES / ABOUT_BYTES {
-                say(&mut bodies)?;
-            }
+    for package in packages.iter().filter(|_| !dry && first) {
+        bodies.extend(refs(site, from, into, package)?);
+        if bodies.len() > AT_ONCE_BYTES / ABOUT_BYTES {
+            say(&mut bodies)?;
         }
     }
     say(&mut bodies)?;
@@ -223,7 +219,7 @@ fn go_on(site: &SiteStore, merge: &Merge) -> Result<Option<Merging>, Problem> {
     if merge.brought_ops == Some(ops) || !is_ready(site, merge)? {
         return Ok(None);
     }
-    let told = bring(site, merge.old, merge.into.feed_id(), false)?;
+    let told = bring(site, merge.old, merge.into.feed_id(), false, merge.brought_ops.is_none())?;
     if told.pending == 0 {
         site.store().put_merge(&Merge { brought_ops: Some(ops), ..merge.clone() })?;
     }
@@ -237,7 +233,7 @@ pub(super) fn waiting(site: &SiteStore, link: &str) -> Result<Vec<String>, Probl
         if merge.brought_ops.is_some() {
             continue;
         }
-        let told = bring(site, merge.old, merge.into.feed_id(), true)?;
+        let told = bring(site, merge.old, merge.into.feed_id(), true, true)?;
         let mut note = format!(
             "{} of {} versions of {} will be published in {} after the next run; {} are there with the same bytes, {} clash",
             told.fresh, told.versions, told.from, told.into, told.same, told.clashes
@@ -274,7 +270,7 @@ impl Node {
                 return Err(AuthorError::Strict.into());
             }
             if dry {
-                return bring(site, old, into, true);
+                return bring(site, old, into, true, true);
             }
             // The other feed's name is given up for the old one's, so that clients find everything where they look already.
             let merge = Merge {

@@ -106,12 +106,8 @@ impl Node {
     pub async fn accept(&self, request: api::AcceptRequest) -> Result<api::Link, Problem> {
         let ticket = parsed(&request.ticket)?;
         if ticket.site == self.me() {
-            return Err(Problem::new(
-                409,
-                "refused",
-                "The ticket is this site's own",
-                Reason::SameSite.to_string(),
-            ));
+            let why = Reason::SameSite.to_string();
+            return Err(Problem::new(409, "refused", "The ticket is this site's own", why));
         }
         if ticket.expires <= wall_clock() {
             return Err(refused(Reason::TicketExpired));
@@ -127,15 +123,13 @@ impl Node {
             JoinAnswer::Admitted { name, feeds, every } => (name, feeds, every),
         };
         let edits = self.inner.link_edits.lock().await;
-        let on_link: Vec<LinkFeed> = admitted
-            .iter()
-            .map(|one| LinkFeed {
-                feed: one.genesis.feed_id(),
-                switches: mode.unwrap_or(one.may),
-                filter: filter.clone(),
-                expires: None,
-            })
-            .collect();
+        let on = |one: &Admitted| LinkFeed {
+            feed: one.genesis.feed_id(),
+            switches: mode.unwrap_or(one.may),
+            filter: filter.clone(),
+            expires: None,
+        };
+        let on_link: Vec<LinkFeed> = admitted.iter().map(on).collect();
         let mut link = match self.link_with(ticket.site, true) {
             Some(held) => extended(held, on_link),
             None => {
@@ -153,37 +147,7 @@ impl Node {
         }
         let name = link.name.clone();
         let stored = link.clone();
-        let taken = self.blocking(move |site| {
-            let mut taken = Vec::new();
-            let peer = said_while_pairing(site.store().peer(&stored.name)?, &admitted);
-            site.store().put_peer(&stored.name, &peer)?;
-            site.store().put_link(&stored)?;
-            for one in admitted {
-                let known = site.store().feed(one.genesis.feed_id())?;
-                if known.is_none() {
-                    let name = local_name(&request, &one.feed);
-                    if let Some((old, _)) = site.store().feed_named(&name)?.filter(|_| request.merge) {
-                        let (into, link) = (one.genesis, Some(stored.name.clone()));
-                        let id = into.feed_id().to_string();
-                        let merge = Merge { old, into, name, link, since: wall_clock(), brought_ops: None };
-                        site.store().put_merge(&merge)?;
-                        settle_names(site, &merge)?;
-                        taken.push(Event::FeedTakenUp { feed: merge.name, id, link: merge.link });
-                        continue;
-                    }
-                    let record = FeedRecord {
-                        genesis: one.genesis,
-                        name,
-                        strict: false,
-                        local_wins: false,
-                        open_reads: false,
-                    };
-                    let id = site.store().put_feed(&record)?.to_string();
-                    taken.push(Event::FeedTakenUp { feed: record.name, id, link: Some(stored.name.clone()) });
-                }
-            }
-            Ok(taken)
-        });
+        let taken = self.blocking(move |site| set_up(site, &request, &stored, admitted));
         taken.await?.into_iter().for_each(|event| self.event(event));
         self.take_up(link);
         drop(edits);
@@ -310,6 +274,43 @@ impl Node {
         let ip = routed.map_or_else(|_no_route| IpAddr::from([127, 0, 0, 1]), |address| address.ip());
         format!("{ip}:{}", listen.port())
     }
+}
+
+/// Keeps a link that was just agreed on and the feeds it brings. What was taken up.
+fn set_up(
+    site: &SiteStore,
+    request: &api::AcceptRequest,
+    link: &Link,
+    admitted: Vec<Admitted>,
+) -> Result<Vec<Event>, Problem> {
+    let store = site.store();
+    let mut taken = Vec::new();
+    store.put_peer(&link.name, &said_while_pairing(store.peer(&link.name)?, &admitted))?;
+    store.put_link(link)?;
+    for one in admitted {
+        let id = one.genesis.feed_id();
+        if store.feed(id)?.is_some() {
+            continue;
+        }
+        let name = local_name(request, &one.feed);
+        let by = Some(link.name.clone());
+        if let Some((old, _)) = store.feed_named(&name)?.filter(|_| request.merge) {
+            let (into, since) = (one.genesis, wall_clock());
+            let merge = Merge { old, into, name: name.clone(), link: by.clone(), since, brought_ops: None };
+            store.put_merge(&merge)?;
+            settle_names(site, &merge)?;
+        } else {
+            store.put_feed(&FeedRecord {
+                genesis: one.genesis,
+                name: name.clone(),
+                strict: false,
+                local_wins: false,
+                open_reads: false,
+            })?;
+        }
+        taken.push(Event::FeedTakenUp { feed: name, id: id.to_string(), link: by });
+    }
+    Ok(taken)
 }
 
 fn filter_of(request: &api::AcceptRequest) -> Result<Filter, Problem> {

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use protocol::fault::{Outcome, Reason};
-use protocol::frame::Openness;
 use protocol::id::{FeedId, RunId, SiteId};
 use protocol::link::{Dial, Link};
 use protocol::session::tally::Tally;
-use protocol::session::{Agreed, Config, Event, Forecast, Side};
+use protocol::session::{Agreed, Event, Forecast, Side};
 use protocol::switches::Verdict;
 use protocol::time::Timestamp;
 use protocol::timetable;
@@ -19,7 +18,7 @@ use tokio::sync::{Notify, broadcast};
 use super::heard::Roots;
 use super::held::Questions;
 use super::problem::not_found;
-use super::{Node, locked, random};
+use super::{Node, locked};
 use crate::api::Problem;
 use crate::keeper::wall_clock;
 use crate::store::{PeerState, RunRecord, Trigger};
@@ -352,31 +351,6 @@ impl Node {
         let node = self.clone();
         tokio::spawn(async move { node.follow(link, turn, happenings).await });
         Ok(commands)
-    }
-
-    fn config(&self, link: &Link, side: Side) -> Result<Config, ConnectError> {
-        let store = self.inner.site.store();
-        let failed = |error: &dyn std::fmt::Display| ConnectError::Store(error.to_string());
-        let twin = self.twin(&link.name);
-        let terms = super::twins::terms(store, link, twin.as_ref()).map_err(|error| failed(&error))?;
-        let new_feeds = super::new_feeds::openness(link, wall_clock());
-        let new_feeds = twin.map_or(new_feeds, |twin| {
-            let other = super::new_feeds::openness(&twin, wall_clock());
-            Openness { offers: new_feeds.offers || other.offers, takes: new_feeds.takes || other.takes }
-        });
-        Ok(Config {
-            side,
-            me: self.me(),
-            peer: link.peer,
-            store: store.id(),
-            name: self.inner.name.clone(),
-            terms,
-            priority: link.priority,
-            paused: link.paused,
-            new_feeds,
-            memory: store.memory(link.peer, &link.name).map_err(|error| failed(&error))?,
-            salt: random::<8>().map_err(|error| failed(&error))?,
-        })
     }
 
     /// Writes down what happens in a session until it is over.

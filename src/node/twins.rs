@@ -3,13 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use protocol::fault::Reason;
+use protocol::frame::Openness;
 use protocol::id::{FeedId, SiteId};
 use protocol::link::{Link, LinkFeed};
-use protocol::session::{Terms, Twin};
+use protocol::session::{Config, Side, Terms, Twin};
 use protocol::switches::Switches;
 
+use super::hours::hours;
+use super::new_feeds::openness;
 use super::sessions::{ConnectError, LinkState, Watch};
-use super::{Node, locked};
+use super::{Node, locked, random};
+use crate::keeper::wall_clock;
 use crate::store::{ReadError, Store, Trigger};
 use crate::transport::pump::Command;
 
@@ -55,6 +60,35 @@ fn stands(state: &LinkState) -> bool {
 }
 
 impl Node {
+    /// What this end of a session states: of the link it is of, and of its twin.
+    pub(super) fn config(&self, link: &Link, side: Side) -> Result<Config, ConnectError> {
+        let store = self.inner.site.store();
+        let failed = |error: &dyn std::fmt::Display| ConnectError::Store(error.to_string());
+        let closed = side == Side::Listener && !hours(link, wall_clock()).open;
+        let refuses =
+            if link.paused { Some(Reason::LinkPaused) } else { closed.then_some(Reason::OutsideWindow) };
+        let twin = self.twin(&link.name);
+        let terms = terms(store, link, twin.as_ref()).map_err(|error| failed(&error))?;
+        let new_feeds = openness(link, wall_clock());
+        let new_feeds = twin.map_or(new_feeds, |twin| {
+            let other = openness(&twin, wall_clock());
+            Openness { offers: new_feeds.offers || other.offers, takes: new_feeds.takes || other.takes }
+        });
+        Ok(Config {
+            side,
+            me: self.me(),
+            peer: link.peer,
+            store: store.id(),
+            name: self.inner.name.clone(),
+            terms,
+            priority: link.priority,
+            refuses,
+            new_feeds,
+            memory: store.memory(link.peer, &link.name).map_err(|error| failed(&error))?,
+            salt: random::<8>().map_err(|error| failed(&error))?,
+        })
+    }
+
     /// The link with the same site by which the other one opens the connection. A paused link is no twin.
     pub(super) fn twin(&self, name: &str) -> Option<Link> {
         let links = locked(&self.inner.links);

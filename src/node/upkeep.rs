@@ -43,6 +43,7 @@ pub(super) async fn keep_up(inner: Weak<Inner>) {
         if tell {
             node.tell_downloads().await;
         } else {
+            node.keep_windows();
             node.seal_feeds().await;
             node.look_at_disk(DISK_LOW_BYTES).await;
         }

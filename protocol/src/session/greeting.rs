@@ -161,8 +161,8 @@ pub(super) fn welcome(
     if config.me == config.peer {
         return Err(Reason::SameSite.into());
     }
-    if config.paused {
-        return Err(Reason::LinkPaused.into());
+    if let Some(reason) = config.refuses {
+        return Err(reason.into());
     }
     let version = hello.version_max.min(VERSION_MAX);
     if version < hello.version_min || version < VERSION_MIN {

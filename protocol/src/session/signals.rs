@@ -33,7 +33,8 @@ pub struct Config {
     pub terms: Vec<Terms>,
     /// Which bytes come first here.
     pub priority: Priority,
-    pub paused: bool,
+    /// Why this end lets no session come up now: the link is paused, or its window is closed.
+    pub refuses: Option<Reason>,
     /// Whether feeds may come on the link that are not in `terms`.
     pub new_feeds: Openness,
     pub memory: Memory,

@@ -253,7 +253,7 @@ fn config(side: Side, me: &Site, peer: &Site, switches: Switches) -> Config {
             twin: None,
         }],
         priority: Default::default(),
-        paused: false,
+        refuses: None,
         new_feeds: Default::default(),
         memory: me.memory.clone(),
         salt: [5; 8],

@@ -159,6 +159,39 @@ async fn a_link_whose_window_is_closed_runs_only_when_a_person_insists() {
     assert_eq!(states(&tokyo.node).await["tool"], "ready");
 }
 
+/// [P-17] A window at the listening end refuses runs outside it, by name at both ends, and tells of it once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_of_the_listening_site_refuses_runs_outside_it_and_says_so_at_both_ends() {
+    let (ny, tokyo) = pulled().await;
+    let day = i64::try_from(wall_clock().0 / 86_400_000 + 3 + 2).unwrap() % 7;
+    let days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+    let window = format!("{} 00:00-00:01", days[usize::try_from(day).unwrap()]);
+    let change =
+        api::LinkChange { windows: Some(vec![window]), zone: Some("UTC".to_owned()), ..Default::default() };
+    assert!(!set(&ny.node, change).await.unwrap().open, "the standing session is ended too");
+    publish(&ny.node, "tool", b"bytes").await.unwrap();
+    let reason = Reason::OutsideWindow.to_string();
+    let refused = async |node: &Node| {
+        let link = node.links().await.unwrap().links.remove(0);
+        link.refused.is_some_and(|told| told == reason)
+    };
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        assert!(tokio::time::Instant::now() < deadline, "never refused at both ends");
+        let run = sync(&tokyo.node).await;
+        if run.reason.as_ref() == Some(&reason) && refused(&tokyo.node).await && refused(&ny.node).await {
+            break;
+        }
+    }
+    assert!(states(&tokyo.node).await.is_empty());
+    let anew = tokyo.node.with_link(&only_link(&tokyo.node).await.name, |state| state.record.failures);
+    assert!(anew > Some(0), "the next run is put off");
+    let open = api::LinkChange { windows: Some(Vec::new()), ..Default::default() };
+    set(&ny.node, open).await.unwrap();
+    assert_eq!(sync(&tokyo.node).await.outcome, "done");
+    assert_eq!(states(&tokyo.node).await["tool"], "ready");
+}
+
 /// C14: three sites in a ring of one-way links tell each other of them, and each sees the way around.
 #[tokio::test(flavor = "multi_thread")]
 async fn sites_tell_each_other_of_their_links_and_a_side_path_is_named() {

@@ -96,7 +96,7 @@ fn config(side: Side, me: &Site, peer: &Site, switches: Switches) -> Config {
             twin: None,
         }],
         priority: Default::default(),
-        paused: false,
+        refuses: None,
         new_feeds: Default::default(),
         memory: me.state().memory.clone(),
         salt: [5; 8],
@@ -248,7 +248,8 @@ async fn a_refused_link_gives_both_ends_the_reason() {
     let net = Net::of(&ny, &la);
     let ends = net.connect().await;
     let dialling = End::start(&ends.0, config(Side::Dialler, &la, &ny, Switches::PULL), &la);
-    let paused = Config { paused: true, ..config(Side::Listener, &ny, &la, Switches::MIRROR) };
+    let paused =
+        Config { refuses: Some(Reason::LinkPaused), ..config(Side::Listener, &ny, &la, Switches::MIRROR) };
     let listening = End::start(&ends.1, paused, &ny);
     assert_eq!(dialling.outcome().await, Outcome::Refused(Reason::LinkPaused));
     assert_eq!(listening.outcome().await, Outcome::Refused(Reason::LinkPaused));

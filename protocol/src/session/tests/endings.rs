@@ -34,7 +34,8 @@ fn a_link_that_cannot_work_is_refused_with_the_reason_at_both_ends() {
     };
     check(Switches::PUSH, |_| {}, Reason::NothingAllowed);
     check(Switches::OFF, |_| {}, Reason::NothingAsked);
-    check(Switches::PULL, |config| config.paused = true, Reason::LinkPaused);
+    check(Switches::PULL, |config| config.refuses = Some(Reason::LinkPaused), Reason::LinkPaused);
+    check(Switches::PULL, |config| config.refuses = Some(Reason::OutsideWindow), Reason::OutsideWindow);
     check(Switches::PULL, |config| config.terms[0].expires = Some(WALL), Reason::GrantExpired);
     check(Switches::PULL, |config| config.terms[0].filter.latest = Some(0), Reason::FiltersApart);
     check(Switches::PULL, |config| config.terms.clear(), Reason::FeedUnknown);

@@ -20,7 +20,7 @@ fn offered() -> Offered {
     Offered { genesis: genesis(), feed: "tools".to_owned(), may: Switches::PULL }
 }
 
-/// [P-15] Where nothing flows yet but feeds may come, the link is up, and one end offers and hears what became of it.
+/// [P-18] Where nothing flows yet but feeds may come, the link is up, and one end offers and hears what became of it.
 #[test]
 fn a_feed_is_offered_over_a_link_that_carries_none_yet() {
     let (mut one, mut two) = (Site::new(1), Site::new(2));
@@ -47,7 +47,7 @@ fn a_feed_is_offered_over_a_link_that_carries_none_yet() {
     assert!(told.into_iter().any(|output| matches!(output, Output::Taken(feeds) if feeds == became)));
 }
 
-/// [P-15] Nobody offers to a site that takes none, and an answer nobody asked for has no place.
+/// [P-18] Nobody offers to a site that takes none, and an answer nobody asked for has no place.
 #[test]
 fn an_offer_to_a_site_that_takes_none_is_a_breach() {
     let (mut one, mut two) = (Site::new(1), Site::new(2));

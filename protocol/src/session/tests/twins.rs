@@ -18,7 +18,7 @@ fn flows(dialler: (Switches, Switches), listener: (Switches, Switches)) -> Switc
     of(&wire.dialler)
 }
 
-/// [P-16] E17: what flows is what flows by one link or the other, and nothing that only both diallers or both listeners want.
+/// [P-19] E17: what flows is what flows by one link or the other, and nothing that only both diallers or both listeners want.
 #[test]
 fn one_session_carries_what_either_link_would() {
     use Switches as S;
@@ -32,7 +32,7 @@ fn one_session_carries_what_either_link_would() {
     assert_eq!(flows((S::OFF, S::PUSH), (S::PULL, S::OFF)), S::PUSH, "the listener alone asks");
 }
 
-/// [P-16] A grant that ends on the link of the other direction ends the session too.
+/// [P-19] A grant that ends on the link of the other direction ends the session too.
 #[test]
 fn the_end_of_a_twins_grant_ends_the_session_at_the_next_run() {
     let (mut one, mut two) = (Site::new(1), Site::new(2));

@@ -1,0 +1,41 @@
+//! Shapes of tokens of package clients.
+
+use serde::{Deserialize, Serialize};
+
+/// Asks for a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewToken {
+    pub label: String,
+    #[serde(default)]
+    /// Feeds it is good for; none means all.
+    pub feeds: Vec<String>,
+    #[serde(default)]
+    pub write: bool,
+    /// May use the whole API over TCP.
+    #[serde(default)]
+    pub admin: bool,
+}
+
+/// A new token. The secret is shown this once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenMade {
+    pub token: String,
+    pub about: Token,
+}
+
+/// One token, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    pub id: String,
+    pub label: String,
+    pub feeds: Vec<String>,
+    pub write: bool,
+    pub admin: bool,
+    pub created_ms: u64,
+}
+
+/// All tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tokens {
+    pub tokens: Vec<Token>,
+}
