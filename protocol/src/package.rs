@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use crate::limits::{FILE_NAME_BYTES_MAX, LABEL_BYTES_MAX, NAME_BYTES_MAX, VERSION_BYTES_MAX};
 
@@ -75,8 +76,10 @@ pub enum NameRule {
     Dots,
     #[error("it starts or ends with a space")]
     Space,
-    #[error("it is not in its kind's normal form")]
+    #[error("it is not in its kind's normal form, or its letters are not in Unicode's composed form (NFC)")]
     NotNormal,
+    #[error("some systems take it for a device, or drop its last character")]
+    Reserved,
 }
 
 /// A name that is refused, with the rule it breaks.
@@ -110,6 +113,9 @@ fn check(what: &'static str, name: &str, most: usize, slashes: bool) -> Result<(
     if name.starts_with(' ') || name.ends_with(' ') {
         return bad(NameRule::Space);
     }
+    if !is_nfc(name) {
+        return bad(NameRule::NotNormal);
+    }
     Ok(())
 }
 
@@ -126,7 +132,17 @@ pub fn check_label(what: &'static str, label: &str) -> Result<(), BadName> {
 /// # Errors
 /// The rule the name breaks.
 pub fn check_file_name(name: &str) -> Result<(), BadName> {
-    check("file name", name, FILE_NAME_BYTES_MAX, false)
+    check("file name", name, FILE_NAME_BYTES_MAX, false)?;
+    // Files are written under their names where somebody gets them.
+    let stem = name.split('.').next().unwrap_or_default().trim_end().to_ascii_lowercase();
+    let numbered = ["com", "lpt"]
+        .iter()
+        .any(|port| stem.strip_prefix(port).is_some_and(|rest| matches!(rest.as_bytes(), [b'0'..=b'9'])));
+    if numbered || ["con", "prn", "aux", "nul"].contains(&stem.as_str()) || name.ends_with('.') {
+        let name = name.chars().take(80).collect();
+        return Err(BadName { what: "file name", name, rule: NameRule::Reserved });
+    }
+    Ok(())
 }
 
 /// One release of one package, in normal form. Two coordinates are the same package version exactly when they are equal.
@@ -143,7 +159,9 @@ impl Coordinate {
     /// # Errors
     /// The rule that the name or version breaks.
     pub fn new(kind: FeedKind, name: &str, version: &str) -> Result<Self, BadName> {
-        let coordinate = Self { kind, name: normal_name(kind, name), version: normal_version(kind, version) };
+        let (name, version): (String, String) = (name.nfc().collect(), version.nfc().collect());
+        let coordinate =
+            Self { kind, name: normal_name(kind, &name), version: normal_version(kind, &version) };
         coordinate.check()?;
         Ok(coordinate)
     }
@@ -234,6 +252,20 @@ mod tests {
             Coordinate { kind: FeedKind::Pypi, name: "Foo_Bar".to_owned(), version: "1.0".to_owned() };
         assert_eq!(foreign.check().unwrap_err().rule, NameRule::NotNormal);
         assert_eq!(Coordinate::new(FeedKind::Raw, "Foo_Bar", "1").unwrap().name, "Foo_Bar");
+    }
+
+    #[test]
+    fn letters_that_look_alike_are_one_name_and_device_names_are_no_files() {
+        let composed = Coordinate::new(FeedKind::Raw, "caf\u{e9}", "1").unwrap();
+        assert_eq!(Coordinate::new(FeedKind::Raw, "cafe\u{301}", "1").unwrap(), composed);
+        let foreign = Coordinate { name: "cafe\u{301}".to_owned(), ..composed };
+        assert_eq!(foreign.check().unwrap_err().rule, NameRule::NotNormal);
+        for name in ["CON", "nul.txt", "com1", "LPT9.tar.gz", "aux .h", "ends."] {
+            assert_eq!(check_file_name(name).unwrap_err().rule, NameRule::Reserved, "{name:?}");
+        }
+        for name in ["console", "com10.txt", "nullable.rs", "a.con"] {
+            assert!(check_file_name(name).is_ok(), "{name:?}");
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@ mod cheats;
 mod decoders;
 /// Random histories of the merge rules.
 mod histories;
+/// What is malformed, class by class.
+mod malformed;
 /// Whole worlds by seed.
 mod seeds;
 /// Every way to join three sites.
