@@ -47,7 +47,18 @@ const LIBRARIES: [Library; 5] = [
 
 /// The crates of rules and of virtual time, and all that they may be built on: nothing that reads a clock, a disk or a socket by itself.
 const FOUNDATIONS: [(&str, &[&str]); 2] = [
-    ("protocol/Cargo.toml", &["blake3", "data-encoding", "ed25519-dalek", "postcard", "serde", "thiserror"]),
+    (
+        "protocol/Cargo.toml",
+        &[
+            "blake3",
+            "data-encoding",
+            "ed25519-dalek",
+            "postcard",
+            "serde",
+            "thiserror",
+            "unicode-normalization",
+        ],
+    ),
     (
         "simulations/Cargo.toml",
         &[
