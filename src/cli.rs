@@ -276,6 +276,9 @@ struct Told(Problem);
 #[error("exit code {0}")]
 struct Ends(u8);
 
+/// How long threads that wait for a disk may still take when the program ends.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Runs the program and gives its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -298,7 +301,10 @@ pub fn main() -> ExitCode {
     let data = cli.data.unwrap_or_else(crate::config::default_data);
     let json = cli.json;
     let context = Context { data, json };
-    match runtime.block_on(dispatch(cli.command, &context, level)) {
+    let ended = runtime.block_on(dispatch(cli.command, &context, level));
+    // A thread that waits for a disk must not keep the program from ending: nothing it has not acknowledged is promised.
+    runtime.shutdown_timeout(LINGER);
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => explained(&error, json),
     }

@@ -16,6 +16,7 @@ mod plan_routes;
 mod ruling_routes;
 mod sent;
 mod stall;
+mod starting;
 mod watch;
 
 use axum::Router;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use protocol::id::SiteId;
 
@@ -12,6 +13,9 @@ use crate::identity::{CreateKeyError, LoadKeyError, SiteKey};
 use crate::keeper::SiteStore;
 use crate::store::{OpenError, Options, Store};
 use crate::web::{DoorError, Doors};
+
+/// How long a node may take to stop, answers to clients included: service keepers kill after 30 s and more.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
 
 /// Why a data folder was not made.
 #[derive(Debug, thiserror::Error)]
@@ -93,15 +97,29 @@ pub async fn serve(data: &Path, config: Config, ready: impl FnOnce(&api::Site)) 
     if !key_path(data).exists() {
         init(data, config.name.as_deref())?;
     }
+    let mut doors = Doors::open(config.http).await?;
     let node = Node::start(data, config.name.as_deref(), config.listen).await?;
-    let doors = open_doors(&node, Some(data), config.http).await?;
+    let_in(&node, &mut doors, Some(data)).await?;
     ready(&node.site());
     stop_signal().await?;
     tracing::info!("stopping");
+    tokio::select! {
+        stopped = tokio::time::timeout(STOP_WITHIN, wind_up(&node, doors)) => if stopped.is_err() {
+            tracing::warn!("not all work ended within {} s; what was not acknowledged is cut off", STOP_WITHIN.as_secs());
+        },
+        insisted = stop_signal() => {
+            insisted?;
+            tracing::warn!("told to stop again: what was not acknowledged is cut off");
+        }
+    }
+    Ok(())
+}
+
+/// Lets requests and transfers end: bytes that arrived are kept, and the next run asks for the rest.
+async fn wind_up(node: &Node, doors: Doors) {
     node.end_event_readers();
     doors.close().await;
     node.stop().await;
-    Ok(())
 }
 
 /// Opens the doors for people and package clients: the socket in the data folder, and TCP.
@@ -113,10 +131,14 @@ pub(crate) async fn open_doors(
     data: Option<&Path>,
     http: SocketAddr,
 ) -> Result<Doors, DoorError> {
-    let socket = data.map(socket_path);
-    let doors = Doors::open(node.clone(), socket.as_deref(), http).await?;
-    node.http_is(&doors.tcp_address().to_string());
+    let mut doors = Doors::open(http).await?;
+    let_in(node, &mut doors, data).await?;
     Ok(doors)
+}
+
+async fn let_in(node: &Node, doors: &mut Doors, data: Option<&Path>) -> Result<(), DoorError> {
+    node.http_is(&doors.tcp_address().to_string());
+    doors.lead_to(node.clone(), data.map(socket_path).as_deref()).await
 }
 
 #[cfg(unix)]

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::http::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -16,9 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use tower::ServiceExt;
 
 use super::stall::Unstalled;
+use super::starting::Behind;
 use super::{Door, local, router};
 use crate::node::Node;
 
@@ -38,35 +36,38 @@ pub enum DoorError {
 #[derive(Debug)]
 pub struct Doors {
     tcp: SocketAddr,
+    behind: Behind,
     stop: watch::Sender<bool>,
+    stopped: watch::Receiver<bool>,
     tasks: Vec<JoinHandle<()>>,
     socket: Option<PathBuf>,
 }
 
 impl Doors {
-    /// Opens the TCP door and, where a path is given, the socket.
+    /// Opens the TCP door. Until [`Doors::lead_to`] it tells that the node is starting.
     ///
     /// # Errors
-    /// The address or the path cannot be had.
-    pub async fn open(node: Node, socket: Option<&Path>, http: SocketAddr) -> Result<Self, DoorError> {
+    /// The address cannot be had.
+    pub async fn open(http: SocketAddr) -> Result<Self, DoorError> {
         let (stop, stopped) = watch::channel(false);
         let tcp = |source| DoorError::Tcp { address: http, source };
         let listener = TcpListener::bind(http).await.map_err(tcp)?;
         let address = listener.local_addr().map_err(tcp)?;
-        let mut tasks =
-            vec![tokio::spawn(serve_tcp(listener, router(node.clone(), Door::Tcp), stopped.clone()))];
-        #[cfg(unix)]
-        if let Some(path) = socket {
-            let listener = local::bind(path)?;
-            tasks.push(tokio::spawn(serve_socket(listener, router(node, Door::Socket), stopped)));
-        }
-        #[cfg(not(unix))]
-        if let Some(path) = socket {
-            let (listener, secret) = local::loopback::bind(path).await?;
-            let routes = local::loopback::guarded(router(node, Door::Socket), secret);
-            tasks.push(tokio::spawn(serve_tcp(listener, routes, stopped)));
-        }
-        Ok(Self { tcp: address, stop, tasks, socket: socket.map(Path::to_owned) })
+        let behind = Behind::default();
+        let tasks = vec![tokio::spawn(serve_tcp(listener, behind.clone(), stopped.clone()))];
+        Ok(Self { tcp: address, behind, stop, stopped, tasks, socket: None })
+    }
+
+    /// Lets callers in to the node and, where a path is given, opens the socket.
+    ///
+    /// # Errors
+    /// The socket cannot be made.
+    pub async fn lead_to(&mut self, node: Node, socket: Option<&Path>) -> Result<(), DoorError> {
+        self.behind.lead_to(router(node.clone(), Door::Tcp));
+        let Some(path) = socket else { return Ok(()) };
+        self.tasks.push(own_door(path, router(node, Door::Socket), self.stopped.clone()).await?);
+        self.socket = Some(path.to_owned());
+        Ok(())
     }
 
     /// Where the TCP door is.
@@ -91,16 +92,38 @@ impl Doors {
     }
 }
 
+/// Opens the door of the data folder's owner.
+#[cfg(unix)]
+async fn own_door(
+    path: &Path,
+    routes: Router,
+    stopped: watch::Receiver<bool>,
+) -> Result<JoinHandle<()>, DoorError> {
+    let listener = std::future::ready(local::bind(path)).await?;
+    Ok(tokio::spawn(serve_socket(listener, Behind::routes(routes), stopped)))
+}
+
+#[cfg(not(unix))]
+async fn own_door(
+    path: &Path,
+    routes: Router,
+    stopped: watch::Receiver<bool>,
+) -> Result<JoinHandle<()>, DoorError> {
+    let (listener, secret) = local::loopback::bind(path).await?;
+    let routes = local::loopback::guarded(routes, secret);
+    Ok(tokio::spawn(serve_tcp(listener, Behind::routes(routes), stopped)))
+}
+
 struct Desk {
-    router: Router,
+    behind: Behind,
     places: Arc<Semaphore>,
     graceful: GracefulShutdown,
 }
 
 impl Desk {
-    fn new(router: Router) -> Self {
+    fn new(behind: Behind) -> Self {
         Self {
-            router,
+            behind,
             places: Arc::new(Semaphore::new(HTTP_CONNECTIONS_MAX)),
             graceful: GracefulShutdown::new(),
         }
@@ -112,10 +135,8 @@ impl Desk {
             tracing::warn!("over {HTTP_CONNECTIONS_MAX} connections: one is turned away");
             return;
         };
-        let router = self.router.clone();
-        let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
-            router.clone().oneshot(request.map(Body::new))
-        });
+        let behind = self.behind.clone();
+        let service = hyper::service::service_fn(move |request| behind.clone().answer(request));
         let mut builder = Builder::new(TokioExecutor::new()).http1_only();
         builder
             .http1()
@@ -140,8 +161,8 @@ impl Desk {
     }
 }
 
-async fn serve_tcp(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
-    let desk = Desk::new(router);
+async fn serve_tcp(listener: TcpListener, behind: Behind, mut stopped: watch::Receiver<bool>) {
+    let desk = Desk::new(behind);
     loop {
         tokio::select! {
             _ = stopped.changed() => break,
@@ -158,10 +179,10 @@ async fn serve_tcp(listener: TcpListener, router: Router, mut stopped: watch::Re
 #[cfg(unix)]
 async fn serve_socket(
     listener: tokio::net::UnixListener,
-    router: Router,
+    behind: Behind,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let desk = Desk::new(router);
+    let desk = Desk::new(behind);
     loop {
         tokio::select! {
             _ = stopped.changed() => break,

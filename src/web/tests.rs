@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use super::{Door, router, watch};
+use super::{Door, Doors, router, watch};
 use crate::api;
 use crate::node::Node;
 
@@ -207,4 +207,34 @@ async fn a_part_of_a_file_is_not_published_as_the_whole() {
     part.headers_mut().insert("content-range", "bytes 0-3/8".parse().unwrap());
     assert_eq!(lab.ask(Door::Socket, part).await.0, 400);
     assert_eq!(lab.ask(Door::Socket, request(Method::GET, file, None, "")).await.0, 404);
+}
+
+/// Status and body of a plain request over TCP.
+async fn called(address: std::net::SocketAddr, path: &str) -> (String, String) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(SOON, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().to_owned(), body.to_owned())
+}
+
+#[tokio::test]
+async fn a_door_says_that_the_node_is_starting_until_it_is_up() {
+    let mut doors = Doors::open(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let at = doors.tcp_address();
+    assert_eq!(called(at, "/livez").await, ("200".to_owned(), "ok\n".to_owned()));
+    for path in ["/readyz", "/feeds/tools/a/1/f", "/api/v1/status"] {
+        let (status, body) = called(at, path).await;
+        assert!(status == "503" && body.contains("\"code\":\"starting\""), "{path}: {status} {body}");
+    }
+    let lab = Lab::new().await;
+    doors.lead_to(lab.node.clone(), None).await.unwrap();
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(called(at, path).await, ("200".to_owned(), "ok\n".to_owned()));
+    }
+    assert_eq!(called(at, "/api/v1/status").await.0, "401");
+    doors.close().await;
 }

@@ -141,6 +141,19 @@ impl Site {
         }
     }
 
+    /// Asks the daemon to stop, as a service keeper does, and gives its exit code.
+    pub(crate) fn stop(&mut self) -> Option<i32> {
+        let mut daemon = self.daemon.take().expect("the daemon is up");
+        let asked = Command::new("kill").args(["-TERM", &daemon.id().to_string()]).status().unwrap();
+        assert!(asked.success(), "{}", self.name);
+        let mut ended = None;
+        until("the daemon stops", || {
+            ended = daemon.try_wait().unwrap();
+            ended.is_some()
+        });
+        ended.unwrap().code()
+    }
+
     /// Pairs `joiner` with this site's feed.
     pub(crate) fn pair(&self, joiner: &Self, feed: &str, may: &str) {
         let invite =

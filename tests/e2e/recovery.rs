@@ -58,6 +58,27 @@ fn twenty_kills_of_either_node_in_a_transfer_lose_nothing_and_it_completes() {
 }
 
 #[test]
+fn a_stop_in_a_transfer_parks_it_and_the_next_run_goes_on() {
+    const SIZE: usize = 128 << 20;
+    let (mut la, mut ny) = pair();
+    la.publish("tools", "large", &bytes_of(9, SIZE));
+    let token = ny.ok(&["token", "create", "--admin"])["token"].as_str().unwrap().to_owned();
+    for end in 0..2 {
+        let mut steps = ny.steps_of_a_sync(&token);
+        let under_way = |step: &serde_json::Value| step["what"] == "bytes" && step["done"].as_u64() > Some(0);
+        assert!(steps.any(|step| under_way(&step)), "the transfer is under way");
+        drop(steps);
+        let stopped = if end == 0 { &mut la } else { &mut ny };
+        assert_eq!(stopped.stop(), Some(0));
+        stopped.start();
+        until("the run is recorded", || ny.ok(&["runs"])["runs"][0]["outcome"] == "interrupted");
+    }
+    until("the transfer completes", || ny.offline(&["sync"]).code == 0);
+    assert_eq!(ny.ok(&["why", "tools/large@1.0"])["state"], "ready");
+    assert!(kept(&ny) < SIZE as u64 * 11 / 10, "gone on with, not begun again: {} bytes on disk", kept(&ny));
+}
+
+#[test]
 fn a_lost_or_garbled_index_is_built_again_from_the_packs() {
     let (_la, mut ny) = pair();
     ny.publish("tools", "kept", b"kept");
