@@ -14,9 +14,11 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::api::{AcceptRequest, InviteRequest, NewFeed, NewPackage};
 
+mod line;
 mod links;
 mod merge;
 mod new_feeds;
+mod threats;
 mod twins;
 
 const PATIENCE: Duration = Duration::from_secs(60);

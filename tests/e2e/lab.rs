@@ -141,17 +141,18 @@ impl Site {
         }
     }
 
-    /// Asks the daemon to stop, as a service keeper does, and gives its exit code.
-    pub(crate) fn stop(&mut self) -> Option<i32> {
-        let mut daemon = self.daemon.take().expect("the daemon is up");
-        let asked = Command::new("kill").args(["-TERM", &daemon.id().to_string()]).status().unwrap();
+    /// The daemon's process.
+    pub(crate) fn process(&self) -> u32 {
+        self.daemon.as_ref().expect("the daemon is up").id()
+    }
+
+    /// Asks the daemon to stop, as a service keeper does, and expects it to end well.
+    pub(crate) fn stop(&mut self) {
+        let asked = Command::new("kill").args(["-TERM", &self.process().to_string()]).status().unwrap();
         assert!(asked.success(), "{}", self.name);
-        let mut ended = None;
-        until("the daemon stops", || {
-            ended = daemon.try_wait().unwrap();
-            ended.is_some()
-        });
-        ended.unwrap().code()
+        let mut daemon = self.daemon.take().expect("the daemon is up");
+        until("the daemon stops", || daemon.try_wait().unwrap().is_some());
+        assert!(daemon.wait().unwrap().success(), "{}", self.name);
     }
 
     /// Pairs `joiner` with this site's feed.

@@ -69,7 +69,7 @@ fn a_stop_in_a_transfer_parks_it_and_the_next_run_goes_on() {
         assert!(steps.any(|step| under_way(&step)), "the transfer is under way");
         drop(steps);
         let stopped = if end == 0 { &mut la } else { &mut ny };
-        assert_eq!(stopped.stop(), Some(0));
+        stopped.stop();
         stopped.start();
         until("the run is recorded", || ny.ok(&["runs"])["runs"][0]["outcome"] == "interrupted");
     }
@@ -117,6 +117,22 @@ fn damage_in_a_pack_is_told_and_the_bytes_come_back_from_the_other_site() {
     let out = ny.data().join("out");
     ny.ok(&["get", "tools", "precious", "1.0", "-o", out.to_str().unwrap()]);
     assert!(fs::read(out.join("precious.bin")).unwrap() == content, "the bytes differ");
+}
+
+/// A ticket is used up on the disk before its answer goes out.
+#[test]
+fn a_used_ticket_stays_used_after_a_kill() {
+    let (mut la, ny, tokyo) = (Site::new("Los Angeles"), Site::new("New York"), Site::new("Tokyo"));
+    la.ok(&["feed", "create", "tools", "--kind", "raw"]);
+    let invite =
+        la.ok(&["pair", "invite", "--feed", "tools", "--peer-may", "mirror", "--address", &la.listen]);
+    let ticket = invite["ticket"].as_str().unwrap();
+    ny.ok(&["pair", "accept", ticket]);
+    la.kill();
+    la.start();
+    let told = tokyo.fails(6, &["pair", "accept", ticket]);
+    assert!(told.contains("ticket"), "{told}");
+    ny.sync();
 }
 
 #[test]

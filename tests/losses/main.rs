@@ -13,6 +13,8 @@ mod lab;
 
 /// Losses of power, on a file system in an image.
 mod cuts;
+/// Strangers.
+mod floods;
 /// Kill -9.
 mod kills;
 /// Clients that publish and delete, and remember what was acknowledged.

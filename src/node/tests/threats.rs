@@ -1,0 +1,146 @@
+//! Those who are no peers: on the line, between two sites, with an old ticket, with a copy of somebody's answer.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::line::{Act, Line};
+use super::*;
+use crate::api::Invite;
+use crate::node::sessions::ConnectError;
+use crate::transport::endpoint::DialError;
+use crate::transport::tls::Alpn;
+
+fn untouched() -> Act {
+    Arc::new(|datagram| vec![datagram])
+}
+
+async fn invited(host: &Node, at: SocketAddr) -> Invite {
+    let request = InviteRequest {
+        feeds: vec!["tools".to_owned()],
+        peer_may: "mirror".to_owned(),
+        expires_ms: wall_clock().0 + 60_000,
+        grant_life_ms: None,
+        addresses: vec![at.to_string()],
+    };
+    host.invite(request).await.unwrap()
+}
+
+fn contains(datagrams: &[Vec<u8>], secret: &[u8]) -> bool {
+    datagrams.iter().any(|datagram| datagram.windows(secret.len()).any(|window| window == secret))
+}
+
+/// [P-1] TLS 1.3 without server name; keys are shown inside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_listens_on_the_line_sees_no_name_key_version_or_byte_of_a_package() {
+    let (ny, la) = (lab("Newyorksite").await, lab("Losangelessite").await);
+    feed(&ny.node, "tools").await;
+    let content = b"bytes that nobody on the line shall see".repeat(1000);
+    publish(&ny.node, "secretproject", &content).await.unwrap();
+    let line = Line::to(ny.node.listen_address(), untouched()).await;
+    let invite = invited(&ny.node, line.address).await;
+    la.node.accept(accept(&invite.ticket)).await.unwrap();
+    sync(&la.node).await;
+    assert_eq!(names(&la.node).await, ready(&["secretproject"]));
+    let passed = line.passed();
+    assert!(passed.iter().map(Vec::len).sum::<usize>() > content.len(), "the line carried it all");
+    let (host, joiner) = (ny.node.me(), la.node.me());
+    let blob = *blake3::hash(&content).as_bytes();
+    for secret in [
+        b"secretproject".as_slice(),
+        b"tools",
+        b"file.bin",
+        b"Newyorksite",
+        b"Losangelessite",
+        &host.0,
+        &joiner.0,
+        &blob,
+        b"nobody on the line",
+        b"packetboat",
+        crate::transport::tls::SERVER_NAME.as_bytes(),
+    ] {
+        assert!(!contains(&passed, secret), "{:?} was to be read", String::from_utf8_lossy(secret));
+    }
+}
+
+/// A line that flips bits and says everything again costs repeats, and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_changes_and_repeats_what_it_carries_changes_nothing() {
+    let (ny, la) = (lab("New York").await, lab("Los Angeles").await);
+    feed(&ny.node, "tools").await;
+    let content: Vec<u8> = (0..400_000_u32).flat_map(|n| n.to_le_bytes()).collect();
+    publish(&ny.node, "large", &content).await.unwrap();
+    let count = AtomicUsize::new(0);
+    let meddling: Act = Arc::new(move |mut datagram| {
+        let turn = count.fetch_add(1, Ordering::Relaxed);
+        if turn % 16 == 3 {
+            let at = turn.wrapping_mul(2_654_435_761) % datagram.len();
+            datagram[at] ^= 1 << (turn % 8);
+        }
+        if turn.is_multiple_of(5) { vec![datagram.clone(), datagram] } else { vec![datagram] }
+    });
+    let line = Line::to(ny.node.listen_address(), meddling).await;
+    let invite = invited(&ny.node, line.address).await;
+    la.node.accept(accept(&invite.ticket)).await.unwrap();
+    let run = sync(&la.node).await;
+    assert_eq!((run.outcome.as_str(), run.blobs_missing), ("done", 0), "{run:?}");
+    assert_eq!(names(&la.node).await, ready(&["large"]));
+    let (steps, _) = mpsc::channel(8);
+    let verified = la.node.verify(steps).await.unwrap();
+    assert_eq!((verified.blobs_damaged, verified.damaged.len()), (0, 0));
+}
+
+/// [P-1] Somebody in between has a key of their own, and that is not the one that was dialled or that was admitted.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stands_between_two_sites_with_a_key_of_their_own_gets_nothing() {
+    const ATTEMPTS: usize = 1000;
+    let (ny, la, between) = (lab("New York").await, lab("Los Angeles").await, lab("Between").await);
+    feed(&ny.node, "tools").await;
+    publish(&ny.node, "a", b"one").await.unwrap();
+    pair(&ny.node, &la.node, "mirror").await;
+    sync(&la.node).await;
+    publish(&ny.node, "b", b"two").await.unwrap();
+    // Whoever dials New York comes to the one in between, who dials on.
+    let real = ny.node.listen_address().to_string();
+    let theirs = between.node.listen_address().to_string();
+    let link = only_link(&la.node).await.name;
+    let moved = |to: &str| api::LinkChange { addresses: Some(vec![to.to_owned()]), ..Default::default() };
+    la.node.change_link(&link, moved(&theirs)).await.unwrap();
+    la.node.cut_connections();
+    for _ in 0..ATTEMPTS {
+        let dialled = la.node.dial(&theirs, ny.node.me(), Alpn::Link).await;
+        assert!(matches!(dialled, Err(ConnectError::Dial(DialError::WrongSite { .. }))), "{dialled:?}");
+        let onward = between.node.dial(&real, ny.node.me(), Alpn::Link).await;
+        let turned_away = match onward {
+            Err(ConnectError::Dial(DialError::Refused { .. })) => true,
+            Ok(connection) => crate::transport::endpoint::is_refusal(&connection.closed().await),
+            Err(_) => false,
+        };
+        assert!(turned_away, "a stranger is turned away");
+    }
+    let run = sync(&la.node).await;
+    assert_ne!(run.outcome, "done");
+    assert_eq!(names(&la.node).await, ready(&["a"]), "nothing came, and nothing went");
+    assert!(between.node.feeds().await.unwrap().feeds.is_empty());
+    la.node.change_link(&link, moved(&real)).await.unwrap();
+    assert_eq!(sync(&la.node).await.outcome, "done");
+    assert_eq!(names(&la.node).await, ready(&["a", "b"]));
+}
+
+/// A ticket admits one site, whoever is first.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_joiners_that_come_with_one_ticket_at_the_same_time_exactly_one_is_let_in() {
+    let host = lab("Host").await;
+    feed(&host.node, "tools").await;
+    let invite = invited(&host.node, host.node.listen_address()).await;
+    let joiners = [lab("One").await, lab("Two").await, lab("Three").await, lab("Four").await];
+    let mut racing = tokio::task::JoinSet::new();
+    for joiner in &joiners {
+        let (node, request) = (joiner.node.clone(), accept(&invite.ticket));
+        racing.spawn(async move { node.accept(request).await });
+    }
+    let ended = racing.join_all().await;
+    assert_eq!(ended.iter().filter(|joined| joined.is_ok()).count(), 1, "{ended:?}");
+    assert_eq!(host.node.links().await.unwrap().links.len(), 1);
+    for refused in ended.into_iter().filter_map(Result::err) {
+        assert!(refused.detail.contains("ticket"), "{refused:?}");
+    }
+}
