@@ -83,6 +83,8 @@ pub enum Event {
     ForkSeen { link: String, feed: String, author: String },
     /// Bytes of this site's disk are not what was written.
     DamageFound { place: String },
+    /// Nothing was heard of a feed's origin for two days: it is away, or a site in between keeps its news back.
+    FeedStale { feed: String, sealed_ms: u64 },
     /// The disk has less free than it should.
     DiskLow { free_bytes: u64, floor_bytes: u64 },
     /// A feed was made here, or taken up from another site by a link.
@@ -117,6 +119,7 @@ impl Event {
             | Self::PublishUnserved { .. }
             | Self::HoldOpened { .. }
             | Self::FeedNotTaken { .. }
+            | Self::FeedStale { .. }
             | Self::DiskLow { .. } => Severity::Warning,
         }
     }
@@ -137,6 +140,7 @@ impl Event {
             Self::LinkDown { .. } => "link-down",
             Self::ForkSeen { .. } => "fork-seen",
             Self::DamageFound { .. } => "damage-found",
+            Self::FeedStale { .. } => "feed-stale",
             Self::DiskLow { .. } => "disk-low",
             Self::FeedTakenUp { .. } => "feed-taken-up",
             Self::FeedNotTaken { .. } => "feed-not-taken",
@@ -161,6 +165,7 @@ impl Event {
             | Self::PublishSuppressed { .. }
             | Self::HoldApproved { .. }
             | Self::DamageFound { .. }
+            | Self::FeedStale { .. }
             | Self::DiskLow { .. } => None,
         }
     }
@@ -206,6 +211,9 @@ impl Event {
                 )
             }
             Self::DamageFound { place } => format!("damage was found on this site's disk: {place}"),
+            Self::FeedStale { feed, .. } => {
+                format!("nothing was heard of the origin of feed {feed} for two days")
+            }
             Self::DiskLow { free_bytes, floor_bytes } => {
                 format!("{free_bytes} bytes of disk are free, and {floor_bytes} are needed")
             }
@@ -221,7 +229,7 @@ impl Event {
 }
 
 /// The words of all kinds.
-pub const KINDS: [&str; 15] = [
+pub const KINDS: [&str; 16] = [
     "run-ended",
     "run-failed",
     "clash-found",
@@ -234,6 +242,7 @@ pub const KINDS: [&str; 15] = [
     "link-down",
     "fork-seen",
     "damage-found",
+    "feed-stale",
     "disk-low",
     "feed-taken-up",
     "feed-not-taken",

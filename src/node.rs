@@ -133,6 +133,8 @@ struct Inner {
     events: events::Events,
     /// That the disk is low was told, and it is still so.
     disk_low: AtomicBool,
+    /// Feeds of which it was told that their origin is not heard of any more, and it is still so.
+    feeds_stale: Mutex<BTreeSet<String>>,
 }
 
 /// Which sites' connections are let in: what the TLS verifier asks.
@@ -204,6 +206,7 @@ impl Node {
             counts: overview::Counts::default(),
             events,
             disk_low: AtomicBool::new(false),
+            feeds_stale: Mutex::default(),
         };
         let node = Self { inner: Arc::new(inner) };
         tokio::spawn(keeping.keep());

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use crate::grant::{Authority, Verb};
 use crate::id::{BlobId, LogId, OpId, SiteId};
+use crate::limits::{SEAL_FRESH_MS, SEAL_STALE_MS};
 use crate::log::NamedOp;
 use crate::op::{Blocked, Body, Genesis, Place, Seal};
-use crate::time::Hlc;
+use crate::time::{Hlc, Timestamp};
 
 #[cfg(test)]
 mod tests;
@@ -142,6 +143,24 @@ impl Ledger {
     #[must_use]
     pub fn newest_seal(&self) -> Option<(u64, OpId)> {
         self.seals.last().map(|(index, _, op)| (*index, *op))
+    }
+
+    /// When the newest seal was said, or the feed made where there is none.
+    #[must_use]
+    pub fn heard_of_origin(&self) -> Timestamp {
+        self.seals.last().map_or(self.genesis.created, |(_, stamp, _)| stamp.wall())
+    }
+
+    /// Whether the origin owes the feed a seal for its age alone.
+    #[must_use]
+    pub fn needs_fresh_seal(&self, now: Timestamp) -> bool {
+        now.0.saturating_sub(self.heard_of_origin().0) >= SEAL_FRESH_MS
+    }
+
+    /// Whether the origin's seals stopped to come: it is away, or somebody in between keeps them back.
+    #[must_use]
+    pub fn is_stale(&self, now: Timestamp) -> bool {
+        now.0.saturating_sub(self.heard_of_origin().0) > SEAL_STALE_MS
     }
 
     /// The blocks that keep these bytes from being served at the site `me`, whose own blocks count there without any right.

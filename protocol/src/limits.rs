@@ -142,5 +142,12 @@ pub const BRAKE_DELETES_MIN: u64 = 100;
 /// The share of a feed, in parts of a hundred, that may vanish over one link within the window before a person must approve.
 pub const BRAKE_PERCENT: u64 = 10;
 
+/// How long an origin lets its newest seal grow old. It is then said again, though nothing is new, so that other sites can tell a feed in which
+/// nothing happens from one whose news are kept from them. A few hundred bytes a day and feed.
+pub const SEAL_FRESH_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// The age of a feed's newest seal at which its sites say that it is stale: two seals did not come.
+pub const SEAL_STALE_MS: u64 = 2 * SEAL_FRESH_MS;
+
 /// Names of versions that a run's record tells each way and verb: enough to recognise a run by; all of them are in the log.
 pub const MOVED_NAMES_MAX: usize = 20;

@@ -9,6 +9,7 @@ use protocol::topology::{LinkNote, Topology};
 use super::{Node, locked};
 use crate::api::Problem;
 use crate::api::doctor::{Finding, Findings};
+use crate::keeper::wall_clock;
 use crate::store::Topic;
 
 /// Sites of one feed whose shape is looked at.
@@ -193,6 +194,16 @@ impl Node {
                     "held",
                     text,
                     "`packetboat holds`, then `packetboat approve`",
+                ));
+            }
+            for (feed, heard) in super::upkeep::stale_feeds(site, wall_clock())? {
+                let hours = wall_clock().0.saturating_sub(heard.0) / 3_600_000;
+                let text = format!("feed {feed}: nothing was heard of its origin for {hours} h");
+                findings.push(found(
+                    "warning",
+                    "feed-stale",
+                    text,
+                    "it is away, or a site in between keeps its news back: reach it by another link",
                 ));
             }
             for (feed, record) in store.feeds()? {

@@ -1,16 +1,19 @@
 //! What a node does by itself now and then: seals of its feeds, figures of downloads.
 
+use std::collections::BTreeSet;
 use std::sync::Weak;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use protocol::id::FeedId;
 use protocol::package::Coordinate;
+use protocol::time::Timestamp;
 
 use super::feeds::named;
 use super::{Inner, Node, locked};
+use crate::api::Problem;
 use crate::events::Event;
-use crate::keeper::wall_clock;
+use crate::keeper::{SiteStore, wall_clock};
 use crate::statement::usage::Downloads;
 use crate::statement::{seal, usage};
 
@@ -46,8 +49,22 @@ pub(super) async fn keep_up(inner: Weak<Inner>) {
             node.keep_windows();
             node.seal_feeds().await;
             node.look_at_disk(DISK_LOW_BYTES).await;
+            node.look_at_feeds(wall_clock()).await;
         }
     }
+}
+
+/// Feeds of other sites whose origin says nothing any more, and when it was heard last. A link by which its log never comes tells nothing.
+pub(super) fn stale_feeds(site: &SiteStore, now: Timestamp) -> Result<Vec<(String, Timestamp)>, Problem> {
+    let mut stale = Vec::new();
+    for (feed, record) in site.store().feeds()? {
+        let Some(ledger) = site.store().ledger(feed)? else { continue };
+        if !ledger.authority().is_origin(site.me()) && ledger.newest_seal().is_some() && ledger.is_stale(now)
+        {
+            stale.push((record.name, ledger.heard_of_origin()));
+        }
+    }
+    Ok(stale)
 }
 
 impl Node {
@@ -81,6 +98,19 @@ impl Node {
             return;
         }
         self.event(Event::DiskLow { free_bytes, floor_bytes });
+    }
+
+    /// Tells once of each feed of another site's whose origin is not heard of any more, until it is again.
+    pub(super) async fn look_at_feeds(&self, now: Timestamp) {
+        let stale = self.blocking(move |site| stale_feeds(site, now)).await;
+        let Ok(stale) = stale else { return };
+        let names: BTreeSet<String> = stale.iter().map(|(feed, _)| feed.clone()).collect();
+        let told = std::mem::replace(&mut *locked(&self.inner.feeds_stale), names);
+        for (feed, heard) in stale {
+            if !told.contains(&feed) {
+                self.event(Event::FeedStale { feed, sealed_ms: heard.0 });
+            }
+        }
     }
 
     /// A client has begun to download a file of a version.

@@ -13,7 +13,7 @@ use crate::store::{Look, ReadError, Store};
 /// Bytes of ops looked at at a time.
 const LOOKED_AT_BYTES: u64 = 256 << 10;
 
-/// Seals what has come since the last seal, where this site is the feed's origin and others write in it too. Tells whether it did.
+/// Seals what has come since the last seal, where this site is the feed's origin and a seal is due. Tells whether it did.
 ///
 /// # Errors
 /// The disk refused.
@@ -28,19 +28,21 @@ pub fn seal(site: &SiteStore, feed: FeedId) -> Result<bool, StatementError> {
 
 /// The seal that the site which looks owes the feed: none where it is not an origin, or nothing new is worth one.
 ///
-/// A feed in which nobody else may write cannot clash, and gets no seals.
+/// A feed in which nobody else may write cannot clash, and gets a seal only once a day, as every feed in which nothing is new.
 ///
 /// # Errors
 /// The disk refused.
 pub fn due(store: &Store, feed: FeedId, look: Look) -> Result<Option<Seal>, ReadError> {
     let Some(ledger) = store.ledger(feed)? else { return Ok(None) };
     let authority = ledger.authority();
-    if !authority.is_origin(look.me) || authority.grants().is_empty() {
+    let owed = ledger.needs_fresh_seal(look.now);
+    if !authority.is_origin(look.me) || authority.grants().is_empty() && !owed {
         return Ok(None);
     }
     let mut frontier = Vec::new();
     let mut worth = false;
-    for signed in store.heads(feed)? {
+    let heads = if authority.grants().is_empty() { Vec::new() } else { store.heads(feed)? };
+    for signed in heads {
         let head = signed.head;
         if head.len > ledger.sealed_len(head.log)
             && authority.is_author(head.log.author)
@@ -51,7 +53,7 @@ pub fn due(store: &Store, feed: FeedId, look: Look) -> Result<Option<Seal>, Read
         }
     }
     frontier.truncate(OPS_NAMED_MAX);
-    if !worth {
+    if !worth && !owed {
         return Ok(None);
     }
     let index = ledger.newest_seal().map_or(1, |(index, _)| index.saturating_add(1));

@@ -6,7 +6,6 @@ use super::*;
 use crate::id::FeedId;
 use crate::op::{Op, Tip};
 use crate::package::FeedKind;
-use crate::time::Timestamp;
 
 fn genesis() -> Genesis {
     Genesis {

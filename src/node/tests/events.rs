@@ -116,3 +116,28 @@ async fn the_log_tells_ops_as_they_arrive_and_what_each_does() {
     let nobody = OpsAsked { author: Some("nobody".to_owned()), ..asked(None, 0) };
     assert_eq!(leaf.node.ops(nobody).await.unwrap_err().code, "usage");
 }
+
+/// A relay that shows an old state for ever, or an origin that is gone: what should come every day does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_whose_origin_is_not_heard_of_for_two_days_is_told_as_stale_once() {
+    const HOUR_MS: u64 = 3_600_000;
+    let (ny, la) = (lab("New York").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    publish(&ny.node, "one", b"1").await.unwrap();
+    pair(&ny.node, &la.node, "mirror").await;
+    ny.node.seal_feeds().await;
+    settle(&la.node).await;
+    let later = |hours: u64| Timestamp(wall_clock().0 + hours * HOUR_MS);
+    la.node.look_at_feeds(later(47)).await;
+    assert_eq!(told(&la.node, "feed-stale").await.len(), 0);
+    la.node.look_at_feeds(later(49)).await;
+    la.node.look_at_feeds(later(50)).await;
+    ny.node.look_at_feeds(later(50)).await;
+    let stale = told(&la.node, "feed-stale").await;
+    assert_eq!(stale.len(), 1, "{stale:?}");
+    assert_eq!((&stale[0].fields["feed"], stale[0].severity.as_str()), (&"tools".into(), "warning"));
+    assert_eq!(told(&ny.node, "feed-stale").await.len(), 0, "it is the origin itself");
+    la.node.look_at_feeds(later(0)).await;
+    la.node.look_at_feeds(later(49)).await;
+    assert_eq!(told(&la.node, "feed-stale").await.len(), 2, "it was well in between");
+}

@@ -74,3 +74,18 @@ fn a_seal_reaches_no_further_than_what_is_due() {
     assert!(!seal(&site, feed).unwrap(), "nothing that is due is new");
     assert_eq!(sealed(&site, feed, log), 1);
 }
+
+/// [P-27] Nothing is new, and a day has passed: the origin says so, or a relay could show the old state for ever unnoticed.
+#[test]
+fn an_origin_seals_once_a_day_though_nothing_is_new() {
+    let (site, feed, member) = origin();
+    says(&site, feed, &member, wall_clock());
+    assert!(seal(&site, feed).unwrap());
+    let owed = |hours: u64| {
+        let look = Look { now: Timestamp(wall_clock().0 + hours * HOUR_MS), ..site.look() };
+        due(site.store(), feed, look).unwrap()
+    };
+    assert_eq!(owed(23), None);
+    let again = owed(25).expect("a seal for its age");
+    assert_eq!((again.index, again.frontier.len()), (2, 1), "only the seal itself is new in a log");
+}
