@@ -12,6 +12,8 @@ use super::engine::tests::Lagging;
 use super::engine::{Change, Entry, InMemory};
 use super::*;
 
+mod io_errors;
+
 const EXTENT: usize = EXTENT_BYTES;
 
 /// A small generator, so that a failing round can be run again.

@@ -22,6 +22,26 @@ const PAGE_BYTES: usize = 4096;
 struct Bytes {
     written: Vec<u8>,
     durable: Vec<u8>,
+    /// What was written when a sync failed. The kernel takes those pages for clean: no later sync writes them, unless they change.
+    forgotten: Vec<u8>,
+}
+
+impl Bytes {
+    /// What is durable once a sync succeeded.
+    fn after_sync(&self) -> Vec<u8> {
+        let mut after = self.written.clone();
+        for (page, clean) in self.forgotten.chunks(PAGE_BYTES).enumerate() {
+            let start = page * PAGE_BYTES;
+            let end = self.written.len().min(start + PAGE_BYTES);
+            if self.written.get(start..end) == Some(clean) && self.durable.get(start..end) != Some(clean) {
+                let durable = self.durable.get(start..).unwrap_or_default();
+                let kept = durable.len().min(end - start);
+                after[start..start + kept].copy_from_slice(&durable[..kept]);
+                after[start + kept..end].fill(0);
+            }
+        }
+        after
+    }
 }
 
 #[derive(Debug, Default)]
@@ -32,6 +52,8 @@ struct World {
     capacity: AtomicU64,
     syncs: AtomicU64,
     failing_sync: AtomicBool,
+    /// Calls until one fails; none does at zero.
+    calls_left: AtomicU64,
 }
 
 /// Cheap to clone: every clone is the same disk.
@@ -67,12 +89,28 @@ impl FakeDisk {
         self.world.failing_sync.store(true, Ordering::SeqCst);
     }
 
+    /// Makes the `call`th call from here on fail, whatever it is: one that writes leaves half.
+    pub(crate) fn fail_call(&self, call: u64) {
+        self.world.calls_left.store(call, Ordering::SeqCst);
+    }
+
+    /// Whether the call that was to fail has come.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.world.calls_left.load(Ordering::SeqCst) == 0
+    }
+
+    fn call(&self) -> io::Result<()> {
+        let left = self.world.calls_left.load(Ordering::SeqCst);
+        self.world.calls_left.store(left.saturating_sub(1), Ordering::SeqCst);
+        if left == 1 { Err(io::Error::other("the device did not answer")) } else { Ok(()) }
+    }
+
     /// Loses power: of what was not synced, each page is kept or lost as `keeps` says.
     pub(crate) fn cut_power(&self, mut keeps: impl FnMut() -> bool) {
         for bytes in locked(&self.world.packs).values() {
             let mut bytes = locked(bytes);
             let mut after = bytes.durable.clone();
-            let written = bytes.written.clone();
+            let written = bytes.after_sync();
             for (page, content) in written.chunks(PAGE_BYTES).enumerate() {
                 let start = page * PAGE_BYTES;
                 let end = start + content.len();
@@ -86,6 +124,7 @@ impl FakeDisk {
             }
             bytes.durable.clone_from(&after);
             bytes.written = after;
+            bytes.forgotten.clear();
         }
         self.world.held.store(false, Ordering::SeqCst);
     }
@@ -96,6 +135,7 @@ impl FakeDisk {
         let mut bytes = locked(&packs[&pack]);
         change(&mut bytes.written);
         bytes.durable = bytes.written.clone();
+        bytes.forgotten.clear();
     }
 }
 
@@ -105,6 +145,7 @@ impl Disk for FakeDisk {
     }
 
     fn lock(&self) -> io::Result<Box<dyn Held>> {
+        self.call()?;
         if self.world.held.swap(true, Ordering::SeqCst) {
             return Err(io::Error::from(io::ErrorKind::WouldBlock));
         }
@@ -112,31 +153,37 @@ impl Disk for FakeDisk {
     }
 
     fn packs(&self) -> io::Result<Vec<u32>> {
+        self.call()?;
         Ok(locked(&self.world.packs).keys().copied().collect())
     }
 
     fn create_pack(&self, pack: u32) -> io::Result<Arc<dyn PackFile>> {
+        self.call()?;
         let bytes = Arc::default();
         locked(&self.world.packs).insert(pack, Arc::clone(&bytes));
         Ok(Arc::new(FakePack { disk: self.clone(), bytes }))
     }
 
     fn open_pack(&self, pack: u32) -> io::Result<Arc<dyn PackFile>> {
+        self.call()?;
         let packs = locked(&self.world.packs);
         let bytes = packs.get(&pack).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         Ok(Arc::new(FakePack { disk: self.clone(), bytes: Arc::clone(bytes) }))
     }
 
     fn remove_pack(&self, pack: u32) -> io::Result<()> {
+        self.call()?;
         locked(&self.world.packs).remove(&pack);
         Ok(())
     }
 
     fn read_small(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        self.call()?;
         Ok(locked(&self.world.small).get(name).cloned())
     }
 
     fn write_small(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.call()?;
         locked(&self.world.small).insert(name.to_owned(), bytes.to_vec());
         Ok(())
     }
@@ -167,6 +214,7 @@ struct FakePack {
 
 impl PackFile for FakePack {
     fn bytes(&self) -> io::Result<u64> {
+        self.disk.call()?;
         Ok(locked(&self.bytes).written.len() as u64)
     }
 
@@ -179,15 +227,19 @@ impl PackFile for FakePack {
             return Err(io::Error::other("a pack has no holes"));
         }
         let growth = (start + bytes.len()).saturating_sub(file.written.len());
+        let failed = self.disk.call();
         let kept = if growth > free { bytes.len() - (growth - free) } else { bytes.len() };
+        let kept = if failed.is_err() { kept / 2 } else { kept };
         if file.written.len() < start + kept {
             file.written.resize(start + kept, 0);
         }
         file.written[start..start + kept].copy_from_slice(&bytes[..kept]);
+        failed?;
         if kept == bytes.len() { Ok(()) } else { Err(io::Error::from(io::ErrorKind::StorageFull)) }
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.disk.call()?;
         let file = locked(&self.bytes);
         let start = length(offset);
         let bytes = file.written.get(start..start + buffer.len());
@@ -196,19 +248,23 @@ impl PackFile for FakePack {
     }
 
     fn sync(&self) -> io::Result<()> {
+        let called = self.disk.call();
         self.disk.world.syncs.fetch_add(1, Ordering::SeqCst);
-        if self.disk.world.failing_sync.swap(false, Ordering::SeqCst) {
+        let mut file = locked(&self.bytes);
+        if self.disk.world.failing_sync.swap(false, Ordering::SeqCst) || called.is_err() {
+            file.forgotten = file.written.clone();
             return Err(io::Error::other("the device went away"));
         }
-        let mut file = locked(&self.bytes);
-        file.durable = file.written.clone();
+        file.durable = file.after_sync();
         Ok(())
     }
 
     fn truncate(&self, bytes: u64) -> io::Result<()> {
+        self.disk.call()?;
         let mut file = locked(&self.bytes);
         file.written.truncate(length(bytes));
         file.durable.truncate(length(bytes));
+        file.forgotten.truncate(length(bytes));
         Ok(())
     }
 }
