@@ -18,6 +18,7 @@ mod line;
 mod links;
 mod merge;
 mod new_feeds;
+mod partition;
 mod threats;
 mod twins;
 
