@@ -6,6 +6,7 @@ pub mod decoders;
 pub mod disk;
 pub mod entropy;
 pub mod index;
+pub mod lines;
 pub mod model;
 pub mod net;
 pub mod options;

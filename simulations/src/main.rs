@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use simulations::decoders::{DECODERS, examples};
+use simulations::lines::cross;
 use simulations::model::{CLOCKS, cell};
 use simulations::options::{Kept, Options};
 use simulations::shrink::shrink;
@@ -38,6 +39,9 @@ struct Arguments {
     /// Play this many histories of the merge rules of each shape under each clock instead, and print the table.
     #[arg(long)]
     histories: Option<u64>,
+    /// Fill this many lines of every kind with one connection each instead, and tell those on which it died.
+    #[arg(long)]
+    lines: Option<u64>,
     /// Write what each decoder accepts into this folder of corpora, where the fuzzer begins.
     #[arg(long)]
     examples: Option<PathBuf>,
@@ -48,6 +52,9 @@ fn main() -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     if let Some(histories) = arguments.histories {
         return table(&mut out, arguments.from, histories);
+    }
+    if let Some(lines) = arguments.lines {
+        return fill(&mut out, arguments.from, lines);
     }
     if let Some(folder) = &arguments.examples {
         return write_examples(folder);
@@ -67,6 +74,18 @@ fn main() -> anyhow::Result<()> {
         writeln!(out, "{}", line(&options, &report))?;
     }
     writeln!(out, "{} passed, 0 failed", arguments.seeds)?;
+    Ok(())
+}
+
+fn fill(out: &mut impl Write, from: u64, lines: u64) -> anyhow::Result<()> {
+    let mut died = 0_u64;
+    for seed in from..from.saturating_add(lines) {
+        let crossing = cross(seed);
+        died = died.saturating_add(u64::from(crossing.died || crossing.arrived < crossing.bytes));
+        writeln!(out, "line {seed}: {crossing}")?;
+    }
+    writeln!(out, "{lines} lines, {died} on which the connection died or did not end")?;
+    anyhow::ensure!(died == 0, "a connection died; replay it: cargo sim --lines 1 --from SEED");
     Ok(())
 }
 

@@ -6,6 +6,8 @@ mod cheats;
 mod decoders;
 /// Random histories of the merge rules.
 mod histories;
+/// Lines of every kind, filled by one connection each.
+mod lines;
 /// What is malformed, class by class.
 mod malformed;
 /// Whole worlds by seed.

@@ -82,7 +82,7 @@ async fn sites_that_were_apart_with_ten_thousand_ops_each_agree_after_two_runs_a
         node.blocking(move |site| {
             site.store().each_item(id, site.look(), |at, item| -> Result<(), Problem> {
                 if item.winner.is_some() {
-                    served.insert(at.name.clone());
+                    served.insert(at.name);
                 }
                 Ok(())
             })?;
