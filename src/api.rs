@@ -22,6 +22,7 @@ pub mod plan;
 pub mod ruling;
 pub mod run;
 mod token;
+pub mod webhooks;
 
 pub use token::{NewToken, Token, TokenMade, Tokens};
 
@@ -466,6 +467,8 @@ pub struct Status {
     pub site: Site,
     pub feeds: Vec<Feed>,
     pub links: Vec<Link>,
+    #[serde(default)]
+    pub webhooks: Vec<webhooks::Webhook>,
     /// 0, or 3 where a link is behind: the exit code of `packetboat status`.
     pub verdict: u8,
     pub verdict_words: String,

@@ -17,6 +17,7 @@ mod run;
 mod status;
 mod text;
 mod token;
+mod webhook;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -243,6 +244,14 @@ enum Command {
     #[command(verbatim_doc_comment)]
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// URLs that this site tells its events to
+    ///
+    /// Each message is signed after the Standard Webhooks specification, and repeated until the
+    /// receiver takes it, for a day. It may arrive more than once, always with the same
+    /// webhook-id.
+    #[command(verbatim_doc_comment)]
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
     /// This site's settings.
     #[command(subcommand)]
     Config(local::ConfigCommand),
@@ -357,6 +366,7 @@ async fn dispatch(command: Command, context: &Context, level: &str) -> anyhow::R
         Command::Promote(promote) => ruling::promote(context, promote).await,
         Command::RevertLocal(at) => ruling::revert_local(context, at).await,
         Command::Token(command) => token::token(context, command).await,
+        Command::Webhook(command) => webhook::webhook(context, command).await,
         Command::Config(command) => local::config(context, &command),
     }
 }

@@ -52,6 +52,8 @@ pub enum Event {
     RunEnded {
         link: String,
         run: String,
+        #[serde(default)]
+        feeds: Vec<String>,
         ops_in: u64,
         deletes_in: u64,
         ops_out: u64,
@@ -62,7 +64,15 @@ pub enum Event {
         duration_ms: u64,
     },
     /// A run of a link ended otherwise. `repeated`: as the one before it did.
-    RunFailed { link: String, run: String, outcome: String, reason: Option<String>, repeated: bool },
+    RunFailed {
+        link: String,
+        run: String,
+        #[serde(default)]
+        feeds: Vec<String>,
+        outcome: String,
+        reason: Option<String>,
+        repeated: bool,
+    },
     /// Sites published different bytes under one version.
     ClashFound { feed: String, package: String, others: u64 },
     /// A publish came that a deletion removes.
@@ -72,7 +82,11 @@ pub enum Event {
     /// Deletions of a link wait until somebody approves them.
     HoldOpened { hold: String, link: String, feed: String, deletes: u64 },
     /// Somebody approved them.
-    HoldApproved { hold: String },
+    HoldApproved {
+        hold: String,
+        #[serde(default)]
+        feed: Option<String>,
+    },
     /// What may flow of a feed changed. `from` is none where nothing was known since the start.
     VerdictChanged { link: String, feed: String, from: Option<String>, to: String, reason: Option<String> },
     /// Both ends agreed on their terms.
@@ -91,6 +105,10 @@ pub enum Event {
     FeedTakenUp { feed: String, id: String, link: Option<String> },
     /// The other site of a link offers a feed, and it could not be taken up here.
     FeedNotTaken { link: String, feed: String, reason: String },
+    /// The receiver of a webhook has not taken messages for some time.
+    WebhookFailing { webhook: String, host: String, reason: String },
+    /// It takes them again.
+    WebhookRecovered { webhook: String, host: String },
 }
 
 impl Event {
@@ -103,6 +121,7 @@ impl Event {
             | Self::HoldApproved { .. }
             | Self::LinkUp { .. }
             | Self::LinkDown { .. }
+            | Self::WebhookRecovered { .. }
             | Self::FeedTakenUp { .. } => Severity::Info,
             Self::RunFailed { outcome, .. } if outcome == "misbehaved" || outcome == "fault" => {
                 Severity::Error
@@ -120,6 +139,7 @@ impl Event {
             | Self::HoldOpened { .. }
             | Self::FeedNotTaken { .. }
             | Self::FeedStale { .. }
+            | Self::WebhookFailing { .. }
             | Self::DiskLow { .. } => Severity::Warning,
         }
     }
@@ -144,6 +164,8 @@ impl Event {
             Self::DiskLow { .. } => "disk-low",
             Self::FeedTakenUp { .. } => "feed-taken-up",
             Self::FeedNotTaken { .. } => "feed-not-taken",
+            Self::WebhookFailing { .. } => "webhook-failing",
+            Self::WebhookRecovered { .. } => "webhook-recovered",
         }
     }
 
@@ -166,7 +188,35 @@ impl Event {
             | Self::HoldApproved { .. }
             | Self::DamageFound { .. }
             | Self::FeedStale { .. }
+            | Self::WebhookFailing { .. }
+            | Self::WebhookRecovered { .. }
             | Self::DiskLow { .. } => None,
+        }
+    }
+
+    /// Whether it is about a feed, by the feed's name here.
+    #[must_use]
+    pub fn concerns(&self, name: &str) -> bool {
+        match self {
+            Self::RunEnded { feeds, .. } | Self::RunFailed { feeds, .. } => {
+                feeds.iter().any(|feed| feed == name)
+            }
+            Self::ClashFound { feed, .. }
+            | Self::PublishSuppressed { feed, .. }
+            | Self::PublishUnserved { feed, .. }
+            | Self::HoldOpened { feed, .. }
+            | Self::VerdictChanged { feed, .. }
+            | Self::ForkSeen { feed, .. }
+            | Self::FeedTakenUp { feed, .. }
+            | Self::FeedStale { feed, .. }
+            | Self::FeedNotTaken { feed, .. } => feed == name,
+            Self::HoldApproved { feed, .. } => feed.as_deref() == Some(name),
+            Self::LinkUp { .. }
+            | Self::LinkDown { .. }
+            | Self::DamageFound { .. }
+            | Self::WebhookFailing { .. }
+            | Self::WebhookRecovered { .. }
+            | Self::DiskLow { .. } => false,
         }
     }
 
@@ -198,7 +248,7 @@ impl Event {
             Self::HoldOpened { hold, link, feed, deletes } => format!(
                 "{deletes} deletions in feed {feed} over link {link} wait for approval: packetboat approve {hold}"
             ),
-            Self::HoldApproved { hold } => format!("the deletions of hold {hold} were approved"),
+            Self::HoldApproved { hold, .. } => format!("the deletions of hold {hold} were approved"),
             Self::VerdictChanged { link, feed, from, to, reason } => {
                 let from = from.as_ref().map_or_else(String::new, |from| format!(" from {from}"));
                 format!("link {link} changed{from} to {to} for feed {feed}{}", why(reason))
@@ -220,6 +270,12 @@ impl Event {
             Self::FeedNotTaken { link, feed, reason } => {
                 format!("feed {feed} that link {link} offers was not taken up: {reason}")
             }
+            Self::WebhookFailing { webhook, host, reason } => {
+                format!("webhook {webhook} to {host} is failing: {reason}")
+            }
+            Self::WebhookRecovered { webhook, host } => {
+                format!("webhook {webhook} to {host} takes messages again")
+            }
             Self::FeedTakenUp { feed, link: None, .. } => format!("feed {feed} was made"),
             Self::FeedTakenUp { feed, link: Some(link), .. } => {
                 format!("feed {feed} was taken up over link {link}")
@@ -229,7 +285,7 @@ impl Event {
 }
 
 /// The words of all kinds.
-pub const KINDS: [&str; 16] = [
+pub const KINDS: [&str; 18] = [
     "run-ended",
     "run-failed",
     "clash-found",
@@ -246,6 +302,8 @@ pub const KINDS: [&str; 16] = [
     "disk-low",
     "feed-taken-up",
     "feed-not-taken",
+    "webhook-failing",
+    "webhook-recovered",
 ];
 
 /// An event with its number and time.
@@ -268,6 +326,9 @@ pub struct Selection {
     pub kinds: Vec<String>,
     /// About this link.
     pub link: Option<String>,
+    /// About this feed, by its name here.
+    #[serde(default)]
+    pub feed: Option<String>,
 }
 
 impl Selection {
@@ -277,6 +338,7 @@ impl Selection {
         self.severity.is_none_or(|least| recorded.severity >= least)
             && (self.kinds.is_empty() || self.kinds.iter().any(|kind| kind == recorded.event.kind()))
             && self.link.as_ref().is_none_or(|link| recorded.event.link() == Some(link))
+            && self.feed.as_ref().is_none_or(|feed| recorded.event.concerns(feed))
     }
 }
 

@@ -9,6 +9,7 @@ use ed25519_dalek::SigningKey;
 use protocol::id::SiteId;
 use zeroize::Zeroizing;
 
+pub(crate) mod owner_only;
 #[cfg(test)]
 mod tests;
 
@@ -151,56 +152,5 @@ fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) | None => Path::new("."),
-    }
-}
-
-/// Files for their owner alone, by the mode bits.
-#[cfg(unix)]
-mod owner_only {
-    use std::fs::{self, DirBuilder, File, OpenOptions};
-    use std::io;
-    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-    use std::path::Path;
-
-    pub(super) fn make_directory(path: &Path) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(path)
-    }
-
-    pub(super) fn create_file(path: &Path) -> io::Result<File> {
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
-    }
-
-    /// The mode, if it lets anyone but the owner in.
-    pub(super) fn exposure(path: &Path) -> io::Result<Option<u32>> {
-        let mode = fs::metadata(path)?.permissions().mode() & 0o7777;
-        Ok((mode & 0o077 != 0).then_some(mode))
-    }
-
-    pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
-    }
-}
-
-/// Where there are no mode bits the folder's inherited access list decides, and nothing is checked.
-#[cfg(not(unix))]
-mod owner_only {
-    use std::fs::{self, File, OpenOptions};
-    use std::io;
-    use std::path::Path;
-
-    pub(super) fn make_directory(path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
-    }
-
-    pub(super) fn create_file(path: &Path) -> io::Result<File> {
-        OpenOptions::new().write(true).create_new(true).open(path)
-    }
-
-    pub(super) fn exposure(path: &Path) -> io::Result<Option<u32>> {
-        fs::metadata(path).map(|_present| None)
-    }
-
-    pub(super) fn sync_directory(_path: &Path) -> io::Result<()> {
-        Ok(())
     }
 }

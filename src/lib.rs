@@ -5,6 +5,7 @@ pub mod events;
 pub mod identity;
 pub mod logs;
 pub mod store;
+mod webhook;
 
 pub mod keeper;
 pub mod publish;

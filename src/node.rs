@@ -33,6 +33,7 @@ mod tickets;
 mod tokens;
 mod twins;
 mod upkeep;
+mod webhooks;
 mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -131,6 +132,7 @@ struct Inner {
     grew: tokio::sync::watch::Sender<u64>,
     counts: overview::Counts,
     events: events::Events,
+    hooks: webhooks::Hooks,
     /// That the disk is low was told, and it is still so.
     disk_low: AtomicBool,
     /// Feeds of which it was told that their origin is not heard of any more, and it is still so.
@@ -205,6 +207,7 @@ impl Node {
             grew: tokio::sync::watch::Sender::new(0),
             counts: overview::Counts::default(),
             events,
+            hooks: webhooks::Hooks::new(&data.join("key")),
             disk_low: AtomicBool::new(false),
             feeds_stale: Mutex::default(),
         };
@@ -213,6 +216,7 @@ impl Node {
         for place in damage {
             node.event(Event::DamageFound { place });
         }
+        node.start_webhooks()?;
         node.open_pairings()?;
         node.start_links()?;
         node.spread_feeds().await;
@@ -256,6 +260,7 @@ impl Node {
     /// Ends all sessions and timetables and lets the store settle.
     pub async fn stop(&self) {
         self.tell_downloads().await;
+        self.inner.hooks.stop();
         let links = std::mem::take(&mut *locked(&self.inner.links));
         for state in links.into_values() {
             state.wake.notify_one();

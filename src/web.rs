@@ -18,6 +18,7 @@ mod sent;
 mod stall;
 mod starting;
 mod watch;
+mod webhook_routes;
 
 use axum::Router;
 

@@ -151,3 +151,28 @@ pub const SEAL_STALE_MS: u64 = 2 * SEAL_FRESH_MS;
 
 /// Names of versions that a run's record tells each way and verb: enough to recognise a run by; all of them are in the log.
 pub const MOVED_NAMES_MAX: usize = 20;
+
+/// Webhooks of one site: each has a task, a cursor and at most one connection.
+pub const WEBHOOKS_MAX: usize = 32;
+
+/// Bytes of a webhook's URL: longer than any chat's or build server's.
+pub const WEBHOOK_URL_BYTES_MAX: usize = 2048;
+
+/// How long a webhook's receiver may take to take a connection, on each of its addresses.
+pub const WEBHOOK_CONNECT_MS_MAX: u64 = 10_000;
+
+/// How long one attempt may take in all: a receiver should put the message aside and answer.
+pub const WEBHOOK_ANSWER_MS_MAX: u64 = 15_000;
+
+/// Bytes of an answer's head that are read; the rest of the answer never is. The least that the HTTP library takes.
+pub const WEBHOOK_ANSWER_BYTES_MAX: usize = 8 << 10;
+
+/// The first wait after a failed attempt, and the longest: each is twice the one before.
+pub const WEBHOOK_RETRY_MS_MIN: u64 = 1_000;
+pub const WEBHOOK_RETRY_MS_MAX: u64 = 5 * 60 * 1000;
+
+/// How long attempts may fail before somebody should hear of it: longer than a receiver's restart.
+pub const WEBHOOK_FAILING_MS: u64 = 15 * 60 * 1000;
+
+/// How old a message may be that is offered again; an older one gets one attempt. Alarms of the day before help nobody.
+pub const WEBHOOK_OFFERED_MS_MAX: u64 = 24 * 60 * 60 * 1000;

@@ -20,6 +20,9 @@ pub(super) struct Events {
     /// Only about this link.
     #[arg(long)]
     link: Option<String>,
+    /// Only about this feed.
+    #[arg(long)]
+    feed: Option<String>,
     /// At most so many; not with --follow.
     #[arg(long, conflicts_with = "follow")]
     limit: Option<usize>,
@@ -33,6 +36,7 @@ impl Events {
             parts.push(format!("kind={}", segment(&self.kinds.join(","))));
         }
         parts.extend(self.link.as_ref().map(|link| format!("link={}", segment(link))));
+        parts.extend(self.feed.as_ref().map(|feed| format!("feed={}", segment(feed))));
         parts.extend(self.limit.map(|limit| format!("limit={limit}")));
         parts.join("&")
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use jiff::tz::TimeZone;
 
-use super::{Context, Ends, duration_ms, feed, link, run, text};
+use super::{Context, Ends, duration_ms, feed, link, run, text, webhook};
 use crate::api::{self, Answer};
 
 /// Time between two looks.
@@ -66,6 +66,9 @@ fn told(context: &Context, status: Answer<api::Status>) -> anyhow::Result<()> {
     for link in &status.links {
         text::say("");
         stands(link);
+    }
+    for line in status.webhooks.iter().filter_map(webhook::trouble) {
+        text::say(&line);
     }
     Ok(())
 }

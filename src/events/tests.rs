@@ -13,6 +13,7 @@ fn failed(repeated: bool, outcome: &str) -> Event {
     Event::RunFailed {
         link: "ny".to_owned(),
         run: "1".to_owned(),
+        feeds: vec!["tools".to_owned()],
         outcome: outcome.to_owned(),
         reason: Some("cut".to_owned()),
         repeated,
@@ -24,7 +25,7 @@ fn the_word_of_a_kind_is_the_one_programs_read_in_json() {
     let events = [
         failed(false, "fault"),
         up(1).event,
-        Event::HoldApproved { hold: "h".to_owned() },
+        Event::HoldApproved { hold: "h".to_owned(), feed: None },
         Event::DiskLow { free_bytes: 1, floor_bytes: 2 },
         Event::FeedTakenUp { feed: "f".to_owned(), id: "i".to_owned(), link: None },
     ];
@@ -52,6 +53,10 @@ fn a_selection_takes_what_has_its_severity_kind_and_link() {
     assert!(!Selection { link: Some("ny".to_owned()), ..Selection::default() }.takes(&event));
     assert!(Selection { kinds: vec!["link-up".to_owned()], ..Selection::default() }.takes(&event));
     assert!(!Selection { kinds: vec!["link-down".to_owned()], ..Selection::default() }.takes(&event));
+    let of_tools = Selection { feed: Some("tools".to_owned()), ..Selection::default() };
+    let run = Recorded { event: failed(false, "fault"), ..up(2) };
+    assert!(!of_tools.takes(&event) && of_tools.takes(&run));
+    assert!(!Selection { feed: Some("docs".to_owned()), ..Selection::default() }.takes(&run));
     assert!("loud".parse::<Severity>().is_err());
 }
 

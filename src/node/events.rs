@@ -1,6 +1,9 @@
-//! Events of this site: numbered, kept in memory, the warnings and errors on disk as well, and told to whoever listens.
+//! Events of this site: numbered, kept in memory, what matters on disk as well, and told to whoever listens.
+
+mod kept;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use data_encoding::HEXLOWER;
@@ -10,7 +13,7 @@ use protocol::id::{FeedId, LogId, RunId};
 use protocol::session::Agreed;
 use protocol::switches::Verdict;
 use tokio::sync::broadcast;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 use super::overview::{switch_list, verdict_word};
@@ -20,29 +23,27 @@ use crate::api::Problem;
 use crate::api::events as shapes;
 use crate::events::{Event, KINDS, Recorded, Ring, Selection, Severity};
 use crate::keeper::{SiteStore, wall_clock};
-use crate::store::{ReadError, RunRecord, Shelf, Store, WriteError};
+use crate::store::{ReadError, RunRecord, Shelf};
 
-/// Warnings and errors kept on disk: a hundred a day for three months.
-const EVENTS_KEPT_MAX: usize = 10_000;
-/// Old ones removed with each new one, so that a lowered limit is reached by and by.
-const REMOVED_AT_ONCE: usize = 4;
+use kept::{AllAwaited, Keep, NUMBERS, is_kept, put_numbers};
+pub(super) use kept::{Awaited, Keeping, kept_from, kept_page};
+
 /// Numbers set aside with one write, which a restart may leave out.
 const NUMBERS_AT_ONCE: u64 = 1024;
 /// Events that a slow reader may be behind by before it is sent away.
 const READER_BEHIND_MAX: usize = 1024;
-/// Records read in one page.
-const PAGE_EVENTS: usize = 512;
-
-/// The setting that holds the first number that was never set aside.
-const NUMBERS: &[u8] = b"event-numbers";
 
 /// The site's events while the node runs.
 #[derive(Debug)]
 pub(super) struct Events {
     order: Mutex<Order>,
     told: broadcast::Sender<Arc<Recorded>>,
-    /// To the one task that writes warnings and errors.
+    /// To the one task that writes events.
     keep: UnboundedSender<Keep>,
+    /// What webhooks wait for.
+    awaited: AllAwaited,
+    /// The number of the newest event on disk, while anything was written in this life.
+    written: watch::Sender<u64>,
     /// True once readers are to leave.
     closing: watch::Sender<bool>,
 }
@@ -70,17 +71,7 @@ pub(crate) fn asked_for(
     if let Some(unknown) = kinds.iter().find(|kind| !KINDS.contains(&kind.as_str())) {
         return Err(usage(format!("{unknown:?} is no kind of event: there are {}", KINDS.join(", "))));
     }
-    Ok(Selection { severity, kinds, link })
-}
-
-/// Work for the writing task.
-#[derive(Debug)]
-enum Keep {
-    Event(Arc<Recorded>),
-    /// Numbers below this are set aside.
-    Numbers(u64),
-    /// Told once everything before it is written.
-    Flushed(tokio::sync::oneshot::Sender<()>),
+    Ok(Selection { severity, kinds, link, feed: None })
 }
 
 /// A reader of events that goes on: what it missed, then what comes.
@@ -102,15 +93,18 @@ impl Events {
         // Twice as many, because later writes are not waited for.
         let until = next.saturating_add(NUMBERS_AT_ONCE.saturating_mul(2));
         put_numbers(store, until).map_err(ReadError::Incomplete)?;
-        let (keep, kept) = unbounded_channel();
+        let (keep, work) = unbounded_channel();
+        let (awaited, written) = (AllAwaited::default(), watch::channel(0).0);
         let order = Order { next, ring: Ring::new(next), failures: BTreeMap::new() };
         let events = Self {
             order: Mutex::new(order),
             told: broadcast::channel(READER_BEHIND_MAX).0,
             keep,
+            awaited: Arc::clone(&awaited),
+            written: written.clone(),
             closing: watch::channel(false).0,
         };
-        Ok((events, Keeping { store: store.clone(), kept, count: None }))
+        Ok((events, Keeping { store: store.clone(), work, awaited, written }))
     }
 
     fn add(&self, event: Event) -> Arc<Recorded> {
@@ -123,7 +117,7 @@ impl Events {
         let severity = event.severity();
         let recorded = Arc::new(Recorded { number, at_ms: wall_clock().0, severity, event });
         order.ring.push(Arc::clone(&recorded));
-        if severity >= Severity::Warning {
+        if is_kept(&recorded, &self.awaited) {
             self.write(Keep::Event(Arc::clone(&recorded)));
         }
         // Nobody listening is no failure. Told under the lock, so that a reader misses none between its backlog and this.
@@ -137,6 +131,37 @@ impl Events {
         }
     }
 
+    /// From now on, every event that is asked for goes to disk. `from`: the cursor and count of lost events of an earlier life.
+    pub(super) fn await_for(
+        &self,
+        webhook: &str,
+        selection: Selection,
+        from: Option<(u64, u64)>,
+    ) -> Arc<Awaited> {
+        // Under the lock, so that no event comes between the cursor and the promise.
+        let order = locked(&self.order);
+        let (cursor, lost) = from.unwrap_or_else(|| (order.next.saturating_sub(1), 0));
+        let (cursor, lost) = (AtomicU64::new(cursor), AtomicU64::new(lost));
+        let awaited = Arc::new(Awaited { selection, cursor, lost });
+        locked(&self.awaited).insert(webhook.to_owned(), Arc::clone(&awaited));
+        awaited
+    }
+
+    /// A webhook is done with an event.
+    pub(super) fn delivered(&self, recorded: Arc<Recorded>) {
+        self.write(Keep::Delivered(recorded));
+    }
+
+    /// Nobody waits any longer.
+    pub(super) fn forget_awaited(&self, webhook: &str) {
+        locked(&self.awaited).remove(webhook);
+    }
+
+    /// Changes with each event that goes to disk.
+    pub(super) fn written(&self) -> watch::Receiver<u64> {
+        self.written.subscribe()
+    }
+
     /// Whether a run failed as the one before it on the link did.
     fn repeats(&self, link: &str, outcome: Outcome) -> bool {
         let mut order = locked(&self.order);
@@ -145,80 +170,6 @@ impl Events {
             return false;
         }
         order.failures.insert(link.to_owned(), outcome) == Some(outcome)
-    }
-}
-
-fn put_numbers(store: &Store, until: u64) -> Result<(), WriteError> {
-    store.put_record(Shelf::Settings, NUMBERS, &until.to_be_bytes())
-}
-
-/// Writes warnings and errors down, in order.
-#[derive(Debug)]
-pub(super) struct Keeping {
-    store: Store,
-    kept: UnboundedReceiver<Keep>,
-    /// Events on disk, once counted.
-    count: Option<usize>,
-}
-
-impl Keeping {
-    /// Writes until the node is gone.
-    pub(super) async fn keep(mut self) {
-        while let Some(work) = self.kept.recv().await {
-            let (store, mut count) = (self.store.clone(), self.count);
-            let done = tokio::task::spawn_blocking(move || kept(&store, work, &mut count).map(|()| count));
-            match done.await {
-                Ok(Ok(count)) => self.count = count,
-                Ok(Err(error)) => tracing::warn!(%error, "an event could not be kept on disk"),
-                Err(panic) => tracing::error!(%panic, "keeping an event panicked"),
-            }
-        }
-    }
-}
-
-fn kept(store: &Store, work: Keep, count: &mut Option<usize>) -> Result<(), ReadError> {
-    let recorded = match work {
-        Keep::Numbers(until) => return put_numbers(store, until).map_err(ReadError::Incomplete),
-        Keep::Flushed(told) => {
-            if told.send(()).is_err() {
-                tracing::debug!("whoever waited for the events has left");
-            }
-            return Ok(());
-        }
-        Keep::Event(recorded) => recorded,
-    };
-    let held = match *count {
-        Some(count) => count,
-        None => kept_from(store, 0, u64::MAX)?.len(),
-    };
-    let value = serde_json::to_vec(&*recorded).unwrap_or_default();
-    let key = recorded.number.to_be_bytes();
-    store.put_record(Shelf::Events, &key, &value).map_err(ReadError::Incomplete)?;
-    let held = held.saturating_add(1);
-    let over = held.saturating_sub(EVENTS_KEPT_MAX).min(REMOVED_AT_ONCE);
-    for (key, _) in store.records(Shelf::Events, &[], &[], over)? {
-        store.remove_record(Shelf::Events, &key).map_err(ReadError::Incomplete)?;
-    }
-    *count = Some(held.saturating_sub(over));
-    Ok(())
-}
-
-/// The kept events with numbers from `from` on and below `below`, in order.
-fn kept_from(store: &Store, from: u64, below: u64) -> Result<Vec<Arc<Recorded>>, ReadError> {
-    let mut events = Vec::new();
-    let mut from = from.to_be_bytes().to_vec();
-    loop {
-        let page = store.records(Shelf::Events, &[], &from, PAGE_EVENTS)?;
-        let Some((last, _)) = page.last() else { return Ok(events) };
-        from = [last.as_slice(), &[0]].concat();
-        for (_, value) in &page {
-            // One of a kind that this release does not know is passed over.
-            let Ok(recorded) = serde_json::from_slice::<Recorded>(value) else { continue };
-            if recorded.number >= below {
-                return Ok(events);
-            }
-            events.push(Arc::new(recorded));
-        }
     }
 }
 
@@ -303,10 +254,12 @@ impl Node {
         self.found_after(record);
         let repeated = self.inner.events.repeats(&record.link, outcome);
         let (link, run, tally) = (record.link.clone(), run.to_string(), &record.tally);
+        let feeds = record.feeds.iter().map(|on| on.name.clone()).collect();
         if outcome == Outcome::Done {
             return self.event(Event::RunEnded {
                 link,
                 run,
+                feeds,
                 ops_in: tally.ops_in,
                 deletes_in: tally.came.deletes,
                 ops_out: tally.ops_out,
@@ -319,7 +272,7 @@ impl Node {
         }
         let note = (!record.notes.is_empty()).then(|| record.notes.join("; "));
         let (outcome, reason) = outcome_words(outcome, note.as_deref());
-        self.event(Event::RunFailed { link, run, outcome, reason, repeated });
+        self.event(Event::RunFailed { link, run, feeds, outcome, reason, repeated });
     }
 
     /// What a run brought that somebody should look at. Of versions, those that its record names.

@@ -53,7 +53,8 @@ impl Node {
             told(site, id, hold)
         });
         let approved = approved.await?;
-        self.event(Event::HoldApproved { hold: approved.hold.clone() });
+        let (hold, feed) = (approved.hold.clone(), Some(approved.feed.clone()));
+        self.event(Event::HoldApproved { hold, feed });
         Ok(approved)
     }
 }

@@ -344,8 +344,10 @@ impl Node {
     /// The disk fails.
     pub async fn status(&self, max_lag_ms: Option<u64>) -> Result<api::Status, Problem> {
         let (feeds, links) = (self.feeds().await?.feeds, self.links().await?.links);
-        let (verdict, verdict_words) = judged(&links, max_lag_ms, wall_clock().0);
-        Ok(api::Status { site: self.site(), feeds, links, verdict, verdict_words, now_ms: wall_clock().0 })
+        let webhooks = self.webhooks().await?.webhooks;
+        let now_ms = wall_clock().0;
+        let (verdict, verdict_words) = judged(&links, max_lag_ms, now_ms);
+        Ok(api::Status { site: self.site(), feeds, links, webhooks, verdict, verdict_words, now_ms })
     }
 
     /// When every site that a feed comes from had nothing more than is here, as RFC 3339 has it; nothing where it comes from nowhere,

@@ -19,8 +19,10 @@ mod links;
 mod merge;
 mod new_feeds;
 mod partition;
+mod receiver;
 mod threats;
 mod twins;
+mod webhooks;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -49,6 +49,10 @@ pub enum Shelf {
     Merges,
     /// feed 32, link name → what the link took away of the feed lately.
     Brakes,
+    /// webhook id → where events go, and which.
+    Webhooks,
+    /// webhook id → how far its deliveries are.
+    Deliveries,
 }
 
 impl Shelf {
@@ -69,6 +73,8 @@ impl Shelf {
             Self::Fates => 13,
             Self::Merges => 30,
             Self::Brakes => 31,
+            Self::Webhooks => 39,
+            Self::Deliveries => 40,
         }
     }
 }

@@ -43,6 +43,7 @@ struct EventsQuery {
     /// One kind, or several with commas between.
     kind: Option<String>,
     link: Option<String>,
+    feed: Option<String>,
     limit: Option<usize>,
     after: Option<u64>,
 }
@@ -50,7 +51,8 @@ struct EventsQuery {
 impl EventsQuery {
     fn selection(&self) -> Result<Selection, Refusal> {
         let kinds = self.kind.as_deref().unwrap_or_default();
-        Ok(asked_for(self.severity.as_deref(), kinds, self.link.clone())?)
+        let selection = asked_for(self.severity.as_deref(), kinds, self.link.clone())?;
+        Ok(Selection { feed: self.feed.clone(), ..selection })
     }
 }
 

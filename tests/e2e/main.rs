@@ -20,3 +20,5 @@ mod http;
 mod recovery;
 /// Packages and deletions between sites.
 mod replication;
+/// Events told to URLs, over kills.
+mod webhooks;
