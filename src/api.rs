@@ -13,6 +13,7 @@ macro_rules! schemas {
 pub mod doctor;
 pub mod events;
 pub mod evict;
+pub mod forks;
 pub mod holds;
 pub mod log;
 pub mod merge;
@@ -559,7 +560,7 @@ impl Problem {
         match self.code.as_str() {
             "usage" => 2,
             "behind" => 3,
-            "conflict" => 4,
+            "conflict" | "forked" => 4,
             "unreachable" => 5,
             "refused" => 6,
             "integrity" => 7,

@@ -5,6 +5,7 @@ mod doctor;
 mod events;
 mod evict;
 mod feed;
+mod forks;
 mod holds;
 mod link;
 mod local;
@@ -219,6 +220,15 @@ enum Command {
         /// The hold, as `holds` prints it.
         hold: String,
     },
+    /// Authors that signed two histories of a log, as a copied or restored site does; exit code 4 where one is open
+    ///
+    /// Nothing more of such a log is taken in or passed on until the feed's origin says how far
+    /// it counts.
+    #[command(verbatim_doc_comment)]
+    #[command(
+        after_help = "Examples:\n  packetboat forks\n  packetboat forks resolve los-angeles --feed tools --reason 'restored from backup'"
+    )]
+    Forks(forks::ForksArgs),
     /// Versions of which sites published different bytes; exit code 4 where one is unresolved.
     Conflicts {
         /// Only this feed.
@@ -355,6 +365,7 @@ async fn dispatch(command: Command, context: &Context, level: &str) -> anyhow::R
         Command::LogLevel(asked) => log::level(context, asked).await,
         Command::Holds => holds::holds(context).await,
         Command::Approve { hold } => holds::approve(context, &hold).await,
+        Command::Forks(args) => forks::forks(context, args).await,
         Command::Rights(command) => ruling::rights(context, command).await,
         Command::Block(block) => ruling::block(context, block).await,
         Command::Unblock(unblock) => ruling::unblock(context, unblock).await,

@@ -8,12 +8,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use data_encoding::HEXLOWER;
 use protocol::filter::Filter;
+use protocol::fork::ForkProof;
 use protocol::frame::Fate;
 use protocol::grant::{Authority, Permitted, RightsProof};
 use protocol::id::{BlobId, FeedId, LogId, OpId, SiteId};
 use protocol::link::{Fetch, Link};
-use protocol::log::{Batch, Entry, Filling, Mmr, NamedOp, Verified};
-use protocol::op::{Body, Op, Place};
+use protocol::log::{Batch, Entry, Filling, Mmr, NamedOp, SignedHead, Verified};
+use protocol::op::{Body, Op, OpenEpoch, Place, Tip};
 use protocol::outline::Outline;
 use protocol::package::Coordinate;
 use protocol::session::Memory;
@@ -45,6 +46,11 @@ pub enum AuthorError {
         "{lost} ops of this site's own log in the feed are damaged here; sync with a site that has them first"
     )]
     SetBack { lost: u64 },
+    /// Other sites take in nothing more of such a log.
+    #[error(
+        "another history of this site's own log in the feed was signed with its key; `packetboat forks` tells more"
+    )]
+    Forked,
     #[error(transparent)]
     Append(#[from] AppendError),
     #[error(transparent)]
@@ -149,12 +155,29 @@ impl SiteStore {
         feed: FeedId,
         decide: impl FnOnce(&Store) -> Result<Vec<Body>, E>,
     ) -> Result<Vec<NamedOp>, E> {
+        self.speak(feed, false, decide)
+    }
+
+    /// The same in a later epoch of this site's log, which begins with these ops.
+    ///
+    /// # Errors
+    /// As [`SiteStore::author`].
+    pub fn author_anew(&self, feed: FeedId, bodies: Vec<Body>) -> Result<Vec<NamedOp>, AuthorError> {
+        self.speak(feed, true, |_store| Ok::<_, AuthorError>(bodies))
+    }
+
+    fn speak<E: From<AuthorError>>(
+        &self,
+        feed: FeedId,
+        anew: bool,
+        decide: impl FnOnce(&Store) -> Result<Vec<Body>, E>,
+    ) -> Result<Vec<NamedOp>, E> {
         let mut clock = locked(&self.inner.clock);
         let bodies = decide(self.store())?;
         if bodies.is_empty() {
             return Ok(Vec::new());
         }
-        let (said, strict) = self.said(feed, bodies, *clock)?;
+        let (said, strict) = self.said(feed, anew, bodies, *clock)?;
         let ops = said.ops().to_vec();
         let permitted = Permitted::local(said, strict).map_err(|_reason| AuthorError::Strict)?;
         self.store().append(&[permitted]).map_err(AuthorError::from)?;
@@ -164,13 +187,45 @@ impl SiteStore {
         Ok(ops)
     }
 
-    fn said(&self, feed: FeedId, bodies: Vec<Body>, clock: Hlc) -> Result<(Verified, bool), AuthorError> {
+    /// The log to go on with and, where it begins a later epoch, the last that is known of the one before.
+    fn own_log(&self, feed: FeedId, anew: bool) -> Result<(LogId, Option<OpenEpoch>), AuthorError> {
+        let store = self.store();
+        let mine = |log: LogId| log.author == self.me();
+        let last = store
+            .heads(feed)?
+            .into_iter()
+            .filter(|head| mine(head.head.log))
+            .max_by_key(|head| head.head.log);
+        let Some(SignedHead { head, .. }) = last else {
+            return Ok((LogId { feed, author: self.me(), epoch: 1 }, None));
+        };
+        let authority = store.authority(feed)?;
+        let cut = |log| authority.as_ref().and_then(|authority| authority.cut(log)).map(|cut| cut.len());
+        if anew || cut(head.log).is_some() {
+            let epoch = head.log.epoch.saturating_add(1);
+            let known = Tip { author: self.me(), epoch: head.log.epoch, len: head.len, root: head.root };
+            let opens = OpenEpoch { known: Some(known), rotate_to: None };
+            return Ok((LogId { epoch, ..head.log }, Some(opens)));
+        }
+        let forks = store.forks(Some(feed))?;
+        let is_origin = authority.as_ref().is_some_and(|authority| authority.is_origin(self.me()));
+        if forks.iter().any(|fork| fork.freezes(head.log, cut(fork.log()), is_origin)) {
+            return Err(AuthorError::Forked);
+        }
+        Ok((head.log, None))
+    }
+
+    fn said(
+        &self,
+        feed: FeedId,
+        anew: bool,
+        bodies: Vec<Body>,
+        clock: Hlc,
+    ) -> Result<(Verified, bool), AuthorError> {
         let store = self.store();
         let strict = store.feed(feed)?.is_some_and(|record| record.strict);
-        let own =
-            store.heads(feed)?.into_iter().map(|head| head.head.log).filter(|log| log.author == self.me());
-        let epoch = own.map(|log| log.epoch).max().unwrap_or(1);
-        let log = LogId { feed, author: self.me(), epoch };
+        let (log, opens) = self.own_log(feed, anew)?;
+        let bodies = opens.map(Body::OpenEpoch).into_iter().chain(bodies).collect();
         let state = store.log_state(log)?;
         let held = state.map_or_else(Mmr::default, |state| state.after);
         let lost = store.log_longest(log)?.saturating_sub(held.len());
@@ -314,6 +369,18 @@ impl View for LinkKeeper {
         self.view().run(log, from, bytes_target)
     }
 
+    fn root_at(&self, log: LogId, len: u64) -> Result<Option<[u8; 32]>, Unreadable> {
+        self.view().root_at(log, len)
+    }
+
+    fn fork(&self, head: &SignedHead) -> Result<Option<ForkProof>, Unreadable> {
+        self.view().fork(head)
+    }
+
+    fn forks(&self, feed: FeedId) -> Result<Vec<ForkProof>, Unreadable> {
+        self.view().forks(feed)
+    }
+
     fn missing(&self, feed: FeedId, filter: &Filter) -> Result<Vec<Missing>, Unreadable> {
         let missing = self.view().missing(feed, filter)?;
         Ok(match self.fetch {
@@ -407,6 +474,10 @@ impl Keeper for LinkKeeper {
 
     fn learn(&mut self, proof: &RightsProof) -> Result<(), KeepError> {
         self.site.store().put_rights(proof).map_err(|error| write_failed(&error))
+    }
+
+    fn keep_fork(&mut self, proof: &ForkProof) -> Result<(), KeepError> {
+        self.site.store().put_fork(proof).map(drop).map_err(|error| write_failed(&error))
     }
 
     fn remember(&mut self, memory: Memory) {

@@ -9,6 +9,7 @@ mod fates;
 mod feeds;
 mod files;
 mod forecast;
+mod forks;
 mod heard;
 mod held;
 mod holds;

@@ -1,12 +1,13 @@
 //! What this site says of a feed beside publishing and deleting: offers, refs, blocks, choices, rights, seals, figures.
 
 pub mod choice;
+pub mod forks;
 pub mod rights;
 pub mod seal;
 pub mod usage;
 
 use protocol::grant::Verb;
-use protocol::id::{FeedId, OpId};
+use protocol::id::{FeedId, OpId, SiteId};
 use protocol::limits::REASON_BYTES_MAX;
 use protocol::op::{Block, Blocked, Body, Offer, SetRef, SetState, Target, Unblock};
 use protocol::package::{BadName, Coordinate, check_label};
@@ -33,6 +34,10 @@ pub enum StatementError {
     NoBuild { coordinate: Coordinate, op: OpId },
     #[error("{coordinate} has no local build here")]
     NothingLocal { coordinate: Coordinate },
+    #[error("no fork of a log of {author} in feed {feed:?} waits to be resolved")]
+    NoFork { feed: String, author: SiteId },
+    #[error("only the origin of feed {feed:?} may say how far a forked log counts")]
+    NotOrigin { feed: String },
     #[error(transparent)]
     Author(#[from] AuthorError),
     #[error(transparent)]

@@ -9,6 +9,7 @@ mod brakes;
 mod cursors;
 mod evict;
 mod feeds;
+mod forks;
 mod gaps;
 mod holds;
 mod index;

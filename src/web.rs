@@ -7,6 +7,7 @@ mod doctor_routes;
 mod doors;
 mod event_routes;
 mod evict_routes;
+mod fork_routes;
 mod hold_routes;
 pub(crate) mod local;
 mod log_routes;

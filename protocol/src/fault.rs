@@ -102,6 +102,8 @@ pub enum Reason {
     NameTaken,
     #[error("the link carries as many feeds as a link can")]
     LinkFull,
+    #[error("its author signed two histories: its log waits until the feed's origin says how far it counts")]
+    Fork,
 }
 
 /// How a session or run ended. The timetable backs off by this alone.

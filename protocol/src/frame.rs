@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::{Misbehaved, Reason};
 use crate::filter::Filter;
+use crate::fork::Fork;
 use crate::id::{BlobId, FeedId, LogId, OpId, SiteId, StoreId};
 use crate::limits::{
-    FEEDS_PER_LINK_MAX, FRAME_BYTES_MAX, LABEL_BYTES_MAX, LINK_NOTES_MAX, OPS_NAMED_MAX, OPS_PER_FRAME_MAX,
-    RANGES_PER_FRAME_MAX, UNSERVED_TOLD_MAX, WANTED_ITEMS_MAX,
+    FEEDS_PER_LINK_MAX, FORKS_PER_FRAME_MAX, FRAME_BYTES_MAX, LABEL_BYTES_MAX, LINK_NOTES_MAX, OPS_NAMED_MAX,
+    OPS_PER_FRAME_MAX, RANGES_PER_FRAME_MAX, UNSERVED_TOLD_MAX, WANTED_ITEMS_MAX,
 };
-use crate::log::{Batch, Reach};
+use crate::log::{Batch, Reach, SignedHead};
 use crate::op::Genesis;
 use crate::outline::Cv;
 use crate::package::{FeedKind, check_label};
@@ -243,6 +244,14 @@ pub struct Rights {
     pub proofs: Vec<Batch>,
 }
 
+/// Authors that signed two histories.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forks {
+    /// Heads held by the sender of this that a history of the receiver's is not that of: it is asked for the proof.
+    pub heads: Vec<SignedHead>,
+    pub forks: Vec<Fork>,
+}
+
 /// Frames of the control stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
@@ -282,6 +291,7 @@ pub enum Frame {
     Taken(Vec<Taken>),
     WantRights(WantRights),
     Rights(Rights),
+    Forks(Forks),
     /// Asks which of these blobs the other site holds whole and verified.
     WhichHeld(Vec<BlobId>),
     /// Those of the blobs asked for that are held.
@@ -343,6 +353,7 @@ impl Frame {
             Self::Taken(body) => encoded(0x09, body),
             Self::WantRights(body) => encoded(0x06, body),
             Self::Rights(body) => encoded(0x07, body),
+            Self::Forks(body) => encoded(0x0a, body),
             Self::Poll(body) => encoded(0x10, body),
             Self::Polled(body) => encoded(0x11, body),
             Self::Supply(body) => encoded(0x12, body),
@@ -377,6 +388,7 @@ impl Frame {
             0x09 => Self::Taken(decoded(body)?),
             0x06 => Self::WantRights(decoded(body)?),
             0x07 => Self::Rights(decoded(body)?),
+            0x0a => Self::Forks(decoded(body)?),
             0x10 => Self::Poll(decoded(body)?),
             0x11 => Self::Polled(decoded(body)?),
             0x12 => Self::Supply(decoded(body)?),
@@ -433,6 +445,10 @@ impl Frame {
                     return Err(Misbehaved::FrameMalformed);
                 }
                 (applied.unserved.len(), UNSERVED_TOLD_MAX, Misbehaved::FrameMalformed)
+            }
+            Self::Forks(forks) => {
+                let most = forks.heads.len().max(forks.forks.len());
+                (most, FORKS_PER_FRAME_MAX, Misbehaved::WantsFlooded)
             }
             Self::HeadsOf(ids) => (ids.len(), RANGES_PER_FRAME_MAX, Misbehaved::RangesFlooded),
             Self::Want(asks) | Self::NotHave(asks) => {

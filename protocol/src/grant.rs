@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::fault::{Misbehaved, Reason};
 use crate::id::{FeedId, LogId, OpId, SiteId};
-use crate::log::{Batch, Filling, Mmr, NamedOp, Verified};
-use crate::op::{Body, Genesis, Grant, Revoke, Rights, Tip};
+use crate::log::{Batch, Filling, Head, Mmr, NamedOp, Signature, SignedHead, Verified};
+use crate::op::{Body, Cut, Genesis, Grant, Place, Revoke, Rights, Tip};
 use crate::switches::Switches;
 use crate::time::Hlc;
 
@@ -24,15 +24,54 @@ pub enum Verb {
 pub struct Authority {
     origins: Vec<SiteId>,
     /// Grant and revoke ops in the order (stamp, id), so that arrival order does not matter.
-    said: BTreeMap<(Hlc, OpId), (SiteId, Said)>,
+    said: BTreeMap<(Hlc, OpId), (Place, Said)>,
     grants: BTreeMap<SiteId, Vec<Grant>>,
     revoked: BTreeMap<SiteId, Revoke>,
+    cuts: BTreeMap<LogId, CutAt>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Said {
     Grant(Grant),
     Revoke(Revoke),
+    Cut(LogId, CutAt),
+}
+
+/// How far a log counts of which its author signed two histories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CutAt {
+    /// Not at all.
+    Nothing,
+    Head(SignedHead),
+}
+
+impl CutAt {
+    /// Ops.
+    #[must_use]
+    pub const fn len(&self) -> u64 {
+        match self {
+            Self::Nothing => 0,
+            Self::Head(signed) => signed.head.len,
+        }
+    }
+
+    /// Whether nothing of the log counts.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What an op says, where the author of the cut log did sign that state.
+    fn of(cut: &Cut, feed: FeedId) -> Option<(LogId, Self)> {
+        let Tip { author, epoch, len, root } = cut.tip;
+        let log = LogId { feed, author, epoch };
+        if len == 0 {
+            return Some((log, Self::Nothing));
+        }
+        let signature = Signature(cut.signature.as_slice().try_into().ok()?);
+        let signed = SignedHead { head: Head { log, len, root, time: cut.signed }, signature };
+        signed.verify().is_ok().then_some((log, Self::Head(signed)))
+    }
 }
 
 impl Authority {
@@ -41,14 +80,24 @@ impl Authority {
     pub fn new(genesis: &Genesis) -> Self {
         let mut origins = vec![genesis.origin];
         origins.extend(genesis.second_origin);
-        Self { origins, said: BTreeMap::new(), grants: BTreeMap::new(), revoked: BTreeMap::new() }
+        Self {
+            origins,
+            said: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            revoked: BTreeMap::new(),
+            cuts: BTreeMap::new(),
+        }
     }
 
-    /// Takes in a grant or revoke op. Tells whether it was one, in which case the feed's items may all stand differently.
+    /// Takes in a grant, revoke or cut op. Tells whether it was one, in which case the feed's items may all stand differently.
     pub fn apply(&mut self, named: &NamedOp) -> bool {
         let said = match &named.op.body {
             Body::Grant(grant) => Said::Grant(grant.clone()),
             Body::Revoke(revoke) => Said::Revoke(revoke.clone()),
+            Body::Cut(cut) => match CutAt::of(cut, named.op.place.log.feed) {
+                Some((log, at)) => Said::Cut(log, at),
+                None => return false,
+            },
             Body::Publish(_)
             | Body::Delete(_)
             | Body::SetState(_)
@@ -61,7 +110,7 @@ impl Authority {
             | Body::OpenEpoch(_)
             | Body::Unknown { .. } => return false,
         };
-        self.said.insert((named.op.stamp, named.id), (named.op.place.log.author, said));
+        self.said.insert((named.op.stamp, named.id), (named.op.place, said));
         self.settle();
         true
     }
@@ -71,11 +120,23 @@ impl Authority {
         let said = std::mem::take(&mut self.said);
         self.grants.clear();
         self.revoked.clear();
-        for (author, what) in said.values() {
-            if !self.is_admin(*author) {
+        self.cuts.clear();
+        for (place, what) in said.values() {
+            if let Said::Cut(log, at) = what
+                && self.origins.contains(&place.log.author)
+            {
+                let lowest = self.cuts.entry(*log).or_insert(*at);
+                if at.len() < lowest.len() {
+                    *lowest = *at;
+                }
+            }
+        }
+        for (place, what) in said.values() {
+            if !self.is_admin(place.log.author) || self.is_cut_off(place.log, place.seq) {
                 continue;
             }
             match what {
+                Said::Cut(..) => {}
                 Said::Grant(grant) => {
                     self.revoked.remove(&grant.grantee);
                     self.grants.entry(grant.grantee).or_default().push(grant.clone());
@@ -86,6 +147,18 @@ impl Authority {
             }
         }
         self.said = said;
+    }
+
+    /// How far a log counts where its author signed two histories of it: the lowest that an origin said.
+    #[must_use]
+    pub fn cut(&self, log: LogId) -> Option<CutAt> {
+        self.cuts.get(&log).copied()
+    }
+
+    /// Whether an op lies beyond what counts of a log with two histories.
+    #[must_use]
+    pub fn is_cut_off(&self, log: LogId, seq: u64) -> bool {
+        self.cuts.get(&log).is_some_and(|cut| seq >= cut.len())
     }
 
     /// Whether the site may grant and revoke.
@@ -128,10 +201,13 @@ impl Authority {
     }
 
     /// What an op at `log`/`seq`, stamped `stamp`, that does `verb` to the package `name` weighs. A revoked author's ops beyond what the
-    /// revoke accepts wait: they count for nothing, and a later grant lets them count again.
+    /// revoke accepts wait: they count for nothing, and a later grant lets them count again. What lies behind a cut waits for ever. [P-55]
     #[must_use]
     pub fn weigh(&self, log: LogId, seq: u64, stamp: Hlc, verb: Verb, name: &str) -> Weight {
         let author = log.author;
+        if self.is_cut_off(log, seq) {
+            return Weight::Held;
+        }
         if self.origins.contains(&author) {
             return Weight::Counts;
         }
@@ -188,7 +264,7 @@ impl Authority {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weight {
     Counts,
-    /// Its author was revoked and the revoke does not accept it.
+    /// Its author was revoked and the revoke does not accept it, or it lies behind a cut.
     Held,
     /// Its author never had the right.
     Nothing,
@@ -234,7 +310,8 @@ impl RightsProof {
             return Err(Misbehaved::FeedNotAgreed);
         }
         let verified = batch.verify(&Mmr::default()).map_err(|_refused| Misbehaved::BatchInvalid)?;
-        let of_rights = |named: &NamedOp| matches!(named.op.body, Body::Grant(_) | Body::Revoke(_));
+        let of_rights =
+            |named: &NamedOp| matches!(named.op.body, Body::Grant(_) | Body::Revoke(_) | Body::Cut(_));
         if verified.ops().is_empty() || !verified.ops().iter().all(of_rights) {
             return Err(Misbehaved::BatchInvalid);
         }

@@ -61,7 +61,7 @@ impl Ledger {
     pub fn apply(&mut self, named: &NamedOp) -> bool {
         let word = Word { place: named.op.place, stamp: named.op.stamp };
         match &named.op.body {
-            Body::Grant(_) | Body::Revoke(_) => {
+            Body::Grant(_) | Body::Revoke(_) | Body::Cut(_) => {
                 Arc::make_mut(&mut self.authority).apply(named);
             }
             Body::Block(block) => match block.target {

@@ -14,6 +14,7 @@ pub mod op;
 pub mod brake;
 pub mod feed;
 pub mod filter;
+pub mod fork;
 pub mod grant;
 pub mod lag;
 pub mod ledger;

@@ -176,3 +176,18 @@ pub const WEBHOOK_FAILING_MS: u64 = 15 * 60 * 1000;
 
 /// How old a message may be that is offered again; an older one gets one attempt. Alarms of the day before help nobody.
 pub const WEBHOOK_OFFERED_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+
+/// Runs in the proof of a fork: the peaks of two lengths, the ops right before the fork, and what lies between.
+pub const FORK_PATH_MAX: usize = 512;
+
+/// Ops before the shorter head of a fork that its proof tells one by one: a copied site is mostly found within a few ops, and to the op.
+pub const FORK_TAIL_OPS: u64 = 64;
+
+/// Proofs of forks kept for one feed: one a log, and only of authors with rights.
+pub const FORKS_PER_FEED_MAX: usize = 256;
+
+/// Proofs of forks and questions about heads in one frame: sixteen proofs of full length are under a third of it.
+pub const FORKS_PER_FRAME_MAX: usize = 16;
+
+/// Proofs and questions about heads taken of a peer in one session: each costs two signatures. An honest one has as many as there are forks.
+pub const FORKS_HEARD_MAX: usize = 1024;

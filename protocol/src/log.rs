@@ -57,10 +57,11 @@ impl Mmr {
         Ok(())
     }
 
-    /// What stands for all ops so far: each peak with its height, in order.
-    fn left_out(&self) -> Vec<Entry> {
+    /// All ops so far in as few runs as there can be: each peak with its height, in order.
+    #[must_use]
+    pub fn runs(&self) -> Vec<Run> {
         let heights = (0..64_u8).rev().filter(|height| self.len >> height & 1 == 1);
-        heights.zip(&self.peaks).map(|(height, hash)| Entry::Skip { height, hash: *hash }).collect()
+        heights.zip(&self.peaks).map(|(height, hash)| Run { height, hash: *hash }).collect()
     }
 
     fn carry(&mut self, mut hash: [u8; 32], height: u8) {
@@ -110,6 +111,33 @@ fn node(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
     hasher.update(left);
     hasher.update(right);
     *hasher.finalize().as_bytes()
+}
+
+/// An aligned run of `2^height` ops, by its hash alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    pub height: u8,
+    pub hash: [u8; 32],
+}
+
+impl Run {
+    /// Ops.
+    #[must_use]
+    pub const fn span(&self) -> u64 {
+        match 1_u64.checked_shl(self.height as u32) {
+            Some(span) => span,
+            None => u64::MAX,
+        }
+    }
+
+    /// This run, which begins at `start`, and the one right behind it as one, where such a run stands at a multiple of its size.
+    #[must_use]
+    pub fn join(&self, next: &Self, start: u64) -> Option<Self> {
+        let height = self.height.checked_add(1)?;
+        let both = 1_u64.checked_shl(u32::from(height))?;
+        let fits = self.height == next.height && start.is_multiple_of(both);
+        fits.then(|| Self { height, hash: node(&self.hash, &next.hash) })
+    }
 }
 
 /// A subtree that does not begin at a multiple of its size.
@@ -232,12 +260,6 @@ pub fn head_item_bytes(log: LogId, reach: &Reach) -> Vec<u8> {
     postcard::to_allocvec(&(log, reach)).expect("a plain value always encodes into memory")
 }
 
-/// Two heads of one log that cannot both be honest: same length, other root.
-#[must_use]
-pub fn contradict(one: &SignedHead, other: &SignedHead) -> bool {
-    one.head.log == other.head.log && one.head.len == other.head.len && one.head.root != other.head.root
-}
-
 /// One entry of a run: an op's statement, or the hash that stands for ops left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {
@@ -251,10 +273,7 @@ impl Entry {
     pub const fn span(&self) -> u64 {
         match self {
             Self::Op(_) => 1,
-            Self::Skip { height, .. } => match 1_u64.checked_shl(*height as u32) {
-                Some(span) => span,
-                None => u64::MAX,
-            },
+            Self::Skip { height, hash } => Run { height: *height, hash: *hash }.span(),
         }
     }
 }
@@ -308,6 +327,36 @@ pub struct Verified {
 }
 
 impl Batch {
+    /// Its first part, up to a head that its author signed there. None where an entry goes on beyond.
+    #[must_use]
+    pub fn until(mut self, head: SignedHead) -> Option<Self> {
+        let mut at = self.first;
+        let within = self.entries.iter().take_while(|entry| {
+            at = at.saturating_add(entry.span());
+            at <= head.head.len
+        });
+        let kept = within.count();
+        self.entries.truncate(kept);
+        let end = self.entries.iter().fold(self.first, |at, entry| at.saturating_add(entry.span()));
+        self.head = head;
+        (end == head.head.len).then_some(self)
+    }
+
+    /// Its entries as runs known by their hashes.
+    #[must_use]
+    pub fn runs(&self) -> Vec<Run> {
+        let (log, mut seq) = (self.head.head.log, self.first);
+        let mut runs = Vec::with_capacity(self.entries.len());
+        for entry in &self.entries {
+            runs.push(match entry {
+                Entry::Op(statement) => Run { height: 0, hash: Op::id_of(Place { log, seq }, statement).0 },
+                Entry::Skip { height, hash } => Run { height: *height, hash: *hash },
+            });
+            seq = seq.saturating_add(entry.span());
+        }
+        runs
+    }
+
     /// Leaves out what the holder of a log of `held` ops has already.
     #[must_use]
     pub fn beyond(mut self, held: u64) -> Option<Self> {
@@ -335,7 +384,8 @@ impl Batch {
     /// # Errors
     /// An op of the run is malformed.
     pub fn proving(self, before: &Mmr, keep: impl Fn(&Body) -> bool) -> Result<Self, DecodeError> {
-        let mut entries = before.left_out();
+        let left_out = |run: Run| Entry::Skip { height: run.height, hash: run.hash };
+        let mut entries: Vec<Entry> = before.runs().into_iter().map(left_out).collect();
         let mut seq = self.first;
         for entry in self.entries {
             let span = entry.span();

@@ -101,6 +101,8 @@ pub enum Body {
     Statistics(Statistics),
     /// 12: the first op of a later epoch, opened because the author could not know how far it had signed.
     OpenEpoch(OpenEpoch),
+    /// 13: how far a log counts of which its author signed two histories.
+    Cut(Cut),
     /// A kind of a later release: kept and passed on, shown, not applied.
     Unknown { kind: u16, body: Vec<u8> },
 }
@@ -286,6 +288,18 @@ pub struct Rotation {
     pub signature: Vec<u8>,
 }
 
+/// See [`Body::Cut`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// The log and its last state that counts; a length of zero: none of it.
+    pub tip: Tip,
+    /// When that state was signed.
+    pub signed: Timestamp,
+    /// Its author's signature: 64 bytes; empty where the length is zero.
+    pub signature: Vec<u8>,
+    pub reason: String,
+}
+
 /// Why bytes are not an op or a genesis. The sender, or the disk they were read from, is at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -388,6 +402,7 @@ impl Body {
             Self::Seal(body) => (10, encoded(body)),
             Self::Statistics(body) => (11, encoded(body)),
             Self::OpenEpoch(body) => (12, encoded(body)),
+            Self::Cut(body) => (13, encoded(body)),
             Self::Unknown { kind, body } => (*kind, body.clone()),
         }
     }
@@ -406,6 +421,7 @@ impl Body {
             10 => Self::Seal(canonical(&body)?),
             11 => Self::Statistics(canonical(&body)?),
             12 => Self::OpenEpoch(canonical(&body)?),
+            13 => Self::Cut(canonical(&body)?),
             _ => Self::Unknown { kind, body },
         })
     }
@@ -427,6 +443,7 @@ impl Body {
             | Self::Seal(_)
             | Self::Statistics(_)
             | Self::OpenEpoch(_)
+            | Self::Cut(_)
             | Self::Unknown { .. } => None,
         }
     }
@@ -447,6 +464,7 @@ impl Body {
             Self::Seal(_) => "seal",
             Self::Statistics(_) => "statistics",
             Self::OpenEpoch(_) => "open-epoch",
+            Self::Cut(_) => "cut",
             Self::Unknown { .. } => "unknown",
         }
     }
@@ -475,7 +493,8 @@ impl Body {
                 ..
             })
             | Self::Block(Block { reason: text, .. })
-            | Self::Unblock(Unblock { reason: text, .. }) => reason(text),
+            | Self::Unblock(Unblock { reason: text, .. })
+            | Self::Cut(Cut { reason: text, .. }) => reason(text),
             Self::Revoke(body) => {
                 reason(&body.reason)?;
                 named(body.accepted.len())

@@ -3,6 +3,7 @@
 
 mod advice;
 mod forecast;
+mod forks;
 mod gaps;
 mod greeting;
 mod inbound;
@@ -11,6 +12,7 @@ mod outbound;
 mod rights;
 mod signals;
 mod stop;
+mod taking;
 pub mod tally;
 pub mod view;
 
@@ -26,6 +28,7 @@ use crate::fault::{Misbehaved, Outcome, Reason};
 use crate::frame::{Applied, Frame, OpsFrame, Piece, Poll, Polled, Pull, Supply};
 use crate::limits::{HELLO_MS_MAX, PROGRESS_MS_MAX};
 use crate::time::{Instant, Timestamp};
+use forks::Shown;
 use inbound::{Context, Inbound};
 use outbound::Outbound;
 use stop::Stop;
@@ -69,6 +72,7 @@ pub struct Session {
     rights_asked: BTreeSet<u16>,
     /// Answers about rights since the last run began.
     rights_told: usize,
+    shown: Shown,
 }
 
 impl std::fmt::Debug for Session {
@@ -101,6 +105,7 @@ impl Session {
             forecasting: false,
             rights_asked: BTreeSet::new(),
             rights_told: 0,
+            shown: Shown::default(),
             config,
         };
         if session.config.side == Side::Dialler {
@@ -278,12 +283,14 @@ impl Session {
                 let (welcome, agreed) = greeting::welcome(&self.config, &hello, self.wall)?;
                 self.outputs.push_back(Output::Send(Frame::Welcome(welcome).encode()));
                 self.up(agreed?);
+                self.show_forks(view)?;
                 self.ask_rights(view)
             }
             (Frame::Welcome(welcome), Side::Dialler) if matches!(self.phase, Phase::Greeting { .. }) => {
                 self.outputs.push_back(Output::Stated(greeting::answered(&self.config, &welcome)));
                 let agreed = greeting::agree(&self.config, welcome, self.wall)?;
                 self.up(agreed);
+                self.show_forks(view)?;
                 self.ask_rights(view)?;
                 self.go_on(now, view)
             }
@@ -318,6 +325,7 @@ impl Session {
             }
             (Frame::WantRights(want), _) => self.tell_rights(want, view),
             (Frame::Rights(rights), _) => self.learn_rights(rights),
+            (Frame::Forks(forks), _) => self.hear_forks(forks, view),
             (frame @ (Frame::Pace { .. } | Frame::Links(_) | Frame::WhichHeld(_) | Frame::Held(_)), _) => {
                 self.advised(frame, view)
             }
@@ -373,6 +381,7 @@ impl Session {
             | Frame::Links(_)
             | Frame::WantRights(_)
             | Frame::Rights(_)
+            | Frame::Forks(_)
             | Frame::WhichHeld(_)
             | Frame::Held(_)
             | Frame::Offer(_)
@@ -420,6 +429,7 @@ impl Session {
             return Err(Reason::GrantExpired.into());
         }
         self.begin(now);
+        self.show_forks(view)?;
         self.ask_rights(view)?;
         let feeds = self.feeds();
         let pull = self.inbound.pull(&feeds, view)?;
@@ -441,6 +451,7 @@ impl Session {
         }
         let frame_bytes = self.tally.frames_in_bytes;
         self.begin(self.progress);
+        self.show_forks(view)?;
         self.ask_rights(view)?;
         self.tally.frames_in_bytes = frame_bytes.min(Frame::Poll(poll).encode().len() as u64);
         let feeds = self.feeds();
@@ -518,6 +529,7 @@ impl Session {
             feeds: &agreed.feeds,
             view,
             tally: &mut self.tally,
+            shown: &mut self.shown,
             outputs: &mut self.outputs,
         };
         step(&mut self.inbound, &mut context)

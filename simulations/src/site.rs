@@ -477,6 +477,8 @@ impl Site {
                 },
                 Output::Learn(proof) if self.store().put_rights(&proof).is_ok() => {}
                 Output::Learn(_) => self.spoil(now, quic, at, Input::Failed),
+                Output::Fork(proof) if self.store().put_fork(&proof).is_ok() => {}
+                Output::Fork(_) => self.spoil(now, quic, at, Input::Failed),
                 Output::Settle => {
                     if self.sync_nanos == 0 {
                         self.settle(now, quic, at);

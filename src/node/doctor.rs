@@ -10,6 +10,7 @@ use super::{Node, locked};
 use crate::api::Problem;
 use crate::api::doctor::{Finding, Findings};
 use crate::keeper::wall_clock;
+use crate::statement::forks::unresolved;
 use crate::store::Topic;
 
 /// Sites of one feed whose shape is looked at.
@@ -186,6 +187,14 @@ impl Node {
             for damage in store.damage_at_open() {
                 let text = format!("damage was stepped over when the store was opened: {damage:?}");
                 findings.push(found("error", "damage", text, "`packetboat verify`, then `packetboat sync`"));
+            }
+            for (feed, record) in store.feeds()? {
+                for fork in unresolved(site, feed, None)? {
+                    let author = fork.log().author;
+                    let who = if author == site.me() { "this site".to_owned() } else { author.short() };
+                    let text = format!("feed {}: {who} signed two histories of its log", record.name);
+                    findings.push(found("error", "fork", text, "`packetboat forks` tells more"));
+                }
             }
             for (_, hold) in store.open_holds(None)? {
                 let text = format!("{} deletions that came over link {} wait", hold.deletes, hold.link);

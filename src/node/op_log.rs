@@ -129,7 +129,7 @@ fn read(
     Ok(shapes::Ops { ops, seen })
 }
 
-fn author_of(text: &str, me: SiteId, names: &BTreeMap<SiteId, String>) -> Result<SiteId, Problem> {
+pub(super) fn author_of(text: &str, me: SiteId, names: &BTreeMap<SiteId, String>) -> Result<SiteId, Problem> {
     if let Ok(id) = text.parse() {
         return Ok(id);
     }

@@ -80,6 +80,10 @@ impl From<AuthorError> for Problem {
                 Self::new(500, "integrity", "This site's own log is damaged", error.to_string())
                     .hint("run `packetboat sync` with a site that has this feed, then try again")
             }
+            AuthorError::Forked => {
+                Self::new(409, "forked", "This site's log has two histories", error.to_string())
+                    .hint("the feed's origin resolves it: packetboat forks resolve AUTHOR --feed FEED")
+            }
             AuthorError::Append(AppendError::Write(error)) => error.into(),
             AuthorError::Append(AppendError::Read(error)) | AuthorError::Read(error) => error.into(),
             AuthorError::Append(error @ AppendError::Moved { .. }) => {
@@ -146,6 +150,12 @@ impl From<StatementError> for Problem {
             StatementError::NothingLocal { .. } => {
                 Self::new(404, "not-found", "Nothing local is there", detail)
                     .hint("a site that may publish in the feed deletes instead")
+            }
+            StatementError::NoFork { .. } => Self::new(404, "not-found", "No such fork", detail)
+                .hint("`packetboat forks` lists what is proved here"),
+            StatementError::NotOrigin { .. } => {
+                Self::new(403, "refused", "Only the feed's origin says that", detail)
+                    .hint("run it at the origin: `packetboat rights list FEED` tells which site that is")
             }
             StatementError::NotAllowed { .. } => {
                 Self::new(403, "refused", "This site may not say that", detail)

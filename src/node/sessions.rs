@@ -394,9 +394,7 @@ impl Node {
                     });
                 }
                 Happening::Forecast(forecast) => self.watched(&link.name, Watch::Forecast(forecast)),
-                Happening::Note(Event::Forked { head }) => {
-                    self.fork_seen(&link.name, head.head.log);
-                }
+                Happening::Note(Event::Forked { log }) => self.fork_seen(&link.name, log),
                 Happening::Closed(outcome) => closed = outcome,
             }
         }

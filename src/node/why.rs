@@ -151,8 +151,8 @@ fn standing_words(item: &Item, state: &str, me: SiteId, authority: Option<&Autho
              still serve it"
         }
         Standing::Held => {
-            "its publisher's rights were taken back, and this was said after what was accepted: it waits, and counts \
-             if rights are given anew"
+            "its publisher's rights were taken back, and this was said after what was accepted, so that it counts if \
+             rights are given anew; or its publisher signed two histories, and this lies behind what counts of them"
         }
         Standing::Parked => "its stamp lies more than ten minutes in the future: it waits until it is due",
         Standing::NotAuthorised => "its publisher may not publish in this feed",
@@ -175,6 +175,10 @@ pub(super) fn role(named: &NamedOp, item: &Item, authority: Option<&Authority>) 
         (&item.held, "its author was revoked"),
         (&item.held_deletes, "waits for approval"),
     ];
+    let place = named.op.place;
+    if authority.is_some_and(|authority| authority.is_cut_off(place.log, place.seq)) {
+        return "behind the cut of a forked log";
+    }
     if let Some((_, role)) = among.iter().find(|(ops, _)| ops.contains(id)) {
         return role;
     }

@@ -170,8 +170,8 @@ impl Store {
     /// Takes ops that were just indexed into their feed's ledger, if it is in memory.
     pub(super) fn enter(&self, feed: FeedId, ops: &[NamedOp]) {
         let wide = |named: &&NamedOp| {
-            use protocol::op::Body::{Block, Grant, Revoke, Seal, Unblock};
-            matches!(named.op.body, Grant(_) | Revoke(_) | Seal(_) | Block(_) | Unblock(_))
+            use protocol::op::Body::{Block, Cut, Grant, Revoke, Seal, Unblock};
+            matches!(named.op.body, Grant(_) | Revoke(_) | Cut(_) | Seal(_) | Block(_) | Unblock(_))
         };
         let mut wide = ops.iter().filter(wide).peekable();
         if wide.peek().is_none() {

@@ -54,7 +54,7 @@ pub struct LogState {
 /// What ops that are about a feed as a whole are about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Topic {
-    /// Grants and revokes.
+    /// Grants, revokes and cuts.
     Rights,
     /// Seals.
     Seals,
@@ -224,7 +224,7 @@ pub(super) fn note_body(changes: &mut Changes, feed: FeedId, id: OpId, body: &Bo
         Body::Delete(_) | Body::SetState(_) | Body::Resolve(_) => None,
         Body::Block(Block { target: Blocked::Coordinate(_), .. }) => None,
         Body::Block(Block { target: Blocked::Blob(_), .. }) | Body::Unblock(_) => Some(Topic::Blocks),
-        Body::Grant(_) | Body::Revoke(_) => Some(Topic::Rights),
+        Body::Grant(_) | Body::Revoke(_) | Body::Cut(_) => Some(Topic::Rights),
         Body::Seal(_) => Some(Topic::Seals),
         Body::Statistics(_) => Some(Topic::Statistics),
         Body::OpenEpoch(_) => Some(Topic::Epochs),

@@ -53,6 +53,8 @@ pub enum Shelf {
     Webhooks,
     /// webhook id → how far its deliveries are.
     Deliveries,
+    /// feed 32, author 32, epoch 8 → the proof that the log has two histories.
+    Forks,
 }
 
 impl Shelf {
@@ -75,6 +77,7 @@ impl Shelf {
             Self::Brakes => 31,
             Self::Webhooks => 39,
             Self::Deliveries => 40,
+            Self::Forks => 32,
         }
     }
 }

@@ -98,7 +98,9 @@ impl Store {
         if before.len() != batch.first {
             return Ok(None);
         }
-        Ok(batch.proving(&before, |body| matches!(body, Body::Grant(_) | Body::Revoke(_))).ok())
+        Ok(batch
+            .proving(&before, |body| matches!(body, Body::Grant(_) | Body::Revoke(_) | Body::Cut(_)))
+            .ok())
     }
 
     /// Keeps what became of publishes at another site. Durable when this returns.

@@ -1,6 +1,7 @@
 //! The store as a session sees it.
 
 use protocol::filter::Filter;
+use protocol::fork::ForkProof;
 use protocol::frame::Fate;
 use protocol::grant::Authority;
 use protocol::id::{BlobId, FeedId, LogId, OpId};
@@ -166,6 +167,18 @@ impl View for SiteView {
             run.head = next.head;
             run
         }))
+    }
+
+    fn root_at(&self, log: LogId, len: u64) -> Result<Option<[u8; 32]>, Unreadable> {
+        self.store.root_at(log, len).map_err(|error| told(&error))
+    }
+
+    fn fork(&self, head: &SignedHead) -> Result<Option<ForkProof>, Unreadable> {
+        self.store.fork_by(head).map_err(|error| told(&error))
+    }
+
+    fn forks(&self, feed: FeedId) -> Result<Vec<ForkProof>, Unreadable> {
+        self.store.forks(Some(feed)).map_err(|error| told(&error))
     }
 
     fn missing(&self, feed: FeedId, filter: &Filter) -> Result<Vec<Missing>, Unreadable> {

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use protocol::fault::Outcome;
+use protocol::fork::ForkProof;
 use protocol::frame::{Offered, Taken};
 use protocol::grant::{Permitted, RightsProof};
 use protocol::id::{BlobId, FeedId, LogId};
@@ -64,6 +65,12 @@ pub trait Keeper: View + Send {
     /// # Errors
     /// [`KeepError`]
     fn learn(&mut self, proof: &RightsProof) -> Result<(), KeepError>;
+
+    /// Keeps the proof that an author signed two histories. It is durable on return, and the next question of the [`View`] sees it.
+    ///
+    /// # Errors
+    /// [`KeepError`]
+    fn keep_fork(&mut self, proof: &ForkProof) -> Result<(), KeepError>;
 
     /// Keeps what the next session with this peer is to be told. Losing it costs a repair.
     fn remember(&mut self, memory: Memory);

@@ -72,6 +72,14 @@ impl Site {
         site
     }
 
+    /// A site over a folder that was made before, whose daemon is up.
+    pub(crate) fn over(name: &'static str, data: PathBuf) -> Self {
+        let any = "127.0.0.1:0".to_owned();
+        let mut site = Self { own: None, data, name, daemon: None, listen: any.clone(), http: any };
+        site.start();
+        site
+    }
+
     /// A new site in a folder of somebody else's whose daemon is up.
     pub(crate) fn within(name: &'static str, data: PathBuf) -> Self {
         let any = "127.0.0.1:0".to_owned();

@@ -22,3 +22,5 @@ mod recovery;
 mod replication;
 /// Events told to URLs, over kills.
 mod webhooks;
+/// Copied and restored sites.
+mod restore;

@@ -154,6 +154,7 @@ fn sort_one<'a>(sorted: &mut Sorted<'a>, named: &'a NamedOp, rules: Rules<'_>) {
         | Body::Seal(_)
         | Body::Statistics(_)
         | Body::OpenEpoch(_)
+        | Body::Cut(_)
         | Body::Unknown { .. } => {}
     }
 }

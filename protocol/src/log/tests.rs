@@ -123,19 +123,3 @@ fn a_skipped_aligned_run_gives_the_same_root() {
     let mut huge = Mmr::default();
     assert!(huge.push_subtree(64, [0; 32]).is_err());
 }
-
-#[test]
-fn two_heads_of_one_length_and_other_roots_contradict() {
-    let one = authored(&Mmr::default(), 2).head;
-    let other = Verified::author(
-        &key(),
-        log(),
-        &Mmr::default(),
-        bodies(3).split_off(1),
-        Hlc::default(),
-        Timestamp(1_795_000_000_000),
-    )
-    .head;
-    assert!(contradict(&one, &other));
-    assert!(!contradict(&one, &one));
-}

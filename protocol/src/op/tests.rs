@@ -70,8 +70,14 @@ fn every_kind() -> Vec<Body> {
             uses: vec![Use { coordinate: coordinate(), downloads: 12, last_used: Timestamp(5) }],
         }),
         Body::OpenEpoch(OpenEpoch {
-            known: Some(tip),
+            known: Some(tip.clone()),
             rotate_to: Some(Rotation { site: SiteId([10; 32]), signature: vec![11; 64] }),
+        }),
+        Body::Cut(Cut {
+            tip,
+            signed: Timestamp(1_800_000_000_001),
+            signature: vec![12; 64],
+            reason: "copied".to_owned(),
         }),
         Body::Unknown { kind: 900, body: vec![1, 2, 3] },
     ]

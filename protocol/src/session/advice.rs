@@ -89,6 +89,7 @@ impl Session {
             | Frame::Taken(_)
             | Frame::WantRights(_)
             | Frame::Rights(_)
+            | Frame::Forks(_)
             | Frame::Nudge { .. } => return Err(Misbehaved::FrameUnexpected.into()),
         }
         Ok(())

@@ -4,21 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::forks::{Shown, is_frozen};
 use super::gaps::gap_wants;
 use super::outbound::{Heads, half, head_item, root_of};
 use super::rights::{Pushed, unserved};
 use super::stop::Stop;
 use super::tally::Tally;
 use super::view::{Holding, Missing, Unreadable, View};
-use super::{AgreedFeed, Event, Output};
-use crate::fault::{Misbehaved, Reason};
+use super::{AgreedFeed, Output};
+use crate::fault::Misbehaved;
 use crate::frame::{Frame, HeadNote, Known, OpsFrame, Piece, Pull, Supply, Unserved, WantOps};
-use crate::grant::Permitted;
 use crate::id::{BlobId, FeedId, LogId, SiteId, StoreId};
-use crate::limits::{RANGES_PER_FRAME_MAX, UNSERVED_TOLD_MAX};
+use crate::limits::RANGES_PER_FRAME_MAX;
 use crate::link::Priority;
-use crate::log::{Batch, BatchError, Reach};
-use crate::op::Body;
+use crate::log::Reach;
 use crate::outline::{Cv, Outline, extent_count};
 use crate::reconcile::{Answers, Asker, Salt};
 use crate::summary::Summary;
@@ -68,7 +67,7 @@ pub(super) struct Inbound {
     pub(super) copy: Heads,
     pub(super) known: Option<Known>,
     pub(super) target: Option<Target>,
-    refused_logs: BTreeSet<LogId>,
+    pub(super) refused_logs: BTreeSet<LogId>,
     /// Logs refused in this session: that they are shorter here than told is no loss.
     given_up: BTreeSet<LogId>,
     transfer: Transfer,
@@ -82,7 +81,7 @@ pub(super) struct Inbound {
     /// Whether the peer has ops that are known here by their hash alone.
     gaps: bool,
     /// The peer's own publishes of this run, in feeds of which nothing flows back to it.
-    pushed: Vec<Pushed>,
+    pub(super) pushed: Vec<Pushed>,
 }
 
 impl Inbound {
@@ -159,12 +158,19 @@ impl Inbound {
     fn has_lost(&self, feeds: &[AgreedFeed], view: &dyn View) -> Result<bool, Unreadable> {
         for on in feeds.iter().filter(|on| on.effective.flows_in()) {
             let authority = view.authority(on.feed)?;
+            let forks = view.forks(on.feed)?;
             let held: BTreeMap<LogId, u64> =
                 view.logs(on.feed)?.into_iter().map(|state| (state.log, state.reach.len)).collect();
             let taken_in = self.copy.iter().filter(|(log, _)| log.feed == on.feed);
-            let lost = |(log, taken): (&LogId, &Reach)| match held.get(log) {
-                Some(have) => *have < taken.len,
-                None => authority.as_ref().is_some_and(|authority| authority.is_author(log.author)),
+            let lost = |(log, taken): (&LogId, &Reach)| {
+                let Some(authority) = &authority else { return false };
+                // Of a log with two histories the peer may have told more than is taken in.
+                let counts = authority.cut(*log).map_or(u64::MAX, |cut| cut.len());
+                match held.get(log) {
+                    _ if is_frozen(*log, authority, &forks) => false,
+                    Some(have) => *have < taken.len.min(counts),
+                    None => counts > 0 && authority.is_author(log.author),
+                }
             };
             if taken_in.filter(|(log, _)| !self.given_up.contains(log)).any(lost) {
                 return Ok(true);
@@ -305,84 +311,19 @@ impl Inbound {
         }
     }
 
-    fn batch(&mut self, batch: Batch, context: &mut Context<'_>) -> Result<(), Stop> {
-        let log = batch.head.head.log;
-        let found = context.feeds.iter().enumerate().find(|(_, on)| on.feed == log.feed);
-        let (index, on) = found.ok_or(Misbehaved::FeedNotAgreed)?;
-        if self.refused_logs.contains(&log) {
-            return Ok(());
-        }
-        let held = context.view.log(log)?;
-        let head = batch.head;
-        if head.head.len == held.len() && head.head.root != held.root() {
-            head.verify().map_err(|_forged| Misbehaved::BatchInvalid)?;
-            self.refused_logs.insert(log);
-            context.outputs.push_back(Output::Note(Event::Forked { head }));
-        }
-        Self::fill(&batch, held.len(), on, context)?;
-        let Some(batch) = batch.beyond(held.len()) else { return Ok(()) };
-        let verified = match batch.verify(&held) {
-            Ok(verified) => verified,
-            Err(BatchError::Forked { .. }) => {
-                // The author signed two histories; whoever relays one of them is not to blame.
-                self.refused_logs.insert(log);
-                context.outputs.push_back(Output::Note(Event::Forked { head }));
-                return Ok(());
-            }
-            // What lies before it never flowed here, where its feed came on the link since: it is asked for when the stream has ended.
-            Err(BatchError::Gap { .. }) => return Ok(()),
-            Err(
-                BatchError::WeakKey { .. }
-                | BatchError::BadSignature { .. }
-                | BatchError::WrongLength { .. }
-                | BatchError::Op { .. }
-                | BatchError::Misaligned(_),
-            ) => return Err(Misbehaved::BatchInvalid.into()),
-        };
-        let authority = context.view.authority(log.feed)?.ok_or(Misbehaved::FeedNotAgreed)?;
-        let ops = verified.ops().len() as u64;
-        match Permitted::received(verified, on.feed, on.effective, &authority, context.me) {
-            Ok(permitted) => {
-                context.tally.ops_in += ops;
-                let unseen = log.author == context.peer && !on.effective.flows_out();
-                for named in permitted.inner().ops() {
-                    context.tally.came.count(on.feed, &named.op.body);
-                    if let Body::Publish(publish) = &named.op.body
-                        && unseen
-                        && self.pushed.len() < UNSERVED_TOLD_MAX
-                    {
-                        let feed = u16::try_from(index).unwrap_or(u16::MAX);
-                        self.pushed.push((feed, named.id, publish.coordinate.clone()));
-                    }
-                }
-                context.outputs.push_back(Output::Append(permitted));
-                Ok(())
-            }
-            Err(Reason::AuthorNotAllowed) => {
-                self.refused_logs.insert(log);
-                context.tally.refuse(Reason::AuthorNotAllowed, ops);
-                Ok(())
-            }
-            Err(_held_back) => Err(Misbehaved::OpsNotPermitted.into()),
-        }
-    }
-
     /// All promised ops came: is everything told really here, and do the heads add up?
     pub(super) fn ops_ended(&mut self, salt: [u8; 8], context: &mut Context<'_>) -> Result<(), Stop> {
-        let Some(target) = &mut self.target else { return Err(Misbehaved::FrameUnexpected.into()) };
+        let Some(target) = &self.target else { return Err(Misbehaved::FrameUnexpected.into()) };
         let mut wants = Vec::new();
         for log in &target.told {
             let told = target.notes.get(log).copied().unwrap_or_default();
-            let mine = context.view.log(*log)?;
-            // The last op again, where the peer holds another history of the same length: its signed head is the proof.
-            let differs = mine.len() == told.len && mine.root() != told.root;
-            let held = mine.len().saturating_sub(u64::from(differs));
-            if held < told.len && !self.refused_logs.contains(log) {
+            if let Some(from) = self.lacks(*log, &told, context.view)? {
                 let feed = context.feeds.iter().position(|on| on.feed == log.feed).unwrap_or_default();
                 let feed = u16::try_from(feed).unwrap_or(u16::MAX);
-                wants.push(WantOps { feed, author: log.author, epoch: log.epoch, from: held });
+                wants.push(WantOps { feed, author: log.author, epoch: log.epoch, from });
             }
         }
+        let Some(target) = &mut self.target else { return Err(Misbehaved::FrameUnexpected.into()) };
         if !wants.is_empty() && target.asked_again {
             return Err(Misbehaved::RootContradicted.into());
         }
@@ -407,6 +348,7 @@ impl Inbound {
         self.known =
             Some(Known { store: context.peer_store, generation: target.generation, root: half(target.root) });
         context.outputs.push_back(Output::Remember(self.memory()));
+        context.weigh_forks()?;
         let unserved = unserved(std::mem::take(&mut self.pushed), context)?;
         context.applied(unserved)?;
         self.fetch(context)
@@ -574,6 +516,7 @@ pub(super) struct Context<'a> {
     pub(super) feeds: &'a [AgreedFeed],
     pub(super) view: &'a dyn View,
     pub(super) tally: &'a mut Tally,
+    pub(super) shown: &'a mut Shown,
     pub(super) outputs: &'a mut std::collections::VecDeque<Output>,
 }
 

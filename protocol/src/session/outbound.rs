@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::AgreedFeed;
+use super::forks::{travelling, up_to_cut};
 use super::stop::Stop;
 use super::tally::Moved;
 use super::view::{Unreadable, View};
@@ -51,13 +52,7 @@ pub(super) fn half(root: [u8; 32]) -> [u8; 16] {
 pub(super) fn exports(feeds: &[AgreedFeed], view: &dyn View) -> Result<Heads, Unreadable> {
     let mut heads = Heads::new();
     for on in feeds.iter().filter(|on| on.effective.flows_out()) {
-        let Some(authority) = view.authority(on.feed)? else { continue };
-        for state in view.logs(on.feed)? {
-            let author = state.log.author;
-            if state.reach.len > 0 && (authority.is_author(author) || on.pushes == Some(author)) {
-                heads.insert(state.log, state.reach);
-            }
-        }
+        heads.append(&mut travelling(on.feed, on.pushes, view)?);
     }
     Ok(heads)
 }
@@ -67,10 +62,7 @@ pub(super) fn exports(feeds: &[AgreedFeed], view: &dyn View) -> Result<Heads, Un
 /// # Errors
 /// The store cannot be read.
 pub fn travelling_root(feed: FeedId, view: &dyn View) -> Result<[u8; 32], Unreadable> {
-    let Some(authority) = view.authority(feed)? else { return Ok([0; 32]) };
-    let states = view.logs(feed)?.into_iter();
-    let travel = states.filter(|state| state.reach.len > 0 && authority.is_author(state.log.author));
-    Ok(root_of(&travel.map(|state| (state.log, state.reach)).collect()))
+    Ok(root_of(&travelling(feed, None, view)?))
 }
 
 #[derive(Debug)]
@@ -249,7 +241,9 @@ impl Outbound {
                 self.stretches.pop_front();
                 continue;
             }
-            let Some(mut batch) = view.run(stretch.log, stretch.from, OPS_FRAME_BYTES_TARGET)? else {
+            let run = view.run(stretch.log, stretch.from, OPS_FRAME_BYTES_TARGET)?;
+            let run = run.map(|batch| up_to_cut(batch, stretch.to, view)).transpose()?.flatten();
+            let Some(mut batch) = run else {
                 self.stretches.pop_front();
                 continue;
             };

@@ -4,11 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Agreed, Forecast, Memory, Stated, Terms};
 use crate::fault::{Misbehaved, Outcome, Reason};
+use crate::fork::ForkProof;
 use crate::frame::{Fate, Offered, Openness, Taken};
 use crate::grant::{Permitted, RightsProof};
 use crate::id::{BlobId, FeedId, LogId, OpId, SiteId, StoreId};
 use crate::link::Priority;
-use crate::log::{Filling, SignedHead, Verified};
+use crate::log::{Filling, Verified};
 use crate::session::tally::Tally;
 use crate::topology::LinkNote;
 use crate::transfer::Stored;
@@ -90,6 +91,8 @@ pub enum Output {
     Learn(RightsProof),
     /// The peer took these publishes of this site in and does not serve them.
     Unserved(Vec<UnservedThere>),
+    /// Keep this proof that an author signed two histories, durably before the next input.
+    Fork(Box<ForkProof>),
     /// Something a person should know.
     Note(Event),
     /// What [`super::Session::forecast`] asked for.
@@ -127,6 +130,6 @@ pub struct UnservedThere {
 /// What a session noticed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// An author signed two histories; this is the head of the one not held.
-    Forked { head: SignedHead },
+    /// An author signed two histories of this log.
+    Forked { log: LogId },
 }

@@ -72,6 +72,7 @@ impl Moved {
             | Body::Seal(_)
             | Body::Statistics(_)
             | Body::OpenEpoch(_)
+            | Body::Cut(_)
             | Body::Unknown { .. } => {
                 self.other = self.other.saturating_add(1);
                 return;

@@ -2,6 +2,7 @@
 
 mod breaches;
 mod endings;
+mod forks;
 mod gaps;
 mod offers;
 mod reading;
@@ -17,6 +18,7 @@ use super::view::{Growth, Holding, LogState, Missing, Unreadable};
 use super::*;
 use crate::feed::{Held, Rules, Standing, decide};
 use crate::filter::Filter;
+use crate::fork::ForkProof;
 use crate::frame::Fate;
 use crate::grant::{Authority, Permitted, RightsProof};
 use crate::id::{BlobId, FeedId, LogId, OpId, SiteId, StoreId};
@@ -62,6 +64,11 @@ struct Site {
     unserved: Vec<UnservedThere>,
     /// Ops that came later than their places.
     filled: Vec<(u64, NamedOp)>,
+    forks: Vec<ForkProof>,
+    /// The epoch it writes in.
+    epoch: u64,
+    /// Whether it pays no heed to forks.
+    deaf: bool,
 }
 
 impl Site {
@@ -80,6 +87,9 @@ impl Site {
             notes: Vec::new(),
             unserved: Vec::new(),
             filled: Vec::new(),
+            forks: Vec::new(),
+            epoch: 1,
+            deaf: false,
         }
     }
 
@@ -88,7 +98,7 @@ impl Site {
     }
 
     fn own_log(&self) -> LogId {
-        LogId { feed: genesis().feed_id(), author: self.id(), epoch: 1 }
+        LogId { feed: genesis().feed_id(), author: self.id(), epoch: self.epoch }
     }
 
     fn say(&mut self, body: Body) -> OpId {
@@ -282,6 +292,7 @@ fn drain(session: &mut Session, site: &mut Site) -> Vec<Vec<u8>> {
             Output::Settle => session.handle(now, wall, Input::Settled, site),
             Output::Remember(memory) => site.memory = memory,
             Output::Note(event) => site.notes.push(event),
+            Output::Fork(proof) => site.forks.push(*proof),
             Output::Learn(proof) => site.learn(&proof),
             Output::Unserved(fates) => site.unserved.extend(fates),
             Output::RunEnded { outcome, tally } => site.ended.push((outcome, tally)),
@@ -523,6 +534,6 @@ fn a_forked_author_is_noted_and_the_rest_goes_on() {
     clone.authority = ny.authority.clone();
     let (outcome, _) = connect(&la, &clone, Switches::PULL, Switches::MIRROR).sync(&mut la, &mut clone);
     assert_eq!(outcome, Outcome::Done);
-    assert!(matches!(la.notes.as_slice(), [Event::Forked { head }] if head.head.log == fork));
+    assert!(matches!(la.notes.as_slice(), [Event::Forked { log }] if *log == fork));
     assert_eq!(la.served().keys().collect::<Vec<_>>(), ["one"]);
 }

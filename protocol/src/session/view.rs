@@ -1,10 +1,11 @@
 //! What a session may ask of the site's own state: a small, synchronous, read-only list of questions.
 
 use crate::filter::Filter;
+use crate::fork::ForkProof;
 use crate::frame::Fate;
 use crate::grant::Authority;
 use crate::id::{BlobId, FeedId, LogId, OpId};
-use crate::log::{Batch, Mmr, Reach};
+use crate::log::{Batch, Mmr, Reach, SignedHead};
 use crate::outline::Outline;
 use crate::package::Coordinate;
 use crate::time::Timestamp;
@@ -114,6 +115,24 @@ pub trait View {
     /// # Errors
     /// The store cannot be read.
     fn run(&self, log: LogId, from: u64, bytes_target: usize) -> Result<Option<Batch>, Unreadable>;
+
+    /// The root of a log where it had that many ops; none where that is not known.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn root_at(&self, log: LogId, len: u64) -> Result<Option<[u8; 32]>, Unreadable>;
+
+    /// What a signed head of a log proves against the log as it is held; none where it is of the same history, or of a longer one.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn fork(&self, head: &SignedHead) -> Result<Option<ForkProof>, Unreadable>;
+
+    /// The forks in a feed that are proved here, at most one a log.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn forks(&self, feed: FeedId) -> Result<Vec<ForkProof>, Unreadable>;
 
     /// The blobs that what stands in a feed and passes the filter needs and that are not whole here.
     ///

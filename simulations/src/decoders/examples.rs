@@ -7,7 +7,8 @@ use packetboat::store::disk::Disk;
 use packetboat::store::{FeedRecord, Look, Options, SiteView, Store, engine};
 use protocol::fault::Reason;
 use protocol::filter::Filter;
-use protocol::frame::{Exports, FeedAsk, Frame, Hello, Openness, OpsFrame, Piece, Poll, Pull, Supply};
+use protocol::fork::Fork;
+use protocol::frame::{Exports, FeedAsk, Forks, Frame, Hello, Openness, OpsFrame, Piece, Poll, Pull, Supply};
 use protocol::grant::Permitted;
 use protocol::id::{BlobId, FeedId, LogId, SiteId, StoreId};
 use protocol::log::{Batch, Mmr, Verified};
@@ -159,11 +160,15 @@ pub fn examples(name: &str) -> Vec<Vec<u8>> {
     let blob = BlobId(*blake3::hash(b"content").as_bytes());
     match name {
         "frame" => {
+            let said = said(bodies()).to_batch();
+            let path = said.runs();
+            let fork = Fork { one: said.head, other: said.head, path };
             let joining = Joining { ticket: TicketName([1; 16]), proof: [2; 32], name: "LA".to_owned() };
             let mut frames = talk();
             frames.extend([
                 OpsFrame::Ops(batch()).encode(),
                 OpsFrame::End.encode(),
+                Frame::Forks(Forks { heads: vec![said.head], forks: vec![fork] }).encode(),
                 Piece::Small { blob, bytes: b"content".to_vec() }.encode(),
                 joining.encode(),
                 JoinAnswer::Refused(Reason::TicketNotProved).encode(),

@@ -280,6 +280,7 @@ impl Talk {
                 }
                 Output::Stated(stated) => self.tell(Happening::Stated(stated)),
                 Output::Learn(proof) => self.store(|keeper| keeper.learn(&proof)),
+                Output::Fork(proof) => self.store(|keeper| keeper.keep_fork(&proof)),
                 Output::Unserved(fates) => self.tell(Happening::Unserved(fates)),
                 Output::PeerHolds(held) => self.tell(Happening::PeerHolds(held)),
                 Output::RunEnded { outcome, tally } => {

@@ -34,7 +34,7 @@ impl View for Site {
 
     fn rights(&self, _feed: FeedId, _bytes_max: usize) -> Result<Vec<Batch>, Unreadable> {
         let mut proofs = Vec::new();
-        let of_rights = |body: &Body| matches!(body, Body::Grant(_) | Body::Revoke(_));
+        let of_rights = |body: &Body| matches!(body, Body::Grant(_) | Body::Revoke(_) | Body::Cut(_));
         for runs in self.runs.values() {
             let mut before = Mmr::default();
             for (_, run) in runs {
@@ -90,6 +90,34 @@ impl View for Site {
         }))
     }
 
+    fn root_at(&self, log: LogId, len: u64) -> Result<Option<[u8; 32]>, Unreadable> {
+        let runs = self.history(log);
+        let whole = self.log(log)?.len();
+        let mut mmr = Mmr::default();
+        for run in &runs {
+            if mmr.len() == len {
+                break;
+            }
+            if mmr.push_subtree(run.height, run.hash).is_err() {
+                return Ok(None);
+            }
+        }
+        Ok((len <= whole && mmr.len() == len).then(|| mmr.root()))
+    }
+
+    fn fork(&self, head: &crate::log::SignedHead) -> Result<Option<ForkProof>, Unreadable> {
+        let last = self.runs.get(&head.head.log).and_then(|runs| runs.last());
+        Ok(last.and_then(|(_, run)| {
+            let runs = self.history(head.head.log);
+            ForkProof::between(*head, *run.head(), &Mmr::default(), &runs)
+        }))
+    }
+
+    fn forks(&self, feed: FeedId) -> Result<Vec<ForkProof>, Unreadable> {
+        let heeded = self.forks.iter().filter(|fork| fork.log().feed == feed && !self.deaf);
+        Ok(heeded.cloned().collect())
+    }
+
     fn missing(&self, _feed: FeedId, filter: &Filter) -> Result<Vec<Missing>, Unreadable> {
         let sizes = self.sizes();
         let admitted = |(name, _): &(String, BlobId)| filter.admits_name(name);
@@ -140,5 +168,12 @@ impl View for Site {
 
     fn extent(&self, blob: BlobId, index: u32) -> Result<Option<Vec<u8>>, Unreadable> {
         Ok(self.extents.get(&(blob, index)).cloned())
+    }
+}
+
+impl Site {
+    fn history(&self, log: LogId) -> Vec<crate::log::Run> {
+        let runs = self.runs.get(&log).map_or(&[][..], Vec::as_slice);
+        runs.iter().flat_map(|(_, run)| run.to_batch().runs()).collect()
     }
 }

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use ed25519_dalek::SigningKey;
 use protocol::filter::Filter;
+use protocol::fork::ForkProof;
 use protocol::frame::Fate;
 use protocol::grant::{Authority, Permitted, RightsProof};
 use protocol::id::{BlobId, FeedId, LogId, OpId, SiteId, StoreId};
 use protocol::limits::EXTENT_BYTES;
-use protocol::log::{Batch, Filling, Mmr, Reach, Verified};
+use protocol::log::{Batch, Filling, Mmr, Reach, SignedHead, Verified};
 use protocol::manifest::{File, Manifest};
 use protocol::op::{Body, Genesis, Grant, Publish, Rights};
 use protocol::outline::{Outline, OutlineBuilder, extent_count};
@@ -251,6 +252,18 @@ impl View for Site {
         Ok(runs.iter().map(|(_, run)| run.to_batch()).find(|batch| batch.head.head.len > from))
     }
 
+    fn root_at(&self, _log: LogId, _len: u64) -> Result<Option<[u8; 32]>, Unreadable> {
+        Ok(None)
+    }
+
+    fn fork(&self, _head: &SignedHead) -> Result<Option<ForkProof>, Unreadable> {
+        Ok(None)
+    }
+
+    fn forks(&self, _feed: FeedId) -> Result<Vec<ForkProof>, Unreadable> {
+        Ok(Vec::new())
+    }
+
     fn missing(&self, _feed: FeedId, _filter: &Filter) -> Result<Vec<Missing>, Unreadable> {
         let state = self.state();
         let lacks = |blob: &BlobId| state.holding(*blob) != Holding::Complete;
@@ -326,6 +339,10 @@ impl Keeper for Site {
         for named in proof.ops() {
             self.state().authority.apply(named);
         }
+        Ok(())
+    }
+
+    fn keep_fork(&mut self, _proof: &ForkProof) -> Result<(), KeepError> {
         Ok(())
     }
 

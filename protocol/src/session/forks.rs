@@ -1,0 +1,194 @@
+//! Authors that signed two histories: shown to the peer as proof, and nothing more of such a log taken in or passed on.
+
+use std::collections::BTreeSet;
+
+use super::inbound::{Context, Inbound};
+use super::outbound::Heads;
+use super::stop::Stop;
+use super::view::{Unreadable, View};
+use super::{Event, Output, Session};
+use crate::fault::Misbehaved;
+use crate::fork::ForkProof;
+use crate::frame::{Forks, Frame};
+use crate::grant::{Authority, CutAt};
+use crate::id::{FeedId, LogId, SiteId};
+use crate::limits::{FORKS_HEARD_MAX, FORKS_PER_FEED_MAX, FORKS_PER_FRAME_MAX};
+use crate::log::{Batch, Reach, SignedHead};
+
+/// What this session showed and heard of forks.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    /// Proofs that the peer has, by log and length.
+    there: BTreeSet<(LogId, u64)>,
+    /// Logs of which a person was told.
+    told: BTreeSet<LogId>,
+    /// Proofs and heads that the peer sent.
+    heard: usize,
+    /// Proofs about sites of which no grant is known here yet: it may be among the ops that come.
+    waiting: Vec<ForkProof>,
+}
+
+/// Whether nothing more of a log is taken in or passed on.
+pub(super) fn is_frozen(log: LogId, authority: &Authority, forks: &[ForkProof]) -> bool {
+    let is_origin = authority.is_origin(log.author);
+    forks.iter().any(|fork| {
+        let cut = authority.cut(fork.log()).map(|cut| cut.len());
+        fork.freezes(log, cut, is_origin)
+    })
+}
+
+/// How far the logs of a feed travel: those of authors with rights and that of `also`, up to a cut, and none of a frozen one. [P-54]
+pub(super) fn travelling(feed: FeedId, also: Option<SiteId>, view: &dyn View) -> Result<Heads, Unreadable> {
+    let mut heads = Heads::new();
+    let Some(authority) = view.authority(feed)? else { return Ok(heads) };
+    let forks = view.forks(feed)?;
+    for state in view.logs(feed)? {
+        let (log, reach) = (state.log, state.reach);
+        let travels = authority.is_author(log.author) || also == Some(log.author);
+        if reach.len == 0 || !travels || is_frozen(log, &authority, &forks) {
+            continue;
+        }
+        match authority.cut(log) {
+            Some(CutAt::Nothing) => {}
+            Some(CutAt::Head(signed)) if signed.head.len < reach.len => {
+                let cut = signed.head;
+                // A site with a third history passes none of it on: its own proof is on its way.
+                if view.root_at(log, cut.len)? == Some(cut.root) {
+                    heads.insert(log, Reach { len: cut.len, root: cut.root, gaps: reach.gaps });
+                }
+            }
+            Some(CutAt::Head(_)) | None => {
+                heads.insert(log, reach);
+            }
+        }
+    }
+    Ok(heads)
+}
+
+/// A batch as it may be sent: what counts of it where its log was cut.
+pub(super) fn up_to_cut(batch: Batch, told: u64, view: &dyn View) -> Result<Option<Batch>, Unreadable> {
+    if batch.head.head.len <= told {
+        return Ok(Some(batch));
+    }
+    let log = batch.head.head.log;
+    let cut = view.authority(log.feed)?.and_then(|authority| authority.cut(log));
+    Ok(match cut {
+        None => Some(batch),
+        Some(CutAt::Nothing) => None,
+        Some(CutAt::Head(signed)) if signed.head.len < batch.head.head.len => batch.until(signed),
+        Some(CutAt::Head(_)) => Some(batch),
+    })
+}
+
+impl Inbound {
+    /// A peer's history of a log is not the one held: proves it, or asks the peer to. The rest of the run goes on.
+    pub(super) fn forked(&mut self, head: SignedHead, context: &mut Context<'_>) -> Result<(), Stop> {
+        let log = head.head.log;
+        self.give_up(log);
+        context.note_fork(log)?;
+        if let Some(proof) = context.view.fork(&head)? {
+            context.keep_fork(proof)?;
+        } else if let Some(last) = context.view.log(log)?.len().checked_sub(1)
+            && let Some(batch) = context.view.run(log, last, 0)?
+        {
+            context.send(&Frame::Forks(Forks { heads: vec![batch.head], forks: vec![] }));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a log may be kept here at all, so that a proof about it is worth keeping.
+fn concerns(log: LogId, me: SiteId, view: &dyn View) -> Result<bool, Unreadable> {
+    let authority = view.authority(log.feed)?;
+    Ok(log.author == me || authority.is_some_and(|authority| authority.is_author(log.author)))
+}
+
+impl Context<'_> {
+    /// Keeps the proofs that wait, as far as they concern this site by what it knows now.
+    pub(super) fn weigh_forks(&mut self) -> Result<(), Unreadable> {
+        for proof in std::mem::take(&mut self.shown.waiting) {
+            if concerns(proof.log(), self.me, self.view)? {
+                self.keep_fork(proof)?;
+            } else {
+                self.shown.waiting.push(proof);
+            }
+        }
+        self.shown.waiting.truncate(FORKS_PER_FEED_MAX);
+        Ok(())
+    }
+
+    /// Tells a person, once a session, of a log that was not known to be forked.
+    fn note_fork(&mut self, log: LogId) -> Result<(), Unreadable> {
+        let known = self.view.forks(log.feed)?.iter().any(|fork| fork.log() == log);
+        if self.shown.told.insert(log) && !known {
+            self.outputs.push_back(Output::Note(Event::Forked { log }));
+        }
+        Ok(())
+    }
+
+    /// Keeps a proof that is new here, and shows it to the peer if it may not have it.
+    fn keep_fork(&mut self, proof: ForkProof) -> Result<(), Unreadable> {
+        let log = proof.log();
+        let known =
+            self.view.forks(log.feed)?.iter().any(|fork| fork.log() == log && fork.len() <= proof.len());
+        if known {
+            return Ok(());
+        }
+        self.note_fork(log)?;
+        if self.shown.there.insert((log, proof.len())) {
+            self.send(&Frame::Forks(Forks { heads: vec![], forks: vec![proof.fork().clone()] }));
+        }
+        self.outputs.push_back(Output::Fork(Box::new(proof)));
+        Ok(())
+    }
+}
+
+impl Session {
+    /// Shows the peer the proofs that it may not have.
+    pub(super) fn show_forks(&mut self, view: &dyn View) -> Result<(), Stop> {
+        let mut news = Vec::new();
+        for on in self.feeds().iter().filter(|on| !on.effective.is_off()) {
+            for proof in view.forks(on.feed)? {
+                if self.shown.there.insert((proof.log(), proof.len())) {
+                    news.push(proof.fork().clone());
+                }
+            }
+        }
+        for forks in news.chunks(FORKS_PER_FRAME_MAX) {
+            self.send(&Frame::Forks(Forks { heads: vec![], forks: forks.to_vec() }));
+        }
+        Ok(())
+    }
+
+    /// The peer shows proofs, and heads that are not of the history it holds.
+    pub(super) fn hear_forks(&mut self, heard: Forks, view: &dyn View) -> Result<(), Stop> {
+        self.shown.heard =
+            self.shown.heard.saturating_add(heard.heads.len()).saturating_add(heard.forks.len());
+        if self.shown.heard > FORKS_HEARD_MAX {
+            return Err(Misbehaved::WantsFlooded.into());
+        }
+        let me = self.config.me;
+        let feeds = self.feeds();
+        let agreed = |log: LogId| -> Result<(), Misbehaved> {
+            let on = feeds.iter().find(|on| on.feed == log.feed && !on.effective.is_off());
+            on.map(drop).ok_or(Misbehaved::FeedNotAgreed)
+        };
+        for fork in heard.forks {
+            let proof = ForkProof::check(fork).map_err(|_none| Misbehaved::BatchInvalid)?;
+            agreed(proof.log())?;
+            self.shown.there.insert((proof.log(), proof.len()));
+            self.shown.waiting.push(proof);
+        }
+        self.receiving(view, |_, context| Ok(context.weigh_forks()?))?;
+        for head in heard.heads {
+            head.verify().map_err(|_forged| Misbehaved::BatchInvalid)?;
+            agreed(head.head.log)?;
+            if concerns(head.head.log, me, view)?
+                && let Some(proof) = view.fork(&head)?
+            {
+                self.receiving(view, |_, context| Ok(context.keep_fork(proof)?))?;
+            }
+        }
+        Ok(())
+    }
+}

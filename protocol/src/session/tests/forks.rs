@@ -1,0 +1,203 @@
+//! Authors that signed two histories: the proof reaches both ends, the log waits, and a cut of the origin's lets it go on.
+
+use super::*;
+use crate::op::{Cut, Tip};
+
+/// Two sites with the same key and the same first ops, each of which then said something else.
+fn copied(site: &Site) -> Site {
+    let mut copy = Site::new(9);
+    copy.key = site.key.clone();
+    copy.runs = site.runs.clone();
+    copy.generation = site.generation;
+    copy.authority = site.authority.clone();
+    copy.blobs = site.blobs.clone();
+    copy
+}
+
+fn cut(of: &Site, log: LogId, len: u64) -> Body {
+    let held = of.runs[&log].iter().find(|(_, run)| run.after().len() == len).unwrap();
+    let head = held.1.head();
+    let tip = Tip { author: log.author, epoch: log.epoch, len, root: head.head.root };
+    let signature = head.signature.0.to_vec();
+    Body::Cut(Cut { tip, signed: head.head.time, signature, reason: String::new() })
+}
+
+fn names(site: &Site) -> Vec<String> {
+    site.served().into_keys().collect()
+}
+
+/// New York is the origin; Los Angeles published one package and was then copied.
+fn scene() -> (Site, Site, Site) {
+    let (mut ny, mut la) = (Site::new(1), Site::new(2));
+    ny.grant(&la);
+    la.publish("before", b"0");
+    connect(&la, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut la, &mut ny);
+    let copy = copied(&la);
+    (ny, la, copy)
+}
+
+/// [P-53] Whichever end notices, and whichever history is longer: both ends hold the proof after one run, and nobody is called a cheat.
+#[test]
+fn a_fork_is_proved_at_both_ends_whichever_way_ops_flow() {
+    for (ours, theirs) in [(1, 1), (1, 3), (3, 1)] {
+        for (asks, allows) in [
+            (Switches::MIRROR, Switches::MIRROR),
+            (Switches::PUSH, Switches::PULL),
+            (Switches::PULL, Switches::PUSH),
+        ] {
+            let (mut ny, mut la, mut copy) = scene();
+            for n in 0..ours {
+                la.publish(&format!("la-{n}"), b"1");
+            }
+            connect(&la, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut la, &mut ny);
+            for n in 0..theirs {
+                copy.publish(&format!("copy-{n}"), b"2");
+            }
+            let (outcome, _) = connect(&copy, &ny, asks, allows).sync(&mut copy, &mut ny);
+            let about = format!("{ours} and {theirs}, {asks}");
+            assert_eq!(outcome, Outcome::Done, "{about}");
+            for site in [&ny, &copy] {
+                assert_eq!(site.forks.len(), 1, "{about}");
+                assert_eq!(site.forks[0].log(), la.own_log(), "{about}");
+                assert_eq!(site.notes, [Event::Forked { log: la.own_log() }], "{about}");
+            }
+            assert_eq!(names(&ny).iter().filter(|name| name.starts_with("copy")).count(), 0, "{about}");
+        }
+    }
+}
+
+/// [P-54] Sites that only hear of it stop passing the log on and taking it in, and hear of it once.
+#[test]
+fn a_proof_travels_and_the_log_waits_everywhere() {
+    let (mut ny, mut la, mut copy) = scene();
+    la.publish("la", b"1");
+    connect(&la, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut la, &mut ny);
+    copy.publish("copy", b"2");
+    connect(&copy, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut copy, &mut ny);
+    let mut tokyo = Site::new(3);
+    // A site of these tests remembers one peer.
+    ny.memory = Memory::default();
+    let mut wire = connect(&tokyo, &ny, Switches::PULL, Switches::PUSH);
+    assert_eq!(wire.sync(&mut tokyo, &mut ny).0, Outcome::Done);
+    assert_eq!((tokyo.forks.len(), tokyo.notes.len()), (1, 1));
+    assert!(names(&tokyo).is_empty(), "a log with two histories is not passed on");
+    wire.sync(&mut tokyo, &mut ny);
+    connect(&tokyo, &ny, Switches::PULL, Switches::PUSH).sync(&mut tokyo, &mut ny);
+    assert_eq!(tokyo.notes.len(), 1, "a person is told once");
+    la.publish("more", b"3");
+    let (outcome, tally) = connect(&la, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut la, &mut ny);
+    assert_eq!((outcome, la.forks.len()), (Outcome::Done, 1));
+    assert_eq!(tally.ops_out, 0, "its author hears of it before it sends more");
+    assert_eq!(names(&ny), ["before", "la"], "what came before it was noticed stays");
+}
+
+/// An author that does not care sends on all the same: it is refused, by that reason.
+#[test]
+fn what_a_frozen_author_sends_on_is_refused_as_a_fork() {
+    let (mut ny, mut la, mut copy) = scene();
+    la.publish("la", b"1");
+    connect(&la, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut la, &mut ny);
+    copy.publish("copy", b"2");
+    connect(&copy, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut copy, &mut ny);
+    la.publish("more", b"3");
+    la.deaf = true;
+    let (outcome, tally) = connect(&la, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut la, &mut ny);
+    assert_eq!((outcome, tally.refused_there.get(&Reason::Fork)), (Outcome::Done, Some(&1)));
+    assert_eq!(names(&ny), ["before", "la"]);
+}
+
+/// [P-55] After the cut every site serves the same: what both histories had, and what the author says in its next epoch.
+#[test]
+fn a_cut_by_the_origin_lets_the_author_go_on_in_a_later_epoch() {
+    let (mut ny, mut la, mut copy) = scene();
+    la.publish("la", b"1");
+    copy.publish("copy", b"2");
+    copy.publish("copy-2", b"2");
+    connect(&la, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut la, &mut ny);
+    connect(&copy, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut copy, &mut ny);
+    let log = la.own_log();
+    ny.say(cut(&ny, log, 1));
+    for (site, epoch) in [(&mut la, 2), (&mut copy, 1)] {
+        connect(site, &ny, Switches::MIRROR, Switches::MIRROR).sync(site, &mut ny);
+        site.epoch = epoch;
+    }
+    la.publish("after", b"4");
+    connect(&la, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut la, &mut ny);
+    let mut tokyo = Site::new(3);
+    ny.memory = Memory::default();
+    let mut wire = connect(&tokyo, &ny, Switches::PULL, Switches::PUSH);
+    assert_eq!(wire.sync(&mut tokyo, &mut ny).0, Outcome::Done);
+    let (outcome, tally) = wire.sync(&mut tokyo, &mut ny);
+    assert_eq!((outcome, tally.round_trips), (Outcome::Done, 1), "the two agree on what travels");
+    assert_eq!(names(&tokyo), ["after", "before"]);
+    assert_eq!(names(&ny), ["after", "before"], "what lies behind the cut counts nowhere else");
+    assert_eq!(tokyo.log(log).unwrap().len(), 1, "nor does it travel");
+    // The copy goes on with the epoch that was cut.
+    copy.deaf = true;
+    copy.publish("copy-3", b"5");
+    connect(&copy, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut copy, &mut ny);
+    assert_eq!(names(&ny), ["after", "before"]);
+}
+
+/// [P-55] A cut counts only if an origin says it and the author signed that state: else a site could cut others off.
+#[test]
+fn nobody_else_cuts_a_log_and_not_at_a_made_up_state() {
+    let (mut ny, mut la, _) = scene();
+    let log = ny.own_log();
+    connect(&la, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut la, &mut ny);
+    la.say(cut(&la, log, 1));
+    assert_eq!(la.authority.cut(log), None);
+    let Body::Cut(mut forged) = cut(&ny, log, 1) else { unreachable!() };
+    forged.tip.len = 0;
+    ny.say(Body::Cut(forged.clone()));
+    assert_eq!(
+        ny.authority.cut(log).map(|cut| cut.len()),
+        Some(0),
+        "none of it may be said without a signature"
+    );
+    let (mut other, _, _) = scene();
+    forged.tip.len = 3;
+    other.say(Body::Cut(forged));
+    assert_eq!(other.authority.cut(log), None);
+}
+
+/// A peer that floods with proofs, or shows what proves nothing, is named.
+#[test]
+fn evidence_that_proves_nothing_or_comes_in_floods_ends_the_session() {
+    let (mut ny, mut la, mut copy) = scene();
+    la.publish("la", b"1");
+    copy.publish("copy", b"2");
+    connect(&la, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut la, &mut ny);
+    connect(&copy, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut copy, &mut ny);
+    let good = ny.forks[0].fork().clone();
+    let mut forged = good.clone();
+    forged.other = forged.one;
+    let head = good.one;
+    let mut unsigned = head;
+    unsigned.head.len += 1;
+    let mut elsewhere = head.head;
+    elsewhere.log.feed = FeedId([9; 32]);
+    let elsewhere = elsewhere.sign(&la.key);
+    let cases = [
+        (vec![crate::frame::Forks { heads: vec![], forks: vec![forged] }], Misbehaved::BatchInvalid),
+        (vec![crate::frame::Forks { heads: vec![unsigned], forks: vec![] }], Misbehaved::BatchInvalid),
+        (vec![crate::frame::Forks { heads: vec![elsewhere], forks: vec![] }], Misbehaved::FeedNotAgreed),
+        (vec![crate::frame::Forks { heads: vec![head; 16], forks: vec![] }; 65], Misbehaved::WantsFlooded),
+        (vec![crate::frame::Forks { heads: vec![head; 17], forks: vec![] }], Misbehaved::WantsFlooded),
+    ];
+    for (frames, fault) in cases {
+        let mut wire = connect(&la, &ny, Switches::MIRROR, Switches::MIRROR);
+        wire.settle(&mut la, &mut ny);
+        for frame in frames {
+            let bytes = Frame::Forks(frame).encode();
+            wire.listener.handle(Instant(1), WALL, Input::Control(&bytes), &ny);
+        }
+        let mut closed = None;
+        while let Some(output) = wire.listener.poll() {
+            if let Output::Close(outcome) = output {
+                closed = Some(outcome);
+            }
+        }
+        assert_eq!(closed, Some(Outcome::Misbehaved(fault)));
+    }
+}

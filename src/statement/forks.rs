@@ -1,0 +1,74 @@
+//! Forks resolved: the feed's origin says how far a log with two histories counts, so that its author can go on.
+
+use protocol::fork::ForkProof;
+use protocol::id::{FeedId, OpId, SiteId};
+use protocol::log::SignedHead;
+use protocol::op::{Body, Cut, Tip};
+
+use super::{Spoken, StatementError, fitting};
+use crate::keeper::SiteStore;
+use crate::store::{FeedRecord, ReadError};
+
+/// The forks of an author in a feed, or of all, that no cut resolves.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn unresolved(
+    site: &SiteStore,
+    feed: FeedId,
+    author: Option<SiteId>,
+) -> Result<Vec<ForkProof>, ReadError> {
+    let mut forks = site.store().forks(Some(feed))?;
+    let authority = site.store().authority(feed)?;
+    forks.retain(|fork| {
+        let cut = authority.as_ref().and_then(|authority| authority.cut(fork.log())).map(|cut| cut.len());
+        author.is_none_or(|author| fork.log().author == author) && fork.freezes(fork.log(), cut, false)
+    });
+    Ok(forks)
+}
+
+/// Says how far the forked logs of an author count: as far as the histories are known to go together, or less, with `most`.
+///
+/// # Errors
+/// There is no such fork, this site is not the feed's origin, the reason is too long, or the disk refused.
+pub fn resolve(
+    site: &SiteStore,
+    feed: FeedId,
+    record: &FeedRecord,
+    author: SiteId,
+    most: Option<u64>,
+    reason: String,
+) -> Result<Spoken, StatementError> {
+    fitting(&reason)?;
+    let store = site.store();
+    let is_origin = store.authority(feed)?.is_some_and(|authority| authority.is_origin(site.me()));
+    if !is_origin {
+        return Err(StatementError::NotOrigin { feed: record.name.clone() });
+    }
+    let mut cuts = Vec::new();
+    for fork in unresolved(site, feed, Some(author))? {
+        let before = fork.len().saturating_sub(1);
+        let counts = store.in_common(&fork)?.min(before).min(most.unwrap_or(u64::MAX));
+        cuts.push(Body::Cut(cut(&fork, store.head_within(fork.log(), counts)?, reason.clone())));
+    }
+    if cuts.is_empty() {
+        return Err(StatementError::NoFork { feed: record.name.clone(), author });
+    }
+    // The origin's own forked log takes nothing more; what it says of itself begins its next epoch.
+    let said = if author == site.me() { site.author_anew(feed, cuts)? } else { site.author(feed, cuts)? };
+    let op = said.last().map_or(OpId([0; 32]), |named| named.id);
+    Ok(Spoken { op, local: false })
+}
+
+fn cut(fork: &ForkProof, at: Option<SignedHead>, reason: String) -> Cut {
+    let log = fork.log();
+    let tip = |len, root| Tip { author: log.author, epoch: log.epoch, len, root };
+    match at {
+        None => {
+            Cut { tip: tip(0, [0; 32]), signed: protocol::time::Timestamp(0), signature: Vec::new(), reason }
+        }
+        Some(SignedHead { head, signature }) => {
+            Cut { tip: tip(head.len, head.root), signed: head.time, signature: signature.0.to_vec(), reason }
+        }
+    }
+}
