@@ -15,6 +15,7 @@ pub mod events;
 pub mod evict;
 pub mod forks;
 pub mod holds;
+pub mod keeping;
 pub mod log;
 pub mod merge;
 pub mod new_feeds;
@@ -52,7 +53,7 @@ schemas! {
     Site => "site", Feed => "feed", Feeds => "feeds", Packages => "packages", Package => "package",
     Deleted => "deleted", Upload => "upload", Invite => "invite", TicketPreview => "ticket", Link => "link",
     Links => "links", Pairings => "pairings", Run => "run", Runs => "runs", Status => "status", Why => "why",
-    Verification => "verification", TokenMade => "token", Tokens => "tokens", plan::Plan => "plan", plan::Forecasts => "forecast",
+    TokenMade => "token", Tokens => "tokens", plan::Plan => "plan", plan::Forecasts => "forecast",
 }
 
 /// This site.
@@ -475,6 +476,11 @@ pub struct Status {
     pub verdict_words: String,
     /// This site's clock at that moment: ages are told against it.
     pub now_ms: u64,
+    /// What damage took and what has not come back.
+    #[serde(default)]
+    pub damage: keeping::Damage,
+    #[serde(default)]
+    pub scrub: keeping::Scrub,
 }
 
 /// Why a version is or is not here.
@@ -515,15 +521,6 @@ pub struct WhyOp {
     /// "serves", "lost the clash", "removed by …", "hides here", "its author may not publish here".
     pub role: String,
     pub reason: Option<String>,
-}
-
-/// What a check of all bytes found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verification {
-    pub records: u64,
-    pub bytes: u64,
-    pub damaged: Vec<String>,
-    pub blobs_damaged: u64,
 }
 
 /// What went wrong, as `application/problem+json` (RFC 9457).

@@ -18,6 +18,7 @@ mod run;
 mod status;
 mod text;
 mod token;
+mod verify;
 mod webhook;
 
 use std::path::PathBuf;
@@ -243,10 +244,12 @@ enum Command {
     RevertLocal(ruling::At),
     /// Check every byte this site keeps
     ///
-    /// Works with and without a running node. What is damaged is fetched again by the next
-    /// runs. Ends with exit code 7 where something is damaged.
+    /// Works with and without a running node. What is damaged counts as missing and is fetched
+    /// again by the next runs, or now with --heal. Ends with exit code 7 where something is
+    /// damaged and not healed.
     #[command(verbatim_doc_comment)]
-    Verify,
+    #[command(after_help = "Example:\n  packetboat verify --heal")]
+    Verify(verify::Verify),
     /// Tokens of package clients and scripts
     ///
     /// A token is needed to publish over HTTP, and to read from feeds that were not made with
@@ -356,7 +359,7 @@ async fn dispatch(command: Command, context: &Context, level: &str) -> anyhow::R
         Command::Runs(args) => run::runs(context, &args).await,
         Command::Run(command) => run::show(context, command).await,
         Command::Why { what } | Command::WhyNot { what } => feed::why(context, &what).await,
-        Command::Verify => local::verify(context).await,
+        Command::Verify(asked) => verify::verify(context, &asked).await,
         Command::Events(events) => events::events(context, events).await,
         Command::Evict(evict) => evict::evict(context, evict).await,
         Command::Fetch(at) => evict::fetch(context, at).await,

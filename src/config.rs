@@ -1,5 +1,6 @@
 //! File, environment and flags to a validated configuration. Nothing else reads the environment.
 
+mod keeping;
 mod nearest;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,8 @@ use protocol::package::{BadName, check_label};
 use tracing_subscriber::EnvFilter;
 
 use nearest::nearest;
+
+pub use keeping::Keeping;
 
 /// The configuration's name in the data folder.
 const FILE: &str = "packetboat.toml";
@@ -33,11 +36,14 @@ pub enum Key {
     Listen,
     Http,
     Log,
+    Scrub,
+    ScrubEvery,
 }
 
 impl Key {
     /// All of them, in the order of the file.
-    pub const ALL: [Self; 4] = [Self::Name, Self::Listen, Self::Http, Self::Log];
+    pub const ALL: [Self; 6] =
+        [Self::Name, Self::Listen, Self::Http, Self::Log, Self::Scrub, Self::ScrubEvery];
 
     /// The name in the file and, with two dashes, on the command line.
     #[must_use]
@@ -47,6 +53,8 @@ impl Key {
             Self::Listen => "listen",
             Self::Http => "http",
             Self::Log => "log",
+            Self::Scrub => "scrub",
+            Self::ScrubEvery => "scrub_every",
         }
     }
 
@@ -58,6 +66,8 @@ impl Key {
             Self::Listen => "PACKETBOAT_LISTEN",
             Self::Http => "PACKETBOAT_HTTP",
             Self::Log => "PACKETBOAT_LOG",
+            Self::Scrub => "PACKETBOAT_SCRUB",
+            Self::ScrubEvery => "PACKETBOAT_SCRUB_EVERY",
         }
     }
 
@@ -67,6 +77,8 @@ impl Key {
             Self::Listen => Some(LISTEN),
             Self::Http => Some(HTTP),
             Self::Log => Some(LOG),
+            Self::Scrub => Some(keeping::SCRUB),
+            Self::ScrubEvery => Some(keeping::SCRUB_EVERY),
         }
     }
 }
@@ -111,6 +123,8 @@ pub struct Config {
     pub http: SocketAddr,
     /// Which log lines are written: a level, or `target=level` parts.
     pub log: String,
+    /// How the site looks after its bytes.
+    pub keeping: Keeping,
 }
 
 /// Why a configuration is not usable.
@@ -133,11 +147,13 @@ pub enum ConfigError {
     Name { origin: Origin, source: BadName },
     #[error("log {value:?} ({origin}) is not a level: use error, warn, info, debug or trace")]
     Log { value: String, origin: Origin },
+    #[error("{key} {value:?} ({origin}) is not {wanted}")]
+    Keeping { key: &'static str, value: String, origin: Origin, wanted: &'static str },
 }
 
 fn meant(near: &Option<&'static str>) -> String {
     near.map_or_else(
-        || "; known are name, listen, http, log".to_owned(),
+        || format!("; known are {}", Key::ALL.map(Key::as_str).join(", ")),
         |near| format!("; did you mean {near:?}?"),
     )
 }
@@ -229,7 +245,11 @@ fn fresh(name: Option<&str>) -> String {
          # What people call this site.\n{name}\n\n\
          # UDP address for other sites. Only sites that were paired with this one are let in.\n# listen = \"{LISTEN}\"\n\n\
          # TCP address for package clients. Plain HTTP: put a TLS proxy in front before you open it to a network.\n# http = \"{HTTP}\"\n\n\
-         # error, warn, info, debug or trace.\n# log = \"{LOG}\"\n"
+         # error, warn, info, debug or trace.\n# log = \"{LOG}\"\n\n\
+         # How fast everything that is kept is read again and checked, or \"off\", and how long after the last time.\n\
+         # scrub = \"{SCRUB}\"\n# scrub_every = \"{SCRUB_EVERY}\"\n",
+        SCRUB = keeping::SCRUB,
+        SCRUB_EVERY = keeping::SCRUB_EVERY,
     )
 }
 
@@ -272,6 +292,7 @@ fn decide(
             Key::Listen => &flags.listen,
             Key::Http => &flags.http,
             Key::Log => &flags.log,
+            Key::Scrub | Key::ScrubEvery => &None,
         };
         let variable = environment(key).filter(|value| !value.is_empty());
         let entry = file.iter().find(|(entry, _)| *entry == key).map(|(_, value)| value.clone());
@@ -296,7 +317,17 @@ fn decide(
     if EnvFilter::try_new(&log).is_err() || log.is_empty() {
         return Err(ConfigError::Log { value: log, origin });
     }
+    let keeping = |key: Key, wanted| {
+        let (value, origin) = pick(key).unwrap_or((String::new(), Origin::Default));
+        let wrong = ConfigError::Keeping { key: key.as_str(), value: value.clone(), origin, wanted };
+        (value, wrong)
+    };
+    let (scrub, wrong) = keeping(Key::Scrub, "\"off\" or a rate such as 20MB/s");
+    let scrub_bytes_per_s = keeping::rate(&scrub).ok_or(wrong)?;
+    let (every, wrong) = keeping(Key::ScrubEvery, "a time such as 14d");
+    let scrub_every = keeping::age(&every).ok_or(wrong)?;
     let config = Config {
+        keeping: Keeping { scrub_bytes_per_s, scrub_every },
         name: name.map(|(name, _)| name),
         listen: address(Key::Listen)?,
         http: address(Key::Http)?,

@@ -99,6 +99,8 @@ pub enum Event {
     DamageFound { place: String },
     /// Nothing was heard of a feed's origin for two days: it is away, or a site in between keeps its news back.
     FeedStale { feed: String, sealed_ms: u64 },
+    /// What damage took is back.
+    DamageHealed { blobs: u64, packs: u64, left: u64 },
     /// The disk has less free than it should.
     DiskLow { free_bytes: u64, floor_bytes: u64 },
     /// A feed was made here, or taken up from another site by a link.
@@ -122,6 +124,7 @@ impl Event {
             | Self::LinkUp { .. }
             | Self::LinkDown { .. }
             | Self::WebhookRecovered { .. }
+            | Self::DamageHealed { .. }
             | Self::FeedTakenUp { .. } => Severity::Info,
             Self::RunFailed { outcome, .. } if outcome == "misbehaved" || outcome == "fault" => {
                 Severity::Error
@@ -161,6 +164,7 @@ impl Event {
             Self::ForkSeen { .. } => "fork-seen",
             Self::DamageFound { .. } => "damage-found",
             Self::FeedStale { .. } => "feed-stale",
+            Self::DamageHealed { .. } => "damage-healed",
             Self::DiskLow { .. } => "disk-low",
             Self::FeedTakenUp { .. } => "feed-taken-up",
             Self::FeedNotTaken { .. } => "feed-not-taken",
@@ -190,6 +194,7 @@ impl Event {
             | Self::FeedStale { .. }
             | Self::WebhookFailing { .. }
             | Self::WebhookRecovered { .. }
+            | Self::DamageHealed { .. }
             | Self::DiskLow { .. } => None,
         }
     }
@@ -214,6 +219,7 @@ impl Event {
             Self::LinkUp { .. }
             | Self::LinkDown { .. }
             | Self::DamageFound { .. }
+            | Self::DamageHealed { .. }
             | Self::WebhookFailing { .. }
             | Self::WebhookRecovered { .. }
             | Self::DiskLow { .. } => false,
@@ -264,6 +270,10 @@ impl Event {
             Self::FeedStale { feed, .. } => {
                 format!("nothing was heard of the origin of feed {feed} for two days")
             }
+            Self::DamageHealed { blobs, packs, left } => format!(
+                "{blobs} damaged blobs are whole again and {packs} packs were written anew; {left} things are left to \
+                 mend"
+            ),
             Self::DiskLow { free_bytes, floor_bytes } => {
                 format!("{free_bytes} bytes of disk are free, and {floor_bytes} are needed")
             }
@@ -285,7 +295,7 @@ impl Event {
 }
 
 /// The words of all kinds.
-pub const KINDS: [&str; 18] = [
+pub const KINDS: [&str; 19] = [
     "run-ended",
     "run-failed",
     "clash-found",
@@ -299,6 +309,7 @@ pub const KINDS: [&str; 18] = [
     "fork-seen",
     "damage-found",
     "feed-stale",
+    "damage-healed",
     "disk-low",
     "feed-taken-up",
     "feed-not-taken",

@@ -28,12 +28,14 @@ mod problem;
 mod promotion;
 mod ruling;
 mod runs;
+mod scrub;
 mod serve;
 mod sessions;
 mod tickets;
 mod tokens;
 mod twins;
 mod upkeep;
+mod verify;
 mod webhooks;
 mod why;
 
@@ -51,6 +53,7 @@ use protocol::package::{BadName, check_label};
 use protocol::time::Timestamp;
 
 use crate::api::{self, Problem};
+use crate::config::Keeping;
 use crate::events::Event;
 use crate::identity::{CreateKeyError, LoadKeyError, SiteKey};
 use crate::keeper::{SiteStore, wall_clock};
@@ -138,6 +141,8 @@ struct Inner {
     disk_low: AtomicBool,
     /// Feeds of which it was told that their origin is not heard of any more, and it is still so.
     feeds_stale: Mutex<BTreeSet<String>>,
+    /// How far the scrub is.
+    scrub: Mutex<scrub::Pass>,
 }
 
 /// Which sites' connections are let in: what the TLS verifier asks.
@@ -174,6 +179,19 @@ impl Node {
     /// # Errors
     /// The folder is in use or damaged, the key is exposed, or the address is taken.
     pub async fn start(data: &Path, name: Option<&str>, listen: SocketAddr) -> Result<Self, StartError> {
+        Self::start_with(data, name, listen, Keeping::default()).await
+    }
+
+    /// The same, with settings of how bytes are looked after.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub async fn start_with(
+        data: &Path,
+        name: Option<&str>,
+        listen: SocketAddr,
+        keeping: Keeping,
+    ) -> Result<Self, StartError> {
         let path = key_path(data);
         let generation = u128::from_le_bytes(random::<16>().map_err(StartError::Randomness)?);
         let folder = store_path(data);
@@ -183,7 +201,7 @@ impl Node {
         })
         .await
         .expect("opening a store does not panic: it answers every failure")?;
-        let damage: Vec<String> = store.damage_at_open().iter().map(|damage| format!("{damage:?}")).collect();
+        let damage: Vec<String> = store.damage_at_open().iter().map(ToString::to_string).collect();
         let name = name.map_or_else(|| key.site_id().short(), ToOwned::to_owned);
         check_label("site name", &name)?;
         let admitted = Arc::new(Admitted::default());
@@ -191,7 +209,7 @@ impl Node {
         let endpoint = Endpoint::bind(listen, &key, peers, Pace::Background)?;
         let listen = endpoint.local_addr().unwrap_or(listen);
         let site = SiteStore::new(store, key);
-        let (events, keeping) = events::Events::open(&site)?;
+        let (events, kept) = events::Events::open(&site)?;
         let inner = Inner {
             site,
             name,
@@ -211,9 +229,10 @@ impl Node {
             hooks: webhooks::Hooks::new(&data.join("key")),
             disk_low: AtomicBool::new(false),
             feeds_stale: Mutex::default(),
+            scrub: Mutex::default(),
         };
         let node = Self { inner: Arc::new(inner) };
-        tokio::spawn(keeping.keep());
+        tokio::spawn(kept.keep());
         for place in damage {
             node.event(Event::DamageFound { place });
         }
@@ -225,6 +244,7 @@ impl Node {
         tokio::spawn(node.clone().accept_sites());
         tokio::spawn(settle_now_and_then(Arc::downgrade(&node.inner)));
         tokio::spawn(upkeep::keep_up(Arc::downgrade(&node.inner)));
+        tokio::spawn(scrub::scrub(Arc::downgrade(&node.inner), keeping));
         Ok(node)
     }
 

@@ -7,6 +7,7 @@ mod arrivals;
 mod blobs;
 mod brakes;
 mod cursors;
+mod damage;
 mod evict;
 mod feeds;
 mod forks;
@@ -53,6 +54,7 @@ use replay::Changes;
 pub use arrivals::Changed;
 pub use blobs::{BlobState, PutError};
 pub use brakes::Braked;
+pub use damage::{Loss, Mended, Open};
 pub use evict::Evicting;
 pub use feeds::{FeedRecord, Look};
 pub use holds::{HOLD_NAMES_MAX, Hold};
@@ -68,7 +70,7 @@ pub use records::{RECORD_BYTES_MAX, Shelf};
 pub use runs::{RUNS_MAX, RunFeed, RunRecord, Trigger};
 pub use sweep::{Reclaimed, SweepError, Swept};
 pub use told::FateThere;
-pub use verify::{Progress, Verified};
+pub use verify::{Progress, ScrubPlace, Scrubbed, Verified};
 pub use view::SiteView;
 
 /// Bytes at which a pack is sealed and the next begun: a rebuild reads one footer for each.
@@ -154,6 +156,7 @@ struct Inner {
     touched: Mutex<sweep::Touched>,
     going: Mutex<evict::Going>,
     damage: Vec<Damage>,
+    findings: Mutex<damage::Findings>,
     _held: Box<dyn Held>,
 }
 
@@ -232,6 +235,7 @@ impl Store {
                 touched: Mutex::new(sweep::Touched::default()),
                 going: Mutex::new(evict::Going::default()),
                 damage,
+                findings: Mutex::default(),
                 _held: held,
             }),
         };

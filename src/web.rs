@@ -9,6 +9,7 @@ mod event_routes;
 mod evict_routes;
 mod fork_routes;
 mod hold_routes;
+mod keeping_routes;
 pub(crate) mod local;
 mod log_routes;
 mod merge_routes;

@@ -171,6 +171,18 @@ const SIZES: [(&str, u64); 7] = [
 ];
 const AGES: [(&str, u64); 4] = [("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
+/// Bytes of `1500`, `500KB`, `2GiB`.
+#[must_use]
+pub fn parse_size_bytes(text: &str) -> Option<u64> {
+    scaled(text, &SIZES)
+}
+
+/// Milliseconds of `90s`, `15m`, `24h`, `14d`.
+#[must_use]
+pub fn parse_age_ms(text: &str) -> Option<u64> {
+    scaled(text, &AGES)
+}
+
 /// A number with a unit, in the smallest unit.
 fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();

@@ -3,11 +3,10 @@
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
-use super::{Context, Ends, Usage, logs, text};
+use super::{Context, Usage, logs, text};
 use crate::api::{self, Schema};
 use crate::config::{Config, ConfigError, Flags};
 use crate::node;
-use crate::store::OpenError;
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
@@ -59,9 +58,10 @@ pub(super) fn init(context: &Context, name: Option<&str>) -> anyhow::Result<()> 
 fn settings(context: &Context, flags: &Flags) -> anyhow::Result<Config> {
     Config::load(&context.data, flags).map_err(|error| match error {
         // What a person typed is the person's to mend.
-        ConfigError::Address { .. } | ConfigError::Name { .. } | ConfigError::Log { .. } => {
-            Usage(error.to_string()).into()
-        }
+        ConfigError::Address { .. }
+        | ConfigError::Name { .. }
+        | ConfigError::Log { .. }
+        | ConfigError::Keeping { .. } => Usage(error.to_string()).into(),
         ConfigError::Read { .. }
         | ConfigError::Write { .. }
         | ConfigError::Syntax { .. }
@@ -113,52 +113,4 @@ pub(super) fn config(context: &Context, command: &ConfigCommand) -> anyhow::Resu
             Ok(())
         }
     }
-}
-
-pub(super) async fn verify(context: &Context) -> anyhow::Result<()> {
-    let bar = text::bar("checking", Some(0));
-    let step = bar.clone();
-    let data = context.data.clone();
-    let offline = tokio::task::spawn_blocking(move || {
-        node::verify_offline(&data, &mut |done, of| {
-            step.set_length(of);
-            step.set_position(done);
-        })
-    })
-    .await?;
-    let found = match offline {
-        Ok(found) => found.answer(),
-        // A daemon has the folder open: it checks while it serves.
-        Err(node::VerifyError::Store(OpenError::InUse { .. })) => {
-            let watch = |_what: &str, done, of: Option<u64>| {
-                bar.set_length(of.unwrap_or(0));
-                bar.set_position(done);
-            };
-            context.client().watch::<api::Verification>("/api/v1/verify", watch).await?
-        }
-        Err(error) => return Err(anyhow::Error::new(error).context("the folder cannot be checked")),
-    };
-    bar.finish_and_clear();
-    let sound = found.body.damaged.is_empty() && found.body.blobs_damaged == 0;
-    if context.json {
-        text::say_json(&found)?;
-    } else {
-        let body = &found.body;
-        text::say(&format!(
-            "{} records, {}: {}",
-            body.records,
-            text::size(body.bytes),
-            if sound { "all sound" } else { "damage found" }
-        ));
-        for damage in &body.damaged {
-            text::say(&format!("  {damage}"));
-        }
-        if body.blobs_damaged > 0 {
-            text::say(&format!(
-                "  {} blobs count as missing; packetboat sync brings them again",
-                body.blobs_damaged
-            ));
-        }
-    }
-    if sound { Ok(()) } else { Err(Ends(7).into()) }
 }

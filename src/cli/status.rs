@@ -7,10 +7,13 @@ use clap::Args;
 use jiff::tz::TimeZone;
 
 use super::{Context, Ends, duration_ms, feed, link, run, text, webhook};
+use crate::api::keeping::Damage;
 use crate::api::{self, Answer};
 
 /// Time between two looks.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// Damaged versions that are named.
+const VERSIONS_SHOWN: usize = 5;
 /// Clears the terminal and goes to its upper left corner.
 const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
 
@@ -60,6 +63,9 @@ fn told(context: &Context, status: Answer<api::Status>) -> anyhow::Result<()> {
         status.site.http,
         text::span(status.now_ms.saturating_sub(status.site.started_ms))
     ));
+    for line in damaged(&status) {
+        text::say(&line);
+    }
     feed::table(&status.feeds);
     text::say("");
     link::table(&status.links);
@@ -71,6 +77,19 @@ fn told(context: &Context, status: Answer<api::Status>) -> anyhow::Result<()> {
         text::say(&line);
     }
     Ok(())
+}
+
+/// What damage took and what is not back.
+fn damaged(status: &api::Status) -> Vec<String> {
+    if status.damage.is_nothing() {
+        return Vec::new();
+    }
+    let Damage { places, blobs, logs, versions } = &status.damage;
+    let mut lines =
+        vec![format!("DAMAGED: {places} places of this disk, {blobs} blobs and {logs} logs not back yet")];
+    lines.extend(versions.iter().take(VERSIONS_SHOWN).map(|version| format!("  {version}")));
+    lines.push("  packetboat verify --heal\n".to_owned());
+    lines
 }
 
 /// How one link stands, feed by feed.

@@ -1,5 +1,7 @@
 //! What a configuration accepts, which source wins, and what is said of mistakes.
 
+use std::time::Duration;
+
 use super::*;
 
 fn none(_key: Key) -> Option<String> {
@@ -30,7 +32,7 @@ fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
     let environment = |key: Key| match key {
         Key::Log => Some("warn".to_owned()),
         Key::Name => Some("environment".to_owned()),
-        Key::Http | Key::Listen => None,
+        Key::Http | Key::Listen | Key::Scrub | Key::ScrubEvery => None,
     };
     let flags = Flags { log: Some("debug".to_owned()), ..Flags::default() };
     let (config, told) = decide(&file, &environment, &flags).unwrap();
@@ -38,7 +40,10 @@ fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
     assert_eq!(config.name.as_deref(), Some("environment"));
     assert_eq!(config.http.to_string(), "[::1]:1");
     let origins: Vec<Origin> = told.into_iter().map(|(_, _, origin)| origin).collect();
-    assert_eq!(origins, [Origin::Environment, Origin::Default, Origin::File, Origin::Flag]);
+    assert_eq!(
+        origins,
+        [Origin::Environment, Origin::Default, Origin::File, Origin::Flag, Origin::Default, Origin::Default]
+    );
 }
 
 #[test]
@@ -46,7 +51,7 @@ fn a_mistyped_key_is_an_error_that_names_the_right_one() {
     let error = mistake("lisen = \"0.0.0.0:1\"").to_string();
     assert!(error.contains("\"lisen\"") && error.contains("did you mean \"listen\"?"), "{error}");
     let error = mistake("bandwidth = 3").to_string();
-    assert!(error.contains("known are name, listen, http, log"), "{error}");
+    assert!(error.contains("known are name, listen, http, log, scrub, scrub_every"), "{error}");
 }
 
 #[test]
@@ -55,6 +60,8 @@ fn values_of_the_wrong_kind_are_refused() {
     assert!(matches!(mistake("http = \"localhost\""), ConfigError::Address { key: "http", .. }));
     assert!(matches!(mistake("name = \"a/b\""), ConfigError::Name { .. }));
     assert!(matches!(mistake("log = \"web=loud\""), ConfigError::Log { .. }));
+    assert!(matches!(mistake("scrub = \"fast\""), ConfigError::Keeping { key: "scrub", .. }));
+    assert!(matches!(mistake("scrub_every = \"often\""), ConfigError::Keeping { key: "scrub_every", .. }));
     assert!(matches!(mistake("http = "), ConfigError::Syntax { .. }));
 }
 
@@ -65,4 +72,14 @@ fn a_new_file_is_understood_and_an_old_one_is_left_alone() {
     Config::write_new(folder.path(), Some("Tokyo")).unwrap();
     let (config, _) = decide(&read(&path(folder.path())).unwrap(), &none, &Flags::default()).unwrap();
     assert_eq!(config.name.as_deref(), Some("New \"York\""));
+}
+
+#[test]
+fn a_scrub_runs_unless_it_is_turned_off() {
+    let of = |text: &str| Config::of_text(text, Path::new("packetboat.toml")).unwrap().keeping;
+    let usual = Keeping { scrub_bytes_per_s: Some(20_000_000), scrub_every: Duration::from_hours(14 * 24) };
+    assert_eq!(of(""), usual);
+    assert_eq!(of(""), Keeping::default());
+    assert_eq!(of("scrub = \"off\"").scrub_bytes_per_s, None);
+    assert_eq!(of("scrub_every = \"1h\"").scrub_every, Duration::from_hours(1));
 }

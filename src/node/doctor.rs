@@ -9,9 +9,12 @@ use protocol::topology::{LinkNote, Topology};
 use super::{Node, locked};
 use crate::api::Problem;
 use crate::api::doctor::{Finding, Findings};
-use crate::keeper::wall_clock;
+use crate::keeper::{SiteStore, wall_clock};
 use crate::statement::forks::unresolved;
-use crate::store::Topic;
+use crate::store::{ReadError, Topic};
+
+/// Damaged versions that a finding names.
+const VERSIONS_NAMED: usize = 5;
 
 /// Sites of one feed whose shape is looked at.
 const SITES_LOOKED_AT: usize = 48;
@@ -26,6 +29,40 @@ fn of_log_level() -> Option<Finding> {
     let left = level.left?;
     let text = format!("the log level is {} for another {} s", level.now, left.as_secs());
     Some(found("advice", "log-level", text, "go back now: packetboat log-level --reset"))
+}
+
+/// Bytes of this site's disk that are not what was written, and what they took.
+fn of_damage(site: &SiteStore) -> Result<Vec<Finding>, ReadError> {
+    let mut findings = Vec::new();
+    let unnoted = site.store().damage_at_open();
+    let open = super::verify::damage(site)?;
+    if open.is_nothing() && !unnoted.is_empty() {
+        let places: Vec<String> = unnoted.iter().map(ToString::to_string).collect();
+        let text = format!("damage was stepped over when the store was opened: {}", places.join("; "));
+        findings.push(found("error", "damage", text, "look what it took: packetboat verify --heal"));
+    }
+    if open.blobs > 0 {
+        let named = open.versions.iter().take(VERSIONS_NAMED).cloned().collect::<Vec<_>>().join(", ");
+        let text =
+            format!("{} blobs are damaged on this disk and not back yet; they belong to {named}", open.blobs);
+        let hint = "fetch them from sites that have them: packetboat verify --heal; where none has, publish the same files \
+                    again, or delete those versions";
+        findings.push(found("error", "damage", text, hint));
+    }
+    if open.logs > 0 {
+        let text = format!("{} logs are shorter than they were: damage took their ends", open.logs);
+        let hint = "pull them again from sites that have them: packetboat verify --heal";
+        findings.push(found("error", "damage", text, hint));
+    }
+    if open.places > 0 && open.blobs == 0 && open.logs == 0 {
+        let text = format!("{} damaged places lie in packs, and nothing is lacking", open.places);
+        findings.push(found("warning", "damage", text, "write those packs anew: packetboat verify --heal"));
+    }
+    if open.places > 0 {
+        let text = "bytes on this disk changed by themselves".to_owned();
+        findings.push(found("advice", "damage", text, "look at the disk's own reports: smartctl, dmesg"));
+    }
+    Ok(findings)
 }
 
 impl Node {
@@ -184,10 +221,6 @@ impl Node {
         self.blocking(|site| {
             let store = site.store();
             let mut findings = Vec::new();
-            for damage in store.damage_at_open() {
-                let text = format!("damage was stepped over when the store was opened: {damage:?}");
-                findings.push(found("error", "damage", text, "`packetboat verify`, then `packetboat sync`"));
-            }
             for (feed, record) in store.feeds()? {
                 for fork in unresolved(site, feed, None)? {
                     let author = fork.log().author;
@@ -196,6 +229,7 @@ impl Node {
                     findings.push(found("error", "fork", text, "`packetboat forks` tells more"));
                 }
             }
+            findings.extend(of_damage(site)?);
             for (_, hold) in store.open_holds(None)? {
                 let text = format!("{} deletions that came over link {} wait", hold.deletes, hold.link);
                 findings.push(found(

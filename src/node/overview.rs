@@ -347,7 +347,9 @@ impl Node {
         let webhooks = self.webhooks().await?.webhooks;
         let now_ms = wall_clock().0;
         let (verdict, verdict_words) = judged(&links, max_lag_ms, now_ms);
-        Ok(api::Status { site: self.site(), feeds, links, webhooks, verdict, verdict_words, now_ms })
+        let damage = self.blocking(|site| Ok(super::verify::damage(site)?)).await?;
+        let (site, scrub) = (self.site(), self.scrub_told());
+        Ok(api::Status { site, feeds, links, webhooks, verdict, verdict_words, now_ms, damage, scrub })
     }
 
     /// When every site that a feed comes from had nothing more than is here, as RFC 3339 has it; nothing where it comes from nowhere,

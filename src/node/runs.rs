@@ -155,7 +155,7 @@ impl Node {
         Ok(api::Runs { runs })
     }
 
-    async fn sync_one(
+    pub(super) async fn sync_one(
         &self,
         name: &str,
         outside_window: bool,

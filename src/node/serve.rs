@@ -7,6 +7,7 @@ use std::time::Duration;
 use protocol::id::SiteId;
 
 use super::{Node, StartError, key_path, socket_path, store_path};
+use crate::api::keeping::Verification;
 use crate::api::{self, Problem};
 use crate::config::{Config, ConfigError};
 use crate::identity::{CreateKeyError, LoadKeyError, SiteKey};
@@ -98,7 +99,7 @@ pub async fn serve(data: &Path, config: Config, ready: impl FnOnce(&api::Site)) 
         init(data, config.name.as_deref())?;
     }
     let mut doors = Doors::open(config.http).await?;
-    let node = Node::start(data, config.name.as_deref(), config.listen).await?;
+    let node = Node::start_with(data, config.name.as_deref(), config.listen, config.keeping).await?;
     let_in(&node, &mut doors, Some(data)).await?;
     ready(&node.site());
     stop_signal().await?;
@@ -160,41 +161,9 @@ async fn stop_signal() -> Result<(), std::io::Error> {
 ///
 /// # Errors
 /// A daemon has it open, or the disk fails.
-pub fn verify_offline(
-    data: &Path,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<api::Verification, VerifyError> {
+pub fn verify_offline(data: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Verification, VerifyError> {
     let key = SiteKey::load(&key_path(data))?;
     let generation = generation().map_err(VerifyError::Randomness)?;
     let store = Store::open(&store_path(data), Options::new(generation))?;
-    verified(&SiteStore::new(store, key), progress).map_err(VerifyError::Problem)
-}
-
-fn verified(site: &SiteStore, progress: &mut dyn FnMut(u64, u64)) -> Result<api::Verification, Problem> {
-    let found = site.store().verify(|step| progress(step.bytes_done, step.bytes_total))?;
-    Ok(api::Verification {
-        records: found.records,
-        bytes: found.bytes,
-        damaged: found.damage.iter().map(|damage| format!("{damage:?}")).collect(),
-        blobs_damaged: found.blobs_lost.len() as u64,
-    })
-}
-
-impl Node {
-    /// Checks every byte of the store.
-    ///
-    /// # Errors
-    /// The disk fails.
-    pub async fn verify(
-        &self,
-        steps: tokio::sync::mpsc::Sender<super::runs::Step>,
-    ) -> Result<api::Verification, Problem> {
-        self.blocking(move |site| {
-            verified(site, &mut |done, of| {
-                // A step nobody has room for is followed by another.
-                drop(steps.try_send(("verify".to_owned(), done, Some(of))));
-            })
-        })
-        .await
-    }
+    super::verify::verified(&SiteStore::new(store, key), progress).map_err(VerifyError::Problem)
 }

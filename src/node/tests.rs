@@ -3,6 +3,7 @@
 mod carriage;
 mod events;
 mod evict;
+mod healing;
 mod ruling;
 
 use bytes::Bytes;

@@ -50,6 +50,7 @@ pub(super) async fn keep_up(inner: Weak<Inner>) {
             node.seal_feeds().await;
             node.look_at_disk(DISK_LOW_BYTES).await;
             node.look_at_feeds(wall_clock()).await;
+            node.look_after_damage().await;
         }
     }
 }

@@ -79,7 +79,7 @@ impl Partials {
         }
     }
 
-    fn forget(&mut self, blob: BlobId) {
+    pub(super) fn forget(&mut self, blob: BlobId) {
         if let Some(dropped) = self.by_blob.remove(&blob) {
             self.extents = self.extents.saturating_sub(dropped.outline.extents.len());
         }
@@ -123,6 +123,7 @@ impl Store {
         let payload = self.read_location(at)?;
         let read = payload.and_then(|payload| record::decode_outline(&payload));
         let Some(outline) = read.filter(|outline| outline.blob == blob) else {
+            self.condemn_at(Kind::Outline, blob.0, at)?;
             self.mark_blob_missing(blob, at)?;
             return Err(ReadError::Corrupt { blob, extent: None });
         };

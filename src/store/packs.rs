@@ -4,6 +4,7 @@
 //! it syncs once for everyone whose bytes were appended before, and those who come meanwhile are
 //! covered together by the next. A lone caller waits for nobody.
 
+mod check;
 pub(crate) mod footer;
 pub(crate) mod record;
 mod recover;
@@ -30,6 +31,14 @@ const UNSYNCED_BYTES_MAX: u64 = 8 << 20;
 
 /// The first bytes of each pack.
 const PACK_MAGIC: [u8; 8] = *b"PBpack\0\x01";
+
+/// What a pack begins with.
+fn front(number: u32) -> Vec<u8> {
+    let mut front = PACK_MAGIC.to_vec();
+    front.extend_from_slice(&number.to_le_bytes());
+    front.resize(HEADER_BYTES, 0);
+    front
+}
 
 /// Why bytes were not written. Nothing acknowledged before is lost, and reading goes on.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -276,6 +285,11 @@ impl Packs {
         tail.torn = tail.open.as_ref().is_some_and(|pack| pack.file.truncate(end).is_err());
     }
 
+    /// Seals the open pack if it is `number`, so that it may be removed.
+    pub(crate) fn close(&self, number: u32) -> Result<(), WriteError> {
+        self.lead(|| self.roll(number))
+    }
+
     /// Seals the open pack and begins the next, unless somebody did so. Only under [`Self::lead`].
     fn roll(&self, full: u32) -> Result<(), WriteError> {
         let mut tail = locked(&self.tail);
@@ -320,10 +334,7 @@ impl Packs {
         // One that was made before a failure holds no record yet: this runs before its first append.
         self.disk.remove_pack(number)?;
         let file = self.disk.create_pack(number)?;
-        let mut front = PACK_MAGIC.to_vec();
-        front.extend_from_slice(&number.to_le_bytes());
-        front.resize(HEADER_BYTES, 0);
-        file.write_at(0, &front)?;
+        file.write_at(0, &front(number))?;
         file.sync()?;
         Ok(file)
     }
@@ -391,12 +402,13 @@ impl Packs {
         }
     }
 
-    /// The packs as they are at this moment: number, file, and where the records end if the pack is the open one.
+    /// The packs as they are at this moment: number, file, and where what is durable ends if the pack is the open one.
     pub(crate) fn all(&self) -> Vec<(u32, Arc<dyn PackFile>, Option<u64>)> {
         let tail = locked(&self.tail);
         let open = tail.open.as_ref().map(|pack| pack.number);
         let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
-        let end = |number| (Some(number) == open).then_some(tail.bytes);
+        let durable = locked(&self.commit).durable.saturating_sub(tail.start).min(tail.bytes);
+        let end = |number| (Some(number) == open).then_some(durable);
         files.iter().map(|(&number, file)| (number, Arc::clone(file), end(number))).collect()
     }
 

@@ -136,8 +136,12 @@ impl Store {
         match self.blob_entry(blob)?.ok_or_else(|| absent.clone())? {
             BlobEntry::Small { at } if index == 0 => {
                 let read = self.checked(Kind::Blob, blob.0, at)?;
-                let gone = ReadError::Corrupt { blob, extent: None };
-                read.map_or_else(|| self.mark_blob_missing(blob, at).and(Err(gone)), Ok)
+                let Some(bytes) = read else {
+                    self.condemn_at(Kind::Blob, blob.0, at)?;
+                    self.mark_blob_missing(blob, at)?;
+                    return Err(ReadError::Corrupt { blob, extent: None });
+                };
+                Ok(bytes)
             }
             BlobEntry::Small { .. } => Err(absent),
             BlobEntry::Large { .. } => {
@@ -159,6 +163,7 @@ impl Store {
         if let Some(bytes) = self.checked(Kind::Extent, cv.0, at)? {
             return Ok(bytes);
         }
+        self.condemn_at(Kind::Extent, cv.0, at)?;
         self.mark_extent_missing(cv, at)?;
         self.mark_complete(blob, false)?;
         Err(ReadError::Corrupt { blob, extent: Some(index) })

@@ -2,6 +2,8 @@
 //!
 //! Each write is a record in the packs, so losing the index loses none of them.
 
+mod mend;
+
 use serde::{Deserialize, Serialize};
 
 use super::engine::{Broken, Index};
@@ -15,6 +17,9 @@ const INLINE_BYTES_MAX: usize = 2048;
 
 /// Bytes of one record's value. The memory of a peer with ten thousand logs is about a quarter of it.
 pub const RECORD_BYTES_MAX: usize = 8 << 20;
+
+/// Records written with one sync.
+const RECORDS_AT_ONCE: usize = 256;
 
 /// What a record is about. The number is on disk and never given to another shelf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +60,10 @@ pub enum Shelf {
     Deliveries,
     /// feed 32, author 32, epoch 8 → the proof that the log has two histories.
     Forks,
+    /// pack 4, offset 8 → bytes there that are not what was written.
+    Damage,
+    /// blob 32 → where the bytes of it lay that were lost to damage.
+    Lost,
 }
 
 impl Shelf {
@@ -78,6 +87,8 @@ impl Shelf {
             Self::Webhooks => 39,
             Self::Deliveries => 40,
             Self::Forks => 32,
+            Self::Damage => 35,
+            Self::Lost => 36,
         }
     }
 }
@@ -146,6 +157,27 @@ impl Store {
         // One at a time, so that the index sees two values of a key in the order of the packs.
         let _order = locked(&self.inner.records);
         self.commit_durable(&[Draft::hashed(Kind::Meta, &payload)])
+    }
+
+    /// Writes values and removes keys, many with one sync. Durable when this returns.
+    pub(super) fn write_records(
+        &self,
+        shelf: Shelf,
+        records: impl IntoIterator<Item = (Vec<u8>, Option<Vec<u8>>)>,
+    ) -> Result<(), WriteError> {
+        let shelf = shelf.code();
+        let _order = locked(&self.inner.records);
+        self.write_in_order(records.into_iter().map(|(key, value)| Written { shelf, key, value }))
+    }
+
+    /// Only while nobody else writes records.
+    fn write_in_order(&self, records: impl Iterator<Item = Written>) -> Result<(), WriteError> {
+        let payloads: Vec<_> = records.map(|record| keys::encode(&record)).collect();
+        for some in payloads.chunks(RECORDS_AT_ONCE) {
+            let drafts: Vec<_> = some.iter().map(|payload| Draft::hashed(Kind::Meta, payload)).collect();
+            self.commit_durable(&drafts)?;
+        }
+        Ok(())
     }
 
     /// The value of a key.

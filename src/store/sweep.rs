@@ -281,14 +281,7 @@ impl Store {
         let (newest, _) = self.inner.packs.end();
         for (number, file, _) in self.inner.packs.all().into_iter().filter(|pack| pack.0 < newest) {
             let bytes = file.bytes().map_err(|error| self.unreadable(error))?;
-            let places = self.inner.packs.contents(number).map_err(|error| self.unreadable(error))?.places;
-            let mut live = Vec::new();
-            for place in places {
-                if self.is_live(number, &place)? {
-                    live.push(place);
-                }
-            }
-            let live_bytes = live.iter().map(|place| place.header.span()).sum::<u64>();
+            let (live, live_bytes) = self.live_in(number)?;
             if live_bytes.saturating_mul(100) > bytes.saturating_mul(live_percent_max) {
                 continue;
             }
@@ -300,6 +293,31 @@ impl Store {
             plus(&mut reclaimed.bytes_freed, bytes.saturating_sub(live_bytes));
         }
         Ok(reclaimed)
+    }
+
+    /// Writes what is live in a pack at the end of the newest one and removes the pack; the newest is sealed first.
+    pub(super) fn write_anew(&self, number: u32) -> Result<(), SweepError> {
+        let _one_at_a_time = locked(&self.inner.sweeping);
+        if !self.inner.packs.has(number) {
+            return Ok(());
+        }
+        self.inner.packs.close(number)?;
+        let (live, live_bytes) = self.live_in(number)?;
+        self.inner.packs.has_room(live_bytes, 0)?;
+        self.move_away(number, &live)?;
+        Ok(self.inner.packs.discard(number)?)
+    }
+
+    fn live_in(&self, number: u32) -> Result<(Vec<Place>, u64), ReadError> {
+        let places = self.inner.packs.contents(number).map_err(|error| self.unreadable(error))?.places;
+        let mut live = Vec::new();
+        for place in places {
+            if self.is_live(number, &place)? {
+                live.push(place);
+            }
+        }
+        let live_bytes = live.iter().map(|place| place.header.span()).sum::<u64>();
+        Ok((live, live_bytes))
     }
 
     /// Writes records again and points the index to them once they are durable there.

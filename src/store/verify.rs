@@ -1,19 +1,14 @@
-//! Reading everything that is kept and checking it against its hash.
-
-use std::collections::BTreeSet;
+//! Reading everything that is kept and checking it against its hash: all at once, or a little at a time.
 
 use protocol::id::{BlobId, LogId};
-use protocol::outline::Cv;
+use serde::{Deserialize, Serialize};
 
-use super::engine::Broken;
-use super::keys::{self, BatchEntry, BlobEntry, Tree};
-use super::packs::record::Kind;
+use super::damage::Loss;
+use super::keys::BlobEntry;
+use super::life::Life;
 use super::packs::scan::Found;
 use super::packs::{Damage, footer::Place};
-use super::{ReadError, Store};
-
-/// Blobs looked at under one hold of the index.
-const PAGE_BLOBS: usize = 256;
+use super::{BlobState, Store, SweepError};
 
 /// How far a verification is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,7 +18,7 @@ pub struct Progress {
 }
 
 /// What a verification found.
-#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Verified {
     pub packs: u64,
     /// Records whose header and payload are whole.
@@ -38,15 +33,61 @@ pub struct Verified {
     pub blobs_lost: Vec<BlobId>,
     /// Logs of which a batch is damaged: they are set back to before it and a sync brings the rest again.
     pub logs_set_back: Vec<LogId>,
+    /// FORMAT was not what it should be, and was written again.
+    pub format_mended: bool,
+}
+
+/// Where a scrub goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ScrubPlace {
+    pack: u32,
+    offset: u64,
+}
+
+/// One stretch of a scrub.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Scrubbed {
+    /// Where to go on; none where everything was read.
+    pub next: Option<ScrubPlace>,
+    /// Bytes read.
+    pub bytes: u64,
+    pub loss: Loss,
+}
+
+/// What was found in a stretch of a pack.
+#[derive(Debug, Default)]
+struct Findings {
+    records: u64,
+    bytes: u64,
+    damage: Vec<Damage>,
+    spoilt: Vec<(u32, Place)>,
+}
+
+impl Findings {
+    fn take(&mut self, pack: u32, found: &Found) {
+        let span = match found {
+            Found::Record { place } => {
+                self.records = self.records.saturating_add(1);
+                place.header.span()
+            }
+            Found::Spoilt { place } => {
+                self.spoilt.push((pack, *place));
+                place.header.span()
+            }
+            Found::Hole { offset, end } => end.saturating_sub(*offset),
+        };
+        self.damage.extend(Damage::of(pack, found));
+        self.bytes = self.bytes.saturating_add(span);
+    }
 }
 
 impl Store {
     /// Reads every record and checks every blob; marks what is damaged as missing. `progress` is called after each record.
     ///
     /// # Errors
-    /// When the disk fails other than by giving wrong bytes.
-    pub fn verify(&self, mut progress: impl FnMut(Progress)) -> Result<Verified, ReadError> {
-        let mut verified = Verified::default();
+    /// When the disk fails other than by giving wrong bytes, or takes no notes of what is damaged.
+    pub fn verify(&self, mut progress: impl FnMut(Progress)) -> Result<Verified, SweepError> {
+        let mut verified = Verified { format_mended: self.mend_format()?, ..Verified::default() };
         let packs = self.inner.packs.all();
         let mut told = Progress::default();
         for (_, file, end) in &packs {
@@ -54,133 +95,85 @@ impl Store {
             told.bytes_total = told.bytes_total.saturating_add(end.unwrap_or(bytes));
         }
         for (number, file, end) in packs {
-            let mut spoilt = Vec::new();
-            let check = self.inner.packs.check(number, &*file, end, |found| {
-                let span = match found {
-                    Found::Record { place } => {
-                        verified.records = verified.records.saturating_add(1);
-                        place.header.span()
-                    }
-                    Found::Spoilt { place } => {
-                        spoilt.push(*place);
-                        place.header.span()
-                    }
-                    Found::Hole { offset, end } => end.saturating_sub(*offset),
-                };
-                verified.damage.extend(Damage::of(number, found));
-                verified.bytes = verified.bytes.saturating_add(span);
-                told.bytes_done = told.bytes_done.saturating_add(span).min(told.bytes_total);
+            let mut findings = Findings::default();
+            let check = self.inner.packs.check(number, &*file, end, (0, u64::MAX), |found| {
+                let before = findings.bytes;
+                findings.take(number, found);
+                let done = told.bytes_done.saturating_add(findings.bytes.saturating_sub(before));
+                told.bytes_done = done.min(told.bytes_total);
                 progress(told);
             });
             check.map_err(|error| self.unreadable(error))?;
             verified.packs = verified.packs.saturating_add(1);
-            for place in spoilt {
-                self.mark_spoilt(number, &place, &mut verified)?;
-            }
+            verified.records = verified.records.saturating_add(findings.records);
+            verified.bytes = verified.bytes.saturating_add(findings.bytes);
+            verified.damage.extend(findings.damage.iter().cloned());
+            let loss = self.condemn(findings.damage, &findings.spoilt)?;
+            verified.blobs_lost.extend(loss.blobs);
+            verified.logs_set_back.extend(loss.logs);
         }
-        self.verify_blobs(&mut verified)?;
-        self.reopen_gaps(&verified.damage)?;
-        for log in self.damaged_logs(&verified.damage)? {
-            if self.set_back(log).is_ok() {
-                verified.logs_set_back.push(log);
-            }
-        }
+        let (whole, gone) = self.verify_blobs()?;
+        verified.blobs = whole;
+        verified.blobs_lost.extend(gone);
+        verified.logs_set_back.extend(self.set_back_damaged(&[])?);
         progress(Progress { bytes_done: told.bytes_total, ..told });
         Ok(verified)
     }
 
-    fn mark_spoilt(&self, pack: u32, place: &Place, verified: &mut Verified) -> Result<(), ReadError> {
-        let (id, at) = (place.header.id, place.location(pack));
-        match place.header.kind {
-            Kind::Extent => self.mark_extent_missing(&Cv(id), at),
-            Kind::Blob | Kind::Outline => {
-                let blob = BlobId(id);
-                let before = self.blob_entry(blob)?;
-                self.mark_blob_missing(blob, at)?;
-                if before != self.blob_entry(blob)? {
-                    verified.blobs_lost.push(blob);
-                }
-                Ok(())
-            }
-            Kind::Ops | Kind::Meta | Kind::Drop => Ok(()),
-        }
-    }
-
-    /// The logs of which a batch lies in damaged bytes and that are held beyond it.
-    fn damaged_logs(&self, damage: &[Damage]) -> Result<BTreeSet<LogId>, ReadError> {
-        let mut logs = BTreeSet::new();
-        let mut from = Vec::new();
-        while !damage.is_empty() {
-            let page = self.with_index(|index| {
-                let page = index.page(Tree::Batch, &[], &from, PAGE_BLOBS)?;
-                let entry = |(key, value): (Vec<u8>, Vec<u8>)| {
-                    Ok((keys::log_of(&key)?, keys::decode::<BatchEntry>(&value)?, key))
-                };
-                page.into_iter().map(entry).collect::<Result<Vec<_>, Broken>>()
-            })?;
-            let Some((_, _, last)) = page.last() else { break };
-            from = keys::after(last);
-            for (log, BatchEntry { at, .. }, _) in page {
-                if damage.iter().any(|damage| damage.covers(at)) {
-                    logs.insert(log);
-                }
-            }
-        }
-        // Damage that was mended stays in its pack and harms nobody.
-        let mut broken = BTreeSet::new();
-        for log in logs {
-            if self.batches(log, 0, u64::MAX).is_err() {
-                broken.insert(log);
-            }
-        }
-        Ok(broken)
-    }
-
-    fn verify_blobs(&self, verified: &mut Verified) -> Result<(), ReadError> {
-        let mut from = Vec::new();
-        loop {
-            let page = self.with_index(|index| {
-                let page = index.page(Tree::Blob, &[], &from, PAGE_BLOBS)?;
-                let entry = |(key, value): (Vec<u8>, Vec<u8>)| {
-                    Ok((keys::blob_of(&key)?, keys::decode::<BlobEntry>(&value)?))
-                };
-                page.into_iter().map(entry).collect::<Result<Vec<_>, _>>()
-            })?;
-            let Some((last, _)) = page.last() else { return Ok(()) };
-            from = keys::after(last.as_bytes());
-            for (blob, entry) in page {
-                self.verify_blob(blob, entry, verified)?;
-            }
-        }
-    }
-
-    fn verify_blob(&self, blob: BlobId, entry: BlobEntry, verified: &mut Verified) -> Result<(), ReadError> {
-        let (whole, counted) = match entry {
-            BlobEntry::Small { at } => {
-                let whole = self.holds(Kind::Blob, blob.0, at)?;
-                if !whole {
-                    self.mark_blob_missing(blob, at)?;
-                }
-                // Where no damage lies, a loss of power took it before it was acknowledged.
-                (whole, verified.damage.iter().any(|damage| damage.covers(at)))
-            }
-            BlobEntry::Large { complete, outline, .. } if self.holds(Kind::Outline, blob.0, outline)? => {
-                let whole = self.missing(blob)?.is_empty();
-                if complete && !whole {
-                    self.mark_complete(blob, false)?;
-                }
-                (whole, complete)
-            }
-            BlobEntry::Large { complete, outline, .. } => {
-                self.mark_blob_missing(blob, outline)?;
-                (false, complete)
-            }
+    /// Reads and checks some more, about `bytes_max`, from where a scrub goes on. At the end of all packs the blobs are looked over too.
+    ///
+    /// # Errors
+    /// As [`Store::verify`].
+    pub fn scrub(&self, from: ScrubPlace, bytes_max: u64) -> Result<Scrubbed, SweepError> {
+        let packs = self.inner.packs.all();
+        let Some((number, file, end)) = packs.into_iter().find(|pack| pack.0 >= from.pack) else {
+            let (_, blobs) = self.verify_blobs()?;
+            self.mend_format()?;
+            let loss = Loss { blobs, logs: self.set_back_damaged(&[])?, ..Loss::default() };
+            return Ok(Scrubbed { loss, ..Scrubbed::default() });
         };
-        if whole {
-            verified.blobs = verified.blobs.saturating_add(1);
-        } else if counted {
-            verified.blobs_lost.push(blob);
+        let offset = if number == from.pack { from.offset } else { 0 };
+        let mut findings = Findings::default();
+        let next = self.inner.packs.check(number, &*file, end, (offset, bytes_max), |found| {
+            findings.take(number, found);
+        });
+        let next = match next.map_err(|error| self.unreadable(error))? {
+            Some(offset) => ScrubPlace { pack: number, offset },
+            None => ScrubPlace { pack: number.saturating_add(1), offset: 0 },
+        };
+        let loss = self.condemn(findings.damage, &findings.spoilt)?;
+        Ok(Scrubbed { next: Some(next), bytes: findings.bytes, loss })
+    }
+
+    /// Looks for each blob's records. Gives how many are whole, and those that counted as whole though a pack of theirs is gone.
+    fn verify_blobs(&self) -> Result<(u64, Vec<BlobId>), SweepError> {
+        let (mut whole, mut gone) = (0_u64, Vec::new());
+        self.each_blob(|blob, entry| {
+            // Where its pack is there and nothing damaged lies in it, a loss of power took it before it was acknowledged.
+            let counted = match entry {
+                BlobEntry::Small { at } => !self.inner.packs.has(at.pack),
+                BlobEntry::Large { complete, .. } => complete,
+            };
+            if matches!(self.looked_over(blob, entry)?, BlobState::Complete { .. }) {
+                whole = whole.saturating_add(1);
+            } else if counted {
+                gone.push(blob);
+            }
+            Ok(())
+        })?;
+        self.note_lost(&gone)?;
+        Ok((whole, gone))
+    }
+
+    /// Writes FORMAT again where it is not what this store was opened with: without it no record can be told from other bytes.
+    fn mend_format(&self) -> Result<bool, SweepError> {
+        let disk = self.inner.packs.disk();
+        if matches!(Life::read(disk), Ok(Some(life)) if life == self.inner.life) {
+            return Ok(false);
         }
-        Ok(())
+        tracing::error!(folder = self.folder(), "FORMAT was damaged and is written again");
+        let written = self.inner.life.write(disk);
+        written.map_err(|error| self.inner.packs.fault("writing FORMAT", error))?;
+        Ok(true)
     }
 }

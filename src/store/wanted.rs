@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use protocol::filter::{Candidate, Filter};
 use protocol::id::{BlobId, FeedId, OpId};
 use protocol::op::{Body, Publish};
+use protocol::package::Coordinate;
 use protocol::session::view::Missing;
 use protocol::time::{Hlc, Timestamp};
 
 use super::keys::{self, Tree};
-use super::{BlobState, Look, ReadError, Store};
+use super::{BlobState, Look, ReadError, Store, sweep};
 
 /// Wants looked at under one hold of the index.
 const PAGE_WANTS: usize = 256;
@@ -46,6 +47,12 @@ impl<'a> Sieve<'a> {
         Ok(passes.then_some(published))
     }
 
+    /// Whether this publish's bytes are kept, whatever is served.
+    fn kept(&self, op: OpId, at: &Coordinate) -> Result<bool, ReadError> {
+        let item = self.store.item(self.feed, &at.name, &at.version, self.look)?;
+        Ok(item.is_some_and(|item| sweep::needs(&item, op)))
+    }
+
     /// How many served versions of the package were published after this one.
     fn newer(&mut self, name: &str, this: (Hlc, OpId)) -> Result<u32, ReadError> {
         if !self.newest.contains_key(name) {
@@ -57,8 +64,11 @@ impl<'a> Sieve<'a> {
         Ok(u32::try_from(all.iter().filter(|other| **other > this).count()).unwrap_or(u32::MAX))
     }
 
-    /// The blob's size and publish date, if a version that passes names it.
+    /// The blob's size and publish date, if a version that passes names it, or the blob was here, was lost to damage, and a version
+    /// that is kept names it, served or not.
     pub(super) fn needs(&mut self, blob: BlobId) -> Result<Option<Missing>, ReadError> {
+        // What a filter leaves out the other end does not send.
+        let lost = self.filter.is_everything() && self.store.was_lost(blob)?;
         let mut from = Vec::new();
         let prefix = keys::joined(&[blob.as_bytes(), self.feed.as_bytes()]);
         loop {
@@ -69,8 +79,12 @@ impl<'a> Sieve<'a> {
                 let Some(op) = key.last_chunk::<32>().copied().map(OpId) else { continue };
                 let Some(named) = self.store.op(op)? else { continue };
                 let Body::Publish(publish) = &named.op.body else { continue };
-                let Some(published) = self.passes(op, publish)? else { continue };
                 let at = &publish.coordinate;
+                let published = match self.passes(op, publish)? {
+                    None if lost => self.kept(op, at)?.then(|| named.op.stamp.wall()),
+                    passes => passes,
+                };
+                let Some(published) = published else { continue };
                 if !self.evicted_too && self.store.is_evicted(self.feed, &at.name, &at.version, op)? {
                     continue;
                 }

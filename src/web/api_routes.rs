@@ -51,11 +51,11 @@ pub(super) fn routes(served: &Served) -> Router<Served> {
         .route("/api/v1/runs", get(runs))
         .route("/api/v1/runs/{run}", get(run))
         .route("/api/v1/why/{feed}/{name}/{version}", get(why))
-        .route("/api/v1/verify", post(verify))
         .route("/api/v1/tokens", get(tokens).post(create_token))
         .route("/api/v1/tokens/{token}", delete(revoke_token))
         .merge(super::plan_routes::routes())
         .merge(evict_routes::routes())
+        .merge(super::keeping_routes::routes())
         .merge(super::doctor_routes::routes())
         .merge(ruling_routes::routes())
         .merge(hold_routes::routes())
@@ -261,13 +261,8 @@ async fn sync(State(served): State<Served>, asked: Asked<SyncQuery>) -> Answered
     }))
 }
 
-async fn verify(State(served): State<Served>) -> Answered {
-    std::future::ready(()).await;
-    Ok(streamed(|steps| async move { served.node.verify(steps).await }))
-}
-
 /// A line of JSON a step, and the result as the last line.
-fn streamed<T, W, F>(work: W) -> Response<Body>
+pub(super) fn streamed<T, W, F>(work: W) -> Response<Body>
 where
     T: Schema + Serialize + DeserializeOwned + Send + 'static,
     W: FnOnce(mpsc::Sender<Step>) -> F,

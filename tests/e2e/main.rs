@@ -20,7 +20,7 @@ mod http;
 mod recovery;
 /// Packages and deletions between sites.
 mod replication;
-/// Events told to URLs, over kills.
-mod webhooks;
 /// Copied and restored sites.
 mod restore;
+/// Events told to URLs, over kills.
+mod webhooks;

@@ -19,7 +19,7 @@ pub(crate) struct Start {
 }
 
 /// Bytes of a pack that should be records and are not.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Damage {
     /// The pack's number.
     pub pack: u32,
@@ -29,6 +29,17 @@ pub struct Damage {
     pub bytes: u64,
     /// The id of the record that lay there, in hexadecimal, where its header can still be read.
     pub record: Option<String>,
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { pack, offset, bytes, record } = self;
+        write!(f, "pack {pack}, {bytes} bytes from {offset} on")?;
+        match record {
+            Some(record) => write!(f, ": record {record}"),
+            None => f.write_str(": no record can be read there"),
+        }
+    }
 }
 
 /// The records of one pack, ordered by offset, and what is wrong with it.
@@ -100,27 +111,6 @@ impl Packs {
             Footer::None => length,
         };
         walk(&*file, Binding { salt: self.salt, pack: number }, HEADER_BYTES as u64, end.min(length), true)
-    }
-
-    /// Reads and checks every record of one pack, and tells the bytes it has read as it goes.
-    pub(crate) fn check(
-        &self,
-        number: u32,
-        file: &dyn PackFile,
-        end: Option<u64>,
-        mut visit: impl FnMut(&Found),
-    ) -> io::Result<()> {
-        let length = file.bytes()?;
-        let end = match end {
-            Some(end) => end,
-            None => footer::end(file, length)?.unwrap_or(length).min(length),
-        };
-        let binding = Binding { salt: self.salt, pack: number };
-        let mut walk = Walk::new(file, binding, HEADER_BYTES as u64, end, true);
-        while let Some(found) = walk.step()? {
-            visit(&found);
-        }
-        Ok(())
     }
 }
 

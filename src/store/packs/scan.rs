@@ -31,6 +31,8 @@ pub(crate) struct Walk<'a> {
     offset: u64,
     end: u64,
     payloads: bool,
+    /// The padding of the record before, where it is not zeros.
+    soiled: Option<Found>,
 }
 
 impl<'a> Walk<'a> {
@@ -42,7 +44,17 @@ impl<'a> Walk<'a> {
         end: u64,
         payloads: bool,
     ) -> Self {
-        Self { file, binding, offset, end, payloads }
+        Self { file, binding, offset, end, payloads, soiled: None }
+    }
+
+    /// Where the next record is looked for.
+    pub(crate) const fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The padding of the record that was just found, where it is not zeros.
+    pub(crate) fn soiled(&mut self) -> Option<Found> {
+        self.soiled.take()
     }
 
     /// The next finding, or nothing at the end.
@@ -60,7 +72,14 @@ impl<'a> Walk<'a> {
         if !self.payloads {
             return Ok(Some(Found::Record { place }));
         }
-        let payload = payload(self.file, &place)?;
+        let front = offset.saturating_add(HEADER_BYTES as u64);
+        let mut payload = vec![0; usize::try_from(self.offset.saturating_sub(front)).unwrap_or(0)];
+        self.file.read_at(front, &mut payload)?;
+        let padding = payload.split_off(usize::try_from(header.bytes).unwrap_or(0).min(payload.len()));
+        if padding.iter().any(|&byte| byte != 0) {
+            let offset = front.saturating_add(header.bytes);
+            self.soiled = Some(Found::Hole { offset, end: self.offset });
+        }
         Ok(Some(match header.matches(&payload) {
             true => Found::Record { place },
             false => Found::Spoilt { place },

@@ -1,0 +1,379 @@
+//! Damage, from its finding to its end: what it took is noted and wanted again, and once everything is back its packs are written anew.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use protocol::id::{BlobId, LogId};
+use protocol::outline::Cv;
+
+use super::engine::Broken;
+use super::keys::{self, BatchEntry, BlobEntry, Location, Tree};
+use super::packs::Damage;
+use super::packs::footer::Place;
+use super::packs::record::Kind;
+use super::records::Shelf;
+use super::sweep::{Dropped, plus};
+use super::{BlobState, Look, ReadError, Store, SweepError, locked};
+
+/// Entries of the index looked at under one hold of it.
+const PAGE_ENTRIES: usize = 256;
+
+/// Findings kept for whoever asks what was found; more than that is a disk to be replaced.
+const FINDINGS_MAX: usize = 1024;
+
+/// What damage took.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Loss {
+    /// Bytes that are not what was written, and were not noted before.
+    pub places: Vec<Damage>,
+    /// Blobs that counted as whole and are not.
+    pub blobs: Vec<BlobId>,
+    /// Logs that were set back to before a damaged batch.
+    pub logs: Vec<LogId>,
+}
+
+/// What damage has taken and what has not come back yet.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Open {
+    /// Damaged bytes that still lie in the packs.
+    pub places: Vec<Damage>,
+    /// Blobs that something here needs.
+    pub blobs: Vec<BlobId>,
+    /// Logs that are shorter than they were.
+    pub logs: Vec<LogId>,
+}
+
+impl Open {
+    /// Whether nothing is to be mended.
+    #[must_use]
+    pub const fn is_nothing(&self) -> bool {
+        self.places.is_empty() && self.blobs.is_empty() && self.logs.is_empty()
+    }
+}
+
+/// What mending came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Mended {
+    /// Blobs that are whole again.
+    pub blobs: u64,
+    /// Packs that were written anew without the damaged bytes.
+    pub packs: u64,
+}
+
+/// Findings that nobody was told of yet.
+#[derive(Debug, Default)]
+pub(super) struct Findings(Vec<Damage>);
+
+fn place_key(pack: u32, offset: u64) -> Vec<u8> {
+    keys::joined(&[&pack.to_be_bytes(), &offset.to_be_bytes()])
+}
+
+impl Store {
+    /// What was found damaged since the last call.
+    #[must_use]
+    pub fn damage_found(&self) -> Vec<Damage> {
+        std::mem::take(&mut locked(&self.inner.findings).0)
+    }
+
+    /// Notes what is damaged and not noted yet, and has everything wanted again that it took.
+    pub(super) fn condemn(&self, found: Vec<Damage>, spoilt: &[(u32, Place)]) -> Result<Loss, SweepError> {
+        let mut loss = Loss::default();
+        for damage in found {
+            if self.record(Shelf::Damage, &place_key(damage.pack, damage.offset))?.is_none()
+                && self.inner.packs.has(damage.pack)
+            {
+                loss.places.push(damage);
+            }
+        }
+        if loss.places.is_empty() {
+            return Ok(loss);
+        }
+        let mut gone: Vec<Dropped> = Vec::new();
+        for (pack, place) in spoilt {
+            let extent = place.header.kind == Kind::Extent;
+            if extent || matches!(place.header.kind, Kind::Blob | Kind::Outline) {
+                gone.push(Dropped { extent, id: place.header.id, at: place.location(*pack) });
+            }
+        }
+        let holes: Vec<&Damage> = loss.places.iter().filter(|damage| damage.record.is_none()).collect();
+        if !holes.is_empty() {
+            gone.extend(self.pointed_into(Tree::Blob, &holes)?);
+            gone.extend(self.pointed_into(Tree::Extent, &holes)?);
+        }
+        loss.blobs = self.forget_places(&gone)?;
+        // So that an index built anew does not take the damaged bytes for whole.
+        self.write_drops(&gone)?;
+        let meta = spoilt.iter().any(|(_, place)| place.header.kind == Kind::Meta) || !holes.is_empty();
+        if meta {
+            self.mend_records()?;
+        }
+        self.reopen_gaps(&loss.places)?;
+        loss.logs = self.set_back_damaged(&loss.places)?;
+        self.note_lost(&loss.blobs)?;
+        let note = |damage: &Damage| (place_key(damage.pack, damage.offset), Some(keys::encode(damage)));
+        self.write_records(Shelf::Damage, loss.places.iter().map(note))?;
+        let mut findings = locked(&self.inner.findings);
+        let room = FINDINGS_MAX.saturating_sub(findings.0.len());
+        findings.0.extend(loss.places.iter().take(room).cloned());
+        Ok(loss)
+    }
+
+    /// Notes blobs that are not whole any more: their bytes are wanted whatever stands of what names them.
+    pub(super) fn note_lost(&self, blobs: &[BlobId]) -> Result<(), SweepError> {
+        let note = |blob: &BlobId| (blob.as_bytes().to_vec(), Some(Vec::new()));
+        Ok(self.write_records(Shelf::Lost, blobs.iter().map(note))?)
+    }
+
+    /// Whether a blob was here and its bytes were lost.
+    pub(super) fn was_lost(&self, blob: BlobId) -> Result<bool, ReadError> {
+        Ok(self.record(Shelf::Lost, blob.as_bytes())?.is_some())
+    }
+
+    /// What the index says lies in those bytes.
+    fn pointed_into(&self, tree: Tree, holes: &[&Damage]) -> Result<Vec<Dropped>, ReadError> {
+        let mut inside = Vec::new();
+        let mut from = Vec::new();
+        loop {
+            let page = self.with_index(|index| {
+                let page = index.page(tree, &[], &from, PAGE_ENTRIES)?;
+                page.into_iter()
+                    .map(|(key, value)| Ok((keys::location(tree, &value)?, key)))
+                    .collect::<Result<Vec<_>, Broken>>()
+            })?;
+            let Some((_, last)) = page.last() else { return Ok(inside) };
+            from = keys::after(last);
+            for (at, key) in page {
+                if let (Some(at), Ok(id)) = (at, key.try_into())
+                    && holes.iter().any(|hole| hole.covers(at))
+                {
+                    inside.push(Dropped { extent: tree == Tree::Extent, id, at });
+                }
+            }
+        }
+    }
+
+    /// Takes places out of the index and has what lay there fetched again. Gives the blobs that were whole until now.
+    fn forget_places(&self, gone: &[Dropped]) -> Result<Vec<BlobId>, ReadError> {
+        let mut lost = Vec::new();
+        let mut extents = false;
+        for Dropped { extent, id, at } in gone {
+            if *extent {
+                self.mark_extent_missing(&Cv(*id), *at)?;
+                extents = true;
+                continue;
+            }
+            let blob = BlobId(*id);
+            let whole = match self.blob_entry(blob)? {
+                Some(BlobEntry::Small { at: now }) => now == *at,
+                Some(BlobEntry::Large { outline, complete, .. }) => outline == *at && complete,
+                None => false,
+            };
+            locked(&self.inner.partials).forget(blob);
+            self.mark_blob_missing(blob, *at)?;
+            if whole {
+                lost.push(blob);
+            }
+        }
+        if extents {
+            self.each_blob(|blob, entry| {
+                if matches!(entry, BlobEntry::Large { complete: true, .. })
+                    && !matches!(self.looked_over(blob, entry)?, BlobState::Complete { .. })
+                {
+                    lost.push(blob);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(lost)
+    }
+
+    /// Shows every blob that the index knows.
+    pub(super) fn each_blob(
+        &self,
+        mut visit: impl FnMut(BlobId, BlobEntry) -> Result<(), ReadError>,
+    ) -> Result<(), ReadError> {
+        let mut from = Vec::new();
+        loop {
+            let page = self.with_index(|index| {
+                let page = index.page(Tree::Blob, &[], &from, PAGE_ENTRIES)?;
+                let entry =
+                    |(key, value): (Vec<u8>, Vec<u8>)| Ok((keys::blob_of(&key)?, keys::decode(&value)?));
+                page.into_iter().map(entry).collect::<Result<Vec<_>, Broken>>()
+            })?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            from = keys::after(last.as_bytes());
+            for (blob, entry) in page {
+                visit(blob, entry)?;
+            }
+        }
+    }
+
+    /// What is held of a blob, by looking for each of its records, and marking as missing what is not there.
+    pub(super) fn looked_over(&self, blob: BlobId, entry: BlobEntry) -> Result<BlobState, ReadError> {
+        match entry {
+            BlobEntry::Small { at } if !self.holds(Kind::Blob, blob.0, at)? => {
+                self.mark_blob_missing(blob, at)?;
+            }
+            BlobEntry::Large { outline, .. } if !self.holds(Kind::Outline, blob.0, outline)? => {
+                locked(&self.inner.partials).forget(blob);
+                self.mark_blob_missing(blob, outline)?;
+            }
+            BlobEntry::Large { complete, .. } => {
+                if !self.missing(blob)?.is_empty() && complete {
+                    self.mark_complete(blob, false)?;
+                }
+            }
+            BlobEntry::Small { .. } => {}
+        }
+        self.blob_state(blob)
+    }
+
+    /// Sets back the logs of which a batch lies in damaged bytes, or in a pack that is gone, and that cannot be read to their end.
+    pub(super) fn set_back_damaged(&self, damage: &[Damage]) -> Result<Vec<LogId>, ReadError> {
+        let mut logs = BTreeSet::new();
+        let mut from = Vec::new();
+        loop {
+            let page = self.with_index(|index| {
+                let page = index.page(Tree::Batch, &[], &from, PAGE_ENTRIES)?;
+                let entry = |(key, value): (Vec<u8>, Vec<u8>)| {
+                    Ok((keys::log_of(&key)?, keys::decode::<BatchEntry>(&value)?, key))
+                };
+                page.into_iter().map(entry).collect::<Result<Vec<_>, Broken>>()
+            })?;
+            let Some((_, _, last)) = page.last() else { break };
+            from = keys::after(last);
+            for (log, BatchEntry { at, .. }, _) in page {
+                if damage.iter().any(|damage| damage.covers(at)) || !self.inner.packs.has(at.pack) {
+                    logs.insert(log);
+                }
+            }
+        }
+        // Damage that was mended stays in its pack and harms nobody.
+        let mut back = Vec::new();
+        for log in logs {
+            if self.batches(log, 0, u64::MAX).is_err() && self.set_back(log).is_ok() {
+                back.push(log);
+            }
+        }
+        Ok(back)
+    }
+
+    /// Whether something here needs a blob. Where the op that says so is itself damaged, it counts as needed.
+    fn is_still_needed(&self, blob: BlobId, look: Look) -> Result<bool, ReadError> {
+        match self.is_needed(blob, look) {
+            Err(ReadError::CorruptRecord { .. }) => Ok(true),
+            needed => needed,
+        }
+    }
+
+    /// What damage has taken and what has not come back.
+    ///
+    /// # Errors
+    /// When the disk fails, or the bytes of an op are damaged.
+    pub fn open_damage(&self, look: Look) -> Result<Open, ReadError> {
+        let mut open = Open::default();
+        for (_, value) in self.records(Shelf::Damage, &[], &[], usize::MAX)? {
+            let damage: Damage = self.understood(&value)?;
+            if self.inner.packs.has(damage.pack) {
+                open.places.push(damage);
+            }
+        }
+        for (key, _) in self.records(Shelf::Lost, &[], &[], usize::MAX)? {
+            let Ok(blob) = keys::blob_of(&key) else { continue };
+            if !matches!(self.blob_state(blob)?, BlobState::Complete { .. })
+                && self.is_still_needed(blob, look)?
+            {
+                open.blobs.push(blob);
+            }
+        }
+        open.logs = self.short_logs()?;
+        Ok(open)
+    }
+
+    /// The logs of which less is held than once was.
+    fn short_logs(&self) -> Result<Vec<LogId>, ReadError> {
+        let mut short = Vec::new();
+        let mut from = Vec::new();
+        loop {
+            let page = self.with_index(|index| {
+                let page = index.page(Tree::Log, &[], &from, PAGE_ENTRIES)?;
+                page.into_iter()
+                    .map(|(key, value)| Ok((keys::decode::<keys::LogEntry>(&value)?, key)))
+                    .collect::<Result<Vec<_>, Broken>>()
+            })?;
+            let Some((_, last)) = page.last() else { return Ok(short) };
+            from = keys::after(last);
+            for (entry, key) in page {
+                if entry.longest > entry.after.len() {
+                    short.push(self.with_index(|_| keys::log_of(&key))?);
+                }
+            }
+        }
+    }
+
+    /// Forgets what has come back. Once nothing is missing any more, the packs with damaged bytes are written anew without them: until then
+    /// they stay, for whoever can read more out of them.
+    ///
+    /// # Errors
+    /// See [`SweepError`]; also when the disk has no room for what must be moved.
+    pub fn mend(&self, look: Look) -> Result<Mended, SweepError> {
+        let mut mended = Mended::default();
+        let mut back = Vec::new();
+        for (key, _) in self.records(Shelf::Lost, &[], &[], usize::MAX)? {
+            let Ok(blob) = keys::blob_of(&key) else { continue };
+            if matches!(self.blob_state(blob)?, BlobState::Complete { .. }) {
+                plus(&mut mended.blobs, 1);
+                back.push((key, None));
+            } else if !self.is_still_needed(blob, look)? {
+                back.push((key, None));
+            }
+        }
+        if !back.is_empty() {
+            // They are durable before it is forgotten that they were lost.
+            self.sync()?;
+            self.write_records(Shelf::Lost, back)?;
+        }
+        let open = self.open_damage(look)?;
+        if open.blobs.is_empty() && open.logs.is_empty() {
+            let packs: BTreeSet<u32> = open.places.iter().map(|damage| damage.pack).collect();
+            for pack in packs {
+                self.write_anew(pack)?;
+                plus(&mut mended.packs, 1);
+            }
+        }
+        let over = self.records(Shelf::Damage, &[], &[], usize::MAX)?.into_iter().filter(|(key, _)| {
+            let pack = key.first_chunk::<4>().map(|pack| u32::from_be_bytes(*pack));
+            pack.is_none_or(|pack| !self.inner.packs.has(pack))
+        });
+        let over: Vec<_> = over.map(|(key, _)| (key, None)).collect();
+        if !over.is_empty() {
+            self.write_records(Shelf::Damage, over)?;
+        }
+        Ok(mended)
+    }
+
+    /// Whether a record lies there whose header holds and whose payload does not: an index may also point to what a loss of power took.
+    pub(super) fn is_spoilt(&self, kind: Kind, id: [u8; 32], at: Location) -> Result<bool, ReadError> {
+        let read = self.inner.packs.read(at).map_err(|error| self.unreadable(error))?;
+        Ok(read.is_none() && self.holds(kind, id, at)?)
+    }
+
+    /// A reader came upon damage.
+    pub(super) fn condemn_at(&self, kind: Kind, id: [u8; 32], at: Location) -> Result<(), ReadError> {
+        if !self.is_spoilt(kind, id, at)? {
+            return Ok(());
+        }
+        let Some(header) = self.inner.packs.header(at).map_err(|error| self.unreadable(error))? else {
+            return Ok(());
+        };
+        let place = Place { header, offset: at.offset };
+        let damage = Damage::of(at.pack, &super::packs::scan::Found::Spoilt { place });
+        // A disk that takes no notes is no reason to read no further: a scrub finds the damage again.
+        if let Err(error) = self.condemn(damage.into_iter().collect(), &[(at.pack, place)]) {
+            tracing::warn!(%error, "damage could not be noted");
+        }
+        Ok(())
+    }
+}

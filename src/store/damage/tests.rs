@@ -1,0 +1,229 @@
+//! Every bit that flips is found, what it took is told and wanted again, and once all is back no trace of it is left.
+
+use protocol::filter::Filter;
+use protocol::grant::Permitted;
+use protocol::id::FeedId;
+use protocol::log::Mmr;
+
+use super::*;
+use crate::store::ScrubPlace;
+use crate::store::disk::Disk;
+use crate::store::disk::fake::FakeDisk;
+use crate::store::engine::InMemory;
+use crate::store::ops::tests::{Author, delete, look, publish, record};
+use crate::store::tests::{Dice, id, ingest, open, read};
+
+/// Flips in `cargo test`; `PACKETBOAT_FLIPS` asks for more.
+const FLIPS: u64 = 20;
+
+/// Where the payload of the first record of a pack lies.
+const FIRST: usize = 64 + 64;
+
+/// A feed with versions of one file each, records and drops, over several packs.
+struct Kept {
+    disk: FakeDisk,
+    engine: InMemory,
+    store: Store,
+    author: Author,
+    feed: FeedId,
+    contents: Vec<Vec<u8>>,
+}
+
+fn kept(seed: u64) -> Kept {
+    let (disk, engine) = (FakeDisk::new(), InMemory::default());
+    let store = open(&disk, &engine);
+    let author = Author::new(50);
+    let mut dice = Dice::new(seed);
+    let sizes = [90_003, 700_000, 101, 300_001, 40_005];
+    let contents: Vec<Vec<u8>> = sizes.into_iter().map(|size| dice.bytes(size)).collect();
+    ingest(&store, &contents[0]).unwrap();
+    let feed = store.put_feed(&record(&author)).unwrap();
+    let mut kept = Kept { disk, engine, store, author, feed, contents };
+    for (n, bytes) in kept.contents.clone().iter().enumerate() {
+        ingest(&kept.store, bytes).unwrap();
+        kept.say(vec![publish(&format!("package-{n}"), "1", bytes)]);
+        let key = format!("key-{n}");
+        kept.store.put_record(Shelf::Settings, key.as_bytes(), &dice.bytes(50)).unwrap();
+        kept.store.put_record(Shelf::Settings, b"changed", &dice.bytes(5)).unwrap();
+    }
+    kept.store.put_record(Shelf::Settings, b"removed", b"value").unwrap();
+    kept.store.remove_record(Shelf::Settings, b"removed").unwrap();
+    kept
+}
+
+impl Kept {
+    fn say(&mut self, bodies: Vec<protocol::op::Body>) {
+        let said = self.author.says(self.feed, bodies);
+        self.store.append(&[said]).unwrap();
+    }
+
+    fn first(&self) -> BlobId {
+        id(&self.contents[0])
+    }
+
+    fn root(&self) -> [u8; 32] {
+        self.store.heads(self.feed).unwrap()[0].head.root
+    }
+
+    fn scrub_all(&self) -> Vec<Damage> {
+        let mut found = Vec::new();
+        let mut from = ScrubPlace::default();
+        loop {
+            let scrubbed = self.store.scrub(from, 100_000).unwrap();
+            found.extend(scrubbed.loss.places);
+            let Some(next) = scrubbed.next else { return found };
+            from = next;
+        }
+    }
+
+    /// Flips one bit somewhere in the packs, and tells where.
+    fn flip(&self, dice: &mut Dice) -> (u32, usize) {
+        let packs = self.store.inner.packs.all();
+        let sizes: Vec<u64> = packs.iter().map(|(_, file, _)| file.bytes().unwrap()).collect();
+        let mut at = dice.roll(sizes.iter().sum());
+        for ((pack, ..), bytes) in packs.iter().zip(sizes) {
+            if at < bytes {
+                let (at, bit) = (usize::try_from(at).unwrap(), dice.roll(8));
+                self.disk.damage(*pack, |pack| pack[at] ^= 1 << bit);
+                return (*pack, at);
+            }
+            at -= bytes;
+        }
+        unreachable!("the place lies in some pack")
+    }
+
+    /// Puts back what is lacking, as runs of a link would.
+    fn heal(&self, from: &Self) {
+        let log = self.author.log(self.feed);
+        let held = || self.store.log_state(log).unwrap().map_or_else(Mmr::default, |state| state.after);
+        for batch in from.store.batches(log, held().len(), u64::MAX).unwrap() {
+            if let Some(batch) = batch.beyond(held().len()) {
+                let verified = batch.verify(&held()).unwrap();
+                self.store.append(&[Permitted::local(verified, false).unwrap()]).unwrap();
+            }
+        }
+        for bytes in &self.contents {
+            if !matches!(self.store.blob_state(id(bytes)).unwrap(), BlobState::Complete { .. }) {
+                ingest(&self.store, bytes).unwrap();
+            }
+        }
+        self.store.sync().unwrap();
+    }
+
+    fn settings(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        self.store.records(Shelf::Settings, &[], &[], usize::MAX).unwrap()
+    }
+}
+
+/// Each single flipped bit, in sealed packs and in the open one, in payloads, headers, padding, fronts and footers, is found by a scrub and
+/// told once; what it took comes back; then no bit of the packs is wrong, with this index and with one that is built anew.
+#[test]
+fn every_flipped_bit_is_found_and_healed_without_a_trace() {
+    let flips = std::env::var("PACKETBOAT_FLIPS").map_or(FLIPS, |flips| flips.parse().unwrap());
+    let whole = kept(1);
+    let settings = whole.settings();
+    let mut dice = Dice::new(99);
+    for flip in 0..flips {
+        let kept = kept(1);
+        let (pack, at) = kept.flip(&mut dice);
+        let here = format!("flip {flip}: pack {pack} at {at}");
+        let found = kept.scrub_all();
+        assert_eq!(found.len(), 1, "{here}: {found:?}");
+        let lies = (found[0].offset..found[0].offset + found[0].bytes).contains(&(at as u64));
+        assert!(found[0].pack == pack && lies, "{here}: {found:?}");
+        assert!(kept.scrub_all().is_empty(), "{here} was told twice");
+        assert_eq!(kept.store.damage_found().len(), 1);
+        assert!(!kept.store.open_damage(look(&kept.author)).unwrap().is_nothing());
+        kept.heal(&whole);
+        kept.store.mend(look(&kept.author)).unwrap();
+        assert!(kept.store.open_damage(look(&kept.author)).unwrap().is_nothing(), "{here}");
+        for again in [false, true] {
+            if again {
+                kept.store.rebuild_index().unwrap();
+            }
+            let verified = kept.store.verify(|_| {}).unwrap();
+            assert_eq!((verified.damage.len(), verified.blobs_lost.len()), (0, 0), "{here}");
+            assert_eq!(kept.settings(), settings, "{here}, index built anew: {again}");
+            assert_eq!(kept.root(), whole.root(), "{here}, index built anew: {again}");
+            for bytes in &kept.contents {
+                assert_eq!(&read(&kept.store, id(bytes)).unwrap(), bytes, "{here}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_reader_comes_upon_is_noted_like_what_a_scrub_finds() {
+    let kept = kept(2);
+    kept.disk.damage(1, |pack| pack[FIRST + 100] ^= 1);
+    assert!(matches!(read(&kept.store, kept.first()), Err(ReadError::Corrupt { .. })));
+    assert_eq!(kept.store.damage_found().len(), 1);
+    let open = kept.store.open_damage(look(&kept.author)).unwrap();
+    assert_eq!((open.places.len(), open.blobs), (1, vec![kept.first()]));
+    kept.store.rebuild_index().unwrap();
+    assert_eq!(kept.store.blob_state(kept.first()).unwrap(), BlobState::Missing, "a new index knows it too");
+    assert!(kept.scrub_all().is_empty());
+}
+
+/// Damage that nobody heals stays where it is, and goes once its version does.
+#[test]
+fn damaged_packs_stay_until_nothing_in_them_is_lacking() {
+    let mut kept = kept(3);
+    kept.disk.damage(1, |pack| pack[FIRST + 100] ^= 1);
+    assert_eq!(kept.scrub_all().len(), 1);
+    assert_eq!(kept.store.mend(look(&kept.author)).unwrap(), Mended::default());
+    assert_eq!(kept.store.verify(|_| {}).unwrap().damage.len(), 1);
+    let op = kept.store.ops_under(Tree::Use, kept.first().as_bytes()).unwrap()[0].id;
+    kept.say(vec![delete("package-0", "1", vec![op])]);
+    assert_eq!(kept.store.mend(look(&kept.author)).unwrap(), Mended { blobs: 0, packs: 1 });
+    assert_eq!(kept.store.verify(|_| {}).unwrap().damage.len(), 0);
+    assert!(kept.store.open_damage(look(&kept.author)).unwrap().is_nothing());
+}
+
+/// A token that was revoked does not come back because the bytes that say so rotted.
+#[test]
+fn a_removed_record_stays_removed_though_its_removal_rots() {
+    let kept = kept(4);
+    kept.store.put_record(Shelf::Tokens, b"token", b"a hash").unwrap();
+    let (pack, end) = kept.store.inner.packs.end();
+    kept.store.remove_record(Shelf::Tokens, b"token").unwrap();
+    let at = usize::try_from(end).unwrap() + 64 + 3;
+    kept.disk.damage(pack, |pack| pack[at] ^= 8);
+    assert_eq!(kept.scrub_all().len(), 1);
+    kept.store.rebuild_index().unwrap();
+    assert_eq!(kept.store.record(Shelf::Tokens, b"token").unwrap(), None);
+}
+
+#[test]
+fn a_pack_that_is_gone_is_told_as_the_blobs_it_held() {
+    let kept = kept(5);
+    kept.store.checkpoint().unwrap();
+    let (lost, Kept { disk, engine, store, author, .. }) = (kept.first(), kept);
+    drop(store);
+    disk.remove_pack(1).unwrap();
+    let store = open(&disk, &engine);
+    let found = store.verify(|_| {}).unwrap().blobs_lost;
+    assert!(found.contains(&lost), "{found:?}");
+    assert!(store.open_damage(look(&author)).unwrap().blobs.contains(&lost));
+}
+
+/// Bytes of a version that is kept and not served are fetched again too, once they were here.
+#[test]
+fn rotted_bytes_of_a_version_that_is_not_served_are_wanted_again() {
+    let kept = kept(6);
+    let mut leaf = Author::new(51);
+    // A site without rights hides the version at that site alone: there the bytes are kept, and not served.
+    let op = kept.store.ops_under(Tree::Use, kept.first().as_bytes()).unwrap()[0].id;
+    let hides = leaf.says(kept.feed, vec![delete("package-0", "1", vec![op])]);
+    kept.store.append(&[hides]).unwrap();
+    let look = look(&leaf);
+    let item = kept.store.item(kept.feed, "package-0", "1", look).unwrap().unwrap();
+    assert_eq!(item.winner, None, "{item:?}");
+    let wanted = || kept.store.missing_blobs(kept.feed, look, &Filter::default()).unwrap();
+    assert!(wanted().is_empty());
+    kept.disk.damage(1, |pack| pack[FIRST + 100] ^= 1);
+    assert_eq!(kept.scrub_all().len(), 1);
+    assert_eq!(wanted().iter().map(|one| one.blob).collect::<Vec<_>>(), [kept.first()]);
+    ingest(&kept.store, &kept.contents[0]).unwrap();
+    assert!(wanted().is_empty());
+}
