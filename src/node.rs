@@ -125,6 +125,8 @@ struct Inner {
     started: Timestamp,
     admitted: Arc<Admitted>,
     links: Mutex<BTreeMap<String, LinkState>>,
+    /// Held while versions are brought from one feed into another: two at once would each bring what the other has not said yet.
+    merging: tokio::sync::Mutex<()>,
     /// Held while a link's settings are read, changed and kept.
     link_edits: tokio::sync::Mutex<()>,
     attempts: Mutex<Vec<u64>>,
@@ -219,6 +221,7 @@ impl Node {
             started: wall_clock(),
             admitted,
             links: Mutex::default(),
+            merging: tokio::sync::Mutex::default(),
             link_edits: tokio::sync::Mutex::default(),
             attempts: Mutex::default(),
             notes: Mutex::default(),

@@ -254,6 +254,7 @@ impl Node {
     pub async fn merge_feed(&self, feed: &str, asked: MergeRequest) -> Result<Merging, Problem> {
         let feed = feed.to_owned();
         let dry = asked.dry_run;
+        let _one_at_a_time = self.inner.merging.lock().await;
         let told = self.blocking(move |site| {
             let (old, record) = named(site, &feed)?;
             let (into, other) = named(site, &asked.into)?;
@@ -298,6 +299,7 @@ impl Node {
 
     /// Takes every merge as far as it goes: after a start, and after each run that is done.
     pub(super) async fn merges_go_on(&self) {
+        let _one_at_a_time = self.inner.merging.lock().await;
         let brought = self.blocking(|site| {
             let mut brought = Vec::new();
             for merge in site.store().merges()? {

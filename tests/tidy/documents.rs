@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::none;
 use crate::tree::{Source, has_word, read, sources};
 
+const SAFETY: &str = "docs/safety.md";
 const PROTOCOL: &str = "docs/protocol.md";
 const FAULTS: &str = "protocol/src/fault.rs";
 const DEFINITION: [&str; 3] = ["protocol/src/frame.rs", "protocol/src/op.rs", "protocol/src/log.rs"];
@@ -139,11 +140,38 @@ fn test_names(text: &str) -> Vec<(String, usize)> {
 }
 
 #[test]
-fn every_test_that_the_requirements_name_is_there() {
-    const PAGE: &str = "docs/requirements.md";
-    let (named, sources) = (test_names(&read(PAGE)), sources());
-    assert!(named.len() > 15, "{PAGE}: the tests it names were not found");
+fn every_test_that_the_pages_name_is_there() {
+    let sources = sources();
     let there = |name: &str| sources.iter().any(|source| source.text.contains(&format!("fn {name}(")));
-    let gone = named.iter().filter(|(name, _)| !there(name));
-    none(&gone.map(|(name, at)| format!("{PAGE}:{at}: there is no test {name}")).collect::<Vec<_>>());
+    let mut faults = Vec::new();
+    for (page, least) in [("docs/requirements.md", 15), (SAFETY, 60)] {
+        let named = test_names(&read(page));
+        assert!(named.len() > least, "{page}: the tests it names were not found");
+        let gone = named.iter().filter(|(name, _)| !there(name));
+        faults.extend(gone.map(|(name, at)| format!("{page}:{at}: there is no test {name}")));
+    }
+    none(&faults);
+}
+
+/// The last column of each table of hazards names the test that watches it.
+#[test]
+fn every_hazard_is_watched_by_a_test() {
+    let text = read(SAFETY);
+    let (mut faults, mut rows, mut watched) = (Vec::new(), 0, false);
+    for (line, at) in text.lines().zip(1..) {
+        let is_row = line.starts_with("| ");
+        if line.ends_with("| watched by |") {
+            watched = true;
+        } else if !is_row && !line.starts_with('|') {
+            watched = false;
+        } else if watched && is_row {
+            rows += 1;
+            let last = line.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+            if test_names(last).is_empty() {
+                faults.push(format!("{SAFETY}:{at}: this row names no test"));
+            }
+        }
+    }
+    assert!(rows > 40, "{SAFETY}: the tables of hazards were not found");
+    none(&faults);
 }

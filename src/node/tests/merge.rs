@@ -123,3 +123,36 @@ async fn clashes_are_listed_before_a_merge_and_a_cut_one_comes_to_the_same() {
     settle(&la.node).await;
     assert_eq!(served(&ny.node, "tools").await, ["a", "b", "d", "same"]);
 }
+
+/// A run that ends and a start, or two runs that end together, each let merges go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn merges_that_go_on_at_the_same_time_bring_each_version_once() {
+    const VERSIONS: usize = 200;
+    let la = lab("LA").await;
+    for name in ["tools", "other"] {
+        feed(&la.node, name).await;
+    }
+    for n in 0..VERSIONS {
+        publish(&la.node, &format!("p-{n}"), b"bytes").await.unwrap();
+    }
+    let store = la.node.inner.site.store().clone();
+    let named = |name: &str| store.feed_named(name).unwrap().unwrap();
+    let ((old, record), (into, other)) = (named("tools"), named("other"));
+    let merge = Merge {
+        old,
+        into: other.genesis,
+        name: record.name,
+        link: None,
+        since: wall_clock(),
+        brought_ops: None,
+    };
+    store.put_merge(&merge).unwrap();
+    let mut going = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let node = la.node.clone();
+        going.spawn(async move { node.merges_go_on().await });
+    }
+    going.join_all().await;
+    let ops: u64 = store.heads(into).unwrap().iter().map(|signed| signed.head.len).sum();
+    assert_eq!(ops, VERSIONS as u64);
+}
