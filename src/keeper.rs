@@ -1,6 +1,7 @@
 //! This site's store with its key and clock: what sessions read and write, and the one place where this site's own ops are signed.
 
 mod braking;
+mod clock;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,8 +14,8 @@ use protocol::frame::Fate;
 use protocol::grant::{Authority, Permitted, RightsProof};
 use protocol::id::{BlobId, FeedId, LogId, OpId, SiteId};
 use protocol::link::{Fetch, Link};
-use protocol::log::{Batch, Entry, Filling, Mmr, NamedOp, SignedHead, Verified};
-use protocol::op::{Body, Op, OpenEpoch, Place, Tip};
+use protocol::log::{Batch, Filling, Mmr, NamedOp, SignedHead, Verified};
+use protocol::op::{Body, OpenEpoch, Tip};
 use protocol::outline::Outline;
 use protocol::package::Coordinate;
 use protocol::session::Memory;
@@ -23,6 +24,7 @@ use protocol::time::{Hlc, Timestamp};
 use protocol::transfer::Stored;
 
 use braking::BrakeError;
+pub use clock::Clock;
 
 use crate::identity::SiteKey;
 use crate::store::{AppendError, Look, PutError, ReadError, SiteView, Store, WriteError};
@@ -67,42 +69,14 @@ pub struct SiteStore {
 struct Inner {
     store: Store,
     key: SiteKey,
-    /// The last stamp given or seen. Held while an op is signed, so that a log has one writer.
-    clock: Mutex<Hlc>,
+    /// Held while an op is signed, so that a log has one writer.
+    clock: Mutex<Clock>,
     /// Blobs that clients asked for, the oldest first: links that fetch on demand fetch these.
     asked: Mutex<VecDeque<BlobId>>,
 }
 
 /// Blobs that clients asked for and that are remembered. One that is forgotten is asked for again by its client.
 const ASKED_MAX: usize = 4096;
-
-/// Where a site's clock goes on after a start: above everything it said itself, whatever its wall clock says now, and above what it had
-/// seen of others.
-///
-/// # Errors
-/// The store cannot be read.
-pub fn last_stamp(store: &Store, look: Look) -> Result<Hlc, ReadError> {
-    let mut clock = Hlc::default();
-    for (feed, _) in store.feeds()? {
-        for signed in store.heads(feed)? {
-            let (log, len) = (signed.head.log, signed.head.len);
-            for batch in store.batches(log, len.saturating_sub(1), 0)? {
-                let Some(Entry::Op(statement)) = batch.entries.last() else { continue };
-                let place = Place { log, seq: len.saturating_sub(1) };
-                if let Ok(op) = Op::decode_statement(place, statement) {
-                    clock = seen(clock, log, op.stamp, look);
-                }
-            }
-        }
-    }
-    Ok(clock)
-}
-
-/// The clock after an op was taken in: this site's own stamps count however far ahead they are.
-#[must_use]
-pub fn seen(clock: Hlc, log: LogId, stamp: Hlc, look: Look) -> Hlc {
-    if log.author == look.me { clock.max(stamp) } else { clock.seen(stamp, look.now) }
-}
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -113,9 +87,9 @@ impl SiteStore {
     #[must_use]
     pub fn new(store: Store, key: SiteKey) -> Self {
         let look = Look { me: key.site_id(), now: wall_clock() };
-        let clock = last_stamp(&store, look).unwrap_or_else(|error| {
+        let clock = Clock::after_start(&store, look).unwrap_or_else(|error| {
             tracing::warn!(%error, "the newest stamps cannot be read; this site's clock alone gives the next one");
-            Hlc::default()
+            Clock::default()
         });
         Self { inner: Arc::new(Inner { store, key, clock: Mutex::new(clock), asked: Mutex::default() }) }
     }
@@ -177,13 +151,11 @@ impl SiteStore {
         if bodies.is_empty() {
             return Ok(Vec::new());
         }
-        let (said, strict) = self.said(feed, anew, bodies, *clock)?;
-        let ops = said.ops().to_vec();
+        let (said, strict) = self.said(feed, anew, bodies, clock.newest(self.look()))?;
+        let (log, ops) = (said.log(), said.ops().to_vec());
         let permitted = Permitted::local(said, strict).map_err(|_reason| AuthorError::Strict)?;
         self.store().append(&[permitted]).map_err(AuthorError::from)?;
-        if let Some(last) = ops.last() {
-            *clock = last.op.stamp;
-        }
+        clock.see(log, stamps(&ops), self.look());
         Ok(ops)
     }
 
@@ -314,8 +286,7 @@ impl LinkKeeper {
     /// Later stamps of this site lie above those that were taken in.
     fn see(&self, log: LogId, stamps: Vec<Hlc>) {
         let look = self.site.look();
-        let mut clock = locked(&self.site.inner.clock);
-        *clock = stamps.into_iter().fold(*clock, |clock, stamp| seen(clock, log, stamp, look));
+        locked(&self.site.inner.clock).see(log, stamps, look);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is promised, one file a promise. Each looks at what sites hold and at the facts, and says in a sentence what is wrong.
 
 pub mod bytes;
+pub mod causality;
 pub mod convergence;
 pub mod durability;
 pub mod honesty;
@@ -13,25 +14,41 @@ pub mod stamps;
 
 use crate::oracle::Seen;
 
+/// A promise that does not hold: whose check found it, and what is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{check}: {what}")]
+pub struct Fault {
+    pub check: &'static str,
+    pub what: String,
+}
+
+/// Names the check whose word it is.
+///
+/// # Errors
+/// What the check says.
+pub fn by(check: &'static str, found: Result<(), String>) -> Result<(), Fault> {
+    found.map_err(|what| Fault { check, what })
+}
+
 /// What may be wrong at no moment, however bad the lines are.
 ///
 /// # Errors
 /// The promise that does not hold.
-pub fn always(seen: Seen<'_>) -> Result<(), String> {
-    honesty::check(seen)?;
-    permission::check(seen)?;
-    resurrection::check(seen)?;
-    row_20::check(seen)?;
-    queues::check(seen)
+pub fn always(seen: Seen<'_>) -> Result<(), Fault> {
+    by("honesty", honesty::check(seen))?;
+    by("permission", permission::check(seen))?;
+    by("resurrection", resurrection::check(seen))?;
+    by("row 20", row_20::check(seen))?;
+    by("queues", queues::check(seen))
 }
 
 /// What must hold once everything had time to arrive.
 ///
 /// # Errors
 /// The promise that does not hold.
-pub fn at_rest(seen: Seen<'_>) -> Result<(), String> {
+pub fn at_rest(seen: Seen<'_>) -> Result<(), Fault> {
     always(seen)?;
-    convergence::check(seen)?;
-    durability::check(seen)?;
-    stamps::check(seen)
+    by("convergence", convergence::check(seen))?;
+    by("durability", durability::check(seen))?;
+    by("stamps", stamps::check(seen))
 }

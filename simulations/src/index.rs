@@ -7,6 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use packetboat::store::Tree;
 use packetboat::store::engine::{Broken, Change, Engine, Entry, InMemory, Index};
 
+use crate::plant::Plant;
+
 type Entries = BTreeMap<(Tree, Vec<u8>), Vec<u8>>;
 
 /// Every entry as it was at the last flush, and what was changed since.
@@ -14,7 +16,16 @@ type Entries = BTreeMap<(Tree, Vec<u8>), Vec<u8>>;
 struct Flushed {
     flushed: Entries,
     since: Vec<Change>,
+    /// A bug of whoever keeps an index, put in on purpose.
+    plant: Option<Plant>,
 }
+
+/// Bytes of a coordinate's entry that is to be worked out anew.
+const STALE_BYTES: usize = 2;
+/// Bytes of an op's name, and the zero before it, behind a coordinate.
+const FACT_BYTES: usize = 33;
+/// Where the key of what is said of a feed names the topic, and the topic of seals.
+const TOPIC: (usize, u8) = (32, 2);
 
 /// An engine whose index forgets. Clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -54,6 +65,21 @@ impl Forgetful {
         locked(&self.kept).since.len()
     }
 
+    /// Puts a bug into whoever keeps an index here.
+    pub fn plant(&self, plant: Option<Plant>) {
+        locked(&self.kept).plant = plant;
+    }
+
+    /// One op about a package is forgotten.
+    fn forget_a_fact(index: &dyn Index) -> Result<(), Broken> {
+        let Some((fact, _)) = index.last(Tree::Fact, &[])? else { return Ok(()) };
+        let at = fact.get(..fact.len().saturating_sub(FACT_BYTES)).unwrap_or_default().to_vec();
+        index.apply(&[
+            Change { tree: Tree::Fact, key: fact, value: None },
+            Change { tree: Tree::View, key: at, value: Some(vec![1, 0]) },
+        ])
+    }
+
     /// Power goes: of what was changed since the last flush only the first `left` changes are there when the index is opened again.
     pub fn lose_power(&mut self, left: usize) {
         let mut kept = locked(&self.kept);
@@ -72,12 +98,34 @@ impl Forgetful {
 
 impl Engine for Forgetful {
     fn open(&self) -> Result<Arc<dyn Index>, Broken> {
-        Ok(Arc::new(Watched { live: self.live.open()?, kept: Arc::clone(&self.kept) }))
+        let live = self.live.open()?;
+        if locked(&self.kept).plant == Some(Plant::DeleteForgottenAtStart) {
+            Self::forget_a_fact(&*live)?;
+        }
+        Ok(Arc::new(Watched { live, kept: Arc::clone(&self.kept) }))
     }
 
     fn set_aside(&self) -> io::Result<()> {
-        *locked(&self.kept) = Flushed::default();
+        let mut kept = locked(&self.kept);
+        *kept = Flushed { plant: kept.plant, ..Flushed::default() };
         self.live.set_aside()
+    }
+}
+
+impl Watched {
+    /// Whether a bug keeps a change out of the index.
+    fn drops(&self, change: &Change) -> bool {
+        let stands = || self.live.value(change.tree, &change.key).ok().flatten();
+        match locked(&self.kept).plant {
+            Some(Plant::StaleViewServed) => {
+                let stale = change.value.as_ref().is_some_and(|value| value.len() == STALE_BYTES);
+                change.tree == Tree::View && stale && stands().is_some_and(|value| value.len() > STALE_BYTES)
+            }
+            Some(Plant::SealIgnored) => {
+                change.tree == Tree::Said && change.key.get(TOPIC.0) == Some(&TOPIC.1)
+            }
+            _ => false,
+        }
     }
 }
 
@@ -87,6 +135,12 @@ impl Index for Watched {
     }
 
     fn apply(&self, changes: &[Change]) -> Result<(), Broken> {
+        if locked(&self.kept).plant.is_some() {
+            let kept = changes.iter().filter(|change| !self.drops(change)).cloned().collect::<Vec<_>>();
+            self.live.apply(&kept)?;
+            locked(&self.kept).since.extend(kept);
+            return Ok(());
+        }
         self.live.apply(changes)?;
         locked(&self.kept).since.extend_from_slice(changes);
         Ok(())

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use simulations::decoders::{DECODERS, examples};
 use simulations::lines::cross;
+use simulations::many::{each, find};
 use simulations::model::{CLOCKS, cell};
-use simulations::options::{Kept, Options};
+use simulations::options::{Kept, Options, numbers};
+use simulations::plant::{Plant, SEEDS_MAX};
 use simulations::shrink::shrink;
 use simulations::topology::Topology;
 use simulations::world::{Broken, Report, play};
@@ -22,11 +24,11 @@ struct Arguments {
     #[arg(long, value_enum)]
     topology: Option<Topology>,
     /// With these of its acts alone.
-    #[arg(long, value_delimiter = ',', num_args = 0..)]
-    acts: Option<Vec<usize>>,
+    #[arg(long)]
+    acts: Option<String>,
     /// With these of its faults alone.
-    #[arg(long, value_delimiter = ',', num_args = 0..)]
-    faults: Option<Vec<usize>>,
+    #[arg(long)]
+    faults: Option<String>,
     /// Run this many seeds, each twice, and compare their digests.
     #[arg(long, default_value_t = 10)]
     seeds: u64,
@@ -36,6 +38,12 @@ struct Arguments {
     /// Run seeds once each for so long instead.
     #[arg(long)]
     minutes: Option<u64>,
+    /// Put each of the known bugs in, and see that each is found.
+    #[arg(long)]
+    plants: bool,
+    /// Put this bug in.
+    #[arg(long, value_enum)]
+    plant: Option<Plant>,
     /// Play this many histories of the merge rules of each shape under each clock instead, and print the table.
     #[arg(long)]
     histories: Option<u64>,
@@ -59,19 +67,27 @@ fn main() -> anyhow::Result<()> {
     if let Some(folder) = &arguments.examples {
         return write_examples(folder);
     }
+    if arguments.plants {
+        let plants = arguments.plant.map_or_else(|| Plant::all().to_vec(), |plant| vec![plant]);
+        return dig(&mut out, &plants);
+    }
     if let Some(seed) = arguments.seed {
         return replay(&mut out, seed, arguments);
     }
     if let Some(minutes) = arguments.minutes {
         return watch(&mut out, &arguments, minutes);
     }
-    for seed in arguments.from..arguments.from.saturating_add(arguments.seeds) {
+    let end = arguments.from.saturating_add(arguments.seeds);
+    let twice = |seed| {
         let options = Options::of(seed, arguments.topology);
-        let report = play(options.clone()).or_else(|broken| fails(&mut out, &arguments, &options, broken))?;
-        let again = play(options.clone()).or_else(|broken| fails(&mut out, &arguments, &options, broken))?;
-        let (one, other) = (&report.digest, &again.digest);
-        anyhow::ensure!(report == again, "seed {seed} gave two traces: {one} and {other}");
-        writeln!(out, "{}", line(&options, &report))?;
+        let (report, again) = (play(options.clone())?, play(options.clone())?);
+        Ok((line(&options, &report), report.digest.clone(), report == again))
+    };
+    let lines = each(arguments.from, end, twice, || false);
+    let lines = lines.or_else(|(seed, broken)| fails(&mut out, &arguments, seed, broken))?;
+    for (line, digest, same) in lines {
+        writeln!(out, "{line}")?;
+        anyhow::ensure!(same, "the seed of trace {digest} gave another one when it was played again");
     }
     writeln!(out, "{} passed, 0 failed", arguments.seeds)?;
     Ok(())
@@ -89,6 +105,31 @@ fn fill(out: &mut impl Write, from: u64, lines: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Prints for each bug which check finds it, and at which seed.
+fn dig(out: &mut impl Write, plants: &[Plant]) -> anyhow::Result<()> {
+    let mut missed = Vec::new();
+    writeln!(out, "| bug put in | found by | at seed | as |\n|---|---|---|---|")?;
+    for plant in plants {
+        let name = plant.name();
+        match find(*plant) {
+            Some(caught) => {
+                writeln!(
+                    out,
+                    "| {name} | {} | {} | {} |",
+                    caught.fault.check, caught.seed, caught.fault.what
+                )?;
+            }
+            None => {
+                writeln!(out, "| {name} | nothing | none of {SEEDS_MAX} | |")?;
+                missed.push(name);
+            }
+        }
+    }
+    anyhow::ensure!(missed.is_empty(), "not found within {SEEDS_MAX} seeds: {}", missed.join(", "));
+    writeln!(out, "{} bugs put in, all found", plants.len())?;
+    Ok(())
+}
+
 fn write_examples(folder: &Path) -> anyhow::Result<()> {
     for (name, _) in DECODERS {
         let folder = folder.join(name);
@@ -101,8 +142,10 @@ fn write_examples(folder: &Path) -> anyhow::Result<()> {
 }
 
 fn replay(out: &mut impl Write, seed: u64, arguments: Arguments) -> anyhow::Result<()> {
-    let kept = Kept { faults: arguments.faults, acts: arguments.acts };
+    let list = |list: &Option<String>| list.as_deref().map(numbers).transpose();
+    let kept = Kept { faults: list(&arguments.faults)?, acts: list(&arguments.acts)? };
     let options = Options::of(seed, arguments.topology).only(&kept);
+    let options = Options { plant: arguments.plant, ..options };
     writeln!(out, "{options}")?;
     let told = play(options.clone());
     let (lines, end) = match &told {
@@ -119,25 +162,18 @@ fn replay(out: &mut impl Write, seed: u64, arguments: Arguments) -> anyhow::Resu
 #[expect(clippy::disallowed_methods, reason = "how long a person lets this run is told by their clock")]
 fn watch(out: &mut impl Write, arguments: &Arguments, minutes: u64) -> anyhow::Result<()> {
     let begun = std::time::Instant::now();
-    let mut seed = arguments.from;
-    while begun.elapsed().as_secs() < minutes.saturating_mul(60) {
-        let options = Options::of(seed, arguments.topology);
-        play(options.clone()).or_else(|broken| fails(out, arguments, &options, broken))?;
-        seed = seed.saturating_add(1);
-    }
-    writeln!(out, "seeds {} to {seed} passed, 0 failed", arguments.from)?;
+    let over = || begun.elapsed().as_secs() >= minutes.saturating_mul(60);
+    let once = |seed| play(Options::of(seed, arguments.topology)).map(drop);
+    let played = each(arguments.from, u64::MAX, once, over);
+    let played = played.or_else(|(seed, broken)| fails(out, arguments, seed, broken))?;
+    writeln!(out, "{} seeds from {} on passed, 0 failed", played.len(), arguments.from)?;
     Ok(())
 }
 
 /// Makes a failure smaller and says how to see it again.
-fn fails(
-    out: &mut impl Write,
-    arguments: &Arguments,
-    options: &Options,
-    broken: Broken,
-) -> anyhow::Result<Report> {
+fn fails<T>(out: &mut impl Write, arguments: &Arguments, seed: u64, broken: Broken) -> anyhow::Result<T> {
     writeln!(out, "{broken}\nmaking it smaller")?;
-    let small = shrink(options, broken);
+    let small = shrink(&Options::of(seed, arguments.topology), broken);
     writeln!(out, "{}", small.options)?;
     let topology = arguments.topology.map_or_else(String::new, |topology| {
         let name = clap::ValueEnum::to_possible_value(&topology);
@@ -147,7 +183,6 @@ fn fails(
         kept.unwrap_or_default().iter().map(usize::to_string).collect::<Vec<_>>().join(",")
     };
     let (acts, faults) = (list(small.kept.acts), list(small.kept.faults));
-    let seed = options.seed;
     Err(anyhow::Error::new(small.broken).context(format!(
         "replay it: cargo sim --seed {seed}{topology} --acts={acts} --faults={faults}; whole: cargo sim --seed {seed}{topology}"
     )))

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::entropy::Entropy;
 use crate::net::{Cut, SECOND};
+use crate::plant::Plant;
 use crate::topology::{NAMES, Shape, TOPOLOGIES, Topology};
 
 /// Beats until faults end. A link runs every beat or two.
@@ -109,6 +110,8 @@ pub struct Options {
     pub acts: Vec<(u64, Act)>,
     /// Flip bits in a site's packs once all has arrived, and see them mended.
     pub flips: u64,
+    /// A bug that is put in on purpose.
+    pub plant: Option<Plant>,
 }
 
 /// Which of a seed's faults and acts to leave in; all if none is named.
@@ -116,6 +119,14 @@ pub struct Options {
 pub struct Kept {
     pub faults: Option<Vec<usize>>,
     pub acts: Option<Vec<usize>>,
+}
+
+/// Which faults or acts are named in a list of numbers with commas between them; none in an empty one.
+///
+/// # Errors
+/// Something in it is no number.
+pub fn numbers(list: &str) -> Result<Vec<usize>, std::num::ParseIntError> {
+    list.split(',').filter(|one| !one.is_empty()).map(str::parse).collect()
 }
 
 impl Options {
@@ -138,6 +149,7 @@ impl Options {
             faults: Vec::new(),
             acts: Vec::new(),
             flips: choices.below(4),
+            plant: None,
         };
         options.faults = options.some_faults(&mut entropy.fork("faults"));
         options.acts = options.some_acts(&mut entropy.fork("acts"));
@@ -342,6 +354,9 @@ impl fmt::Display for Options {
         }
         for (at, (time, act)) in self.acts.iter().enumerate() {
             writeln!(f, "  act {at}: {} s, {act:?}", time / SECOND)?;
+        }
+        if let Some(plant) = self.plant {
+            writeln!(f, "  with a bug put in: {}", plant.name())?;
         }
         write!(f, "  bits flipped at the end: {}", self.flips)
     }

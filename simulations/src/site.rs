@@ -1,30 +1,33 @@
 //! One site: the real store on a disk in memory, the real session over real QUIC. It does what the node's pump does, without threads.
 
+mod lying;
 mod people;
 mod wire;
 
 use std::sync::Arc;
 
 use packetboat::identity::SiteKey;
-use packetboat::keeper;
+use packetboat::keeper::Clock;
 use packetboat::store::disk::Disk;
 use packetboat::store::{AppendError, Look, OpenError, Options, PutError, Store, WriteError};
 use protocol::fault::{Outcome, Reason};
 use protocol::filter::Filter;
-use protocol::id::{LogId, SiteId};
+use protocol::id::{LogId, OpId, SiteId};
 use protocol::log::NamedOp;
-use protocol::op::{Body, Genesis};
+use protocol::op::{Body, Genesis, Seal};
 use protocol::package::FeedKind;
 use protocol::session::tally::Tally;
 use protocol::session::{Config, Event, Input, Output, Session, Side, Terms};
 use protocol::switches::Switches;
-use protocol::time::{Hlc, Instant, Timestamp};
+use protocol::time::{Instant, Timestamp};
 
 use crate::disk::InMemory;
 use crate::entropy::Entropy;
 use crate::index::Forgetful;
 use crate::net::SECOND;
+use crate::plant::Plant;
 use crate::quic::{Quic, Talk};
+use lying::{Lying, Wanted};
 pub use people::Unsaid;
 use wire::{Arrival, Wire};
 pub(crate) use wire::{next_frame, varint};
@@ -77,7 +80,7 @@ pub struct Site {
     pub clock_ahead_ms: i64,
     /// Whether its clock was once set back.
     pub was_set_back: bool,
-    clock: Hlc,
+    clock: Clock,
     pub ended: Vec<(Outcome, Tally)>,
     /// How sessions ended that this site ended.
     pub closed: Vec<Outcome>,
@@ -92,6 +95,11 @@ pub struct Site {
     seal_due: bool,
     /// Whether bytes that nothing standing needs were dropped here.
     pub swept: bool,
+    /// The seals that this site said.
+    pub seals: Vec<(OpId, Seal)>,
+    /// A bug of this site, put in on purpose.
+    plant: Option<Plant>,
+    wanted: Wanted,
     entropy: Entropy,
 }
 
@@ -133,7 +141,7 @@ impl Site {
             conversations: Vec::new(),
             clock_ahead_ms: 0,
             was_set_back: false,
-            clock: Hlc::default(),
+            clock: Clock::default(),
             ended: Vec::new(),
             closed: Vec::new(),
             forks: 0,
@@ -142,10 +150,34 @@ impl Site {
             hangs_up: false,
             seal_due: false,
             swept: false,
+            seals: Vec::new(),
+            plant: None,
+            wanted: Wanted::default(),
             entropy,
         };
         site.open();
         site
+    }
+
+    /// Puts a bug into this site.
+    pub fn plant(&mut self, plant: Option<Plant>) {
+        self.plant = plant;
+        self.disk.plant(plant);
+        self.index.plant(plant);
+    }
+
+    fn has(&self, plant: Plant) -> bool {
+        self.plant == Some(plant)
+    }
+
+    fn view(&self, now: u64) -> Lying {
+        Lying {
+            view: self.store().view(self.look(now)),
+            me: self.id(),
+            peers: self.links.iter().map(|end| end.peer).collect(),
+            plant: self.plant,
+            wanted: Wanted::clone(&self.wanted),
+        }
     }
 
     /// This site.
@@ -200,7 +232,10 @@ impl Site {
 
     fn begin_anew(&mut self, now: u64, quic: &mut Quic) {
         self.open();
-        self.clock = keeper::last_stamp(self.store(), self.look(now)).expect("the store reads");
+        self.clock = match self.plant {
+            Some(Plant::ClockLostAtStart) => Clock::default(),
+            _ => Clock::after_start(self.store(), self.look(now)).expect("the store reads"),
+        };
         self.seal_due = true;
         quic.boot(self.host, &self.key);
     }
@@ -235,7 +270,7 @@ impl Site {
     pub fn sync(&mut self, now: u64, quic: &mut Quic, link: usize) {
         self.conversations.retain(|one| !one.session.is_closed());
         if let Some(at) = self.conversations.iter().position(|one| one.link == link) {
-            let view = self.store().view(self.look(now));
+            let view = self.view(now);
             if let Some(one) = self.conversations.get_mut(at) {
                 one.session.run(instant(now), &view);
             }
@@ -245,7 +280,7 @@ impl Site {
         let Some(end) = self.links.get(link).cloned() else { return };
         let Some(talk) = quic.dial(now, self.host, end.peer_host, end.peer) else { return };
         let mut session = self.session(now, &end);
-        let view = self.store().view(self.look(now));
+        let view = self.view(now);
         session.run(instant(now), &view);
         self.conversations.push(Conversation::new(talk, link, session));
     }
@@ -253,10 +288,11 @@ impl Site {
     fn session(&mut self, now: u64, end: &LinkEnd) -> Session {
         let store = self.store();
         let feeds = store.feeds().expect("the store reads");
+        let switches = if self.has(Plant::OneWayLinkLeaks) { Switches::MIRROR } else { end.switches };
         let terms = feeds.iter().map(|(feed, record)| Terms {
             feed: *feed,
             kind: record.genesis.kind,
-            switches: end.switches,
+            switches,
             filter: Filter::default(),
             expires: None,
             twin: None,
@@ -338,7 +374,9 @@ impl Site {
             let due = packetboat::statement::seal::due(self.store(), feed, self.look(now));
             if let Some(seal) = due.expect("the store reads") {
                 // A disk that is full or fails costs a seal, which the next run makes up for.
-                drop(self.say(now, feed, Body::Seal(seal)));
+                if let Ok(said) = self.say(now, feed, Body::Seal(seal.clone())) {
+                    self.seals.push((said.id, seal));
+                }
             }
         }
     }
@@ -356,7 +394,7 @@ impl Site {
         if let Some(one) = self.conversations.get_mut(at) {
             one.settled_at = None;
         }
-        let synced = self.store().sync().is_ok();
+        let synced = self.store().sync().is_ok() || self.has(Plant::RefusedBytesIgnored);
         if synced {
             self.feed_session(now, quic, at, Input::Settled);
         } else {
@@ -366,6 +404,9 @@ impl Site {
 
     /// The store failed a session: it ends, and nothing more of it is kept.
     fn spoil(&mut self, now: u64, quic: &mut Quic, at: usize, input: Input<'_>) {
+        if self.has(Plant::RefusedBytesIgnored) {
+            return;
+        }
         if let Some(one) = self.conversations.get_mut(at)
             && !std::mem::replace(&mut one.spoilt, true)
         {
@@ -396,7 +437,7 @@ impl Site {
 
     /// Sends a frame of ops or bytes if a stream has room. Tells whether anything was sent.
     fn send(&mut self, now: u64, quic: &mut Quic, at: usize) -> bool {
-        let view = self.store().view(self.look(now));
+        let view = self.view(now);
         let Some(one) = self.conversations.get_mut(at) else { return false };
         let talk = one.talk;
         if one.wire.ops_have_room(quic, talk)
@@ -416,7 +457,7 @@ impl Site {
     }
 
     fn feed_session(&mut self, now: u64, quic: &mut Quic, at: usize, input: Input<'_>) {
-        let view = self.store().view(self.look(now));
+        let view = self.view(now);
         let wall = self.wall(now);
         let Some(one) = self.conversations.get_mut(at) else { return };
         one.session.handle(instant(now), wall, input, &view);
@@ -428,12 +469,22 @@ impl Site {
     }
 
     /// This site's clock once ops of a log are taken in.
-    fn clock_after(&self, now: u64, log: LogId, ops: &[NamedOp]) -> Hlc {
-        let (look, stamps) = (self.look(now), ops.iter().map(|named| named.op.stamp));
-        stamps.fold(self.clock, |clock, stamp| keeper::seen(clock, log, stamp, look))
+    fn clock_after(&self, now: u64, log: LogId, ops: &[NamedOp]) -> Clock {
+        let mut clock = self.clock.clone();
+        if !self.has(Plant::WallClockStamps) {
+            clock.see(log, ops.iter().map(|named| named.op.stamp), self.look(now));
+        }
+        clock
     }
 
-    fn appended(&mut self, now: u64, quic: &mut Quic, at: usize, done: Result<u64, AppendError>, clock: Hlc) {
+    fn appended(
+        &mut self,
+        now: u64,
+        quic: &mut Quic,
+        at: usize,
+        done: Result<u64, AppendError>,
+        clock: Clock,
+    ) {
         match done {
             Ok(_) => self.clock = clock,
             Err(AppendError::Write(WriteError::DiskFull { .. })) => {

@@ -1,20 +1,24 @@
 //! The event loop: time moves only here, from one event to the next. Faults on, nothing may be wrong; healed, everything must arrive.
 
-use protocol::id::FeedId;
-use protocol::session::Side;
+mod acts;
+mod making;
 
-use crate::check;
+use protocol::id::FeedId;
+
+use crate::check::{self, Fault, by};
 use crate::entropy::Entropy;
-use crate::net::{Line, Passed, SECOND};
-use crate::options::{Act, Fault, Options, contested};
+use crate::net::{Passed, SECOND};
+use crate::options::{Act, Options};
 use crate::oracle::{Oracle, Seen};
 use crate::quic::{Heard, Quic};
-use crate::site::{LinkEnd, Site, Unsaid, genesis};
+use crate::site::{Site, genesis};
 use crate::topology::NAMES;
 
 /// Two clocks wrong in opposite ways hold an op back for up to twice the skew; beyond that, so many beats.
 const HEAL_BEATS_MAX: u64 = 60;
 const HEAL_SKEW: u64 = 2 * 3600 * SECOND;
+/// Events of a run: many times what any seed takes.
+const STEPS_MAX: u64 = 20_000_000;
 /// Beats between two looks at what may never be wrong.
 const LOOK_BEATS: u64 = 15;
 /// Links that run less often than this close their connection in between.
@@ -44,10 +48,10 @@ pub struct Report {
 
 /// A promise that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("seed {seed}: {what}")]
+#[error("seed {seed}: {fault}")]
 pub struct Broken {
     pub seed: u64,
-    pub what: String,
+    pub fault: Fault,
     pub lines: Vec<String>,
 }
 
@@ -69,6 +73,7 @@ pub struct World {
     oracle: Oracle,
     interruptions: u64,
     rotted: bool,
+    steps: u64,
 }
 
 /// Plays a seed to its end.
@@ -79,7 +84,7 @@ pub fn play(options: Options) -> Result<Report, Broken> {
     let mut world = World::new(options);
     match world.run() {
         Ok(report) => Ok(report),
-        Err(what) => Err(world.broken(what)),
+        Err(fault) => Err(world.broken(fault)),
     }
 }
 
@@ -92,6 +97,7 @@ impl World {
         for site in &mut sites {
             quic.boot(site.host, &site.key);
             site.hangs_up = options.beat >= HANG_UP_BEAT;
+            site.plant(options.plant);
         }
         let origin = genesis(sites.first().map_or(protocol::id::SiteId([0; 32]), Site::id));
         let feed = origin.feed_id();
@@ -115,6 +121,7 @@ impl World {
             oracle: Oracle::default(),
             interruptions: 0,
             rotted: false,
+            steps: 0,
             options,
         };
         world.link(&entropy);
@@ -123,91 +130,7 @@ impl World {
         world
     }
 
-    fn link(&mut self, entropy: &Entropy) {
-        let mut entropy = entropy.fork("lines");
-        for (at, link) in self.options.shape.links.iter().enumerate() {
-            let delay = SECOND / 1000 * (10 + entropy.below(290));
-            self.quic.net.lay(link.dialler, link.listener, Line { delay, ..Line::default() });
-            let ids = [link.dialler, link.listener].map(|host| self.sites.get(host).map(Site::id));
-            let [Some(dialler), Some(listener)] = ids else { continue };
-            let ends = [
-                (link.dialler, link.listener, listener, link.ask, Side::Dialler),
-                (link.listener, link.dialler, dialler, link.allow, Side::Listener),
-            ];
-            for (host, peer_host, peer, switches, side) in ends {
-                let name = format!("link-{at}");
-                if let Some(site) = self.sites.get_mut(host) {
-                    site.links.push(LinkEnd { name, peer_host, peer, switches, side });
-                }
-            }
-        }
-    }
-
-    /// The origin lets the others write, and what it says of that is handed over as at pairing.
-    fn pair(&mut self) {
-        let Some((origin, others)) = self.sites.split_first_mut() else { return };
-        for other in &*others {
-            if self.options.shape.authors.get(other.host) == Some(&true) {
-                origin.grant(0, self.feed, other.id());
-            }
-        }
-        for other in others {
-            other.adopt(self.feed, origin);
-        }
-    }
-
-    /// Everything is wrong that is to be wrong from the start.
-    fn spoil(&mut self) {
-        let links = self.options.shape.links.clone();
-        let ends = |at: usize| links.get(at).map(|link| (link.dialler, link.listener));
-        for fault in self.options.faults.clone() {
-            let every = |change: &dyn Fn(&mut Line), quic: &mut Quic| {
-                for at in 0..links.len() {
-                    if let Some((one, other)) = ends(at)
-                        && let Some(line) = quic.net.line(one, other)
-                    {
-                        change(line);
-                    }
-                }
-            };
-            match fault {
-                Fault::Loss { per_million } => {
-                    every(&|line| line.loss_per_million = per_million, &mut self.quic);
-                }
-                Fault::Jitter { most } => every(&|line| line.jitter = most, &mut self.quic),
-                Fault::Doubled { per_million } => {
-                    every(&|line| line.doubled_per_million = per_million, &mut self.quic);
-                }
-                Fault::Slow { link, bits_per_s } => {
-                    if let Some((one, other)) = ends(link)
-                        && let Some(line) = self.quic.net.line(one, other)
-                    {
-                        line.rate = bits_per_s;
-                    }
-                }
-                Fault::Cut { link, cut } => {
-                    self.interruptions += 1;
-                    if let Some((one, other)) = ends(link)
-                        && let Some(line) = self.quic.net.line(one, other)
-                    {
-                        line.cuts.push(cut);
-                    }
-                }
-                Fault::Skew { site, ahead_ms } => {
-                    if let Some(site) = self.sites.get_mut(site) {
-                        site.clock_ahead_ms = ahead_ms;
-                    }
-                }
-                Fault::SlowSync { nanos } => {
-                    for site in &mut self.sites {
-                        site.sync_nanos = nanos;
-                    }
-                }
-            }
-        }
-    }
-
-    fn run(&mut self) -> Result<Report, String> {
+    fn run(&mut self) -> Result<Report, Fault> {
         self.until_faults_end()?;
         self.heal();
         self.until_all_arrived()?;
@@ -216,13 +139,13 @@ impl World {
         self.report(healed_in, flips)
     }
 
-    fn until_faults_end(&mut self) -> Result<(), String> {
+    fn until_faults_end(&mut self) -> Result<(), Fault> {
         while self.now < self.options.healed_at {
             self.step()?;
             if self.now >= self.looked_at + LOOK_BEATS * self.options.beat {
                 self.looked_at = self.now;
                 check::always(self.seen())?;
-                check::queues::under_way(self.quic.net.under_way())?;
+                by("queues", check::queues::under_way(self.quic.net.under_way()))?;
             }
         }
         Ok(())
@@ -240,7 +163,7 @@ impl World {
         self.quic.trace.line(self.now, "everything heals");
     }
 
-    fn until_all_arrived(&mut self) -> Result<(), String> {
+    fn until_all_arrived(&mut self) -> Result<(), Fault> {
         let begun = self.now;
         let deadline = begun + HEAL_SKEW + HEAL_BEATS_MAX * self.options.beat;
         loop {
@@ -251,14 +174,16 @@ impl World {
             }
             match check::at_rest(self.seen()) {
                 Ok(()) => return Ok(()),
-                Err(what) if self.now > deadline => return Err(format!("after all that time: {what}")),
+                Err(Fault { check, what }) if self.now > deadline => {
+                    return Err(Fault { check, what: format!("after all that time: {what}") });
+                }
                 Err(_) => check::always(self.seen())?,
             }
         }
     }
 
     /// Bits rot at a site that holds nothing of its own alone. What rots is found and comes again.
-    fn flip_bits(&mut self) -> Result<u64, String> {
+    fn flip_bits(&mut self) -> Result<u64, Fault> {
         let shape = &self.options.shape;
         // What the site says must come back to it: its bytes are then at one from which it takes them.
         let comes_back = |at: usize| {
@@ -282,17 +207,24 @@ impl World {
             }
         }
         if flips > 0 {
-            self.until_all_arrived().map_err(|what| format!("after bits were flipped: {what}"))?;
+            self.until_all_arrived().map_err(|Fault { check, what }| Fault {
+                check,
+                what: format!("after bits were flipped: {what}"),
+            })?;
         }
         Ok(flips)
     }
 
-    fn step(&mut self) -> Result<(), String> {
+    fn step(&mut self) -> Result<(), Fault> {
         let act = self.acts.last().map(|(at, _)| *at);
         let run = self.runs.iter().flat_map(|(at, hang_up)| [Some(*at), *hang_up]).flatten().min();
         let timer = self.sites.iter().filter_map(Site::wake_at).min();
         let due = self.quic.next_due(self.now);
         let next = [act, run, timer, due].into_iter().flatten().min().unwrap_or(u64::MAX);
+        self.steps += 1;
+        if self.steps > STEPS_MAX {
+            return Err(Fault { check: "rest", what: format!("{STEPS_MAX} events, and no end") });
+        }
         // A timer in the past fires now; time never runs backwards.
         self.now = next.max(self.now + 1);
         while self.acts.last().is_some_and(|(at, _)| *at <= self.now) {
@@ -348,7 +280,7 @@ impl World {
     }
 
     /// Power that went inside a sync comes back; what stands under a seal is followed from run to run.
-    fn look_after(&mut self) -> Result<(), String> {
+    fn look_after(&mut self) -> Result<(), Fault> {
         for at in 0..self.sites.len() {
             if self.sites.get(at).is_some_and(|site| site.disk().is_dark()) {
                 self.lose_power(at, false)?;
@@ -359,120 +291,8 @@ impl World {
                 if let Some(seen) = self.runs_seen.get_mut(at) {
                     *seen = ended;
                 }
-                check::seals::follow(at, site, self.now, self.feed, &mut self.oracle)?;
+                by("seals", check::seals::follow(at, &self.sites, self.now, self.feed, &mut self.oracle))?;
             }
-        }
-        Ok(())
-    }
-
-    fn act(&mut self, act: Act) -> Result<(), String> {
-        let (now, feed) = (self.now, self.feed);
-        match act {
-            Act::Publish { site, contested: shared, bytes } => {
-                let name = shared.map_or_else(|| format!("p{now}-{site}"), contested);
-                let content = self.entropy.bytes(usize::try_from(bytes).unwrap_or(0));
-                let Some(at) = self.sites.get_mut(site) else { return Ok(()) };
-                let said = at.publish(now, feed, &name, &content);
-                self.said(site, &format!("publishes {name}, {bytes} bytes"), said);
-            }
-            Act::Delete { site, pick } => self.delete(site, pick)?,
-            Act::Restore { site, pick } => {
-                let Some(at) = self.sites.get_mut(site) else { return Ok(()) };
-                let items = at.items(now, feed);
-                let gone: Vec<_> = items.into_iter().filter(|(_, item)| !item.deletes.is_empty()).collect();
-                let Some((name, _)) = gone.get(Entropy::new(pick).index(gone.len())) else { return Ok(()) };
-                let said = at.restore(now, feed, name);
-                self.said(site, &format!("restores {name}"), said);
-            }
-            Act::PowerLoss { site } => self.lose_power(site, true)?,
-            Act::PowerLossInSync { site } => {
-                self.with(site, |at| at.disk().cut_in_sync());
-            }
-            Act::Restart { site } => {
-                self.interruptions += 1;
-                self.quic.trace.line(now, &format!("{} restarts", NAMES.get(site).unwrap_or(&"?")));
-                if let Some(at) = self.sites.get_mut(site) {
-                    at.restart(now, &mut self.quic);
-                }
-            }
-            Act::ClockJump { site, ms } => self.with(site, |at| {
-                at.was_set_back |= ms < at.clock_ahead_ms;
-                at.clock_ahead_ms = ms;
-            }),
-            Act::FailSyncs { site, count } => {
-                self.interruptions += 1;
-                self.with(site, |at| at.disk().fail_syncs(count));
-            }
-            Act::DiskFull { site, room } => {
-                self.interruptions += 1;
-                self.with(site, |at| at.disk().leave_room(room));
-            }
-            Act::DiskFree { site } => self.with(site, |at| at.disk().limit(None)),
-            Act::Sweep { site } => self.with(site, |at| at.sweep(now)),
-        }
-        Ok(())
-    }
-
-    fn with(&mut self, site: usize, change: impl FnOnce(&mut Site)) {
-        if let Some(site) = self.sites.get_mut(site) {
-            change(site);
-        }
-    }
-
-    fn delete(&mut self, site: usize, pick: u64) -> Result<(), String> {
-        let (now, feed) = (self.now, self.feed);
-        let Some(at) = self.sites.get_mut(site) else { return Ok(()) };
-        let items = at.items(now, feed);
-        let served: Vec<_> = items.into_iter().filter(|(_, item)| item.winner.is_some()).collect();
-        let Some((name, _)) = served.get(Entropy::new(pick).index(served.len())) else { return Ok(()) };
-        let said = at.delete(now, feed, name);
-        let done = said.is_ok();
-        let left = at.item(now, feed, name).is_some_and(|item| item.winner.is_some());
-        self.said(site, &format!("deletes {name}"), said.map(Some));
-        if done && left {
-            return Err(format!("{name} was deleted and is served at the same site"));
-        }
-        Ok(())
-    }
-
-    fn said(&mut self, site: usize, what: &str, said: Result<Option<protocol::log::NamedOp>, Unsaid>) {
-        let name = NAMES.get(site).unwrap_or(&"?");
-        match said {
-            Ok(Some(named)) => {
-                self.quic.trace.line(self.now, &format!("{name} {what}: {}", named.id));
-                self.oracle.note(site, named, true);
-            }
-            Ok(None) => {}
-            Err(Unsaid { doubtful }) => {
-                self.quic.trace.line(self.now, &format!("{name} {what}, and its disk refuses"));
-                if let Some(named) = doubtful {
-                    self.oracle.note(site, *named, false);
-                }
-            }
-        }
-    }
-
-    /// What was acknowledged before is there after.
-    fn lose_power(&mut self, site: usize, whole: bool) -> Result<(), String> {
-        self.interruptions += 1;
-        let (now, feed) = (self.now, self.feed);
-        let Some(at) = self.sites.get_mut(site) else { return Ok(()) };
-        let lengths = |at: &Site| {
-            let heads = at.store().heads(feed).unwrap_or_default();
-            heads.into_iter().map(|signed| (signed.head.log, signed.head.len)).collect::<Vec<_>>()
-        };
-        let root = |at: &Site| format!("{:?}", at.store().state_root(feed, at.look(now)));
-        let (before, root_before) = (lengths(at), root(at));
-        at.lose_power(now, &mut self.quic);
-        let (after, root_after) = (lengths(at), root(at));
-        self.quic.trace.line(now, &format!("{} loses power", at.name));
-        let shorter = before.iter().any(|(log, len)| {
-            after.iter().find(|(other, _)| other == log).is_none_or(|(_, left)| left < len)
-        });
-        // What was served before a clock was set back may have to wait again once it is worked out anew.
-        let same = before == after && !at.was_set_back;
-        if shorter || (whole && same && root_before != root_after) {
-            return Err("a loss of power changed what had been acknowledged".to_owned());
         }
         Ok(())
     }
@@ -488,8 +308,8 @@ impl World {
         }
     }
 
-    fn report(&mut self, healed_in: u64, flips: u64) -> Result<Report, String> {
-        check::bytes::check(self.seen(), self.interruptions + u64::from(flips > 0))?;
+    fn report(&mut self, healed_in: u64, flips: u64) -> Result<Report, Fault> {
+        by("bytes", check::bytes::check(self.seen(), self.interruptions + u64::from(flips > 0)))?;
         let tallies = || self.sites.iter().flat_map(|site| &site.ended);
         let items = self.sites.iter().flat_map(|site| site.items(self.now, self.feed));
         let clashes = items.filter(|(_, item)| !item.clash.is_empty()).count();
@@ -508,7 +328,7 @@ impl World {
         })
     }
 
-    fn broken(&self, what: String) -> Broken {
+    fn broken(&self, fault: Fault) -> Broken {
         let mut lines = self.quic.trace.lines().to_vec();
         for site in &self.sites {
             let served =
@@ -517,6 +337,6 @@ impl World {
             let minutes = self.now / SECOND / 60;
             lines.push(format!("at {minutes} min {} serves {}", site.name, names.join(" ")));
         }
-        Broken { seed: self.options.seed, what, lines }
+        Broken { seed: self.options.seed, fault, lines }
     }
 }

@@ -1,4 +1,4 @@
-//! Where a site's clock goes on after a start.
+//! Where a site's clock goes on: after a start, and after ops of the future.
 
 use protocol::op::{Genesis, SetRef};
 use protocol::package::FeedKind;
@@ -9,10 +9,11 @@ use crate::store::{FeedRecord, Options, engine};
 
 const HOUR_MS: u64 = 3_600_000;
 
-/// A clock that was an hour fast is set right, and the program starts again. What the site says next is later than what it said before:
-/// else a tag that is moved would stay where it was.
-#[test]
-fn after_a_start_a_stamp_is_above_every_one_given_before() {
+fn moved() -> Body {
+    Body::SetRef(SetRef { package: "a".to_owned(), name: "stable".to_owned(), target: None })
+}
+
+fn a_feed() -> (SiteKey, Store, FeedId) {
     let key = SiteKey::from_seed(&[1; 32]);
     let genesis = Genesis {
         kind: FeedKind::Raw,
@@ -30,7 +31,14 @@ fn after_a_start_a_stamp_is_above_every_one_given_before() {
     let name = "tools".to_owned();
     let record = FeedRecord { name, genesis, strict: false, local_wins: false, open_reads: false };
     store.put_feed(&record).unwrap();
-    let moved = || Body::SetRef(SetRef { package: "a".to_owned(), name: "stable".to_owned(), target: None });
+    (key, store, feed)
+}
+
+/// A clock that was an hour fast is set right, and the program starts again. What the site says next is later than what it said before:
+/// else a tag that is moved would stay where it was.
+#[test]
+fn after_a_start_a_stamp_is_above_every_one_given_before() {
+    let (key, store, feed) = a_feed();
     let log = LogId { feed, author: key.site_id(), epoch: 1 };
     let fast = Timestamp(wall_clock().0 + HOUR_MS);
     let (mut held, mut clock) = (Mmr::default(), Hlc::default());
@@ -42,4 +50,29 @@ fn after_a_start_a_stamp_is_above_every_one_given_before() {
     let site = SiteStore::new(store, key);
     let next = site.author(feed, vec![moved()]).unwrap();
     assert!(next[0].op.stamp > clock);
+}
+
+/// Another site's clock is an hour fast. Its op waits, and counts from fifty minutes on: what this site says of it then comes after it, or a
+/// tag that was moved in its knowledge would stay where it was. That holds after a start as well.
+#[test]
+fn what_is_said_once_an_op_of_the_future_is_due_is_stamped_after_it() {
+    let (key, store, feed) = a_feed();
+    let fast = SiteKey::from_seed(&[2; 32]);
+    let log = LogId { feed, author: fast.site_id(), epoch: 1 };
+    let now = wall_clock();
+    let at = |ms: u64| Look { me: key.site_id(), now: Timestamp(now.0 + ms) };
+    let mut clock = Clock::after_start(&store, at(0)).unwrap();
+    let mut held = Mmr::default();
+    let mut given = Hlc::default();
+    for wall in [at(HOUR_MS).now, at(3 * HOUR_MS).now] {
+        let said = Verified::author(fast.signing_key(), log, &held, vec![moved()], given, wall);
+        (held, given) = (said.after().clone(), said.ops()[0].op.stamp);
+        clock.see(log, stamps(said.ops()), at(0));
+        store.append(&[Permitted::local(said, false).unwrap()]).unwrap();
+    }
+    for mut clock in [clock, Clock::after_start(&store, at(0)).unwrap()] {
+        assert!(clock.newest(at(0)).wall() < at(HOUR_MS).now);
+        assert_eq!(clock.newest(at(HOUR_MS - 600_000)).wall(), at(HOUR_MS).now);
+        assert_eq!(clock.newest(at(3 * HOUR_MS)), given);
+    }
 }

@@ -1,8 +1,8 @@
-//! Bytes that a site served under a seal never change while they stand.
+//! Bytes that a site served under a seal never change while they stand, and what a seal covers is known to be under it.
 
 use packetboat::store::Topic;
-use protocol::id::LogId;
-use protocol::op::Body;
+use protocol::id::{LogId, OpId};
+use protocol::op::{Body, Tip};
 
 use crate::options::CONTESTED;
 use crate::oracle::Oracle;
@@ -14,11 +14,12 @@ use crate::site::Site;
 /// What gave way to other bytes.
 pub fn follow(
     at: usize,
-    site: &Site,
+    sites: &[Site],
     now: u64,
     feed: protocol::id::FeedId,
     oracle: &mut Oracle,
 ) -> Result<(), String> {
+    let Some(site) = sites.get(at) else { return Ok(()) };
     // A run that was cut may have brought a seal and not yet all that it covers.
     if !holds_what_is_sealed(site, feed) {
         return Ok(());
@@ -31,6 +32,12 @@ pub fn follow(
             && item.clash.contains(sealed)
         {
             return Err(format!("{} served {} under a seal and now serves other bytes", site.name, key.1));
+        }
+        // Where nothing clashes, what was worked out before the seal came still holds.
+        let unsealed = !item.local && item.seal_matters && item.seal.is_none();
+        let covers = |winner| unsealed && is_covered(site, sites, winner);
+        if item.winner.is_some_and(covers) {
+            return Err(format!("{} does not know that {} is under a seal which it holds", site.name, key.1));
         }
         if let (Some(winner), Some(_), false) = (item.winner, item.seal, item.local) {
             oracle.sealed.insert(key, winner);
@@ -49,4 +56,13 @@ fn holds_what_is_sealed(site: &Site, feed: protocol::id::FeedId) -> bool {
             held >= tip.len
         })
     })
+}
+
+/// Whether a seal that its origin said, and that is here, covers an op.
+fn is_covered(site: &Site, sites: &[Site], op: OpId) -> bool {
+    let Some(place) = site.store().op(op).ok().flatten().map(|named| named.op.place) else { return false };
+    let covers =
+        |tip: &Tip| tip.author == place.log.author && tip.epoch == place.log.epoch && place.seq < tip.len;
+    let mut seals = sites.iter().flat_map(|site| &site.seals);
+    seals.any(|(said, seal)| seal.frontier.iter().any(covers) && site.holds(*said))
 }

@@ -12,6 +12,7 @@ use protocol::package::{Coordinate, FeedKind};
 use protocol::switches::Switches;
 
 use super::Site;
+use crate::plant::Plant;
 
 /// An op that was not acknowledged. Its bytes may have reached the disk all the same.
 #[derive(Debug)]
@@ -60,12 +61,15 @@ impl Site {
             return Err(Unsaid { doubtful: None });
         }
         let signing = SigningKey::from_bytes(&self.key.signing_key().to_bytes());
-        let said = Verified::author(&signing, log, &held, vec![body], self.clock, self.wall(now));
+        let look = self.look(now);
+        let said =
+            Verified::author(&signing, log, &held, vec![body], self.clock.newest(look), self.wall(now));
         let Some(named) = said.ops().last().cloned() else { return Err(Unsaid { doubtful: None }) };
         let Ok(permitted) = Permitted::local(said, false) else { return Err(Unsaid { doubtful: None }) };
         match self.store().append(&[permitted]) {
+            Err(_) if self.has(Plant::FailedAppendAcknowledged) => Ok(named),
             Ok(_) => {
-                self.clock = named.op.stamp;
+                self.clock.see(log, [named.op.stamp], look);
                 Ok(named)
             }
             Err(_) => Err(Unsaid { doubtful: Some(Box::new(named)) }),
@@ -156,15 +160,34 @@ impl Site {
         let mut overruled =
             overruled.filter(|old| !old.supersedes.iter().any(|id| item.deletes.contains(id)));
         let Some(mut again) = overruled.find(whole) else { return Ok(None) };
-        again.supersedes = item.deletes;
+        if !self.has(Plant::RestoreWithoutEffect) {
+            again.supersedes = item.deletes;
+        }
         self.say(now, feed, Body::Publish(again)).map(Some)
     }
 
     /// Drops the bytes that nothing standing needs, and gives their room back. A disk that refuses is left as it is.
     pub fn sweep(&mut self, now: u64) {
         self.swept = true;
+        if self.has(Plant::SweepTakesLiveBytes) {
+            self.drop_what_is_served(now);
+        }
         if self.store().sweep(self.look(now), false, |_, _| false).is_ok() {
             drop(self.store().reclaim(LIVE_PERCENT_MAX));
+        }
+    }
+
+    /// What a sweep does that takes the first package that is served for one that nobody needs.
+    fn drop_what_is_served(&self, now: u64) {
+        for (feed, _) in read(self.store().feeds()) {
+            let items = self.items(now, feed).into_iter();
+            for (name, _) in items.filter(|(_, item)| item.winner.is_some()).take(1) {
+                let evicting = read(self.store().begin_eviction(feed, &coordinate(&name), self.look(now)));
+                let Some(evicting) = evicting else { continue };
+                let blobs = read(evicting.last_here());
+                // A disk that refuses drops nothing.
+                drop(evicting.confirm(&blobs));
+            }
         }
     }
 

@@ -42,6 +42,8 @@ struct Outward {
 #[derive(Debug, Default)]
 pub(super) struct Wire {
     control: Option<Outward>,
+    /// What was said before the connection stood.
+    early: Vec<u8>,
     ops: Option<Outward>,
     lanes: Vec<Outward>,
     control_in: Inward,
@@ -156,6 +158,11 @@ impl Wire {
     }
 
     fn flush(&mut self, quic: &mut Quic, talk: Talk) {
+        if !self.early.is_empty()
+            && let Some(stream) = quic.open(talk, Dir::Bi, CONTROL_PRIORITY)
+        {
+            self.control = Some(Outward { stream, waiting: std::mem::take(&mut self.early) });
+        }
         for out in self.control.iter_mut().chain(&mut self.ops).chain(&mut self.lanes) {
             out.flush(quic, talk);
         }
@@ -167,12 +174,14 @@ impl Wire {
     }
 
     pub(super) fn send_control(&mut self, quic: &mut Quic, talk: Talk, side: Side, frame: &[u8]) {
-        if self.control.is_none() && side == Side::Dialler {
-            let stream = quic.open(talk, Dir::Bi, CONTROL_PRIORITY);
-            self.control = stream.map(|stream| Outward { stream, waiting: Vec::new() });
-        }
-        if let Some(control) = &mut self.control {
-            control.send(quic, talk, frame);
+        match &mut self.control {
+            Some(control) => control.send(quic, talk, frame),
+            None if side == Side::Dialler => {
+                self.early.extend(varint(frame.len()));
+                self.early.extend_from_slice(frame);
+                self.flush(quic, talk);
+            }
+            None => {}
         }
     }
 

@@ -10,6 +10,8 @@ mod histories;
 mod lines;
 /// What is malformed, class by class.
 mod malformed;
+/// Bugs put in on purpose.
+mod plants;
 /// Whole worlds by seed.
 mod seeds;
 /// Every way to join three sites.

@@ -1,0 +1,67 @@
+//! Bugs put in on purpose, where a site meets its disk, its index, its lines and its people: each must be found, or the simulation is blind.
+
+use clap::ValueEnum;
+
+/// Seeds within which each must be found.
+pub const SEEDS_MAX: u64 = 300;
+
+/// One bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Plant {
+    /// A pack is never synced.
+    PackSyncSkipped,
+    /// A pack is not synced where ops were written to it last.
+    LogSyncSkipped,
+    /// The name of a new pack is not synced.
+    FolderSyncSkipped,
+    /// A sync that failed counts as done.
+    FailedSyncIgnored,
+    /// A write that found no room counts as done.
+    FullDiskIgnored,
+    /// The index loses one op about a package whenever the program starts.
+    DeleteForgottenAtStart,
+    /// What stands at a coordinate is not worked out anew when an op about it arrives.
+    StaleViewServed,
+    /// An op is acknowledged though its append failed.
+    FailedAppendAcknowledged,
+    /// A session goes on though the disk refused what it brought.
+    RefusedBytesIgnored,
+    /// A site that starts again forgets the stamps it gave.
+    ClockLostAtStart,
+    /// A site's stamps follow its own wall clock, and not what it has seen.
+    WallClockStamps,
+    /// Both ends of every link let everything through.
+    OneWayLinkLeaks,
+    /// A site takes and relays the ops of those who were granted nothing.
+    RightsIgnored,
+    /// A site does not pass on what others wrote.
+    RelayForgotten,
+    /// What is wanted is asked for once, and a cut loses it.
+    WantListLost,
+    /// A blob of which a part is here counts as whole.
+    PartTakenForWhole,
+    /// Bytes are served without a look at their hash, and one in a few has rotted.
+    RottenBytesServed,
+    /// Bytes that are here are fetched again.
+    BytesFetchedAgain,
+    /// What a seal covers is not looked at when builds clash.
+    SealIgnored,
+    /// What is restored does not name the deletes it overrules.
+    RestoreWithoutEffect,
+    /// A sweep takes bytes that are served.
+    SweepTakesLiveBytes,
+}
+
+impl Plant {
+    /// All of them.
+    #[must_use]
+    pub fn all() -> &'static [Self] {
+        Self::value_variants()
+    }
+
+    /// What it is called on the command line.
+    #[must_use]
+    pub fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}

@@ -1,0 +1,136 @@
+//! What happens at sites: what people do, and what befalls their machines.
+
+use protocol::log::NamedOp;
+
+use super::World;
+use crate::check::{Fault, by, causality};
+use crate::entropy::Entropy;
+use crate::options::{Act, contested};
+use crate::site::{Site, Unsaid};
+use crate::topology::NAMES;
+
+impl World {
+    pub(super) fn act(&mut self, act: Act) -> Result<(), Fault> {
+        let (now, feed) = (self.now, self.feed);
+        match act {
+            Act::Publish { site, contested: shared, bytes } => {
+                let name = shared.map_or_else(|| format!("p{now}-{site}"), contested);
+                let content = self.entropy.bytes(usize::try_from(bytes).unwrap_or(0));
+                let Some(at) = self.sites.get_mut(site) else { return Ok(()) };
+                let said = at.publish(now, feed, &name, &content);
+                self.said(site, &format!("publishes {name}, {bytes} bytes"), said)?;
+            }
+            Act::Delete { site, pick } => self.delete(site, pick)?,
+            Act::Restore { site, pick } => {
+                let Some(at) = self.sites.get_mut(site) else { return Ok(()) };
+                let items = at.items(now, feed);
+                let gone: Vec<_> = items.into_iter().filter(|(_, item)| !item.deletes.is_empty()).collect();
+                let Some((name, _)) = gone.get(Entropy::new(pick).index(gone.len())) else { return Ok(()) };
+                let said = at.restore(now, feed, name);
+                let done = matches!(said, Ok(Some(_)));
+                let back = at.item(now, feed, name).is_some_and(|item| item.winner.is_some());
+                self.said(site, &format!("restores {name}"), said)?;
+                if done && !back {
+                    let what = format!("{name} was restored and is not served at the same site");
+                    return Err(Fault { check: "people", what });
+                }
+            }
+            Act::PowerLoss { site } => self.lose_power(site, true)?,
+            Act::PowerLossInSync { site } => {
+                self.with(site, |at| at.disk().cut_in_sync());
+            }
+            Act::Restart { site } => {
+                self.interruptions += 1;
+                self.quic.trace.line(now, &format!("{} restarts", NAMES.get(site).unwrap_or(&"?")));
+                if let Some(at) = self.sites.get_mut(site) {
+                    at.restart(now, &mut self.quic);
+                }
+            }
+            Act::ClockJump { site, ms } => self.with(site, |at| {
+                at.was_set_back |= ms < at.clock_ahead_ms;
+                at.clock_ahead_ms = ms;
+            }),
+            Act::FailSyncs { site, count } => {
+                self.interruptions += 1;
+                self.with(site, |at| at.disk().fail_syncs(count));
+            }
+            Act::DiskFull { site, room } => {
+                self.interruptions += 1;
+                self.with(site, |at| at.disk().leave_room(room));
+            }
+            Act::DiskFree { site } => self.with(site, |at| at.disk().limit(None)),
+            Act::Sweep { site } => self.with(site, |at| at.sweep(now)),
+        }
+        Ok(())
+    }
+
+    fn with(&mut self, site: usize, change: impl FnOnce(&mut Site)) {
+        if let Some(site) = self.sites.get_mut(site) {
+            change(site);
+        }
+    }
+
+    fn delete(&mut self, site: usize, pick: u64) -> Result<(), Fault> {
+        let (now, feed) = (self.now, self.feed);
+        let Some(at) = self.sites.get_mut(site) else { return Ok(()) };
+        let items = at.items(now, feed);
+        let served: Vec<_> = items.into_iter().filter(|(_, item)| item.winner.is_some()).collect();
+        let Some((name, _)) = served.get(Entropy::new(pick).index(served.len())) else { return Ok(()) };
+        let said = at.delete(now, feed, name);
+        let done = said.is_ok();
+        let left = at.item(now, feed, name).is_some_and(|item| item.winner.is_some());
+        self.said(site, &format!("deletes {name}"), said.map(Some))?;
+        if done && left {
+            let what = format!("{name} was deleted and is served at the same site");
+            return Err(Fault { check: "people", what });
+        }
+        Ok(())
+    }
+
+    fn said(&mut self, site: usize, what: &str, said: Result<Option<NamedOp>, Unsaid>) -> Result<(), Fault> {
+        let name = NAMES.get(site).unwrap_or(&"?");
+        match said {
+            Ok(Some(named)) => {
+                self.quic.trace.line(self.now, &format!("{name} {what}: {}", named.id));
+                if let Some(at) = self.sites.get(site) {
+                    by("causality", causality::check(at, self.now, &named))?;
+                }
+                self.oracle.note(site, named, true);
+            }
+            Ok(None) => {}
+            Err(Unsaid { doubtful }) => {
+                self.quic.trace.line(self.now, &format!("{name} {what}, and its disk refuses"));
+                if let Some(named) = doubtful {
+                    self.oracle.note(site, *named, false);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What was acknowledged before is there after.
+    pub(super) fn lose_power(&mut self, site: usize, whole: bool) -> Result<(), Fault> {
+        self.interruptions += 1;
+        let (now, feed) = (self.now, self.feed);
+        let Some(at) = self.sites.get_mut(site) else { return Ok(()) };
+        let lengths = |at: &Site| {
+            let heads = at.store().heads(feed).unwrap_or_default();
+            heads.into_iter().map(|signed| (signed.head.log, signed.head.len)).collect::<Vec<_>>()
+        };
+        let root = |at: &Site| format!("{:?}", at.store().state_root(feed, at.look(now)));
+        let (before, root_before) = (lengths(at), root(at));
+        at.lose_power(now, &mut self.quic);
+        let (after, root_after) = (lengths(at), root(at));
+        self.quic.trace.line(now, &format!("{} loses power", at.name));
+        let shorter = before.iter().any(|(log, len)| {
+            after.iter().find(|(other, _)| other == log).is_none_or(|(_, left)| left < len)
+        });
+        // What was served before a clock was set back may have to wait again once it is worked out anew.
+        let same = before == after && !at.was_set_back;
+        if shorter || (whole && same && root_before != root_after) {
+            let what = "a loss of power changed what had been acknowledged".to_owned();
+            return Err(Fault { check: "durability", what });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+//! The stamps that a site gave and saw: what it says next comes after all of them, and a stamp of the future joins them once it is due.
+
+use std::collections::BTreeSet;
+
+use protocol::id::LogId;
+use protocol::log::{Batch, Entry};
+use protocol::op::{Op, Place};
+use protocol::time::Hlc;
+
+use crate::store::{Look, ReadError, Store};
+
+/// Stamps of the future that are remembered, the nearest first: an author with a wrong clock has a few, and one that forges them gains
+/// nothing by more.
+const WAITING_MAX: usize = 1024;
+
+/// Bytes of ops looked at at a time.
+const LOOKED_AT_BYTES: u64 = 256 << 10;
+
+/// A site's clock.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Clock {
+    newest: Hlc,
+    /// Seen, and too far in the future to count: their ops wait as well.
+    waiting: BTreeSet<Hlc>,
+}
+
+impl Clock {
+    /// Where the clock goes on after a start: above everything this site said itself, whatever its wall clock says now, and above what it
+    /// had seen of others.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn after_start(store: &Store, look: Look) -> Result<Self, ReadError> {
+        let mut clock = Self::default();
+        for (feed, _) in store.feeds()? {
+            for signed in store.heads(feed)? {
+                let (log, len) = (signed.head.log, signed.head.len);
+                let newest = stamps(&store.batches(log, len.saturating_sub(1), 0)?, log).max();
+                clock.see(log, newest, look);
+                // Behind one that waits, others may wait that are due sooner.
+                if newest.is_some_and(|stamp| stamp.is_ahead_of(look.now)) {
+                    clock.see_all(store, log, look)?;
+                }
+            }
+        }
+        Ok(clock)
+    }
+
+    fn see_all(&mut self, store: &Store, log: LogId, look: Look) -> Result<(), ReadError> {
+        let mut from = 0;
+        loop {
+            let batches = store.batches(log, from, LOOKED_AT_BYTES)?;
+            let Some(last) = batches.last() else { return Ok(()) };
+            from = last.head.head.len;
+            self.see(log, stamps(&batches, log), look);
+        }
+    }
+
+    /// Takes in stamps of one log. This site's own count however far ahead they are.
+    pub fn see(&mut self, log: LogId, stamps: impl IntoIterator<Item = Hlc>, look: Look) {
+        for stamp in stamps {
+            if log.author != look.me && stamp.is_ahead_of(look.now) {
+                self.waiting.insert(stamp);
+                if self.waiting.len() > WAITING_MAX {
+                    self.waiting.pop_last();
+                }
+            } else {
+                self.newest = self.newest.max(stamp);
+            }
+        }
+    }
+
+    /// The newest stamp that counts by now.
+    #[must_use]
+    pub fn newest(&mut self, look: Look) -> Hlc {
+        while let Some(due) = self.waiting.first().copied().filter(|stamp| !stamp.is_ahead_of(look.now)) {
+            self.waiting.remove(&due);
+            self.newest = self.newest.max(due);
+        }
+        self.newest
+    }
+}
+
+fn stamps(batches: &[Batch], log: LogId) -> impl Iterator<Item = Hlc> {
+    batches.iter().flat_map(move |batch| {
+        let mut seq = batch.first;
+        batch.entries.iter().filter_map(move |entry| {
+            let place = Place { log, seq };
+            seq = seq.saturating_add(entry.span());
+            let Entry::Op(statement) = entry else { return None };
+            Op::decode_statement(place, statement).ok().map(|op| op.stamp)
+        })
+    })
+}
