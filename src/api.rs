@@ -10,6 +10,7 @@ macro_rules! schemas {
     };
 }
 
+pub mod backup;
 pub mod doctor;
 pub mod events;
 pub mod evict;

@@ -1,5 +1,6 @@
 //! The command line: what people type, turned into calls of the API and into text.
 
+mod backup;
 mod client;
 mod doctor;
 mod events;
@@ -250,6 +251,25 @@ enum Command {
     #[command(verbatim_doc_comment)]
     #[command(after_help = "Example:\n  packetboat verify --heal")]
     Verify(verify::Verify),
+    /// Copy this site into a folder while it serves, or what is new of it
+    ///
+    /// An earlier backup in the folder is brought up to date, and is whole until the new one
+    /// is. With --check nothing is copied: every byte of the backup is read again, and the exit
+    /// code is 7 where one is not as it was.
+    #[command(verbatim_doc_comment)]
+    #[command(
+        after_help = "Examples:\n  packetboat backup /mnt/backup/la\n  packetboat backup /mnt/backup/la --check"
+    )]
+    Backup(backup::Backup),
+    /// Make an empty data folder (--data) that of the site in a backup
+    ///
+    /// Every byte is checked on the way. The site then learns from its peers what it said after
+    /// the backup was made, before it says anything new.
+    #[command(verbatim_doc_comment)]
+    #[command(
+        after_help = "Example:\n  packetboat --data /srv/packetboat restore /mnt/backup/la --key site.key"
+    )]
+    Restore(backup::Restore),
     /// Tokens of package clients and scripts
     ///
     /// A token is needed to publish over HTTP, and to read from feeds that were not made with
@@ -360,6 +380,8 @@ async fn dispatch(command: Command, context: &Context, level: &str) -> anyhow::R
         Command::Run(command) => run::show(context, command).await,
         Command::Why { what } | Command::WhyNot { what } => feed::why(context, &what).await,
         Command::Verify(asked) => verify::verify(context, &asked).await,
+        Command::Backup(asked) => backup::backup(context, asked).await,
+        Command::Restore(asked) => backup::restore(context, asked).await,
         Command::Events(events) => events::events(context, events).await,
         Command::Evict(evict) => evict::evict(context, evict).await,
         Command::Fetch(at) => evict::fetch(context, at).await,

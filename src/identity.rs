@@ -84,16 +84,25 @@ impl SiteKey {
         }
         let mut seed = Zeroizing::new([0; SEED_BYTES]);
         getrandom::fill(seed.as_mut_slice()).map_err(|reason| CreateKeyError::Randomness { reason })?;
-        let mut file = owner_only::create_file(path).map_err(|source| {
-            match source.kind() == io::ErrorKind::AlreadyExists {
-                true => CreateKeyError::Exists { path: path.to_owned() },
-                false => disk(source),
-            }
+        let key = Self::from_seed(&seed);
+        key.copy_to(path).map_err(|source| match source.kind() == io::ErrorKind::AlreadyExists {
+            true => CreateKeyError::Exists { path: path.to_owned() },
+            false => disk(source),
         })?;
-        file.write_all(seed.as_slice()).map_err(disk)?;
-        file.sync_all().map_err(disk)?;
-        owner_only::sync_directory(directory).map_err(disk)?;
-        Ok(Self::from_seed(&seed))
+        Ok(key)
+    }
+
+    /// Writes the key to a file that is not there yet, for its owner alone, durably.
+    ///
+    /// # Errors
+    /// There is a file, or the disk refuses.
+    pub fn copy_to(&self, path: &Path) -> io::Result<()> {
+        let directory = directory_of(path);
+        owner_only::make_directory(directory)?;
+        let mut file = owner_only::create_file(path)?;
+        file.write_all(self.0.as_bytes())?;
+        file.sync_all()?;
+        owner_only::sync_directory(directory)
     }
 
     /// Reads the key at `path`.

@@ -7,6 +7,7 @@ pub mod logs;
 pub mod store;
 mod webhook;
 
+pub mod backup;
 pub mod keeper;
 pub mod publish;
 pub mod scheduler;

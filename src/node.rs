@@ -1,5 +1,6 @@
 //! The node: one store, one endpoint, its links and feeds, and what the API and the gateways ask of them.
 
+mod backup;
 mod carried;
 mod conflicts;
 mod doctor;
@@ -63,12 +64,13 @@ use crate::transport::endpoint::{BindError, Endpoint};
 use crate::transport::settings::Pace;
 use crate::transport::tls::Peers;
 
+pub use backup::{OfflineBackupError, backup_offline};
 pub(crate) use events::{EventReader, asked_for};
 pub use files::{OpenFile, UploadStream};
 pub(crate) use op_log::OpsAsked;
 pub use runs::Step;
 pub(crate) use serve::open_doors;
-pub use serve::{InitError, ServeError, VerifyError, init, serve, verify_offline};
+pub use serve::{InitError, ServeError, VerifyError, fresh_life, init, serve, verify_offline};
 use sessions::LinkState;
 
 /// How often the store settles: what a start after a crash has to read again at most.
@@ -107,6 +109,9 @@ pub enum StartError {
     Name(#[from] BadName),
     #[error("no random bytes: {0}")]
     Randomness(getrandom::Error),
+    /// With a new key it would be another site that has this one's store.
+    #[error("{} has a store and no key: put the site's key back as key/site.key, or use an empty folder", .folder.display())]
+    KeyGone { folder: PathBuf },
 }
 
 /// A running node. Clones are the same node.
@@ -117,6 +122,7 @@ pub struct Node {
 
 #[derive(Debug)]
 struct Inner {
+    data: PathBuf,
     site: SiteStore,
     name: String,
     endpoint: Endpoint,
@@ -198,7 +204,11 @@ impl Node {
         let generation = u128::from_le_bytes(random::<16>().map_err(StartError::Randomness)?);
         let folder = store_path(data);
         let (key, store) = tokio::task::spawn_blocking(move || {
-            let key = if path.exists() { SiteKey::load(&path)? } else { SiteKey::create(&path)? };
+            let key = match (path.exists(), folder.join("FORMAT").exists()) {
+                (true, _) => SiteKey::load(&path)?,
+                (false, false) => SiteKey::create(&path)?,
+                (false, true) => return Err(StartError::KeyGone { folder }),
+            };
             Ok::<_, StartError>((key, Store::open(&folder, Options::new(generation))?))
         })
         .await
@@ -213,6 +223,7 @@ impl Node {
         let site = SiteStore::new(store, key);
         let (events, kept) = events::Events::open(&site)?;
         let inner = Inner {
+            data: data.to_owned(),
             site,
             name,
             endpoint,

@@ -3,6 +3,7 @@
 mod admission;
 mod answer;
 mod api_routes;
+mod backup_routes;
 mod doctor_routes;
 mod doors;
 mod event_routes;

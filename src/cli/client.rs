@@ -205,9 +205,25 @@ impl Client {
     pub(super) async fn watch<T: DeserializeOwned>(
         &self,
         path: &str,
+        step: impl FnMut(&str, u64, Option<u64>),
+    ) -> anyhow::Result<Answer<T>> {
+        Self::watched(self.send(Method::POST, path, false, nothing()).await?, step).await
+    }
+
+    /// The same with something to say first.
+    pub(super) async fn watch_with<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        asked: &impl Serialize,
+        step: impl FnMut(&str, u64, Option<u64>),
+    ) -> anyhow::Result<Answer<T>> {
+        Self::watched(self.send(Method::POST, path, true, json(asked)?).await?, step).await
+    }
+
+    async fn watched<T: DeserializeOwned>(
+        response: Response<Incoming>,
         mut step: impl FnMut(&str, u64, Option<u64>),
     ) -> anyhow::Result<Answer<T>> {
-        let response = self.send(Method::POST, path, false, nothing()).await?;
         let mut stream = BodyStream::new(response.into_body());
         let mut held = Vec::new();
         while let Some(frame) = stream.next().await {

@@ -11,7 +11,7 @@ use crate::statement::StatementError;
 use crate::store::{AppendError, ReadError, SweepError, WriteError};
 
 /// The whole story of an error in one line.
-fn story(error: &dyn std::error::Error) -> String {
+pub(super) fn story(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -31,6 +31,11 @@ pub enum InitError {
     Store(#[from] OpenError),
     #[error("no random bytes: {0}")]
     Randomness(getrandom::Error),
+    /// With a new key it would be another site that has this one's store.
+    #[error(
+        "{folder} has a store and no key: put the site's key back as key/site.key, or use an empty folder"
+    )]
+    KeyGone { folder: String },
 }
 
 /// Why the daemon ended.
@@ -59,6 +64,14 @@ pub enum VerifyError {
     Problem(Problem),
 }
 
+/// A life for a store that never had it.
+///
+/// # Errors
+/// The system gives no random bytes.
+pub fn fresh_life() -> std::io::Result<u128> {
+    generation().map_err(|error| std::io::Error::other(error.to_string()))
+}
+
 fn generation() -> Result<u128, getrandom::Error> {
     super::random::<16>().map(u128::from_le_bytes)
 }
@@ -68,6 +81,9 @@ fn generation() -> Result<u128, getrandom::Error> {
 /// # Errors
 /// There is a key already, or the disk refuses.
 pub fn init(data: &Path, name: Option<&str>) -> Result<SiteId, InitError> {
+    if store_path(data).join("FORMAT").exists() && !key_path(data).exists() {
+        return Err(InitError::KeyGone { folder: data.display().to_string() });
+    }
     let folder = |source| InitError::Folder { folder: data.display().to_string(), source };
     std::fs::create_dir_all(data).map_err(folder)?;
     close_to_others(data).map_err(folder)?;

@@ -50,7 +50,11 @@ impl Life {
     }
 
     pub(crate) fn read(disk: &dyn Disk) -> Result<Option<Self>, FormatError> {
-        let Some(bytes) = disk.read_small(FORMAT)? else { return Ok(None) };
+        disk.read_small(FORMAT)?.map(Self::decode).transpose()
+    }
+
+    /// What the bytes of FORMAT say.
+    pub(crate) fn decode(bytes: Vec<u8>) -> Result<Self, FormatError> {
         let text = String::from_utf8(bytes).map_err(|_not_text| FormatError::Damaged)?;
         let field = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name));
@@ -66,14 +70,18 @@ impl Life {
         };
         let generation = bytes("generation ")?.try_into().map_err(|_length| FormatError::Damaged)?;
         let salt = bytes("salt ")?.try_into().map_err(|_length| FormatError::Damaged)?;
-        Ok(Some(Self { generation: u128::from_be_bytes(generation), salt }))
+        Ok(Self { generation: u128::from_be_bytes(generation), salt })
     }
 
     pub(crate) fn write(&self, disk: &dyn Disk) -> io::Result<()> {
+        disk.write_small(FORMAT, self.encode().as_bytes())
+    }
+
+    /// The bytes of FORMAT.
+    pub(crate) fn encode(&self) -> String {
         let generation = HEXLOWER.encode(&self.generation.to_be_bytes());
         let salt = HEXLOWER.encode(&self.salt);
-        let text = format!("packetboat-store {VERSION}\ngeneration {generation}\nsalt {salt}\n");
-        disk.write_small(FORMAT, text.as_bytes())
+        format!("packetboat-store {VERSION}\ngeneration {generation}\nsalt {salt}\n")
     }
 }
 

@@ -60,6 +60,7 @@ pub(super) fn routes(served: &Served) -> Router<Served> {
         .merge(ruling_routes::routes())
         .merge(hold_routes::routes())
         .merge(super::fork_routes::routes())
+        .merge(super::backup_routes::routes())
         .merge(super::merge_routes::routes())
         .merge(event_routes::routes())
         .merge(super::log_routes::routes())

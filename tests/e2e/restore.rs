@@ -1,8 +1,8 @@
-//! Sites that are copied: what their peers notice, what waits, and how they go on.
+//! Sites that are backed up, restored and copied: what their peers notice, what waits, and how they go on.
 
 use std::path::Path;
 
-use crate::lab::{Site, until};
+use crate::lab::{Site, run, until};
 
 fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
@@ -79,4 +79,45 @@ fn a_copied_site_is_noticed_as_a_fork_and_goes_on_once_the_origin_cut_its_log() 
         run["ops_in"] == 0 && run["ops_out"] == 0
     });
     assert_eq!(copy.state_root("tools"), ny.state_root("tools"));
+}
+
+/// A site is backed up while it serves and again once it does not, its machine is lost, and another one is made of the backup.
+#[test]
+fn a_site_is_backed_up_while_it_serves_and_made_anew_from_that() {
+    let mut la = Site::new("Los Angeles");
+    let place = tempfile::tempdir().unwrap();
+    let (kept, fresh) = (place.path().join("kept"), place.path().join("fresh"));
+    let kept = kept.to_str().unwrap();
+    la.ok(&["feed", "create", "tools", "--kind", "raw"]);
+    la.publish("tools", "one", b"one");
+    let first = la.ok(&["backup", kept, "--with-key"]);
+    assert_eq!(first["bytes"], first["copied_bytes"], "{first}");
+    la.publish("tools", "two", b"two");
+    la.ok(&["backup", kept, "--with-key"]);
+    la.kill();
+    la.ok(&["backup", kept, "--with-key"]);
+    assert_eq!(la.ok(&["backup", kept, "--check"])["damaged"], serde_json::json!([]));
+    la.fails(1, &["restore", kept]);
+
+    let data = fresh.to_str().unwrap();
+    assert_eq!(run(&["--data", data, "restore", kept]).code, 0);
+    std::fs::remove_file(fresh.join("key/site.key")).unwrap();
+    let keyless = run(&["--data", data, "serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+    assert!(keyless.stderr.contains("has a store and no key"), "{keyless:?}");
+    let keyless = run(&["--data", data, "init"]);
+    assert!(keyless.stderr.contains("has a store and no key"), "{keyless:?}");
+    std::fs::remove_dir_all(&fresh).unwrap();
+    assert_eq!(run(&["--data", data, "restore", kept]).code, 0);
+    let again = Site::over("Los Angeles", fresh);
+    assert_eq!(names(&again), ["one", "two"]);
+    assert_eq!(again.ok(&["verify"])["damaged"], serde_json::json!([]));
+
+    let pack = Path::new(kept).join("store/packs/00000001.pak");
+    let mut bytes = std::fs::read(&pack).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&pack, bytes).unwrap();
+    let checked = run(&["--json", "backup", kept, "--check"]);
+    assert_eq!(checked.code, 7, "{checked:?}");
+    assert!(checked.stdout.contains("00000001.pak"), "{checked:?}");
 }

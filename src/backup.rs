@@ -1,0 +1,307 @@
+//! A site's data folder copied while it is in use, checked, and made into a folder again.
+//!
+//! Packs only grow at their end and are never changed, so a backup takes over what an earlier one in the same place has. The manifest is
+//! replaced last: a backup that was cut short leaves the one before as it was.
+
+mod manifest;
+mod restore;
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use crate::identity::owner_only;
+use crate::store::disk::PackFile;
+use crate::store::{Snapshot, WriteError};
+
+pub use manifest::{Entry, Manifest, ManifestError};
+pub use restore::{RestoreError, Restored, restore};
+
+/// Bytes copied at once.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Bytes at the end of a pack that are compared before an earlier copy of it is taken over: more than a pack's footer begins with.
+const ENDING_BYTES: u64 = 64 << 10;
+
+/// Where things lie in a backup, and in a data folder.
+pub(crate) const KEY: &str = "key/site.key";
+const SETTINGS: &str = "packetboat.toml";
+const FORMAT: &str = "store/FORMAT";
+const DRAFT: &str = "draft";
+
+/// Why no backup was made.
+#[derive(Debug, thiserror::Error)]
+#[expect(clippy::module_name_repetitions, reason = "callers hold errors of several rooms side by side")]
+pub enum BackupError {
+    #[error("{} is not a whole path: a backup's folder is named from the root on", .path.display())]
+    Relative { path: PathBuf },
+    #[error("{} holds other things than a backup of this site; choose an empty folder", .path.display())]
+    Occupied { path: PathBuf },
+    #[error(
+        "{} holds a backup of another life of this site, from before a restore; choose an empty folder and keep that one",
+        .path.display()
+    )]
+    OtherLife { path: PathBuf },
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    #[error("cannot write {}", .path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("cannot read {}", .path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("this site's store could not be brought to rest")]
+    Store(#[from] WriteError),
+}
+
+/// What is backed up beside the store, and of which site.
+#[derive(Debug, Clone)]
+pub struct Source<'a> {
+    /// The data folder.
+    pub data: &'a Path,
+    pub site: String,
+    pub name: String,
+    pub now_ms: u64,
+    /// Whether the site's key goes along: whoever has the backup is then the site.
+    pub with_key: bool,
+}
+
+/// What a backup came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Backed {
+    pub files: u64,
+    pub bytes: u64,
+    /// What of it was not there from an earlier backup.
+    pub copied_bytes: u64,
+}
+
+/// Copies a site into a folder, or what is new of it. Durable when this returns.
+///
+/// # Errors
+/// See [`BackupError`]; an earlier backup in the folder is then still whole.
+pub fn backup(
+    to: &Path,
+    from: &Source<'_>,
+    snapshot: &Snapshot,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Backed, BackupError> {
+    let before = ready(to, from, snapshot)?;
+    let total = snapshot.packs.iter().map(|pack| pack.bytes).sum();
+    let mut made = Making { to, before, entries: Vec::new(), copied_bytes: 0 };
+    let mut done = 0;
+    for pack in &snapshot.packs {
+        made.pack(pack.number, &*pack.file, pack.bytes, &mut |bytes| progress(done + bytes, total))?;
+        done += pack.bytes;
+    }
+    made.small(FORMAT, &snapshot.format)?;
+    if let Some(settings) = optional(&from.data.join(SETTINGS))? {
+        made.small(SETTINGS, &settings)?;
+    }
+    if from.with_key {
+        let path = from.data.join(KEY);
+        let key = fs::read(&path).map_err(|source| BackupError::Read { path, source })?;
+        made.small(KEY, &key)?;
+    }
+    let backed = Backed {
+        files: u64::try_from(made.entries.len()).unwrap_or(u64::MAX),
+        bytes: made.entries.iter().map(|entry| entry.bytes).sum(),
+        copied_bytes: made.copied_bytes,
+    };
+    let manifest = Manifest {
+        site: from.site.clone(),
+        name: from.name.clone(),
+        made_ms: from.now_ms,
+        life: snapshot.life.clone(),
+        files: made.entries,
+    };
+    manifest.write(to)?;
+    sweep(to, &manifest, made.before.as_ref());
+    Ok(backed)
+}
+
+/// Reads a whole backup again. Gives what is not as the manifest says.
+///
+/// # Errors
+/// There is no readable manifest.
+pub fn check(
+    folder: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(Manifest, Vec<String>), ManifestError> {
+    let manifest =
+        Manifest::read(folder)?.ok_or_else(|| ManifestError::None { folder: folder.to_owned() })?;
+    let total = manifest.files.iter().map(|entry| entry.bytes).sum();
+    let (mut done, mut bad) = (0, Vec::new());
+    for entry in &manifest.files {
+        let from = entry.path_in(folder);
+        let copied = File::open(&from).and_then(|mut file| {
+            copy(&mut file, &mut io::sink(), entry.bytes, &mut |bytes| progress(done + bytes, total))
+        });
+        match copied {
+            Ok(hash) if hash == entry.blake3 => {}
+            Ok(_other) => bad.push(format!("{}: other bytes than were backed up", entry.path)),
+            Err(error) => bad.push(format!("{}: {error}", entry.path)),
+        }
+        done += entry.bytes;
+    }
+    Ok((manifest, bad))
+}
+
+/// Makes the folder, and looks at what is in it.
+fn ready(to: &Path, from: &Source<'_>, snapshot: &Snapshot) -> Result<Option<Manifest>, BackupError> {
+    if !to.is_absolute() {
+        return Err(BackupError::Relative { path: to.to_owned() });
+    }
+    let write = |source| BackupError::Write { path: to.to_owned(), source };
+    owner_only::make_directory(to).map_err(write)?;
+    let before = Manifest::read(to)?;
+    match &before {
+        Some(before) if before.site != from.site => {
+            return Err(BackupError::Occupied { path: to.to_owned() });
+        }
+        Some(before) if before.life != snapshot.life => {
+            return Err(BackupError::OtherLife { path: to.to_owned() });
+        }
+        Some(_) => {}
+        None => {
+            // A backup that was cut short before its first manifest left packs only.
+            let mut there = fs::read_dir(to).map_err(write)?.filter_map(Result::ok);
+            if there.any(|entry| !matches!(entry.file_name().to_str(), Some("store" | "lost+found"))) {
+                return Err(BackupError::Occupied { path: to.to_owned() });
+            }
+        }
+    }
+    owner_only::make_directory(&to.join("store/packs")).map_err(write)?;
+    owner_only::make_directory(&to.join("key")).map_err(write)?;
+    Ok(before)
+}
+
+struct Making<'a> {
+    to: &'a Path,
+    before: Option<Manifest>,
+    entries: Vec<Entry>,
+    copied_bytes: u64,
+}
+
+impl Making<'_> {
+    fn pack(
+        &mut self,
+        number: u32,
+        file: &dyn PackFile,
+        bytes: u64,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), BackupError> {
+        let path = format!("store/packs/{number:08}.pak");
+        let there = self.before.as_ref().and_then(|before| before.files.iter().find(|one| one.path == path));
+        if let Some(there) = there.filter(|there| there.bytes == bytes)
+            && ends_alike(&there.path_in(self.to), file, bytes)
+        {
+            self.entries.push(there.clone());
+            return Ok(());
+        }
+        self.place(path, bytes, &mut Reading { file, at: 0, end: bytes }, progress)
+    }
+
+    fn small(&mut self, path: &str, bytes: &[u8]) -> Result<(), BackupError> {
+        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.place(path.to_owned(), size, &mut io::Cursor::new(bytes), &mut |_| {})
+    }
+
+    /// Writes a file beside its place and puts it there whole. An older copy of a pack is the beginning of the new one, so the manifest
+    /// that is there still holds.
+    fn place(
+        &mut self,
+        path: String,
+        bytes: u64,
+        from: &mut dyn Read,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), BackupError> {
+        let entry = Entry { path, bytes, blake3: String::new() };
+        let place = entry.path_in(self.to);
+        let draft = place.with_extension(DRAFT);
+        let failed = |source| BackupError::Write { path: draft.clone(), source };
+        drop(fs::remove_file(&draft));
+        let mut file = owner_only::create_file(&draft).map_err(failed)?;
+        let blake3 = copy(from, &mut file, bytes, progress).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        fs::rename(&draft, &place).map_err(failed)?;
+        if let Some(folder) = place.parent() {
+            owner_only::sync_directory(folder).map_err(failed)?;
+        }
+        self.copied_bytes += bytes;
+        self.entries.push(Entry { blake3, ..entry });
+        Ok(())
+    }
+}
+
+/// A pack's first bytes, as a stream.
+struct Reading<'a> {
+    file: &'a dyn PackFile,
+    at: u64,
+    end: u64,
+}
+
+impl Read for Reading<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let size = buffer.len().min(left);
+        let Some(part) = buffer.get_mut(..size).filter(|part| !part.is_empty()) else { return Ok(0) };
+        self.file.read_at(self.at, part)?;
+        self.at += u64::try_from(size).unwrap_or(u64::MAX);
+        Ok(size)
+    }
+}
+
+/// Copies just so many bytes and gives their hash.
+fn copy(
+    from: &mut dyn Read,
+    to: &mut dyn Write,
+    bytes: u64,
+    progress: &mut dyn FnMut(u64),
+) -> io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut done: u64 = 0;
+    while done < bytes {
+        let most = usize::try_from(bytes - done).unwrap_or(usize::MAX).min(CHUNK_BYTES);
+        let Some(room) = buffer.get_mut(..most) else { break };
+        let read = from.read(room)?;
+        let Some(part) = room.get(..read).filter(|part| !part.is_empty()) else {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+        };
+        hasher.update(part);
+        to.write_all(part)?;
+        done += u64::try_from(read).unwrap_or(u64::MAX);
+        progress(done);
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// Whether an earlier copy of a pack is of these bytes, by its end: a pack's footer names all its records.
+fn ends_alike(copy: &Path, file: &dyn PackFile, bytes: u64) -> bool {
+    let from = bytes.saturating_sub(ENDING_BYTES);
+    let size = usize::try_from(bytes.saturating_sub(from)).unwrap_or(0);
+    let (mut ours, mut theirs) = (vec![0; size], vec![0; size]);
+    let read = File::open(copy)
+        .and_then(|mut copy| copy.seek(SeekFrom::Start(from)).and_then(|_| copy.read_exact(&mut theirs)));
+    read.is_ok() && file.read_at(from, &mut ours).is_ok() && ours == theirs
+}
+
+fn optional(path: &Path) -> Result<Option<Vec<u8>>, BackupError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(BackupError::Read { path: path.to_owned(), source }),
+    }
+}
+
+/// Removes what the backup before had and this one has not. What cannot be removed only takes room.
+fn sweep(to: &Path, now: &Manifest, before: Option<&Manifest>) {
+    for entry in before.map_or(&[][..], |before| before.files.as_slice()) {
+        if !now.files.iter().any(|kept| kept.path == entry.path)
+            && let Err(error) = fs::remove_file(entry.path_in(to))
+        {
+            tracing::warn!(%error, path = entry.path, "an old file of a backup could not be removed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! A data folder made from a backup: every byte is checked on the way, and the folder is a new life of the site.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::{CHUNK_BYTES, Entry, FORMAT, KEY, Manifest, ManifestError, SETTINGS, copy};
+use crate::identity::{LoadKeyError, SiteKey, owner_only};
+use crate::store::{RESTORED, new_life};
+
+/// Where the store is put together before it takes its place.
+const UNFINISHED: &str = "store.restoring";
+
+/// Why nothing was restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    #[error("{} is not empty; restore into a new folder (--data)", .folder.display())]
+    Occupied { folder: PathBuf },
+    #[error("{} in the backup is damaged: {why}; nothing was restored, try an earlier backup", .path.display())]
+    Damaged { path: PathBuf, why: String },
+    #[error("the backup has no key: give the site's key with --key FILE")]
+    NoKey,
+    #[error("the key is that of site {found}, and the backup is of site {wanted}")]
+    OtherKey { found: String, wanted: String },
+    #[error(transparent)]
+    Key(#[from] LoadKeyError),
+    #[error("cannot write {}", .path.display())]
+    Write { path: PathBuf, source: io::Error },
+}
+
+/// What was restored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    pub manifest: Manifest,
+    pub bytes: u64,
+}
+
+/// Makes an empty data folder that of the site in a backup. `key` is the site's key file where the backup has none; `generation` is random
+/// and never used twice. A restore that is cut short leaves nothing that a node would start on.
+///
+/// # Errors
+/// See [`RestoreError`].
+pub fn restore(
+    from: &Path,
+    data: &Path,
+    key: Option<&Path>,
+    generation: u128,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Restored, RestoreError> {
+    let manifest = Manifest::read(from)?.ok_or_else(|| ManifestError::None { folder: from.to_owned() })?;
+    let key = key_of(from, key, &manifest)?;
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| RestoreError::Write { path, source }
+    };
+    owner_only::make_directory(data).map_err(failed(data))?;
+    let mut there = fs::read_dir(data).map_err(failed(data))?.filter_map(Result::ok);
+    if there.any(|entry| !matches!(entry.file_name().to_str(), Some(UNFINISHED | "lost+found"))) {
+        return Err(RestoreError::Occupied { folder: data.to_owned() });
+    }
+    let unfinished = data.join(UNFINISHED);
+    drop(fs::remove_dir_all(&unfinished));
+    owner_only::make_directory(&unfinished.join("packs")).map_err(failed(&unfinished))?;
+    let total = manifest.files.iter().map(|entry| entry.bytes).sum();
+    let mut done = 0;
+    for entry in &manifest.files {
+        let place = match entry.path.as_str() {
+            KEY => continue,
+            SETTINGS => unfinished.join(SETTINGS),
+            path => unfinished.join(path.trim_start_matches("store/")),
+        };
+        copied(from, entry, &place, &mut |bytes| progress(done + bytes, total))?;
+        done += entry.bytes;
+    }
+    let format = unfinished.join("FORMAT");
+    let old = fs::read(&format).map_err(failed(&format))?;
+    let new = new_life(&old, generation).ok_or_else(|| RestoreError::Damaged {
+        path: from.join(FORMAT),
+        why: "it does not say which life it is of".to_owned(),
+    })?;
+    written(&format, &new).map_err(failed(&format))?;
+    let marker = unfinished.join(RESTORED);
+    written(&marker, manifest.made_ms.to_string().as_bytes()).map_err(failed(&marker))?;
+    for folder in [unfinished.join("packs"), unfinished.clone()] {
+        owner_only::sync_directory(&folder).map_err(failed(&folder))?;
+    }
+    let settings = unfinished.join(SETTINGS);
+    if settings.exists() {
+        fs::rename(&settings, data.join(SETTINGS)).map_err(failed(&settings))?;
+    }
+    fs::rename(&unfinished, data.join("store")).map_err(failed(&unfinished))?;
+    owner_only::sync_directory(data).map_err(failed(data))?;
+    // The key last: without it no node starts on the folder.
+    let place = data.join(KEY);
+    key.copy_to(&place).map_err(failed(&place))?;
+    Ok(Restored { bytes: total, manifest })
+}
+
+fn key_of(from: &Path, given: Option<&Path>, manifest: &Manifest) -> Result<SiteKey, RestoreError> {
+    let entry = manifest.files.iter().find(|entry| entry.path == KEY);
+    let key = match (given, entry) {
+        (Some(given), _) => SiteKey::load(given)?,
+        (None, Some(entry)) => {
+            let path = entry.path_in(from);
+            let damaged = |why: String| RestoreError::Damaged { path: path.clone(), why };
+            let bytes = fs::read(&path).map_err(|error| damaged(error.to_string()))?;
+            if blake3::hash(&bytes).to_hex().as_str() != entry.blake3 {
+                return Err(damaged("other bytes than were backed up".to_owned()));
+            }
+            SiteKey::load(&path)?
+        }
+        (None, None) => return Err(RestoreError::NoKey),
+    };
+    let found = key.site_id().to_string();
+    if found == manifest.site {
+        Ok(key)
+    } else {
+        Err(RestoreError::OtherKey { found, wanted: manifest.site.clone() })
+    }
+}
+
+fn copied(
+    from: &Path,
+    entry: &Entry,
+    place: &Path,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), RestoreError> {
+    let path = entry.path_in(from);
+    let damaged = |why: String| RestoreError::Damaged { path: path.clone(), why };
+    let write = |source| RestoreError::Write { path: place.to_owned(), source };
+    let mut source = File::open(&path).map_err(|error| damaged(error.to_string()))?;
+    let file = owner_only::create_file(place).map_err(write)?;
+    let mut buffered = io::BufWriter::with_capacity(CHUNK_BYTES, file);
+    let hash = copy(&mut source, &mut buffered, entry.bytes, progress).map_err(|error| {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            damaged("it is too short".to_owned())
+        } else {
+            write(error)
+        }
+    })?;
+    if hash != entry.blake3 {
+        return Err(damaged("other bytes than were backed up".to_owned()));
+    }
+    buffered.flush().map_err(write)?;
+    buffered.get_ref().sync_all().map_err(write)
+}
+
+fn written(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    drop(fs::remove_file(path));
+    let mut file = owner_only::create_file(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}

@@ -1,0 +1,226 @@
+//! Backups taken, brought up to date, cut short, damaged, and made into folders again.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use protocol::id::BlobId;
+use tempfile::TempDir;
+
+use super::*;
+use crate::identity::{LoadKeyError, SiteKey};
+use crate::store::{Options, Store};
+
+/// A site with a store of many small packs.
+struct Lab {
+    folder: TempDir,
+    key: SiteKey,
+    store: Store,
+    blobs: Vec<(BlobId, Vec<u8>)>,
+}
+
+fn quiet(_done: u64, _of: u64) {}
+
+impl Lab {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let key = SiteKey::create(&folder.path().join("data").join(KEY)).unwrap();
+        fs::write(folder.path().join("data").join(SETTINGS), b"name = \"LA\"\n").unwrap();
+        let options = Options { pack_bytes: 64 << 10, ..Options::new(77) };
+        let store = Store::open(&folder.path().join("data/store"), options).unwrap();
+        Self { folder, key, store, blobs: Vec::new() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn put(&mut self, count: u8) {
+        for _ in 0..count {
+            let n = u8::try_from(self.blobs.len()).unwrap();
+            let bytes = vec![n; 20_000];
+            let blob = BlobId(*blake3::hash(&bytes).as_bytes());
+            self.store.put_small(blob, &bytes).unwrap();
+            self.blobs.push((blob, bytes));
+        }
+        self.store.sync().unwrap();
+    }
+
+    fn source<'a>(&self, data: &'a Path, with_key: bool) -> Source<'a> {
+        Source { data, site: self.key.site_id().to_string(), name: "LA".to_owned(), now_ms: 5, with_key }
+    }
+
+    fn try_backup(&self, with_key: bool, progress: &mut dyn FnMut(u64, u64)) -> Result<Backed, BackupError> {
+        let data = self.path("data");
+        backup(&self.path("backup"), &self.source(&data, with_key), &self.store.snapshot()?, progress)
+    }
+
+    fn backup(&self, with_key: bool) -> Backed {
+        self.try_backup(with_key, &mut quiet).unwrap()
+    }
+
+    fn restore(&self, to: &str) -> Result<Restored, RestoreError> {
+        restore(&self.path("backup"), &self.path(to), None, 99 << 80, &mut quiet)
+    }
+
+    /// The first `count` blobs are in the folder's store, and it is whole.
+    fn assert_has(&self, data: &str, count: usize) {
+        let store = Store::open(&self.path(data).join("store"), Options::new(1)).unwrap();
+        assert!(store.damage_at_open().is_empty());
+        for (blob, bytes) in &self.blobs[..count] {
+            assert_eq!(&store.read_extent(*blob, 0).unwrap(), bytes);
+        }
+        assert!(store.verify(|_| {}).unwrap().damage.is_empty());
+    }
+}
+
+#[test]
+fn a_second_backup_copies_what_is_new_and_both_restore_to_what_was_there() {
+    let mut lab = Lab::new();
+    lab.put(20);
+    let first = lab.backup(true);
+    assert_eq!(first.copied_bytes, first.bytes);
+    lab.put(3);
+    let second = lab.backup(true);
+    assert!(second.bytes > first.bytes, "{second:?}");
+    assert!(second.copied_bytes < second.bytes / 3, "sealed packs are taken over: {second:?}");
+    assert_eq!(check(&lab.path("backup"), &mut quiet).unwrap().1, Vec::<String>::new());
+    lab.restore("new").unwrap();
+    lab.assert_has("new", 23);
+    let key = SiteKey::load(&lab.path("new").join(KEY)).unwrap();
+    assert_eq!(key.site_id(), lab.key.site_id());
+    assert_eq!(fs::read(lab.path("new").join(SETTINGS)).unwrap(), b"name = \"LA\"\n");
+    let restored = Store::open(&lab.path("new").join("store"), Options::new(1)).unwrap();
+    assert_ne!(restored.id(), lab.store.id(), "peers tell the two lives apart");
+}
+
+#[test]
+fn a_backup_that_is_cut_short_at_any_moment_leaves_the_one_before_whole() {
+    let mut lab = Lab::new();
+    lab.put(12);
+    lab.backup(true);
+    lab.put(12);
+    for cut in 0..8 {
+        let mut steps = 0;
+        let cut_short = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            lab.try_backup(true, &mut |_, _| {
+                steps += 1;
+                assert!(steps <= cut, "the power goes");
+            })
+        }));
+        if cut_short.is_ok() {
+            break;
+        }
+        assert_eq!(check(&lab.path("backup"), &mut quiet).unwrap().1, Vec::<String>::new(), "cut at {cut}");
+        let name = format!("new-{cut}");
+        lab.restore(&name).unwrap();
+        lab.assert_has(&name, 12);
+    }
+    lab.backup(true);
+    lab.restore("at-last").unwrap();
+    lab.assert_has("at-last", 24);
+}
+
+#[test]
+fn a_backup_taken_while_others_write_is_whole() {
+    let mut lab = Lab::new();
+    lab.put(10);
+    let (store, stop) = (lab.store.clone(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut n: u64 = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let bytes = [&n.to_le_bytes()[..], &[7; 9_000]].concat();
+                store.put_small(BlobId(*blake3::hash(&bytes).as_bytes()), &bytes).unwrap();
+                n += 1;
+            }
+        });
+        for round in 0..5 {
+            lab.backup(true);
+            let name = format!("new-{round}");
+            lab.restore(&name).unwrap();
+            lab.assert_has(&name, 10);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn each_damaged_file_is_named_and_nothing_is_restored_from_it() {
+    let mut lab = Lab::new();
+    lab.put(8);
+    lab.backup(true);
+    let folder = lab.path("backup");
+    let manifest = Manifest::read(&folder).unwrap().unwrap();
+    for (n, entry) in manifest.files.iter().enumerate() {
+        let path = entry.path_in(&folder);
+        let good = fs::read(&path).unwrap();
+        let mut bad = good.clone();
+        bad[good.len() / 2] ^= 1;
+        for bytes in [bad, good[..good.len() - 1].to_vec()] {
+            fs::write(&path, bytes).unwrap();
+            let found = check(&folder, &mut quiet).unwrap().1;
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert!(found[0].starts_with(&entry.path), "{found:?}");
+            let refused = lab.restore(&format!("new-{n}"));
+            assert!(matches!(refused, Err(RestoreError::Damaged { .. })), "{}: {refused:?}", entry.path);
+            assert!(!lab.path(&format!("new-{n}")).join("store").exists());
+            assert!(!lab.path(&format!("new-{n}")).join(KEY).exists());
+        }
+        fs::write(&path, good).unwrap();
+        lab.restore(&format!("new-{n}")).unwrap();
+    }
+    let path = folder.join("MANIFEST");
+    let mut text = fs::read(&path).unwrap();
+    text[30] ^= 1;
+    fs::write(&path, text).unwrap();
+    assert!(matches!(check(&folder, &mut quiet), Err(ManifestError::Damaged { .. })));
+    assert!(matches!(lab.restore("late"), Err(RestoreError::Manifest(ManifestError::Damaged { .. }))));
+    assert!(matches!(lab.try_backup(true, &mut quiet), Err(BackupError::Manifest(_))));
+}
+
+#[test]
+fn nothing_is_restored_over_a_site_nor_with_another_sites_key() {
+    let mut lab = Lab::new();
+    lab.put(2);
+    lab.backup(false);
+    assert!(matches!(lab.restore("data"), Err(RestoreError::NoKey)));
+    let from = lab.path("backup");
+    let with = |key: &Path, to: &str| restore(&from, &lab.path(to), Some(key), 9, &mut quiet);
+    let own = lab.path("data").join(KEY);
+    assert!(matches!(with(&own, "data"), Err(RestoreError::Occupied { .. })));
+    let other = lab.path("other").join("site.key");
+    SiteKey::create(&other).unwrap();
+    assert!(matches!(with(&other, "new"), Err(RestoreError::OtherKey { .. })));
+    let missing = with(&lab.path("data/key/nowhere"), "new");
+    assert!(matches!(missing, Err(RestoreError::Key(LoadKeyError::Missing { .. }))), "{missing:?}");
+    assert!(!lab.path("new").exists(), "nothing was made");
+    // A restore that was cut short before is begun anew.
+    fs::create_dir_all(lab.path("new/store.restoring/packs")).unwrap();
+    with(&own, "new").unwrap();
+    lab.assert_has("new", 2);
+    assert!(matches!(
+        restore(&lab.path("other"), &lab.path("x"), None, 9, &mut quiet),
+        Err(RestoreError::Manifest(_))
+    ));
+}
+
+#[test]
+fn a_folder_with_something_else_in_it_is_left_alone() {
+    let mut lab = Lab::new();
+    lab.put(2);
+    fs::create_dir_all(lab.path("backup")).unwrap();
+    fs::write(lab.path("backup/mine.txt"), b"mine").unwrap();
+    assert!(matches!(lab.try_backup(true, &mut quiet), Err(BackupError::Occupied { .. })));
+    fs::remove_file(lab.path("backup/mine.txt")).unwrap();
+    lab.backup(true);
+    let data = lab.path("data");
+    let stranger = Source { site: "another".to_owned(), ..lab.source(&data, true) };
+    let snapshot = lab.store.snapshot().unwrap();
+    let refused = backup(&lab.path("backup"), &stranger, &snapshot, &mut quiet);
+    assert!(matches!(refused, Err(BackupError::Occupied { .. })), "{refused:?}");
+    let later = Snapshot { life: "another".to_owned(), ..lab.store.snapshot().unwrap() };
+    let refused = backup(&lab.path("backup"), &lab.source(&data, true), &later, &mut quiet);
+    assert!(matches!(refused, Err(BackupError::OtherLife { .. })), "{refused:?}");
+    let refused = backup(Path::new("here"), &lab.source(&data, true), &snapshot, &mut quiet);
+    assert!(matches!(refused, Err(BackupError::Relative { .. })), "{refused:?}");
+}

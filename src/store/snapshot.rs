@@ -1,0 +1,71 @@
+//! The packs as they are at one moment, for whoever copies them while the store is in use.
+
+use std::sync::Arc;
+
+use data_encoding::HEXLOWER;
+
+use super::disk::PackFile;
+use super::life::Life;
+use super::{Store, WriteError};
+
+/// The file in a store's folder that says it was made from a backup, and of when.
+pub const RESTORED: &str = "RESTORED";
+
+/// Everything a copy of a store is made of. What is read from it stays as it is: packs grow only at their end, and one that is removed
+/// meanwhile is still read.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub packs: Vec<SnapshotPack>,
+    /// The bytes of FORMAT.
+    pub format: Vec<u8>,
+    /// The store's life.
+    pub life: String,
+}
+
+/// One pack of a snapshot.
+#[derive(Debug)]
+pub struct SnapshotPack {
+    pub number: u32,
+    pub file: Arc<dyn PackFile>,
+    /// Bytes that are of the snapshot.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// The packs as they are now, all of it durable.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn snapshot(&self) -> Result<Snapshot, WriteError> {
+        loop {
+            let packs = self.inner.packs.all();
+            // What was taken back by a failed sync meanwhile is looked at anew.
+            match self.sync() {
+                Ok(()) => {}
+                Err(WriteError::TakenBack { .. }) => continue,
+                Err(error) => return Err(error),
+            }
+            let pack = |(number, file, end): (u32, Arc<dyn PackFile>, Option<u64>)| {
+                let bytes = match end {
+                    Some(end) => end,
+                    None => {
+                        file.bytes().map_err(|error| self.inner.packs.fault("measuring a pack", error))?
+                    }
+                };
+                Ok(SnapshotPack { number, file, bytes })
+            };
+            return Ok(Snapshot {
+                packs: packs.into_iter().map(pack).collect::<Result<_, WriteError>>()?,
+                format: self.inner.life.encode().into_bytes(),
+                life: HEXLOWER.encode(&self.inner.life.generation.to_be_bytes()),
+            });
+        }
+    }
+}
+
+/// What FORMAT says of a copied store that begins a life of its own: its packs are read as before, and peers tell it apart.
+#[must_use]
+pub fn new_life(format: &[u8], generation: u128) -> Option<Vec<u8>> {
+    let life = Life::decode(format.to_vec()).ok()?;
+    Some(Life { generation, ..life }.encode().into_bytes())
+}
