@@ -560,7 +560,7 @@ impl Problem {
             "behind" => 3,
             "conflict" | "forked" => 4,
             "unreachable" => 5,
-            "refused" => 6,
+            "refused" | "filtered-out" => 6,
             "integrity" => 7,
             _ => 1,
         }

@@ -11,6 +11,7 @@ mod feeds;
 mod files;
 mod forecast;
 mod forks;
+mod found;
 mod heard;
 mod held;
 mod holds;
@@ -135,6 +136,8 @@ struct Inner {
     merging: tokio::sync::Mutex<()>,
     /// Held while a link's settings are read, changed and kept.
     link_edits: tokio::sync::Mutex<()>,
+    /// Told where a window may have come or gone.
+    windows_edited: Arc<tokio::sync::Notify>,
     attempts: Mutex<Vec<u64>>,
     /// What sites tell of their links.
     notes: Mutex<notes::Notes>,
@@ -145,6 +148,8 @@ struct Inner {
     counts: overview::Counts,
     events: events::Events,
     hooks: webhooks::Hooks,
+    /// Held while arrivals are looked at for events.
+    looking: tokio::sync::Mutex<()>,
     /// That the disk is low was told, and it is still so.
     disk_low: AtomicBool,
     /// Feeds of which it was told that their origin is not heard of any more, and it is still so.
@@ -234,12 +239,14 @@ impl Node {
             links: Mutex::default(),
             merging: tokio::sync::Mutex::default(),
             link_edits: tokio::sync::Mutex::default(),
+            windows_edited: Arc::default(),
             attempts: Mutex::default(),
             notes: Mutex::default(),
             downloads: Mutex::default(),
             grew: tokio::sync::watch::Sender::new(0),
             counts: overview::Counts::default(),
             events,
+            looking: tokio::sync::Mutex::default(),
             hooks: webhooks::Hooks::new(&data.join("key")),
             disk_low: AtomicBool::new(false),
             feeds_stale: Mutex::default(),
@@ -255,10 +262,12 @@ impl Node {
         node.start_links()?;
         node.spread_feeds().await;
         node.merges_go_on().await;
+        node.look_at_arrivals().await;
         tokio::spawn(node.clone().accept_sites());
         tokio::spawn(settle_now_and_then(Arc::downgrade(&node.inner)));
         tokio::spawn(upkeep::keep_up(Arc::downgrade(&node.inner)));
         tokio::spawn(scrub::scrub(Arc::downgrade(&node.inner), keeping));
+        tokio::spawn(hours::keep_windows(Arc::downgrade(&node.inner)));
         Ok(node)
     }
 

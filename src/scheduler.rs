@@ -11,7 +11,7 @@ use tokio::time;
 #[cfg(test)]
 mod tests;
 
-/// How long what hangs on a clock on the wall is trusted: a change to or from summer time is met within this.
+/// How long what hangs on the machine's clock is trusted: somebody may set it.
 const LOOK_AGAIN: Duration = Duration::from_secs(15 * 60);
 
 /// How long a run that is set off by news waits for more of it, so that a burst of publishes is a few runs.
@@ -102,7 +102,7 @@ impl Interval {
 
 fn next(due: &Due, left: Option<Duration>, interval: &mut Interval) -> Next {
     let hours = due.hours;
-    let changes = hours.changes_in_minutes.map(|minutes| Duration::from_secs(u64::from(minutes) * 60));
+    let changes = hours.changes_in_ms.map(Duration::from_millis);
     let look = changes.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN);
     match (due.paused, due.wanted, left) {
         (true, _, _) => Next::Never,
@@ -153,8 +153,8 @@ pub async fn keep(runs: &impl Runs, link: &str) {
 async fn within_hours(runs: &impl Runs, link: &str, outside: bool) {
     let mut run = std::pin::pin!(runs.run(link));
     loop {
-        let changes = runs.due(link).and_then(|due| due.hours.changes_in_minutes);
-        let look = changes.map_or(LOOK_AGAIN, |minutes| Duration::from_secs(u64::from(minutes) * 60));
+        let changes = runs.due(link).and_then(|due| due.hours.changes_in_ms);
+        let look = changes.map_or(LOOK_AGAIN, Duration::from_millis);
         if time::timeout(look.min(LOOK_AGAIN), &mut run).await.is_ok() {
             return;
         }
@@ -172,9 +172,9 @@ fn announced(due: &Due, left: Option<Duration>) -> Option<u64> {
         return None;
     }
     let wait = if due.wanted.is_some() { Duration::ZERO } else { left? };
-    let opens = match (due.hours.open, due.hours.changes_in_minutes) {
+    let opens = match (due.hours.open, due.hours.changes_in_ms) {
         (true, _) => Duration::ZERO,
-        (false, Some(minutes)) => Duration::from_secs(u64::from(minutes) * 60),
+        (false, Some(ms)) => Duration::from_millis(ms),
         (false, None) => return None,
     };
     Some(u64::try_from(wait.max(opens).as_millis()).unwrap_or(u64::MAX))

@@ -2,7 +2,7 @@
 
 mod window;
 
-pub use window::{Hours, LocalTime, Window, WindowError, parse_rate};
+pub use window::{ClockSet, Hours, LocalTime, WallClock, Window, WindowError, parse_rate};
 
 use crate::fault::Outcome;
 use crate::time::Instant;

@@ -11,7 +11,15 @@ use crate::time::Timestamp;
 #[cfg(test)]
 mod tests;
 
+/// How long a note counts that its teller does not stand by again: longer than a line is out of order, shorter than people remember a
+/// site that was given up.
+pub const NOTE_LIFE_MS: u64 = 30 * 24 * 3600 * 1000;
+
+/// How often a teller stands by what it told of a link that is up.
+pub const NOTE_RENEWED_MS: u64 = 24 * 3600 * 1000;
+
 /// What a site tells of one of its links for one feed. It is unsigned and proves nothing: people are advised by it, no rule uses it.
+/// One whose switches are all off takes back what was told before.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LinkNote {
     pub teller: SiteId,
@@ -25,6 +33,21 @@ pub struct LinkNote {
     pub effective: Switches,
     /// When the teller last knew it to be so.
     pub told: Timestamp,
+}
+
+impl LinkNote {
+    /// Whether it counts at `now`.
+    #[must_use]
+    pub const fn holds(&self, now: Timestamp) -> bool {
+        now.0 <= self.told.0.saturating_add(NOTE_LIFE_MS)
+    }
+
+    /// Whether it says something else than an earlier one of the same link and feed, or stands by it after some time: worth passing on.
+    #[must_use]
+    pub fn is_news_after(&self, held: &Self) -> bool {
+        let renewed = self.told.0 >= held.told.0.saturating_add(NOTE_RENEWED_MS);
+        self.told > held.told && (self.effective != held.effective || renewed)
+    }
 }
 
 /// What flows between the sites of one feed.

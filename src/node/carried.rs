@@ -9,6 +9,7 @@ use protocol::op::Publish;
 use protocol::session::view::Missing;
 
 use super::heard::judge;
+use crate::api::Problem;
 use crate::keeper::{SiteStore, wall_clock};
 use crate::store::ReadError;
 
@@ -70,4 +71,27 @@ pub(super) fn away(site: &SiteStore, feed: FeedId, op: OpId, publish: &Publish) 
         }
     }
     Ok(away)
+}
+
+/// Refuses to fetch what no link lets pass, and names the filters that leave it out, each as both ends' come to.
+pub(super) fn refuse_left_out(
+    site: &SiteStore,
+    feed: FeedId,
+    op: OpId,
+    publish: &Publish,
+) -> Result<(), Problem> {
+    if away(site, feed, op, publish)? != Away::FilteredOut {
+        return Ok(());
+    }
+    let mut by = Vec::new();
+    for link in site.store().links()? {
+        let Some(on) = link.on(feed).filter(|on| on.switches.flows_in()) else { continue };
+        let peer = site.store().peer(&link.name)?;
+        let judged = judge(&link, on, &peer, wall_clock());
+        let filter = judged.map_or_else(|| on.filter.clone(), |judgement| judgement.filter);
+        by.push(format!("link {} ({filter})", link.name));
+    }
+    let detail = format!("{} is left out by the filter of {}", publish.coordinate, by.join(", "));
+    let hint = "widen it where it was set: packetboat link set LINK --filter …; then sync";
+    Err(Problem::new(409, "filtered-out", "A filter leaves the version out", detail).hint(hint))
 }

@@ -154,7 +154,10 @@ impl Node {
 
     /// What sites told of their links, feed by feed.
     fn of_shape(&self) -> Vec<Finding> {
-        let notes: Vec<LinkNote> = locked(&self.inner.notes).values().cloned().collect();
+        let now = wall_clock();
+        let held = locked(&self.inner.notes);
+        let notes: Vec<LinkNote> = held.values().filter(|note| note.holds(now)).cloned().collect();
+        drop(held);
         let mut names: BTreeMap<SiteId, String> = BTreeMap::new();
         for note in &notes {
             names.entry(note.peer).or_insert_with(|| note.peer_name.clone());

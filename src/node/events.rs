@@ -6,10 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-use data_encoding::HEXLOWER;
-use protocol::fault::Outcome;
-use protocol::feed::Standing;
+use protocol::fault::{Outcome, Reason};
 use protocol::id::{FeedId, LogId, RunId};
+use protocol::link::Link;
 use protocol::session::Agreed;
 use protocol::switches::Verdict;
 use tokio::sync::broadcast;
@@ -251,7 +250,6 @@ impl Node {
     /// A run ended.
     pub(super) fn run_is_over(&self, run: RunId, record: &RunRecord) {
         let Some(outcome) = record.outcome else { return };
-        self.found_after(record);
         let repeated = self.inner.events.repeats(&record.link, outcome);
         let (link, run, tally) = (record.link.clone(), run.to_string(), &record.tally);
         let feeds = record.feeds.iter().map(|on| on.name.clone()).collect();
@@ -275,34 +273,6 @@ impl Node {
         self.event(Event::RunFailed { link, run, feeds, outcome, reason, repeated });
     }
 
-    /// What a run brought that somebody should look at. Of versions, those that its record names.
-    fn found_after(&self, record: &RunRecord) {
-        let site = &self.inner.site;
-        let holds = site.store().open_holds(None).unwrap_or_default();
-        for (id, hold) in holds {
-            if hold.link == record.link && hold.since >= record.started {
-                self.event(Event::HoldOpened {
-                    hold: HEXLOWER.encode(&id),
-                    link: hold.link,
-                    feed: self.feed_label(hold.feed),
-                    deletes: hold.deletes,
-                });
-            }
-        }
-        for (feed, at) in &record.tally.came.added {
-            let Ok(Some(item)) = site.store().item(*feed, &at.name, &at.version, site.look()) else {
-                continue;
-            };
-            let (feed, package) = (self.feed_label(*feed), format!("{}@{}", at.name, at.version));
-            if !item.clash.is_empty() {
-                let others = item.clash.len() as u64;
-                self.event(Event::ClashFound { feed, package, others });
-            } else if item.standing == Standing::Suppressed {
-                self.event(Event::PublishSuppressed { feed, package });
-            }
-        }
-    }
-
     /// Both ends of a link agreed.
     pub(super) fn link_is_up(&self, link: &str, agreed: &Agreed) {
         let peer = self.with_link(link, |state| state.link.peer.to_string()).unwrap_or_default();
@@ -311,10 +281,13 @@ impl Node {
     }
 
     /// A link's session is over.
-    pub(super) fn link_is_down(&self, link: &str, closed: Outcome) {
+    pub(super) fn link_is_down(&self, link: &Link, closed: Outcome) {
+        if closed == Outcome::Refused(Reason::GrantWithdrawn) {
+            self.forget_notes(link);
+        }
         let (word, reason) = outcome_words(closed, None);
         let outcome = reason.map_or_else(|| word.clone(), |reason| format!("{word}, {reason}"));
-        self.event(Event::LinkDown { link: link.to_owned(), outcome });
+        self.event(Event::LinkDown { link: link.name.clone(), outcome });
     }
 
     /// An author's two histories came to light.

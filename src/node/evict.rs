@@ -9,6 +9,7 @@ use protocol::package::Coordinate;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::carried;
 use super::feeds::named;
 use super::problem::not_found;
 use super::{Node, locked};
@@ -96,7 +97,7 @@ impl Node {
     /// Lets a version be fetched that was evicted here, and waits for its bytes as a client would.
     ///
     /// # Errors
-    /// Nothing is served there, or the disk fails.
+    /// Nothing is served there, a filter leaves it out of every link, or the disk fails.
     pub async fn fetch(&self, feed: &str, at: ruling::Version) -> Result<api::Package, Problem> {
         let (by_feed, by_at) = (feed.to_owned(), at.clone());
         let (id, coordinate) = self
@@ -116,10 +117,13 @@ impl Node {
                 if let Some(Body::Publish(publish)) = site.store().op(winner)?.map(|named| named.op.body) {
                     for file in &publish.manifest.files {
                         if !matches!(site.store().blob_state(file.blob)?, BlobState::Complete { .. }) {
-                            site.ask_for(file.blob);
                             missing.push(file.blob);
                         }
                     }
+                    if !missing.is_empty() {
+                        carried::refuse_left_out(site, id, winner, &publish)?;
+                    }
+                    missing.iter().for_each(|blob| site.ask_for(*blob));
                 }
                 Ok(missing)
             })

@@ -6,14 +6,14 @@ use std::ops::Range;
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream;
-use protocol::id::{BlobId, FeedId};
+use protocol::id::{BlobId, FeedId, OpId};
 use protocol::limits::EXTENT_BYTES;
-use protocol::op::Body;
+use protocol::op::{Body, Publish};
 use protocol::package::Coordinate;
 
-use super::Node;
 use super::feeds::named;
 use super::problem::not_found;
+use super::{Node, carried};
 use crate::api::{self, Problem};
 use crate::store::{BlobReader, BlobState, Ingest, Store};
 
@@ -40,6 +40,8 @@ enum Found {
         feed: FeedId,
         blob: BlobId,
         at: Coordinate,
+        winner: OpId,
+        publish: Box<Publish>,
     },
 }
 
@@ -145,8 +147,12 @@ impl Node {
     ) -> Result<OpenFile, Problem> {
         match self.find_file(feed, name, version, file).await? {
             Found::Here(open) => Ok(open),
-            Found::Away { feed: id, blob, at } => {
+            Found::Away { feed: id, blob, at, winner, publish } => {
                 self.end_eviction(id, &at).await?;
+                let carried =
+                    self.blocking(move |site| carried::refuse_left_out(site, id, winner, &publish)).await;
+                // Not a 404, which would send the client to its next index.
+                carried.map_err(|told| Problem { status: 503, ..told })?;
                 if self.fetch_now(id, blob).await
                     && let Found::Here(open) = self.find_file(feed, name, version, file).await?
                 {
@@ -172,12 +178,13 @@ impl Node {
             let op = store.op(winner)?.map(|named| named.op.body);
             let Some(Body::Publish(publish)) = op else { return Err(not_found("version", &at.to_string())) };
             let found = publish.manifest.file(&file).ok_or_else(|| not_found("file", &file))?;
-            match store.blob_state(found.blob)? {
+            let blob = found.blob;
+            match store.blob_state(blob)? {
                 BlobState::Complete { size } => {
-                    Ok(Found::Here(OpenFile { store: store.clone(), blob: found.blob, size }))
+                    Ok(Found::Here(OpenFile { store: store.clone(), blob, size }))
                 }
                 BlobState::Missing | BlobState::Partial { .. } => {
-                    Ok(Found::Away { feed: id, blob: found.blob, at })
+                    Ok(Found::Away { feed: id, blob, at, winner, publish: Box::new(publish) })
                 }
             }
         })

@@ -113,6 +113,7 @@ impl Node {
         if keeps_session {
             self.pace_link(name);
             self.keep_windows();
+            self.inner.windows_edited.notify_one();
             self.with_link(name, |state| state.wake.notify_one());
         } else {
             self.reconnect(name);
@@ -225,7 +226,7 @@ fn told(site: &SiteStore, seen: Seen) -> Result<api::Link, Problem> {
         live: link.live,
         windows: link.windows.iter().map(ToString::to_string).collect(),
         open: hours.open,
-        window_changes_in_minutes: hours.changes_in_minutes,
+        window_changes_in_minutes: hours.changes_in_minutes(),
         cap_in_bytes_per_s: caps.in_bytes_per_s,
         cap_out_bytes_per_s: caps.out_bytes_per_s,
         priority: match link.priority {

@@ -1,14 +1,16 @@
 //! What sites tell each other of their links: kept in memory, passed on where it is new, and never relied on by any rule.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::id::{FeedId, SiteId};
 use protocol::limits::{LINK_NOTES_MAX, STAMP_AHEAD_MS_MAX};
 use protocol::link::Link;
 use protocol::session::Agreed;
+use protocol::switches::Switches;
+use protocol::time::Timestamp;
 use protocol::topology::LinkNote;
 
-use super::sessions::tell;
+use super::sessions::{LinkState, tell};
 use super::{Node, locked};
 use crate::keeper::wall_clock;
 use crate::transport::pump::Command;
@@ -24,6 +26,7 @@ impl Node {
     pub(super) async fn note_link(&self, link: &Link, agreed: &Agreed) {
         let names = self.blocking(|site| Ok(site.store().feeds()?)).await.unwrap_or_default();
         let now = wall_clock();
+        self.take_back_notes(link.peer, |feed| agreed.feeds.iter().any(|on| on.feed == feed));
         {
             let mut notes = locked(&self.inner.notes);
             for on in &agreed.feeds {
@@ -48,17 +51,20 @@ impl Node {
     pub(super) fn noted(&self, over: &str, told: Vec<LinkNote>) {
         let now = wall_clock();
         let mut fresh = false;
+        let (of_us, told): (Vec<_>, Vec<_>) = told.into_iter().partition(|note| note.teller == self.me());
+        let corrected = self.correct_notes(&of_us);
         {
             let mut notes = locked(&self.inner.notes);
             let ours = self.me();
             let teller_of = |notes: &Notes, teller| notes.keys().filter(|(_, of, _)| *of == teller).count();
-            for note in told.into_iter().filter(|note| {
-                note.teller != self.me() && note.told.0 <= now.0.saturating_add(STAMP_AHEAD_MS_MAX)
-            }) {
+            for note in told
+                .into_iter()
+                .filter(|note| note.holds(now) && note.told.0 <= now.0.saturating_add(STAMP_AHEAD_MS_MAX))
+            {
                 let key = (note.feed, note.teller, note.peer);
                 match notes.get(&key) {
                     Some(held) if held.told >= note.told => continue,
-                    Some(held) => fresh = fresh || held.effective != note.effective,
+                    Some(held) => fresh = fresh || note.is_news_after(held),
                     // Neither one teller nor all together crowd others out.
                     None if teller_of(&notes, note.teller) >= NOTES_PER_TELLER_MAX => continue,
                     None if notes.len() >= LINK_NOTES_MAX => {
@@ -73,8 +79,61 @@ impl Node {
                 notes.insert(key, note);
             }
         }
-        if fresh {
-            self.tell_notes(|name| name != over);
+        if fresh || corrected {
+            self.tell_notes(|name| corrected || name != over);
+        }
+    }
+
+    /// What others still believe of links that this site does not have, perhaps from before a restart, is taken back.
+    fn correct_notes(&self, of_us: &[LinkNote]) -> bool {
+        let mut corrected = false;
+        for note in of_us.iter().filter(|note| note.effective != Switches::OFF) {
+            let linked =
+                |state: &LinkState| state.link.peer == note.peer && state.link.on(note.feed).is_some();
+            if locked(&self.inner.links).values().any(linked) {
+                continue;
+            }
+            let told = Timestamp(note.told.0.saturating_add(1)).max(wall_clock());
+            let key = (note.feed, note.teller, note.peer);
+            locked(&self.inner.notes)
+                .insert(key, LinkNote { effective: Switches::OFF, told, ..note.clone() });
+            corrected = true;
+        }
+        corrected
+    }
+
+    /// What this site told of its link with another is over, of all feeds but those that `still` keeps. Gives whether anything was.
+    fn take_back_notes(&self, peer: SiteId, still: impl Fn(FeedId) -> bool) -> bool {
+        let (me, mut any) = (self.me(), false);
+        for ((feed, teller, to), note) in locked(&self.inner.notes).iter_mut() {
+            if *teller == me && *to == peer && !still(*feed) && note.effective != Switches::OFF {
+                note.effective = Switches::OFF;
+                note.told = Timestamp(note.told.0.saturating_add(1)).max(wall_clock());
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Notes that nobody has stood by for long are forgotten, and this site stands by those of its links that are up.
+    pub(super) fn renew_notes(&self, now: Timestamp) {
+        let up: BTreeSet<SiteId> = locked(&self.inner.links)
+            .values()
+            .filter(|state| state.agreed.is_some())
+            .map(|state| state.link.peer)
+            .collect();
+        let mut renewed = false;
+        let me = self.me();
+        locked(&self.inner.notes).retain(|(_, teller, peer), note| {
+            let again = LinkNote { told: now, ..note.clone() };
+            if *teller == me && up.contains(peer) && again.is_news_after(note) {
+                *note = again;
+                renewed = true;
+            }
+            note.holds(now)
+        });
+        if renewed {
+            self.tell_notes(|_| true);
         }
     }
 
@@ -89,8 +148,10 @@ impl Node {
         }
     }
 
-    /// A link is removed: what this site told of it is over.
+    /// A link is over: what this site told of it is taken back at all that heard of it.
     pub(super) fn forget_notes(&self, link: &Link) {
-        locked(&self.inner.notes).retain(|(_, teller, peer), _| *teller != self.me() || *peer != link.peer);
+        if self.take_back_notes(link.peer, |_| false) {
+            self.tell_notes(|name| name != link.name);
+        }
     }
 }

@@ -164,7 +164,7 @@ impl Node {
         let link = self.known_link(name)?;
         let hours = super::hours::hours(&link, wall_clock());
         if !hours.open && !outside_window {
-            let opens = hours.changes_in_minutes.map_or_else(String::new, |minutes| {
+            let opens = hours.changes_in_minutes().map_or_else(String::new, |minutes| {
                 format!("; it opens in {} h {} min", minutes / 60, minutes % 60)
             });
             let detail = format!("link {name:?} is outside its window{opens}");

@@ -377,6 +377,7 @@ impl Node {
                 }
                 Happening::RunEnded { outcome, tally, rtt_ms, roots } => {
                     let ending = Ending { outcome, tally, rtt_ms: Some(rtt_ms), roots, note: None };
+                    self.look_at_arrivals().await;
                     self.run_ended(&link, run.take(), ending);
                 }
                 Happening::Nudged { asked } => self.nudged(&link.name, asked),
@@ -398,7 +399,7 @@ impl Node {
                 Happening::Closed(outcome) => closed = outcome,
             }
         }
-        self.link_is_down(&link.name, closed);
+        self.link_is_down(&link, closed);
         if let Outcome::Refused(reason) = closed
             && !came_up
         {

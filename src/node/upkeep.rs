@@ -45,8 +45,8 @@ pub(super) async fn keep_up(inner: Weak<Inner>) {
         let node = Node { inner };
         if tell {
             node.tell_downloads().await;
+            node.renew_notes(wall_clock());
         } else {
-            node.keep_windows();
             node.seal_feeds().await;
             node.look_at_disk(DISK_LOW_BYTES).await;
             node.look_at_feeds(wall_clock()).await;

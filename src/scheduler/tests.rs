@@ -57,16 +57,17 @@ impl Clockwork {
 
 impl Runs for Clockwork {
     fn due(&self, _link: &str) -> Option<Due> {
-        let of_hour = self.minutes() % 60;
-        let open = of_hour < self.open_minutes;
-        let changes = if open { self.open_minutes - of_hour } else { 60 - of_hour };
-        let changes = (self.open_minutes < 60).then(|| u32::try_from(changes).unwrap());
+        let of_hour_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap() % 3_600_000;
+        let open_ms = self.open_minutes * 60_000;
+        let open = of_hour_ms < open_ms;
+        let changes = if open { open_ms - of_hour_ms } else { 3_600_000 - of_hour_ms };
+        let changes = (self.open_minutes < 60).then_some(changes);
         (self.minutes() < self.removed_after.load(Ordering::Relaxed)).then(|| Due {
             every_ms: self.every_ms,
             record: *self.record.lock().unwrap(),
             wanted: *self.wanted.lock().unwrap(),
             paused: false,
-            hours: Hours { open, changes_in_minutes: changes, cap_bytes_per_s: None },
+            hours: Hours { open, changes_in_ms: changes, cap_bytes_per_s: None },
             wake: Arc::clone(&self.wake),
         })
     }

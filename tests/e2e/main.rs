@@ -10,12 +10,16 @@ mod lab;
 
 /// What people type, and what they are told when it is wrong.
 mod bad_input;
+/// What sites tell of what happens to them, by stream and by webhook.
+mod events;
 /// Bytes that leave one site and come back.
 mod evict;
 /// The guides, run as they stand.
 mod guides;
 /// Raw feeds over HTTP: streaming, ranges, tokens, cut uploads.
 mod http;
+/// Whoever listens to events.
+mod receiver;
 /// Kill -9, lost indexes, damaged packs.
 mod recovery;
 /// Packages and deletions between sites.

@@ -1,41 +1,11 @@
 //! Webhooks of the built binary: kill -9 between event and receiver, and where the secret is told.
 
-use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::sync::mpsc::{Receiver, channel};
 
 use serde_json::Value;
 
 use crate::lab::{PATIENCE, Site, until};
-
-/// A receiver that takes everything. Gives the `webhook-id` and the body of each message.
-fn receiver(listener: TcpListener) -> Receiver<(String, Value)> {
-    let (told, came) = channel();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = BufReader::new(stream.unwrap());
-            let (mut id, mut length) = (String::new(), 0);
-            stream.read_line(&mut String::new()).unwrap();
-            loop {
-                let mut line = String::new();
-                stream.read_line(&mut line).unwrap();
-                let Some((name, value)) = line.trim().split_once(": ") else { break };
-                match name {
-                    "webhook-id" => value.clone_into(&mut id),
-                    "content-length" => length = value.parse().unwrap(),
-                    _ => {}
-                }
-            }
-            let mut body = vec![0; length];
-            stream.read_exact(&mut body).unwrap();
-            stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
-            if told.send((id, serde_json::from_slice(&body).unwrap())).is_err() {
-                return;
-            }
-        }
-    });
-    came
-}
+use crate::receiver::receiver;
 
 fn closed_port() -> (String, String) {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();

@@ -21,6 +21,26 @@ pub struct LocalTime {
     pub minute: u16,
 }
 
+/// A clock on a wall at some moment: what it shows, and when it is put forward or back next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WallClock {
+    pub shows: LocalTime,
+    /// Milliseconds since that minute began, below 60,000.
+    pub past_ms: u64,
+    /// Summer time begins or ends.
+    pub set: Option<ClockSet>,
+}
+
+/// A clock that is put forward or back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockSet {
+    pub in_ms: u64,
+    /// What it shows from then on.
+    pub shows: LocalTime,
+    /// Milliseconds since that minute began, below 60,000.
+    pub past_ms: u64,
+}
+
 /// A part of the week in which a link may run, in a named time zone, and the pace it keeps then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
@@ -50,8 +70,8 @@ pub enum WindowError {
 pub struct Hours {
     /// Whether it may run.
     pub open: bool,
-    /// Minutes until that changes; none if it never does.
-    pub changes_in_minutes: Option<u32>,
+    /// Milliseconds until that changes; none if it never does.
+    pub changes_in_ms: Option<u64>,
     /// Bytes a second that an open window allows each way; none: the link's own caps alone count.
     pub cap_bytes_per_s: Option<u64>,
 }
@@ -91,29 +111,55 @@ impl Window {
     }
 }
 
+impl Window {
+    /// Milliseconds until it opens or closes next, while the clock is not set.
+    fn turns_in(&self, at: LocalTime, past_ms: u64) -> Option<u64> {
+        // One that follows itself at once opens anew without having closed.
+        let minutes = [self.closes_in(at), self.opens_in(at)].into_iter().flatten().min()?;
+        Some((u64::from(minutes) * 60_000).saturating_sub(past_ms))
+    }
+
+    /// Milliseconds until it opens or closes next. It is open when the clock shows so: where the clock jumps over an opening or a closing
+    /// that takes place at the jump, and an hour that comes twice is met twice.
+    #[must_use]
+    pub fn changes_in(&self, clock: &WallClock) -> Option<u64> {
+        let turns = self.turns_in(clock.shows, clock.past_ms);
+        let Some(set) = clock.set.filter(|set| turns.is_none_or(|turns| turns >= set.in_ms)) else {
+            return turns;
+        };
+        let (before, after) = (self.closes_in(clock.shows), self.closes_in(set.shows));
+        if before.is_some() != after.is_some() {
+            return Some(set.in_ms);
+        }
+        Some(set.in_ms.saturating_add(self.turns_in(set.shows, set.past_ms)?))
+    }
+}
+
 impl Hours {
-    /// How a link stands to its windows, each with the local time in its zone. No windows is always open. Of several open windows the
+    /// How a link stands to its windows, each with the clock of its zone. No windows is always open. Of several open windows the
     /// most generous one sets the pace.
     #[must_use]
-    pub fn of(windows: &[(&Window, LocalTime)]) -> Self {
+    pub fn of(windows: &[(&Window, WallClock)]) -> Self {
         if windows.is_empty() {
-            return Self { open: true, changes_in_minutes: None, cap_bytes_per_s: None };
+            return Self { open: true, changes_in_ms: None, cap_bytes_per_s: None };
         }
         let open: Vec<&Window> = windows
             .iter()
-            .filter(|(window, at)| window.closes_in(*at).is_some())
+            .filter(|(window, clock)| window.closes_in(clock.shows).is_some())
             .map(|(window, _)| *window)
             .collect();
-        if open.is_empty() {
-            let opens = windows.iter().filter_map(|(window, at)| window.opens_in(*at)).min();
-            return Self { open: false, changes_in_minutes: opens, cap_bytes_per_s: None };
-        }
         let caps = open.iter().map(|window| window.cap_bytes_per_s);
         let unbounded = open.iter().any(|window| window.cap_bytes_per_s.is_none());
         let cap_bytes_per_s = if unbounded { None } else { caps.flatten().max() };
-        // The next opening or closing of any window may change the pace too.
-        let next = windows.iter().flat_map(|(window, at)| [window.closes_in(*at), window.opens_in(*at)]);
-        Self { open: true, changes_in_minutes: next.flatten().min(), cap_bytes_per_s }
+        // While one is open the next opening or closing of any may change the pace.
+        let changes = windows.iter().filter_map(|(window, clock)| window.changes_in(clock));
+        Self { open: !open.is_empty(), changes_in_ms: changes.min(), cap_bytes_per_s }
+    }
+
+    /// The same in whole minutes, for people: it has changed once they are over.
+    #[must_use]
+    pub fn changes_in_minutes(&self) -> Option<u32> {
+        self.changes_in_ms.map(|ms| u32::try_from(ms.div_ceil(60_000)).unwrap_or(u32::MAX))
     }
 
     /// The cap in force, given the link's own.

@@ -68,9 +68,8 @@ fn a_chain_has_a_single_relay_and_a_ring_has_none() {
     assert_eq!(both(&[(0, 1), (1, 2), (2, 0)]), []);
 }
 
-#[test]
-fn only_what_both_ends_say_flows_and_deletes_stop_where_a_link_holds_them_back() {
-    let note = |teller: usize, peer: usize, effective: &str| LinkNote {
+fn note(teller: usize, peer: usize, effective: &str) -> LinkNote {
+    LinkNote {
         teller: site(teller),
         teller_name: String::new(),
         peer: site(peer),
@@ -79,7 +78,21 @@ fn only_what_both_ends_say_flows_and_deletes_stop_where_a_link_holds_them_back()
         feed_name: String::new(),
         effective: effective.parse().unwrap(),
         told: Timestamp(0),
-    };
+    }
+}
+
+#[test]
+fn a_note_that_is_taken_back_by_either_end_or_too_old_says_that_nothing_flows() {
+    let off = LinkNote { effective: Switches::OFF, told: Timestamp(1), ..note(0, 1, "mirror") };
+    assert!(Topology::of(&[off.clone(), note(1, 0, "mirror")]).sites().is_empty());
+    assert!(off.is_news_after(&note(0, 1, "mirror")) && !note(0, 1, "mirror").is_news_after(&off));
+    let later = |told| LinkNote { told: Timestamp(told), ..off.clone() };
+    assert!(!later(NOTE_RENEWED_MS).is_news_after(&off) && later(NOTE_RENEWED_MS + 1).is_news_after(&off));
+    assert!(off.holds(Timestamp(NOTE_LIFE_MS + 1)) && !off.holds(Timestamp(NOTE_LIFE_MS + 2)));
+}
+
+#[test]
+fn only_what_both_ends_say_flows_and_deletes_stop_where_a_link_holds_them_back() {
     let told = Topology::of(&[note(0, 1, "mirror"), note(1, 0, "in.add"), note(1, 2, "out.add")]);
     assert_eq!(told.stops(), [(site(0), site(1)), (site(1), site(2))]);
     assert_eq!(told.sites().len(), 3);

@@ -1,5 +1,8 @@
 //! What links carry between real nodes: filters, bytes on demand, the brake, windows, news, and what sites tell of their links.
 
+use protocol::switches::Switches;
+use protocol::topology::{LinkNote, NOTE_LIFE_MS};
+
 use super::*;
 
 async fn pulled() -> (Lab, Lab) {
@@ -211,6 +214,69 @@ async fn sites_tell_each_other_of_their_links_and_a_side_path_is_named() {
             tokio::task::yield_now().await;
         }
     }
+    let believed: Vec<LinkNote> = locked(&la.node.inner.notes).values().cloned().collect();
+    tokyo.node.remove_link("new-york").await.unwrap();
+    for node in [&la.node, &ny.node, &tokyo.node] {
+        while kinds(node).await.contains(&"side-path".to_owned()) {
+            assert!(tokio::time::Instant::now() < deadline, "a link that was removed lives on");
+            tokio::task::yield_now().await;
+        }
+    }
+    // Whoever missed the removal, and a teller that has forgotten it, come to the same.
+    locked(&tokyo.node.inner.notes).clear();
+    locked(&la.node.inner.notes).clear();
+    la.node.noted("new-york", believed);
+    let (tokyo, ny) = (tokyo.node.me(), ny.node.me());
+    let taken_back = || {
+        let notes = locked(&la.node.inner.notes);
+        let of_link = |note: &&LinkNote| note.teller == tokyo && note.peer == ny;
+        notes.values().find(of_link).is_some_and(|note| note.effective == Switches::OFF)
+    };
+    while !taken_back() {
+        assert!(tokio::time::Instant::now() < deadline, "the teller does not take it back");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A note that its teller stands by no more is forgotten, and this site stands by those of links that are up.
+#[tokio::test(flavor = "multi_thread")]
+async fn notes_of_links_end_with_their_time() {
+    let (ny, tokyo) = pulled().await;
+    let tellers = |node: &Node| {
+        let notes = locked(&node.inner.notes);
+        notes
+            .values()
+            .filter(|note| note.effective != Switches::OFF)
+            .map(|note| note.teller)
+            .collect::<BTreeSet<_>>()
+    };
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while tellers(&tokyo.node).len() < 2 {
+        assert!(tokio::time::Instant::now() < deadline, "no notes came");
+        tokio::task::yield_now().await;
+    }
+    let later = Timestamp(wall_clock().0 + NOTE_LIFE_MS + 60_000);
+    tokyo.node.renew_notes(later);
+    assert_eq!(tellers(&tokyo.node), BTreeSet::from([tokyo.node.me()]));
+    drop(ny);
+}
+
+/// What this site's own filter leaves out is not waited for: it is refused, and the filter named.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_filter_leaves_out_is_refused_with_the_filter_when_somebody_fetches_it() {
+    let (ny, tokyo) = pulled().await;
+    let filter = |text: &str| api::LinkChange { filter: Some(text.to_owned()), ..Default::default() };
+    set(&tokyo.node, filter("name=acme-*")).await.unwrap();
+    publish(&ny.node, "other", b"not wanted").await.unwrap();
+    settle(&tokyo.node).await;
+    let at = || api::ruling::Version { name: "other".to_owned(), version: "1.0".to_owned() };
+    let refused = tokyo.node.fetch("tools", at()).await.unwrap_err();
+    assert_eq!((refused.status, refused.code.as_str(), refused.exit_code()), (409, "filtered-out", 6));
+    assert!(refused.detail.contains("link new-york (name=acme-*)"), "{refused:?}");
+    let client = tokyo.node.open_file("tools", "other", "1.0", "file.bin").await.map(drop).unwrap_err();
+    assert_eq!((client.status, client.code.as_str()), (503, "filtered-out"), "{client:?}");
+    set(&tokyo.node, filter("none")).await.unwrap();
+    assert_eq!(tokyo.node.fetch("tools", at()).await.unwrap().state, "ready");
 }
 
 async fn kinds(node: &Node) -> Vec<String> {
