@@ -1,6 +1,7 @@
 //! QUIC between sites.
 
 pub mod background;
+mod callers;
 pub mod endpoint;
 pub mod framing;
 mod lane;

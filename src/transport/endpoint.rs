@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::id::SiteId;
 use quinn::{Connection, ConnectionError, Incoming, TokioRuntime, VarInt};
@@ -14,6 +14,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::time::timeout;
 
+use super::callers::Callers;
 use super::settings::{self, HANDSHAKES_UNPROVEN_MAX, INCOMING_MAX, Pace};
 use super::tls::{self, Alpn, Expected, Peers, ProviderError, SERVER_NAME, WrongSite, site_of_spki};
 use crate::identity::SiteKey;
@@ -192,6 +193,7 @@ impl Endpoint {
 /// Looks at every attempt to connect until the endpoint closes or nobody takes the admitted.
 async fn listen(quinn: quinn::Endpoint, peers: Arc<dyn Peers>, admitted: mpsc::Sender<Accepted>) {
     let handshakes = Arc::new(Semaphore::new(INCOMING_MAX));
+    let callers = Arc::new(Queue::default());
     loop {
         let incoming = tokio::select! {
             biased;
@@ -204,18 +206,28 @@ async fn listen(quinn: quinn::Endpoint, peers: Arc<dyn Peers>, admitted: mpsc::S
             continue;
         };
         let under_way = INCOMING_MAX - handshakes.available_permits();
-        if must_prove_address(under_way, &incoming) {
+        let in_turn = callers.is_in_turn(&incoming);
+        if incoming.may_retry() && (!in_turn || under_way > HANDSHAKES_UNPROVEN_MAX) {
             if let Err(error) = incoming.retry() {
                 tracing::debug!(%error, "an attempt could not be asked to prove its address");
             }
             continue;
         }
-        let (peers, admitted) = (Arc::clone(&peers), admitted.clone());
+        if !in_turn {
+            incoming.refuse();
+            continue;
+        }
+        let (peers, admitted, callers) = (Arc::clone(&peers), admitted.clone(), Arc::clone(&callers));
         tokio::spawn(async move {
             let from = incoming.remote_address();
             match timeout(Duration::from_millis(HANDSHAKE_MS_MAX), handshake(incoming, &*peers)).await {
-                // The receiver is gone only when the endpoint is: nobody is left to tell.
-                Ok(Ok(accepted)) => drop(admitted.send(accepted).await),
+                Ok(Ok(accepted)) => {
+                    if accepted.alpn == Alpn::Link {
+                        callers.trust(from);
+                    }
+                    // The receiver is gone only when the endpoint is: nobody is left to tell.
+                    drop(admitted.send(accepted).await);
+                }
                 Ok(Err(refusal)) => tracing::debug!(%from, %refusal, "a visitor was turned away"),
                 Err(_elapsed) => tracing::debug!(%from, "a visitor's handshake took too long"),
             }
@@ -224,8 +236,23 @@ async fn listen(quinn: quinn::Endpoint, peers: Arc<dyn Peers>, admitted: mpsc::S
     }
 }
 
-fn must_prove_address(handshakes_under_way: usize, incoming: &Incoming) -> bool {
-    handshakes_under_way > HANDSHAKES_UNPROVEN_MAX && incoming.may_retry()
+/// Whose turn it is among those who call.
+#[derive(Debug, Default)]
+struct Queue(std::sync::Mutex<Callers>);
+
+impl Queue {
+    fn callers(&self) -> std::sync::MutexGuard<'_, Callers> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn is_in_turn(&self, incoming: &Incoming) -> bool {
+        let proved = incoming.remote_address_validated();
+        self.callers().may_call(incoming.remote_address().ip(), proved, Instant::now())
+    }
+
+    fn trust(&self, from: SocketAddr) {
+        self.callers().trust(from.ip(), Instant::now());
+    }
 }
 
 /// Why a visitor was turned away. It is logged, never sent.

@@ -37,6 +37,16 @@ pub const SPARE_STREAMS: u8 = 4;
 /// Handshakes under way before newcomers must prove their address first, at the cost of a round trip.
 pub const HANDSHAKES_UNPROVEN_MAX: usize = 64;
 
+/// Handshakes of strangers of one network (a /24, or a /56 of IPv6) a second. A site that retries its links calls once in seconds; a
+/// handshake is about a millisecond of work for each end.
+pub const HANDSHAKES_A_SECOND: u64 = 10;
+
+/// Handshakes of strangers of one network that are let through at once, after a pause: an office that comes back calls with all its sites.
+pub const HANDSHAKES_AT_ONCE: u64 = 64;
+
+/// Networks whose calls are counted: an IPv6 attacker has any number of them. 200 KiB.
+pub const NETWORKS_REMEMBERED_MAX: usize = 4096;
+
 /// Connection attempts waiting to be looked at. quinn's own default is 65,536.
 pub const INCOMING_MAX: usize = 256;
 

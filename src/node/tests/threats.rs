@@ -97,7 +97,11 @@ async fn who_stands_between_two_sites_with_a_key_of_their_own_gets_nothing() {
     publish(&ny.node, "a", b"one").await.unwrap();
     pair(&ny.node, &la.node, "mirror").await;
     sync(&la.node).await;
-    publish(&ny.node, "b", b"two").await.unwrap();
+    // The one in between answers everybody from here as often as they call, as an attacker would.
+    let friend = lab("Friend").await;
+    feed(&between.node, "tools").await;
+    pair(&between.node, &friend.node, "pull").await;
+    sync(&friend.node).await;
     // Whoever dials New York comes to the one in between, who dials on.
     let real = ny.node.listen_address().to_string();
     let theirs = between.node.listen_address().to_string();
@@ -105,6 +109,7 @@ async fn who_stands_between_two_sites_with_a_key_of_their_own_gets_nothing() {
     let moved = |to: &str| api::LinkChange { addresses: Some(vec![to.to_owned()]), ..Default::default() };
     la.node.change_link(&link, moved(&theirs)).await.unwrap();
     la.node.cut_connections();
+    publish(&ny.node, "b", b"two").await.unwrap();
     for _ in 0..ATTEMPTS {
         let dialled = la.node.dial(&theirs, ny.node.me(), Alpn::Link).await;
         assert!(matches!(dialled, Err(ConnectError::Dial(DialError::WrongSite { .. }))), "{dialled:?}");
@@ -119,7 +124,7 @@ async fn who_stands_between_two_sites_with_a_key_of_their_own_gets_nothing() {
     let run = sync(&la.node).await;
     assert_ne!(run.outcome, "done");
     assert_eq!(names(&la.node).await, ready(&["a"]), "nothing came, and nothing went");
-    assert!(between.node.feeds().await.unwrap().feeds.is_empty());
+    assert_eq!(names(&between.node).await, []);
     la.node.change_link(&link, moved(&real)).await.unwrap();
     assert_eq!(sync(&la.node).await.outcome, "done");
     assert_eq!(names(&la.node).await, ready(&["a", "b"]));

@@ -1,8 +1,6 @@
 //! Tests with real quinn on loopback: who gets in, what they are told, and how a restart shows.
 
 use std::net::Ipv4Addr;
-use std::time::Instant;
-
 use tokio::runtime::Runtime;
 
 use super::*;
@@ -195,4 +193,31 @@ fn a_restarted_peer_is_noticed_by_a_reset_and_not_by_silence() {
             restarted.elapsed()
         );
     });
+}
+
+/// More than a network's share: the rest is turned away without a handshake, and who is known there is not.
+#[tokio::test]
+async fn strangers_who_call_too_often_are_turned_away_before_a_handshake_and_known_sites_are_not() {
+    let listener = listener(LOOPBACK, &[2], false);
+    let stranger = dialler(3);
+    let mut before_a_handshake = 0;
+    for _ in 0..2 * settings::HANDSHAKES_AT_ONCE + 20 {
+        let outcome = dial(&stranger, &listener, 1, Alpn::Link).await;
+        before_a_handshake += u64::from(matches!(outcome, Err(DialError::Handshake { .. })));
+    }
+    assert!(before_a_handshake > 0, "all of them got a handshake");
+    let known = dialler(2);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let connection = loop {
+        match dial(&known, &listener, 1, Alpn::Link).await {
+            Ok(connection) => break connection,
+            Err(error) => assert!(tokio::time::Instant::now() < deadline, "{error}"),
+        }
+    };
+    drop(timeout(PATIENCE, listener.accept()).await.unwrap().unwrap());
+    for _ in 0..2 * settings::HANDSHAKES_AT_ONCE {
+        dial(&known, &listener, 1, Alpn::Link).await.unwrap();
+        drop(timeout(PATIENCE, listener.accept()).await.unwrap().unwrap());
+    }
+    drop(connection);
 }
