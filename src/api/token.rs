@@ -1,5 +1,7 @@
 //! Shapes of tokens of package clients.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// Asks for a token.
@@ -17,10 +19,16 @@ pub struct NewToken {
 }
 
 /// A new token. The secret is shown this once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenMade {
     pub token: String,
     pub about: Token,
+}
+
+impl fmt::Debug for TokenMade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenMade").field("about", &self.about).finish_non_exhaustive()
+    }
 }
 
 /// One token, without its secret.

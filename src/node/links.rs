@@ -1,5 +1,6 @@
 //! Links as the API tells and changes them.
 
+use protocol::fault::{Outcome, Reason};
 use protocol::id::{FeedId, RunId};
 use protocol::link::{Dial, Fetch, Link, Priority};
 use protocol::session::Agreed;
@@ -17,6 +18,7 @@ use crate::api::new_feeds::{NewFeeds, Untaken};
 use crate::api::{self, Problem};
 use crate::keeper::{SiteStore, wall_clock};
 use crate::store::PeerState;
+use crate::transport::pump::Command;
 
 /// What a link is doing, taken down at once.
 struct Seen {
@@ -138,16 +140,22 @@ impl Node {
             Ok(site.store().forget(peer, &stored)?)
         })
         .await?;
-        self.withdraw(name);
-        self.forget_notes(&link);
-        let mut links = locked(&self.inner.links);
-        if let Some(removed) = links.remove(name) {
+        let removed = {
+            let mut links = locked(&self.inner.links);
+            let removed = links.remove(name);
+            if !links.values().any(|state| state.link.peer == link.peer) {
+                locked(&self.inner.admitted.sites).remove(&link.peer);
+            }
+            removed
+        };
+        // Only once the site is let in no more, so that it cannot be back before it is gone.
+        if let Some(removed) = removed {
+            if let Some(commands) = &removed.commands {
+                super::sessions::tell(commands, Command::Close(Outcome::Refused(Reason::GrantWithdrawn)));
+            }
             removed.wake.notify_one();
         }
-        if !links.values().any(|state| state.link.peer == link.peer) {
-            locked(&self.inner.admitted.sites).remove(&link.peer);
-        }
-        drop(links);
+        self.forget_notes(&link);
         self.renew_twin(link.peer, name);
         Ok(())
     }

@@ -549,15 +549,6 @@ impl Node {
         });
     }
 
-    /// Ends a link's session for good: the other site is told that nothing is granted any more.
-    pub(super) fn withdraw(&self, name: &str) {
-        self.with_link(name, |state| {
-            if let Some(commands) = state.commands.take() {
-                tell(&commands, Command::Close(Outcome::Refused(Reason::GrantWithdrawn)));
-            }
-        });
-    }
-
     /// Cuts every standing connection, as a broken line would. What arrived is kept.
     pub(crate) fn cut_connections(&self) {
         let names: Vec<String> = locked(&self.inner.links).keys().cloned().collect();

@@ -26,5 +26,7 @@ mod recovery;
 mod replication;
 /// Copied and restored sites.
 mod restore;
+/// What is told of keys, tokens, tickets and webhook secrets: nothing.
+mod secrets;
 /// Events told to URLs, over kills.
 mod webhooks;

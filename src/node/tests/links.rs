@@ -158,6 +158,38 @@ async fn a_standing_peer_is_told_when_its_link_is_removed() {
     assert_eq!(again.reason, Some(Reason::SiteUnknown.to_string()), "{again:?}");
 }
 
+/// What was withdrawn ends in the middle of a transfer, not after it, and the site is not let in again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_removed_in_a_transfer_moves_nothing_more() {
+    let (ny, tokyo) = (lab("New York").await, lab("Tokyo").await);
+    feed(&ny.node, "tools").await;
+    pair(&ny.node, &tokyo.node, "pull").await;
+    assert_eq!(sync(&tokyo.node).await.outcome, "done");
+    let name = only_link(&ny.node).await.name;
+    // Ten minutes at this pace.
+    let slow = api::LinkChange { cap_out: Some("1mbit".to_owned()), ..Default::default() };
+    ny.node.change_link(&name, slow).await.unwrap();
+    let content: Vec<u8> =
+        (0..75_000_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
+    publish(&ny.node, "large", &content).await.unwrap();
+    let here = async || tokyo.node.feed_progress("tools", "large", "1.0").await.unwrap_or(0);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while here().await == 0 {
+        assert!(tokio::time::Instant::now() < deadline, "nothing came");
+        tokio::task::yield_now().await;
+    }
+    ny.node.remove_link(&name).await.unwrap();
+    let run = ended_run(&tokyo.node, |run| run.outcome == "refused").await;
+    assert_eq!(run.reason, Some(Reason::GrantWithdrawn.to_string()), "{run:?}");
+    let came = here().await;
+    assert!(came < content.len() as u64, "{came}");
+    while sync(&tokyo.node).await.reason != Some(Reason::SiteUnknown.to_string()) {
+        assert!(tokio::time::Instant::now() < deadline, "it is not refused by name");
+    }
+    assert_eq!(here().await, came);
+    assert!(ny.node.links().await.unwrap().links.is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ticket_is_planned_without_being_used_and_a_taken_name_is_told() {
     let (ny, la) = (lab("New York").await, lab("LA").await);
@@ -267,4 +299,28 @@ async fn a_forecast_counts_what_a_run_would_move_and_moves_nothing() {
     assert_eq!(la.node.forecasts(None).await.unwrap_err().exit_code(), 2, "the only link is paused");
     let incoming = only_link(&ny.node).await.name;
     assert_eq!(ny.node.forecasts(Some(incoming)).await.unwrap_err().exit_code(), 2);
+}
+
+/// E24: there is no horizon after which a deletion could be missed. Bytes are swept and packs written anew meanwhile, deletes are not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_that_was_away_brings_back_nothing_that_was_deleted_meanwhile() {
+    let (ny, la) = (lab("New York").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    pair(&ny.node, &la.node, "mirror").await;
+    publish(&ny.node, "old", b"of both").await.unwrap();
+    settle(&la.node).await;
+    pause(&la.node, true).await;
+    publish(&la.node, "own", b"published while away").await.unwrap();
+    for name in ["old", "own"] {
+        ny.node.delete("tools", name, "1.0", "withdrawn".to_owned(), true).await.unwrap();
+    }
+    ny.node.seal_feeds().await;
+    let store = ny.node.inner.site.store();
+    store.sweep(ny.node.inner.site.look(), false, |_, _| false).unwrap();
+    store.reclaim(100).unwrap();
+    pause(&la.node, false).await;
+    settle(&la.node).await;
+    let states = |names: Vec<(String, String)>| names.into_iter().map(|(_, state)| state).collect::<Vec<_>>();
+    assert_eq!(states(names(&ny.node).await), ["deleted", "suppressed"]);
+    assert_eq!(names(&ny.node).await, names(&la.node).await);
 }
