@@ -24,6 +24,7 @@ pub mod path;
 pub mod plan;
 pub mod ruling;
 pub mod run;
+pub mod space;
 mod token;
 pub mod webhooks;
 
@@ -100,6 +101,12 @@ pub struct Feed {
     pub missing_bytes: u64,
     /// Equal at two sites exactly when the same packages stand there (local ones aside).
     pub state_root: String,
+    /// Bytes of it that this site keeps at most.
+    #[serde(default)]
+    pub quota_bytes: Option<u64>,
+    /// Bytes of it that are held here, the trash included; told where there is a quota.
+    #[serde(default)]
+    pub held_bytes: Option<u64>,
 }
 
 /// All feeds.
@@ -482,6 +489,8 @@ pub struct Status {
     pub damage: keeping::Damage,
     #[serde(default)]
     pub scrub: keeping::Scrub,
+    #[serde(default)]
+    pub space: space::Space,
 }
 
 /// Why a version is or is not here.

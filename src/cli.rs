@@ -16,6 +16,7 @@ mod pair;
 mod plan;
 mod ruling;
 mod run;
+mod space;
 mod status;
 mod text;
 mod token;
@@ -161,6 +162,15 @@ enum Command {
     #[command(verbatim_doc_comment)]
     #[command(after_help = "Example:\n  packetboat evict tools hello 1.0")]
     Evict(evict::Evict),
+    /// Drop what nothing needs and what lay in the trash long enough, and give the disk its room back
+    ///
+    /// The node does so itself each hour. The bytes of deleted versions stay in the trash first, as
+    /// long as the setting `trash` says.
+    #[command(verbatim_doc_comment)]
+    Sweep(space::Sweep),
+    /// The bytes of deleted versions: see them, take a deletion back, drop them now.
+    #[command(subcommand)]
+    Trash(space::TrashCommand),
     /// Fetch a version's bytes that were evicted here or have not come; exit code 3 where they do not come in time.
     Fetch(ruling::At),
     /// Who may write in a feed: see, give, take back.
@@ -385,6 +395,8 @@ async fn dispatch(command: Command, context: &Context, level: &str) -> anyhow::R
         Command::Events(events) => events::events(context, events).await,
         Command::Evict(evict) => evict::evict(context, evict).await,
         Command::Fetch(at) => evict::fetch(context, at).await,
+        Command::Sweep(asked) => space::sweep(context, &asked).await,
+        Command::Trash(command) => space::trash(context, command).await,
         Command::Doctor => doctor::doctor(context).await,
         Command::Log(asked) => log::log(context, asked).await,
         Command::LogLevel(asked) => log::level(context, asked).await,

@@ -36,14 +36,24 @@ pub enum Key {
     Listen,
     Http,
     Log,
+    Reserve,
+    Trash,
     Scrub,
     ScrubEvery,
 }
 
 impl Key {
     /// All of them, in the order of the file.
-    pub const ALL: [Self; 6] =
-        [Self::Name, Self::Listen, Self::Http, Self::Log, Self::Scrub, Self::ScrubEvery];
+    pub const ALL: [Self; 8] = [
+        Self::Name,
+        Self::Listen,
+        Self::Http,
+        Self::Log,
+        Self::Reserve,
+        Self::Trash,
+        Self::Scrub,
+        Self::ScrubEvery,
+    ];
 
     /// The name in the file and, with two dashes, on the command line.
     #[must_use]
@@ -53,6 +63,8 @@ impl Key {
             Self::Listen => "listen",
             Self::Http => "http",
             Self::Log => "log",
+            Self::Reserve => "reserve",
+            Self::Trash => "trash",
             Self::Scrub => "scrub",
             Self::ScrubEvery => "scrub_every",
         }
@@ -66,6 +78,8 @@ impl Key {
             Self::Listen => "PACKETBOAT_LISTEN",
             Self::Http => "PACKETBOAT_HTTP",
             Self::Log => "PACKETBOAT_LOG",
+            Self::Reserve => "PACKETBOAT_RESERVE",
+            Self::Trash => "PACKETBOAT_TRASH",
             Self::Scrub => "PACKETBOAT_SCRUB",
             Self::ScrubEvery => "PACKETBOAT_SCRUB_EVERY",
         }
@@ -77,6 +91,8 @@ impl Key {
             Self::Listen => Some(LISTEN),
             Self::Http => Some(HTTP),
             Self::Log => Some(LOG),
+            Self::Reserve => Some(keeping::RESERVE),
+            Self::Trash => Some(keeping::TRASH),
             Self::Scrub => Some(keeping::SCRUB),
             Self::ScrubEvery => Some(keeping::SCRUB_EVERY),
         }
@@ -246,8 +262,13 @@ fn fresh(name: Option<&str>) -> String {
          # UDP address for other sites. Only sites that were paired with this one are let in.\n# listen = \"{LISTEN}\"\n\n\
          # TCP address for package clients. Plain HTTP: put a TLS proxy in front before you open it to a network.\n# http = \"{HTTP}\"\n\n\
          # error, warn, info, debug or trace.\n# log = \"{LOG}\"\n\n\
+         # How much of the disk stays free: below it nothing is taken in, and reading and deleting go on.\n\
+         # reserve = \"{RESERVE}\"\n\n\
+         # How long the bytes of deleted versions can be had back: `packetboat trash`.\n# trash = \"{TRASH}\"\n\n\
          # How fast everything that is kept is read again and checked, or \"off\", and how long after the last time.\n\
          # scrub = \"{SCRUB}\"\n# scrub_every = \"{SCRUB_EVERY}\"\n",
+        RESERVE = keeping::RESERVE,
+        TRASH = keeping::TRASH,
         SCRUB = keeping::SCRUB,
         SCRUB_EVERY = keeping::SCRUB_EVERY,
     )
@@ -292,7 +313,7 @@ fn decide(
             Key::Listen => &flags.listen,
             Key::Http => &flags.http,
             Key::Log => &flags.log,
-            Key::Scrub | Key::ScrubEvery => &None,
+            Key::Reserve | Key::Trash | Key::Scrub | Key::ScrubEvery => &None,
         };
         let variable = environment(key).filter(|value| !value.is_empty());
         let entry = file.iter().find(|(entry, _)| *entry == key).map(|(_, value)| value.clone());
@@ -322,12 +343,16 @@ fn decide(
         let wrong = ConfigError::Keeping { key: key.as_str(), value: value.clone(), origin, wanted };
         (value, wrong)
     };
+    let (reserve, wrong) = keeping(Key::Reserve, "a size such as 1GB");
+    let reserve_bytes = keeping::size(&reserve).ok_or(wrong)?;
+    let (trash, wrong) = keeping(Key::Trash, "a time such as 14d, or 0s");
+    let trash = keeping::age(&trash).ok_or(wrong)?;
     let (scrub, wrong) = keeping(Key::Scrub, "\"off\" or a rate such as 20MB/s");
     let scrub_bytes_per_s = keeping::rate(&scrub).ok_or(wrong)?;
     let (every, wrong) = keeping(Key::ScrubEvery, "a time such as 14d");
     let scrub_every = keeping::age(&every).ok_or(wrong)?;
     let config = Config {
-        keeping: Keeping { scrub_bytes_per_s, scrub_every },
+        keeping: Keeping { reserve_bytes, trash, scrub_bytes_per_s, scrub_every },
         name: name.map(|(name, _)| name),
         listen: address(Key::Listen)?,
         http: address(Key::Http)?,

@@ -354,13 +354,14 @@ impl View for LinkKeeper {
 
     fn missing(&self, feed: FeedId, filter: &Filter) -> Result<Vec<Missing>, Unreadable> {
         let missing = self.view().missing(feed, filter)?;
-        Ok(match self.fetch {
+        let missing = match self.fetch {
             Fetch::Always => missing,
             Fetch::OnDemand => {
                 let asked = locked(&self.site.inner.asked);
                 missing.into_iter().filter(|one| asked.contains(&one.blob)).collect()
             }
-        })
+        };
+        self.site.store().within_quota(feed, missing).map_err(|error| Unreadable(error.to_string()))
     }
 
     fn holding(&self, blob: BlobId) -> Result<Holding, Unreadable> {

@@ -33,6 +33,7 @@ mod runs;
 mod scrub;
 mod serve;
 mod sessions;
+mod space;
 mod tickets;
 mod tokens;
 mod twins;
@@ -154,6 +155,8 @@ struct Inner {
     disk_low: AtomicBool,
     /// Feeds of which it was told that their origin is not heard of any more, and it is still so.
     feeds_stale: Mutex<BTreeSet<String>>,
+    /// How bytes are looked after.
+    keeping: Keeping,
     /// How far the scrub is.
     scrub: Mutex<scrub::Pass>,
 }
@@ -205,6 +208,17 @@ impl Node {
         listen: SocketAddr,
         keeping: Keeping,
     ) -> Result<Self, StartError> {
+        Self::start_on(data, name, listen, keeping, Store::open).await
+    }
+
+    /// The same, on a store that `open` opens in its folder: a test may put a disk of its own under it.
+    async fn start_on(
+        data: &Path,
+        name: Option<&str>,
+        listen: SocketAddr,
+        keeping: Keeping,
+        open: impl FnOnce(&Path, Options) -> Result<Store, OpenError> + Send + 'static,
+    ) -> Result<Self, StartError> {
         let path = key_path(data);
         let generation = u128::from_le_bytes(random::<16>().map_err(StartError::Randomness)?);
         let folder = store_path(data);
@@ -214,7 +228,9 @@ impl Node {
                 (false, false) => SiteKey::create(&path)?,
                 (false, true) => return Err(StartError::KeyGone { folder }),
             };
-            Ok::<_, StartError>((key, Store::open(&folder, Options::new(generation))?))
+            let reserve_bytes = keeping.reserve_bytes;
+            let options = Options { reserve_bytes, ..Options::new(generation) };
+            Ok::<_, StartError>((key, open(&folder, options)?))
         })
         .await
         .expect("opening a store does not panic: it answers every failure")?;
@@ -250,6 +266,7 @@ impl Node {
             hooks: webhooks::Hooks::new(&data.join("key")),
             disk_low: AtomicBool::new(false),
             feeds_stale: Mutex::default(),
+            keeping,
             scrub: Mutex::default(),
         };
         let node = Self { inner: Arc::new(inner) };
@@ -266,6 +283,7 @@ impl Node {
         tokio::spawn(node.clone().accept_sites());
         tokio::spawn(settle_now_and_then(Arc::downgrade(&node.inner)));
         tokio::spawn(upkeep::keep_up(Arc::downgrade(&node.inner)));
+        tokio::spawn(space::sweep_now_and_then(Arc::downgrade(&node.inner)));
         tokio::spawn(scrub::scrub(Arc::downgrade(&node.inner), keeping));
         tokio::spawn(hours::keep_windows(Arc::downgrade(&node.inner)));
         Ok(node)

@@ -36,6 +36,10 @@ pub enum PublishError {
     Blocked { coordinate: Coordinate, block: OpId },
     #[error("{coordinate} was deleted, and this feed does not let it come back with other bytes")]
     Reused { coordinate: Coordinate },
+    #[error(
+        "feed {feed:?} may hold {quota} bytes at this site, and with this version it would hold {over} more"
+    )]
+    Quota { feed: String, quota: u64, over: u64 },
     #[error(transparent)]
     Author(#[from] AuthorError),
     #[error(transparent)]
@@ -104,6 +108,7 @@ pub fn publish(
     manifest.check()?;
     // First durable, then looked at: what a failed sync took back is then seen to be missing.
     site.store().sync()?;
+    let _kept = site.store().naming();
     for file in &manifest.files {
         match site.store().blob_state(file.blob)? {
             BlobState::Complete { size } if size == file.size => {}
@@ -111,6 +116,11 @@ pub fn publish(
                 return Err(PublishError::NotUploaded { file: file.name.clone() });
             }
         }
+    }
+    let named = manifest.files.iter().map(|file| (file.blob, file.size));
+    if let Some(over) = site.store().over_quota(feed, named)? {
+        let quota = site.store().quota(feed)?.unwrap_or_default();
+        return Err(PublishError::Quota { feed: record.name.clone(), quota, over });
     }
     let look = site.look();
     let said = site.author_if(feed, |store| {

@@ -22,6 +22,7 @@ mod merges;
 mod ops;
 mod packs;
 mod peers;
+mod quotas;
 mod read;
 mod records;
 mod replay;
@@ -29,6 +30,7 @@ mod runs;
 mod snapshot;
 mod sweep;
 mod told;
+mod trash;
 mod usage;
 mod verify;
 mod view;
@@ -39,9 +41,10 @@ mod tests;
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use protocol::id::StoreId;
+use protocol::limits::EXTENT_BYTES;
 
 use disk::{Disk, Folder, Held};
 use engine::{Broken, Engine, Index, Sled};
@@ -72,11 +75,19 @@ pub use runs::{RUNS_MAX, RunFeed, RunRecord, Trigger};
 pub use snapshot::{RESTORED, Snapshot, SnapshotPack, new_life};
 pub use sweep::{Reclaimed, SweepError, Swept};
 pub use told::FateThere;
+pub use trash::InTrash;
 pub use verify::{Progress, ScrubPlace, Scrubbed, Verified};
 pub use view::SiteView;
 
 /// Bytes at which a pack is sealed and the next begun: a rebuild reads one footer for each.
 const PACK_BYTES: u64 = 256 << 20;
+
+/// Packs for which a disk should have room when the store is opened: what is live in one is written elsewhere before its room comes back, so on a
+/// small disk packs are smaller.
+const PACKS_FREE_MIN: u64 = 32;
+
+/// Packs are no smaller than this: 16 extents.
+const PACK_BYTES_MIN: u64 = 4 << 20;
 
 /// Bytes of the disk that blobs may not fill, so that deletes, logs and the index still find room.
 const RESERVE_BYTES: u64 = 64 << 20;
@@ -89,7 +100,7 @@ const CHECKPOINT_BYTES: u64 = 64 << 20;
 pub struct Options {
     /// The life of a folder that is still empty. Random, and never used twice.
     pub generation: u128,
-    /// Bytes at which a pack is sealed.
+    /// Bytes at which a pack is sealed, at most.
     pub pack_bytes: u64,
     /// Bytes of the disk that blobs may not fill.
     pub reserve_bytes: u64,
@@ -157,6 +168,9 @@ struct Inner {
     sweeping: Mutex<()>,
     touched: Mutex<sweep::Touched>,
     going: Mutex<evict::Going>,
+    /// Read by whoever looks whether bytes are here and then names them in an op, written while bytes are dropped.
+    naming: RwLock<()>,
+    held: Mutex<quotas::Held>,
     damage: Vec<Damage>,
     findings: Mutex<damage::Findings>,
     _held: Box<dyn Held>,
@@ -183,6 +197,8 @@ impl Store {
             doing: "making the folder",
             source,
         })?;
+        let fits = disk.free_bytes().map_or(PACK_BYTES, |free| (free / PACKS_FREE_MIN).max(PACK_BYTES_MIN));
+        let options = Options { pack_bytes: options.pack_bytes.min(fits), ..options };
         Self::open_on(Arc::new(disk), Box::new(Sled::new(folder)), options)
     }
 
@@ -236,6 +252,8 @@ impl Store {
                 sweeping: Mutex::new(()),
                 touched: Mutex::new(sweep::Touched::default()),
                 going: Mutex::new(evict::Going::default()),
+                naming: RwLock::new(()),
+                held: Mutex::default(),
                 damage,
                 findings: Mutex::default(),
                 _held: held,
@@ -286,6 +304,24 @@ impl Store {
     /// When the disk fails; nothing since the last success may then be relied on.
     pub fn sync(&self) -> Result<(), WriteError> {
         self.wait(self.inner.packs.ticket())
+    }
+
+    /// Bytes of the disk that blobs may not fill.
+    #[must_use]
+    pub fn reserve_bytes(&self) -> u64 {
+        self.inner.options.reserve_bytes
+    }
+
+    /// Whether not even one extent would be taken in for want of room. A system that does not say how much is free has room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let least = self.reserve_bytes().saturating_add(EXTENT_BYTES as u64);
+        self.free_bytes().is_ok_and(|free| free < least)
+    }
+
+    /// While this is held no bytes are dropped: whoever finds them here may name them in an op.
+    pub fn naming(&self) -> RwLockReadGuard<'_, ()> {
+        self.inner.naming.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Bytes written so far: the same number again means that nothing was written between.

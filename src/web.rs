@@ -18,6 +18,7 @@ mod names;
 mod plan_routes;
 mod ruling_routes;
 mod sent;
+mod space_routes;
 mod stall;
 mod starting;
 mod watch;

@@ -27,6 +27,8 @@ pub struct FeedChange {
     /// Whether a local build is served before that of a site with rights.
     pub local_wins: Option<bool>,
     pub open_reads: Option<bool>,
+    /// Bytes of it that this site keeps at most, as `50GB`; `none` for no bound.
+    pub quota: Option<String>,
 }
 
 /// Who may write in a feed.

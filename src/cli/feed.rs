@@ -53,6 +53,9 @@ pub(super) struct FeedSet {
     /// `on`: package clients read without a token.
     #[arg(long, value_parser = on_or_off)]
     open_reads: Option<bool>,
+    /// Bytes of it that this site keeps at most, as 50GB; none: no bound.
+    #[arg(long, value_name = "SIZE")]
+    quota: Option<String>,
 }
 
 pub(super) fn on_or_off(text: &str) -> Result<bool, String> {
@@ -124,8 +127,8 @@ pub(super) async fn feed(context: &Context, command: FeedCommand) -> anyhow::Res
             ));
         }
         FeedCommand::Set(set) => {
-            let FeedSet { feed, name, strict, local_wins, open_reads } = set;
-            let change = ruling::FeedChange { name, strict, local_wins, open_reads };
+            let FeedSet { feed, name, strict, local_wins, open_reads, quota } = set;
+            let change = ruling::FeedChange { name, strict, local_wins, open_reads, quota };
             let path = format!("/api/v1/feeds/{}", segment(&feed));
             let feed = client.patch::<api::Feed>(&path, &change).await?;
             if context.json {
@@ -175,6 +178,11 @@ fn missing(blobs: u64, bytes: u64) -> String {
     if blobs == 0 { "nothing".to_owned() } else { format!("{blobs} blobs, {}", text::size(bytes)) }
 }
 
+fn quota(feed: &api::Feed) -> String {
+    let Some(most) = feed.quota_bytes else { return "none".to_owned() };
+    format!("{} of {}", text::size(feed.held_bytes.unwrap_or_default()), text::size(most))
+}
+
 fn show(feed: &api::Feed) {
     for (what, value) in [
         ("feed", feed.name.clone()),
@@ -184,6 +192,7 @@ fn show(feed: &api::Feed) {
         ("versions", feed.packages.to_string()),
         ("ops", feed.ops.to_string()),
         ("missing", missing(feed.missing_blobs, feed.missing_bytes)),
+        ("quota", quota(feed)),
         ("state", feed.state_root.clone()),
         ("reads", if feed.open_reads { "open" } else { "with a token" }.to_owned()),
         ("publishes here reach other sites", if feed.may_publish { "yes" } else { "no" }.to_owned()),

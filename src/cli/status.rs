@@ -63,6 +63,13 @@ fn told(context: &Context, status: Answer<api::Status>) -> anyhow::Result<()> {
         status.site.http,
         text::span(status.now_ms.saturating_sub(status.site.started_ms))
     ));
+    if status.space.full {
+        text::say(&format!(
+            "FULL: {} are free on the disk and {} are kept: nothing is taken in; packetboat doctor tells what to do\n",
+            text::size(status.space.free_bytes.unwrap_or_default()),
+            text::size(status.space.reserve_bytes)
+        ));
+    }
     for line in damaged(&status) {
         text::say(&line);
     }

@@ -32,7 +32,7 @@ fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
     let environment = |key: Key| match key {
         Key::Log => Some("warn".to_owned()),
         Key::Name => Some("environment".to_owned()),
-        Key::Http | Key::Listen | Key::Scrub | Key::ScrubEvery => None,
+        Key::Http | Key::Listen | Key::Reserve | Key::Trash | Key::Scrub | Key::ScrubEvery => None,
     };
     let flags = Flags { log: Some("debug".to_owned()), ..Flags::default() };
     let (config, told) = decide(&file, &environment, &flags).unwrap();
@@ -42,7 +42,16 @@ fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
     let origins: Vec<Origin> = told.into_iter().map(|(_, _, origin)| origin).collect();
     assert_eq!(
         origins,
-        [Origin::Environment, Origin::Default, Origin::File, Origin::Flag, Origin::Default, Origin::Default]
+        [
+            Origin::Environment,
+            Origin::Default,
+            Origin::File,
+            Origin::Flag,
+            Origin::Default,
+            Origin::Default,
+            Origin::Default,
+            Origin::Default
+        ]
     );
 }
 
@@ -51,7 +60,10 @@ fn a_mistyped_key_is_an_error_that_names_the_right_one() {
     let error = mistake("lisen = \"0.0.0.0:1\"").to_string();
     assert!(error.contains("\"lisen\"") && error.contains("did you mean \"listen\"?"), "{error}");
     let error = mistake("bandwidth = 3").to_string();
-    assert!(error.contains("known are name, listen, http, log, scrub, scrub_every"), "{error}");
+    assert!(
+        error.contains("known are name, listen, http, log, reserve, trash, scrub, scrub_every"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -77,9 +89,18 @@ fn a_new_file_is_understood_and_an_old_one_is_left_alone() {
 #[test]
 fn a_scrub_runs_unless_it_is_turned_off() {
     let of = |text: &str| Config::of_text(text, Path::new("packetboat.toml")).unwrap().keeping;
-    let usual = Keeping { scrub_bytes_per_s: Some(20_000_000), scrub_every: Duration::from_hours(14 * 24) };
+    let usual = Keeping {
+        reserve_bytes: 1_000_000_000,
+        trash: Duration::from_hours(14 * 24),
+        scrub_bytes_per_s: Some(20_000_000),
+        scrub_every: Duration::from_hours(14 * 24),
+    };
     assert_eq!(of(""), usual);
     assert_eq!(of(""), Keeping::default());
     assert_eq!(of("scrub = \"off\"").scrub_bytes_per_s, None);
+    assert_eq!(
+        (of("reserve = \"64MB\"").reserve_bytes, of("trash = \"0s\"").trash),
+        (64_000_000, Duration::ZERO)
+    );
     assert_eq!(of("scrub_every = \"1h\"").scrub_every, Duration::from_hours(1));
 }

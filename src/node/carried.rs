@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use protocol::filter::Filter;
 use protocol::id::{FeedId, OpId};
-use protocol::link::Fetch;
+use protocol::link::{Fetch, Link};
 use protocol::op::Publish;
 use protocol::session::view::Missing;
 
 use super::heard::judge;
 use crate::api::Problem;
 use crate::keeper::{SiteStore, wall_clock};
-use crate::store::ReadError;
+use crate::store::{BlobState, ReadError};
 
 /// Why a version's bytes are not here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub(super) enum Away {
     FilteredOut,
     /// They were dropped here, and come when somebody asks.
     Evicted,
+    /// The feed's quota has no room for them.
+    OverQuota,
 }
 
 /// What each link that brings a feed lets pass, as far as both ends are known, and when it fetches.
@@ -60,6 +62,15 @@ pub(super) fn away(site: &SiteStore, feed: FeedId, op: OpId, publish: &Publish) 
     if site.store().is_evicted(feed, &at.name, &at.version, op)? {
         return Ok(Away::Evicted);
     }
+    let mut lacking = Vec::new();
+    for file in &publish.manifest.files {
+        if !matches!(site.store().blob_state(file.blob)?, BlobState::Complete { .. }) {
+            lacking.push((file.blob, file.size));
+        }
+    }
+    if site.store().over_quota(feed, lacking)?.is_some() {
+        return Ok(Away::OverQuota);
+    }
     let ways = ways(site, feed)?;
     let mut away = if ways.is_empty() { Away::Pending } else { Away::FilteredOut };
     for (filter, fetch) in ways {
@@ -94,4 +105,17 @@ pub(super) fn refuse_left_out(
     let detail = format!("{} is left out by the filter of {}", publish.coordinate, by.join(", "));
     let hint = "widen it where it was set: packetboat link set LINK --filter …; then sync";
     Err(Problem::new(409, "filtered-out", "A filter leaves the version out", detail).hint(hint))
+}
+
+/// Blobs of a link's feeds that are to come and for which quotas have no room.
+pub(super) fn parked_by_quota(site: &SiteStore, link: &Link) -> Result<u64, ReadError> {
+    let mut parked = 0;
+    for on in link.feeds.iter().filter(|on| on.switches.flows_in()) {
+        if site.store().quota(on.feed)?.is_some() {
+            let missing = site.store().missing_blobs(on.feed, site.look(), &on.filter)?;
+            let all = missing.len();
+            parked += all.saturating_sub(site.store().within_quota(on.feed, missing)?.len()) as u64;
+        }
+    }
+    Ok(parked)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use protocol::filter::Filter;
 use protocol::id::{FeedId, SiteId};
 use protocol::limits::STAMP_AHEAD_MS_MAX;
 use protocol::topology::{LinkNote, Topology};
@@ -61,6 +62,56 @@ fn of_damage(site: &SiteStore) -> Result<Vec<Finding>, ReadError> {
     if open.places > 0 {
         let text = "bytes on this disk changed by themselves".to_owned();
         findings.push(found("advice", "damage", text, "look at the disk's own reports: smartctl, dmesg"));
+    }
+    Ok(findings)
+}
+
+/// Too little room, and feeds whose bytes wait for want of it.
+fn of_space(site: &SiteStore) -> Result<Vec<Finding>, ReadError> {
+    let store = site.store();
+    let mut findings = Vec::new();
+    let (free, reserve) = (store.free_bytes().unwrap_or(u64::MAX), store.reserve_bytes());
+    if free < reserve.saturating_mul(2) {
+        let trash = store.in_trash()?;
+        let (severity, text) = if store.is_full() {
+            (
+                "error",
+                format!(
+                    "the disk is full: {free} bytes are free and {reserve} are kept; nothing is taken in"
+                ),
+            )
+        } else {
+            (
+                "warning",
+                format!(
+                    "the disk is getting full: {free} bytes are free, and at {reserve} nothing more is taken in"
+                ),
+            )
+        };
+        let hint = format!(
+            "free space on it, or here: packetboat trash empty ({} bytes lie there), packetboat evict, then packetboat sweep; \
+             it goes on by itself",
+            trash.bytes
+        );
+        findings.push(found(severity, "disk", text, &hint));
+    }
+    for (feed, record) in store.feeds()? {
+        let Some(quota) = store.quota(feed)? else { continue };
+        let missing = store.missing_blobs(feed, site.look(), &Filter::default())?;
+        let all = missing.len();
+        let parked = all.saturating_sub(store.within_quota(feed, missing)?.len());
+        if parked > 0 {
+            let text = format!(
+                "feed {}: {parked} blobs wait: {} bytes are held here, and its quota is {quota}",
+                record.name,
+                store.bytes_held(feed)?
+            );
+            let hint = format!(
+                "raise it: packetboat feed set {} --quota SIZE; or make room: packetboat trash empty",
+                record.name
+            );
+            findings.push(found("warning", "quota", text, &hint));
+        }
     }
     Ok(findings)
 }
@@ -233,6 +284,7 @@ impl Node {
                 }
             }
             findings.extend(of_damage(site)?);
+            findings.extend(of_space(site)?);
             for (_, hold) in store.open_holds(None)? {
                 let text = format!("{} deletions that came over link {} wait", hold.deletes, hold.link);
                 findings.push(found(

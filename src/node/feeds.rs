@@ -302,6 +302,7 @@ pub(super) const fn state_word(standing: Standing, away: Option<Away>) -> &'stat
         (Standing::Served, Some(Away::OnDemand)) => "on-demand",
         (Standing::Served, Some(Away::FilteredOut)) => "filtered-out",
         (Standing::Served, Some(Away::Evicted)) => "evicted-here",
+        (Standing::Served, Some(Away::OverQuota)) => "over-quota",
         (Standing::Served, None) => "ready",
         (Standing::Blocked, _) => "blocked",
         (Standing::Held, _) => "held",
@@ -324,6 +325,8 @@ pub(super) fn described(
     let store = site.store();
     let (packages, state_root) = counts.of(site, feed, record)?;
     let pending = counts.pending(site, feed)?;
+    let quota_bytes = store.quota(feed)?;
+    let held_bytes = quota_bytes.map(|_| store.bytes_held(feed)).transpose()?;
     let authority = store.authority(feed)?;
     let may = |verb| {
         authority.as_ref().is_some_and(|authority| counts_elsewhere(authority, feed, site.me(), verb, ""))
@@ -341,5 +344,7 @@ pub(super) fn described(
         missing_blobs: pending.blobs,
         missing_bytes: pending.bytes,
         state_root,
+        quota_bytes,
+        held_bytes,
     })
 }

@@ -12,6 +12,7 @@ use protocol::switches::{Switches, Verdict};
 use protocol::time::Timestamp;
 
 use super::Node;
+use super::carried::parked_by_quota;
 use super::sessions::Watch;
 use crate::keeper::wall_clock;
 use crate::store::{PeerState, RunFeed, RunRecord};
@@ -189,9 +190,11 @@ impl Node {
     pub(super) fn run_settled(&self, link: &str, record: &RunRecord) {
         let done = record.outcome == Some(Outcome::Done);
         let twin = self.twin(link).map(|twin| twin.name);
+        let parked = self.known_link(link).ok().map(|link| parked_by_quota(&self.inner.site, &link));
+        let all_came = record.tally.blobs_missing == 0 && matches!(parked, None | Some(Ok(0)));
         for name in [Some(link.to_owned()), twin].into_iter().flatten() {
             self.note_peer(&name, |peer| {
-                if done && record.tally.blobs_missing == 0 {
+                if done && all_came {
                     peer.in_as_of = Some(record.started);
                 }
                 if done && record.tally.blobs_missing_there == 0 {

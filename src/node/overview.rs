@@ -348,8 +348,8 @@ impl Node {
         let now_ms = wall_clock().0;
         let (verdict, verdict_words) = judged(&links, max_lag_ms, now_ms);
         let damage = self.blocking(|site| Ok(super::verify::damage(site)?)).await?;
-        let (site, scrub) = (self.site(), self.scrub_told());
-        Ok(api::Status { site, feeds, links, webhooks, verdict, verdict_words, now_ms, damage, scrub })
+        let (site, scrub, space) = (self.site(), self.scrub_told(), self.space().await);
+        Ok(api::Status { site, feeds, links, webhooks, verdict, verdict_words, now_ms, damage, scrub, space })
     }
 
     /// When every site that a feed comes from had nothing more than is here, as RFC 3339 has it; nothing where it comes from nowhere,

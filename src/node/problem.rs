@@ -46,7 +46,10 @@ impl From<WriteError> for Problem {
         let detail = story(&error);
         match error {
             WriteError::DiskFull { .. } => Self::new(507, "disk-full", "The disk is full", detail)
-                .hint("free space on it; reading and deleting go on meanwhile"),
+                .hint(
+                    "reading and deleting go on; free space on the disk, or here: packetboat trash empty, packetboat evict, then \
+                     packetboat sweep",
+                ),
             WriteError::TooLarge { .. } => Self::new(413, "too-large", "Too large", detail),
             WriteError::Disk { .. } | WriteError::TakenBack { .. } | WriteError::Index(_) => {
                 Self::new(500, "disk", "The disk failed", detail)
@@ -117,6 +120,10 @@ impl From<PublishError> for Problem {
                 Self::new(409, "conflict", "A deleted version does not come back with other bytes", detail)
                     .hint("publish under another version")
             }
+            PublishError::Quota { feed, .. } => Self::new(507, "quota", "The feed's quota is full", detail)
+                .hint(format!(
+                    "packetboat feed set {feed} --quota SIZE raises it; packetboat trash empty and packetboat evict make room"
+                )),
             PublishError::Author(error) => error.into(),
             PublishError::Read(error) => error.into(),
             PublishError::Write(error) => error.into(),
@@ -188,7 +195,9 @@ pub(super) fn outcome_words(outcome: Outcome, note: Option<&str>) -> (String, Op
     let noted = || note.map(ToOwned::to_owned);
     match outcome {
         Outcome::Done => ("done".to_owned(), noted()),
-        Outcome::Refused(Reason::DiskFull) => ("disk-full".to_owned(), Some(Reason::DiskFull.to_string())),
+        Outcome::Refused(Reason::DiskFull) => {
+            ("disk-full".to_owned(), noted().or_else(|| Some(Reason::DiskFull.to_string())))
+        }
         Outcome::Refused(reason) => ("refused".to_owned(), noted().or_else(|| Some(reason.to_string()))),
         Outcome::Misbehaved(fault) => {
             ("misbehaved".to_owned(), Some(format!("the other site broke the rules: {fault}")))

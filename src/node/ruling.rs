@@ -1,5 +1,6 @@
 //! What is said of feeds and versions beside publishing and deleting, as the API asks for it.
 
+use protocol::filter::parse_size_bytes;
 use protocol::id::{BlobId, FeedId, OpId, SiteId};
 use protocol::op::{Block, Blocked, Body, Offer, Rights};
 use protocol::package::{Coordinate, check_label};
@@ -57,6 +58,16 @@ fn rights_of(words: &[String]) -> Result<Rights, Problem> {
     Ok(rights)
 }
 
+/// `none`, or bytes.
+fn quota_of(text: &str) -> Result<Option<u64>, Problem> {
+    match text {
+        "none" => Ok(None),
+        size => parse_size_bytes(size)
+            .map(Some)
+            .ok_or_else(|| usage(format!("{size:?} is no size: use 500MB, 50GB or none"))),
+    }
+}
+
 impl Node {
     /// Says something in a feed and passes the news on.
     async fn speak(
@@ -82,23 +93,33 @@ impl Node {
     pub async fn change_feed(&self, name: &str, change: shapes::FeedChange) -> Result<api::Feed, Problem> {
         let name = name.to_owned();
         let counts = self.inner.counts.clone();
-        self.blocking(move |site| {
-            let (feed, mut record) = named(site, &name)?;
-            if let Some(new) = change.name.filter(|new| *new != record.name) {
-                check_label("feed name", &new)?;
-                if site.store().feed_named(&new)?.is_some() {
-                    let detail = format!("there is a feed {new:?} at this site already");
-                    return Err(Problem::new(409, "conflict", "The feed's name is taken", detail));
+        let quota = change.quota.as_deref().map(quota_of).transpose()?;
+        let (id, changed) = self
+            .blocking(move |site| {
+                let (feed, mut record) = named(site, &name)?;
+                if let Some(new) = change.name.filter(|new| *new != record.name) {
+                    check_label("feed name", &new)?;
+                    if site.store().feed_named(&new)?.is_some() {
+                        let detail = format!("there is a feed {new:?} at this site already");
+                        return Err(Problem::new(409, "conflict", "The feed's name is taken", detail));
+                    }
+                    record.name = new;
                 }
-                record.name = new;
-            }
-            record.strict = change.strict.unwrap_or(record.strict);
-            record.local_wins = change.local_wins.unwrap_or(record.local_wins);
-            record.open_reads = change.open_reads.unwrap_or(record.open_reads);
-            site.store().put_feed(&record)?;
-            described(site, &counts, feed, &record)
-        })
-        .await
+                record.strict = change.strict.unwrap_or(record.strict);
+                record.local_wins = change.local_wins.unwrap_or(record.local_wins);
+                record.open_reads = change.open_reads.unwrap_or(record.open_reads);
+                site.store().put_feed(&record)?;
+                if let Some(quota) = quota {
+                    site.store().set_quota(feed, quota)?;
+                }
+                Ok((feed, described(site, &counts, feed, &record)?))
+            })
+            .await?;
+        if quota.is_some() {
+            self.inner.counts.look_again();
+            self.wake_links_in(Some(id));
+        }
+        Ok(changed)
     }
 
     /// Who may write in a feed.

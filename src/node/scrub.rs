@@ -79,7 +79,7 @@ impl Node {
                 *locked(&self.inner.scrub) = pass;
                 if loss != Loss::default() {
                     self.look_after_damage().await;
-                    self.runs_for_damage();
+                    self.wake_links_in(None);
                 }
                 let ms = read.saturating_mul(1000).checked_div(rate).unwrap_or_default();
                 if pass.going.is_none() { LOOK_EVERY } else { Duration::from_millis(ms.max(1)) }

@@ -462,6 +462,9 @@ impl Node {
         record.tally = ending.tally;
         record.rtt_ms = ending.rtt_ms;
         record.notes.extend(ending.note);
+        if outcome == Outcome::Refused(Reason::DiskFull) {
+            record.notes.extend(self.want_of_room());
+        }
         self.run_feeds_ended(link, &ending.roots, &mut record);
         if let Err(error) = self.inner.site.store().put_run(run, &record) {
             tracing::error!(%error, link = link.name, "a run could not be recorded");

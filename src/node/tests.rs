@@ -5,6 +5,7 @@ mod events;
 mod evict;
 mod healing;
 mod ruling;
+mod space;
 
 use bytes::Bytes;
 use protocol::fault::Reason;

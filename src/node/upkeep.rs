@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Weak;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use protocol::id::FeedId;
@@ -22,9 +21,6 @@ const SEAL_EVERY: Duration = Duration::from_secs(60);
 
 /// How often downloads are told as an op: a count each hour keeps the log small, and a stop tells the rest.
 const TELL_EVERY: Duration = Duration::from_secs(3600);
-
-/// Free bytes below which somebody should hear of it: at 64 MiB nothing more is taken in.
-const DISK_LOW_BYTES: u64 = 1 << 30;
 
 /// Versions whose downloads are counted between two tellings. Beyond it the rest is told early.
 const COUNTED_MAX: usize = 10_000;
@@ -48,7 +44,7 @@ pub(super) async fn keep_up(inner: Weak<Inner>) {
             node.renew_notes(wall_clock());
         } else {
             node.seal_feeds().await;
-            node.look_at_disk(DISK_LOW_BYTES).await;
+            node.look_at_disk(node.disk_low_bytes()).await;
             node.look_at_feeds(wall_clock()).await;
             node.look_after_damage().await;
         }
@@ -87,18 +83,6 @@ impl Node {
             Ok(false) => {}
             Err(problem) => tracing::warn!(problem = problem.detail, "a feed could not be sealed"),
         }
-    }
-
-    /// Tells once that the disk has less free than `floor_bytes`, until it has more again.
-    pub(super) async fn look_at_disk(&self, floor_bytes: u64) {
-        let free = self.blocking(|site| Ok(site.store().free_bytes().ok())).await;
-        // A system that does not say how much is free has nothing to be told of.
-        let Ok(Some(free_bytes)) = free else { return };
-        if self.inner.disk_low.swap(free_bytes < floor_bytes, Ordering::Relaxed) || free_bytes >= floor_bytes
-        {
-            return;
-        }
-        self.event(Event::DiskLow { free_bytes, floor_bytes });
     }
 
     /// Tells once of each feed of another site's whose origin is not heard of any more, until it is again.

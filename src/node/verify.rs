@@ -164,11 +164,4 @@ impl Node {
             tracing::warn!(problem = problem.detail, "damage could not be looked after");
         }
     }
-
-    /// Feeds are brought by these links: they run now, as far as their windows let them.
-    pub(super) fn runs_for_damage(&self) {
-        for name in self.links_in() {
-            self.wake(&name, crate::store::Trigger::Live);
-        }
-    }
 }

@@ -126,6 +126,10 @@ fn standing_words(item: &Item, state: &str, me: SiteId, authority: Option<&Autho
         Standing::Served if state == "filtered-out" => {
             "it is published, and the filter of every link that carries the feed leaves its bytes out"
         }
+        Standing::Served if state == "over-quota" => {
+            "it is published, and its bytes wait: with them the feed would be over its quota at this site; \
+             `packetboat feed set FEED --quota SIZE` raises it"
+        }
         Standing::Served if state == "evicted-here" => {
             "it is published, and its bytes were evicted at this site: they come when a client asks for them, or by \
              `packetboat fetch`"

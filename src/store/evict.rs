@@ -1,6 +1,7 @@
 //! Evicting: a version's bytes leave this site and are not fetched again until somebody asks for them. What stands in the feed stays as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 
 use protocol::feed::Standing;
 use protocol::id::{BlobId, FeedId, OpId};
@@ -79,6 +80,7 @@ impl Evicting {
         let key = keys::view(self.feed, &self.coordinate.name, &self.coordinate.version);
         store.put_record(Shelf::Evictions, &key, &keys::encode(&record))?;
         let mut swept = Swept::default();
+        let _naming = store.inner.naming.write().unwrap_or_else(PoisonError::into_inner);
         let (mut drops, mut going, mut loose) = (Vec::new(), BTreeSet::new(), BTreeMap::new());
         for &blob in blobs.iter().filter(|blob| self.blobs.contains(blob)) {
             // Another version that needs it may have come meanwhile.

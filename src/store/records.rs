@@ -64,6 +64,10 @@ pub enum Shelf {
     Damage,
     /// blob 32 → where the bytes of it lay that were lost to damage.
     Lost,
+    /// blob 32 → since when nothing here needs it.
+    Trash,
+    /// feed 32 → bytes of it that are kept at most.
+    Quotas,
 }
 
 impl Shelf {
@@ -89,6 +93,8 @@ impl Shelf {
             Self::Forks => 32,
             Self::Damage => 35,
             Self::Lost => 36,
+            Self::Trash => 37,
+            Self::Quotas => 38,
         }
     }
 }

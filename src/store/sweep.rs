@@ -7,6 +7,7 @@
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 
 use protocol::feed::{Item, Standing};
 use protocol::id::{BlobId, OpId};
@@ -31,6 +32,9 @@ const EXTENTS_AT_ONCE: usize = 1 << 18;
 
 /// Bytes of live records that are written elsewhere with one sync.
 const MOVED_AT_ONCE_BYTES: u64 = 8 << 20;
+
+/// A newest pack is left alone below this part of a whole one: so little is not worth a pack of its own.
+const OPEN_PACK_PARTS: u64 = 16;
 
 /// Blobs remembered as just stored: about 8 MiB.
 const TOUCHED_MAX: usize = 1 << 17;
@@ -75,6 +79,17 @@ pub struct Reclaimed {
 pub(super) struct Touched {
     since: BTreeSet<BlobId>,
     before: BTreeSet<BlobId>,
+}
+
+impl Touched {
+    pub(super) fn all(&self) -> Vec<BlobId> {
+        self.since.union(&self.before).copied().collect()
+    }
+
+    pub(super) fn forget(&mut self, blob: BlobId) {
+        self.since.remove(&blob);
+        self.before.remove(&blob);
+    }
 }
 
 /// One record that is dropped.
@@ -135,6 +150,7 @@ impl Store {
             let Some((last, _)) = page.last() else { break };
             from = keys::after(last.as_bytes());
             let mut drops = Vec::new();
+            let _naming = self.inner.naming.write().unwrap_or_else(PoisonError::into_inner);
             for (blob, entry) in page {
                 let (at, size) = match entry {
                     BlobEntry::Small { at } => (at, at.bytes),
@@ -276,16 +292,26 @@ impl Store {
     /// See [`SweepError`]; also when the disk has no room for what must be moved.
     pub fn reclaim(&self, live_percent_max: u64) -> Result<Reclaimed, SweepError> {
         let _one_at_a_time = locked(&self.inner.sweeping);
-        let mut reclaimed = Reclaimed::default();
+        let (mut reclaimed, mut dead) = (Reclaimed::default(), Vec::new());
+        self.close_if_dead(live_percent_max)?;
         // The newest pack stays, so that no number is ever given twice.
         let (newest, _) = self.inner.packs.end();
         for (number, file, _) in self.inner.packs.all().into_iter().filter(|pack| pack.0 < newest) {
             let bytes = file.bytes().map_err(|error| self.unreadable(error))?;
-            let (live, live_bytes) = self.live_in(number)?;
-            if live_bytes.saturating_mul(100) > bytes.saturating_mul(live_percent_max) {
-                continue;
+            let (_, live_bytes) = self.live_in(number)?;
+            if live_bytes.saturating_mul(100) <= bytes.saturating_mul(live_percent_max) {
+                dead.push((live_bytes, number, bytes));
             }
-            self.inner.packs.has_room(live_bytes, 0)?;
+        }
+        // Those first of which least must be moved: on a full disk they make the room for the others.
+        dead.sort_unstable();
+        for (_, number, bytes) in dead {
+            let (live, live_bytes) = self.live_in(number)?;
+            match self.inner.packs.has_room(live_bytes, 0) {
+                // Something was given back all the same, and the next time there is more room.
+                Err(_full) if reclaimed.packs > 0 => break,
+                room => room?,
+            }
             self.move_away(number, &live)?;
             self.inner.packs.discard(number)?;
             plus(&mut reclaimed.packs, 1);
@@ -293,6 +319,19 @@ impl Store {
             plus(&mut reclaimed.bytes_freed, bytes.saturating_sub(live_bytes));
         }
         Ok(reclaimed)
+    }
+
+    /// Seals the newest pack where much of it is dead: on a small disk it is all there is.
+    fn close_if_dead(&self, live_percent_max: u64) -> Result<(), SweepError> {
+        let (newest, bytes) = self.inner.packs.end();
+        if bytes < self.inner.options.pack_bytes / OPEN_PACK_PARTS {
+            return Ok(());
+        }
+        let (_, live_bytes) = self.live_in(newest)?;
+        if live_bytes.saturating_mul(100) <= bytes.saturating_mul(live_percent_max) {
+            self.inner.packs.close(newest)?;
+        }
+        Ok(())
     }
 
     /// Writes what is live in a pack at the end of the newest one and removes the pack; the newest is sealed first.

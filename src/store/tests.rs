@@ -4,7 +4,6 @@ use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use protocol::id::BlobId;
-use protocol::limits::EXTENT_BYTES;
 use protocol::outline::{Cv, Outline, extent_cv};
 
 use super::disk::fake::FakeDisk;

@@ -56,6 +56,7 @@ pub(super) fn routes(served: &Served) -> Router<Served> {
         .merge(super::plan_routes::routes())
         .merge(evict_routes::routes())
         .merge(super::keeping_routes::routes())
+        .merge(super::space_routes::routes())
         .merge(super::doctor_routes::routes())
         .merge(ruling_routes::routes())
         .merge(hold_routes::routes())

@@ -160,4 +160,5 @@ guides! {
     the_guide_to_partial_replication_works => "partial.md",
     the_guide_to_a_standby_works => "standby.md",
     the_guide_to_an_edge_site_works => "edge.md",
+    the_guide_to_a_full_disk_works => "full_disk.md",
 }

@@ -40,9 +40,17 @@ pub(crate) struct Site {
 
 fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_packetboat"));
-    for variable in
-        ["PACKETBOAT_DATA", "PACKETBOAT_LISTEN", "PACKETBOAT_HTTP", "PACKETBOAT_NAME", "PACKETBOAT_LOG"]
-    {
+    for variable in [
+        "PACKETBOAT_DATA",
+        "PACKETBOAT_LISTEN",
+        "PACKETBOAT_HTTP",
+        "PACKETBOAT_NAME",
+        "PACKETBOAT_LOG",
+        "PACKETBOAT_RESERVE",
+        "PACKETBOAT_TRASH",
+        "PACKETBOAT_SCRUB",
+        "PACKETBOAT_SCRUB_EVERY",
+    ] {
         command.env_remove(variable);
     }
     command

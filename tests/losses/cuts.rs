@@ -45,6 +45,25 @@ impl Drop for Mounted {
     }
 }
 
+/// A small file system in memory, mounted; gone when dropped.
+pub(crate) struct Filled {
+    pub(crate) at: PathBuf,
+}
+
+impl Filled {
+    pub(crate) fn mount(at: &Path, bytes: u64) -> Self {
+        std::fs::create_dir_all(at).unwrap();
+        run("mount", &["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs", at.to_str().unwrap()]);
+        Self { at: at.to_owned() }
+    }
+}
+
+impl Drop for Filled {
+    fn drop(&mut self) {
+        run("umount", &[self.at.to_str().unwrap()]);
+    }
+}
+
 #[test]
 fn nothing_acknowledged_is_lost_by_losses_of_power() {
     if std::env::var_os("PACKETBOAT_NO_ROOT").is_some() {

@@ -15,6 +15,8 @@ mod lab;
 mod cuts;
 /// Strangers.
 mod floods;
+/// A disk with no room.
+mod full;
 /// Kill -9.
 mod kills;
 /// Clients that publish and delete, and remember what was acknowledged.

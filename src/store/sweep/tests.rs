@@ -214,3 +214,58 @@ fn readers_are_not_disturbed_while_packs_are_reclaimed() {
         reader.join().unwrap();
     });
 }
+
+/// Power goes at each single call of the disk that a sweep and the writing anew of packs make; what stands is there after, with the index as it
+/// was and without, and what was deleted does not come back.
+#[test]
+fn power_that_goes_at_any_call_of_a_compaction_takes_nothing() {
+    let (mut call, mut cut) = (1, 0);
+    loop {
+        let mut site = Site::new();
+        let (mut kept, mut gone) = (Vec::new(), Vec::new());
+        for n in 0..16_u64 {
+            let bytes = Dice::new(70 + n).bytes(if n % 5 == 0 { 300_000 } else { 90_001 });
+            let op = site.publish(&format!("p{n}"), &bytes);
+            site.store.put_record(Shelf::Settings, &[u8::try_from(n).unwrap()], &bytes[..30]).unwrap();
+            if n % 3 == 0 {
+                kept.push(bytes);
+            } else {
+                site.delete(&format!("p{n}"), op);
+                gone.push(bytes);
+            }
+        }
+        site = site.reopen(true);
+        let root = site.store.heads(site.feed).unwrap()[0].head.root;
+        site.disk.fail_call(call);
+        let swept = site.store.sweep(look(&site.author), false, |_, _| false);
+        let reclaimed = swept.is_ok().then(|| site.store.reclaim(90));
+        let over = !site.disk.has_failed();
+        site.disk.fail_call(0);
+        let mut dice = Dice::new(call);
+        site.disk.cut_power(|| dice.roll(2) == 0);
+        for keep_index in [true, false] {
+            site = site.reopen(keep_index);
+            assert_eq!(site.store.heads(site.feed).unwrap()[0].head.root, root, "call {call}");
+            for bytes in &kept {
+                assert_eq!(&read(&site.store, id(bytes)).unwrap(), bytes, "call {call}");
+            }
+            for n in 0..16_u8 {
+                let held = site.store.record(Shelf::Settings, &[n]).unwrap();
+                assert_eq!(held.map(|value| value.len()), Some(30), "call {call}");
+            }
+            site.sweep();
+            site.store.reclaim(90).unwrap();
+            for bytes in &gone {
+                assert_eq!(site.store.blob_state(id(bytes)).unwrap(), BlobState::Missing, "call {call}");
+            }
+            assert!(site.store.verify(|_| {}).unwrap().blobs_lost.is_empty(), "call {call}");
+        }
+        if over {
+            assert!(matches!(reclaimed, Some(Ok(Reclaimed { packs: 1.., .. }))), "{reclaimed:?}");
+            break;
+        }
+        cut += 1;
+        call += 1;
+    }
+    assert!(cut > 50, "only {cut} calls");
+}

@@ -1,0 +1,58 @@
+//! What counts against a quota, and what it lets come.
+
+use protocol::time::Timestamp;
+
+use super::*;
+use crate::store::disk::fake::FakeDisk;
+use crate::store::engine::InMemory;
+use crate::store::ops::tests::{Author, delete, publish, record};
+use crate::store::tests::{Dice, id, ingest, open};
+
+fn missing(bytes: &[u8]) -> Missing {
+    Missing { blob: id(bytes), size: bytes.len() as u64, published: Timestamp(1) }
+}
+
+#[test]
+fn a_feed_holds_each_blob_once_and_what_is_deleted_until_it_goes() {
+    let store = open(&FakeDisk::new(), &InMemory::default());
+    let mut author = Author::new(70);
+    let feed = store.put_feed(&record(&author)).unwrap();
+    let (one, other) = (Dice::new(1).bytes(300_000), Dice::new(2).bytes(70_000));
+    for bytes in [&one, &other] {
+        ingest(&store, bytes).unwrap();
+    }
+    assert_eq!(store.bytes_held(feed).unwrap(), 0, "nothing names them yet");
+    let bodies = vec![publish("a", "1", &one), publish("b", "1", &one), publish("c", "1", &other)];
+    let said = author.says(feed, bodies);
+    let ops: Vec<_> = said.inner().ops().iter().map(|named| named.id).collect();
+    store.append(&[said]).unwrap();
+    assert_eq!(store.bytes_held(feed).unwrap(), 370_000);
+    store.append(&[author.says(feed, vec![delete("c", "1", vec![ops[2]])])]).unwrap();
+    assert_eq!(store.bytes_held(feed).unwrap(), 370_000, "what lies in the trash takes room");
+    let look = crate::store::ops::tests::look(&author);
+    store.empty_trash(look).unwrap();
+    assert_eq!(store.bytes_held(feed).unwrap(), 300_000);
+}
+
+#[test]
+fn a_quota_lets_come_what_it_has_room_for() {
+    let store = open(&FakeDisk::new(), &InMemory::default());
+    let mut author = Author::new(71);
+    let feed = store.put_feed(&record(&author)).unwrap();
+    let parts: Vec<Vec<u8>> = (0..3).map(|n| Dice::new(10 + n).bytes(100_000)).collect();
+    ingest(&store, &parts[0]).unwrap();
+    let bodies = parts.iter().enumerate().map(|(n, bytes)| publish(&format!("p{n}"), "1", bytes)).collect();
+    store.append(&[author.says(feed, bodies)]).unwrap();
+    let wanted = || vec![missing(&parts[1]), missing(&parts[2])];
+    assert_eq!(store.within_quota(feed, wanted()).unwrap().len(), 2, "without a quota all of it");
+    for (quota, come) in [(100_000, 0), (199_999, 0), (200_000, 1), (299_999, 1), (300_000, 2)] {
+        store.set_quota(feed, Some(quota)).unwrap();
+        assert_eq!(store.within_quota(feed, wanted()).unwrap().len(), come, "{quota}");
+    }
+    store.set_quota(feed, Some(150_000)).unwrap();
+    let new = |n: usize| [(id(&parts[n]), 100_000)];
+    assert_eq!(store.over_quota(feed, new(1)).unwrap(), Some(50_000));
+    assert_eq!(store.over_quota(feed, new(0)).unwrap(), None, "it is here and counts already");
+    store.set_quota(feed, None).unwrap();
+    assert_eq!(store.over_quota(feed, new(1)).unwrap(), None);
+}
