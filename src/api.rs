@@ -27,6 +27,7 @@ pub mod run;
 pub mod space;
 mod token;
 pub mod webhooks;
+pub mod writing;
 
 pub use token::{NewToken, Token, TokenMade, Tokens};
 

@@ -280,6 +280,17 @@ enum Command {
         after_help = "Example:\n  packetboat --data /srv/packetboat restore /mnt/backup/la --key site.key"
     )]
     Restore(backup::Restore),
+    /// Let a restored or copied site write again though no peer told what it said
+    ///
+    /// Such a site writes nothing until a run with a peer brought back what it said. Where no
+    /// peer is left, this lets it go on: in a later epoch of its log, which nothing it said
+    /// before can contradict. What peers still have of it comes back when they are met.
+    #[command(verbatim_doc_comment)]
+    ResumeWriting {
+        /// Only in this feed.
+        #[arg(long)]
+        feed: Option<String>,
+    },
     /// Tokens of package clients and scripts
     ///
     /// A token is needed to publish over HTTP, and to read from feeds that were not made with
@@ -391,6 +402,7 @@ async fn dispatch(command: Command, context: &Context, level: &str) -> anyhow::R
         Command::Why { what } | Command::WhyNot { what } => feed::why(context, &what).await,
         Command::Verify(asked) => verify::verify(context, &asked).await,
         Command::Backup(asked) => backup::backup(context, asked).await,
+        Command::ResumeWriting { feed } => backup::resume_writing(context, feed).await,
         Command::Restore(asked) => backup::restore(context, asked).await,
         Command::Events(events) => events::events(context, events).await,
         Command::Evict(evict) => evict::evict(context, evict).await,

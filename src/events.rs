@@ -95,6 +95,12 @@ pub enum Event {
     LinkDown { link: String, outcome: String },
     /// An author signed two histories of its log.
     ForkSeen { link: String, feed: String, author: String },
+    /// This site does not know how far its key has signed, and signs nothing until it does.
+    SiteAwoke { cause: String },
+    /// It signs again in a feed, in a later epoch.
+    WritingResumed { feed: String, epoch: u64 },
+    /// Two nodes run with one key: that of another site, or this one's, as `told_by` says.
+    SiteCopied { link: String, site: String, told_by: Option<String> },
     /// Bytes of this site's disk are not what was written.
     DamageFound { place: String },
     /// Nothing was heard of a feed's origin for two days: it is away, or a site in between keeps its news back.
@@ -125,6 +131,7 @@ impl Event {
             | Self::LinkDown { .. }
             | Self::WebhookRecovered { .. }
             | Self::DamageHealed { .. }
+            | Self::WritingResumed { .. }
             | Self::FeedTakenUp { .. } => Severity::Info,
             Self::RunFailed { outcome, .. } if outcome == "misbehaved" || outcome == "fault" => {
                 Severity::Error
@@ -134,7 +141,7 @@ impl Event {
                 "warning" => Severity::Warning,
                 _ => Severity::Info,
             },
-            Self::ForkSeen { .. } | Self::DamageFound { .. } => Severity::Error,
+            Self::ForkSeen { .. } | Self::SiteCopied { .. } | Self::DamageFound { .. } => Severity::Error,
             Self::RunFailed { .. }
             | Self::ClashFound { .. }
             | Self::PublishSuppressed { .. }
@@ -143,6 +150,7 @@ impl Event {
             | Self::FeedNotTaken { .. }
             | Self::FeedStale { .. }
             | Self::WebhookFailing { .. }
+            | Self::SiteAwoke { .. }
             | Self::DiskLow { .. } => Severity::Warning,
         }
     }
@@ -162,6 +170,9 @@ impl Event {
             Self::LinkUp { .. } => "link-up",
             Self::LinkDown { .. } => "link-down",
             Self::ForkSeen { .. } => "fork-seen",
+            Self::SiteAwoke { .. } => "site-awoke",
+            Self::WritingResumed { .. } => "writing-resumed",
+            Self::SiteCopied { .. } => "site-copied",
             Self::DamageFound { .. } => "damage-found",
             Self::FeedStale { .. } => "feed-stale",
             Self::DamageHealed { .. } => "damage-healed",
@@ -185,11 +196,14 @@ impl Event {
             | Self::LinkUp { link, .. }
             | Self::LinkDown { link, .. }
             | Self::FeedNotTaken { link, .. }
+            | Self::SiteCopied { link, .. }
             | Self::ForkSeen { link, .. } => Some(link),
             Self::FeedTakenUp { link, .. } => link.as_deref(),
             Self::ClashFound { .. }
             | Self::PublishSuppressed { .. }
             | Self::HoldApproved { .. }
+            | Self::SiteAwoke { .. }
+            | Self::WritingResumed { .. }
             | Self::DamageFound { .. }
             | Self::FeedStale { .. }
             | Self::WebhookFailing { .. }
@@ -213,11 +227,14 @@ impl Event {
             | Self::VerdictChanged { feed, .. }
             | Self::ForkSeen { feed, .. }
             | Self::FeedTakenUp { feed, .. }
+            | Self::WritingResumed { feed, .. }
             | Self::FeedStale { feed, .. }
             | Self::FeedNotTaken { feed, .. } => feed == name,
             Self::HoldApproved { feed, .. } => feed.as_deref() == Some(name),
             Self::LinkUp { .. }
             | Self::LinkDown { .. }
+            | Self::SiteAwoke { .. }
+            | Self::SiteCopied { .. }
             | Self::DamageFound { .. }
             | Self::DamageHealed { .. }
             | Self::WebhookFailing { .. }
@@ -266,6 +283,13 @@ impl Event {
                     "author {author} signed two histories of its log in feed {feed}, as link {link} shows"
                 )
             }
+            Self::SiteAwoke { cause } => {
+                format!("this site {cause}: it writes nothing until a peer told it what it said")
+            }
+            Self::WritingResumed { feed, epoch } => {
+                format!("this site writes in feed {feed} again, in epoch {epoch} of its log")
+            }
+            Self::SiteCopied { link, site, told_by } => copied(link, site, told_by.as_deref()),
             Self::DamageFound { place } => format!("damage was found on this site's disk: {place}"),
             Self::FeedStale { feed, .. } => {
                 format!("nothing was heard of the origin of feed {feed} for two days")
@@ -294,8 +318,23 @@ impl Event {
     }
 }
 
+fn copied(link: &str, site: &str, told_by: Option<&str>) -> String {
+    told_by.map_or_else(
+        || {
+            format!(
+                "two nodes run with the key of {site}, as link {link} shows: neither is listened to until one is stopped"
+            )
+        },
+        |peer| {
+            format!(
+                "{peer} says over link {link} that another node runs with this site's key: stop the one that is a copy"
+            )
+        },
+    )
+}
+
 /// The words of all kinds.
-pub const KINDS: [&str; 19] = [
+pub const KINDS: [&str; 22] = [
     "run-ended",
     "run-failed",
     "clash-found",
@@ -307,6 +346,9 @@ pub const KINDS: [&str; 19] = [
     "link-up",
     "link-down",
     "fork-seen",
+    "site-awoke",
+    "writing-resumed",
+    "site-copied",
     "damage-found",
     "feed-stale",
     "damage-healed",

@@ -14,7 +14,7 @@ use protocol::frame::Fate;
 use protocol::grant::{Authority, Permitted, RightsProof};
 use protocol::id::{BlobId, FeedId, LogId, OpId, SiteId};
 use protocol::link::{Fetch, Link};
-use protocol::log::{Batch, Filling, Mmr, NamedOp, SignedHead, Verified};
+use protocol::log::{Batch, Filling, Head, Mmr, NamedOp, SignedHead, Verified};
 use protocol::op::{Body, OpenEpoch, Tip};
 use protocol::outline::Outline;
 use protocol::package::Coordinate;
@@ -27,7 +27,7 @@ use braking::BrakeError;
 pub use clock::Clock;
 
 use crate::identity::SiteKey;
-use crate::store::{AppendError, Look, PutError, ReadError, SiteView, Store, WriteError};
+use crate::store::{AppendError, Cause, Look, PutError, ReadError, SiteView, Store, WriteError};
 use crate::transport::pump::{KeepError, Keeper};
 
 /// The wall clock.
@@ -53,6 +53,11 @@ pub enum AuthorError {
         "another history of this site's own log in the feed was signed with its key; `packetboat forks` tells more"
     )]
     Forked,
+    /// It may have said more than it knows of.
+    #[error("this site {what} and waits for a peer to tell what it said")]
+    Restored { what: &'static str },
+    #[error("no random bytes: {0}")]
+    Randomness(getrandom::Error),
     #[error(transparent)]
     Append(#[from] AppendError),
     #[error(transparent)]
@@ -77,6 +82,19 @@ struct Inner {
 
 /// Blobs that clients asked for and that are remembered. One that is forgotten is asked for again by its client.
 const ASKED_MAX: usize = 4096;
+
+/// An epoch after `last` that no copy of this site takes as well.
+fn later_epoch(last: u64) -> Result<u64, AuthorError> {
+    let mut jump = [0; 4];
+    getrandom::fill(&mut jump).map_err(AuthorError::Randomness)?;
+    Ok(last.saturating_add(1).saturating_add(u64::from(u32::from_le_bytes(jump))))
+}
+
+fn opening(last: Option<Head>) -> OpenEpoch {
+    let tip =
+        |head: Head| Tip { author: head.log.author, epoch: head.log.epoch, len: head.len, root: head.root };
+    OpenEpoch { known: last.map(tip), rotate_to: None }
+}
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -162,29 +180,77 @@ impl SiteStore {
     /// The log to go on with and, where it begins a later epoch, the last that is known of the one before.
     fn own_log(&self, feed: FeedId, anew: bool) -> Result<(LogId, Option<OpenEpoch>), AuthorError> {
         let store = self.store();
-        let mine = |log: LogId| log.author == self.me();
-        let last = store
-            .heads(feed)?
-            .into_iter()
-            .filter(|head| mine(head.head.log))
-            .max_by_key(|head| head.head.log);
-        let Some(SignedHead { head, .. }) = last else {
-            return Ok((LogId { feed, author: self.me(), epoch: 1 }, None));
-        };
+        if let Some(awakening) = store.waits(feed)? {
+            return Err(AuthorError::Restored { what: awakening.cause.words() });
+        }
+        let last = self.last_own(feed)?;
+        let log = |epoch| LogId { feed, author: self.me(), epoch };
+        let newest = last.map_or(1, |last| last.log.epoch);
+        let decided = store.writing(feed)?;
+        let epoch = decided.map_or(newest, |writing| writing.epoch);
         let authority = store.authority(feed)?;
         let cut = |log| authority.as_ref().and_then(|authority| authority.cut(log)).map(|cut| cut.len());
-        if anew || cut(head.log).is_some() {
-            let epoch = head.log.epoch.saturating_add(1);
-            let known = Tip { author: self.me(), epoch: head.log.epoch, len: head.len, root: head.root };
-            let opens = OpenEpoch { known: Some(known), rotate_to: None };
-            return Ok((LogId { epoch, ..head.log }, Some(opens)));
+        if anew || cut(log(epoch)).is_some() {
+            let later = later_epoch(newest.max(epoch))?;
+            store.write_in(feed, later).map_err(AppendError::Write)?;
+            return Ok((log(later), Some(opening(last))));
         }
         let forks = store.forks(Some(feed))?;
         let is_origin = authority.as_ref().is_some_and(|authority| authority.is_origin(self.me()));
-        if forks.iter().any(|fork| fork.freezes(head.log, cut(fork.log()), is_origin)) {
+        if forks.iter().any(|fork| fork.freezes(log(epoch), cut(fork.log()), is_origin)) {
             return Err(AuthorError::Forked);
         }
-        Ok((head.log, None))
+        if decided.is_none() {
+            store.write_in(feed, epoch).map_err(AppendError::Write)?;
+        }
+        let begins = epoch > 1 && store.log_state(log(epoch))?.is_none();
+        Ok((log(epoch), begins.then(|| opening(last))))
+    }
+
+    /// The newest of this site's logs in a feed.
+    fn last_own(&self, feed: FeedId) -> Result<Option<Head>, ReadError> {
+        let heads = self.store().heads(feed)?.into_iter().map(|signed| signed.head);
+        Ok(heads.filter(|head| head.log.author == self.me()).max_by_key(|head| head.log))
+    }
+
+    /// Stops this site from signing until it knows how far its key has: nothing is signed between the two.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn awaken(&self, cause: Cause, at: Timestamp) -> Result<(), WriteError> {
+        let _no_signing = locked(&self.inner.clock);
+        self.store().awaken(cause, at).map(drop)
+    }
+
+    /// Whether this site waits in any feed.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn any_waits(&self) -> Result<bool, ReadError> {
+        for (feed, _) in self.store().feeds()? {
+            if self.store().waits(feed)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Lets this site sign in a feed again where it does not: in a later epoch, which nothing it said before can contradict. Gives that
+    /// epoch, or nothing where it does not wait.
+    ///
+    /// # Errors
+    /// The disk refused, or there is no randomness.
+    pub fn resume(&self, feed: FeedId) -> Result<Option<u64>, AuthorError> {
+        let _no_signing = locked(&self.inner.clock);
+        let store = self.store();
+        if store.waits(feed)?.is_none() {
+            return Ok(None);
+        }
+        let before = store.writing(feed)?.map_or(0, |writing| writing.epoch);
+        let newest = self.last_own(feed)?.map_or(0, |head| head.log.epoch);
+        let epoch = later_epoch(newest.max(before))?;
+        store.write_in(feed, epoch).map_err(AppendError::Write)?;
+        Ok(Some(epoch))
     }
 
     fn said(

@@ -25,6 +25,7 @@ mod on_demand;
 mod op_log;
 mod overview;
 mod pairing;
+mod place;
 mod plan;
 mod problem;
 mod promotion;
@@ -41,6 +42,7 @@ mod upkeep;
 mod verify;
 mod webhooks;
 mod why;
+mod writing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -52,6 +54,7 @@ use std::time::Duration;
 use protocol::fault::Outcome;
 use protocol::id::{FeedId, SiteId};
 use protocol::limits::LABEL_BYTES_MAX;
+use protocol::lives::Lives;
 use protocol::package::{BadName, check_label};
 use protocol::time::Timestamp;
 
@@ -61,7 +64,7 @@ use crate::events::Event;
 use crate::identity::{CreateKeyError, LoadKeyError, SiteKey};
 use crate::keeper::{SiteStore, wall_clock};
 use crate::statement::usage::Downloads;
-use crate::store::{OpenError, Options, ReadError, Store};
+use crate::store::{Cause, OpenError, Options, ReadError, Store, WriteError};
 use crate::transport::endpoint::{BindError, Endpoint};
 use crate::transport::settings::Pace;
 use crate::transport::tls::Peers;
@@ -111,6 +114,10 @@ pub enum StartError {
     Name(#[from] BadName),
     #[error("no random bytes: {0}")]
     Randomness(getrandom::Error),
+    #[error("cannot tell where the store in {} lies", .folder.display())]
+    Place { folder: PathBuf, source: std::io::Error },
+    #[error("the store cannot be written")]
+    Write(#[from] WriteError),
     /// With a new key it would be another site that has this one's store.
     #[error("{} has a store and no key: put the site's key back as key/site.key, or use an empty folder", .folder.display())]
     KeyGone { folder: PathBuf },
@@ -125,6 +132,8 @@ pub struct Node {
 #[derive(Debug)]
 struct Inner {
     data: PathBuf,
+    /// The lives of sites that called lately.
+    lives: Mutex<Lives>,
     site: SiteStore,
     name: String,
     endpoint: Endpoint,
@@ -211,29 +220,21 @@ impl Node {
         Self::start_on(data, name, listen, keeping, Store::open).await
     }
 
-    /// The same, on a store that `open` opens in its folder: a test may put a disk of its own under it.
+    /// The same, on a store that `opened` opens in its folder: a test may put a disk of its own under it.
     async fn start_on(
         data: &Path,
         name: Option<&str>,
         listen: SocketAddr,
         keeping: Keeping,
-        open: impl FnOnce(&Path, Options) -> Result<Store, OpenError> + Send + 'static,
+        opened: impl FnOnce(&Path, Options) -> Result<Store, OpenError> + Send + 'static,
     ) -> Result<Self, StartError> {
-        let path = key_path(data);
         let generation = u128::from_le_bytes(random::<16>().map_err(StartError::Randomness)?);
-        let folder = store_path(data);
-        let (key, store) = tokio::task::spawn_blocking(move || {
-            let key = match (path.exists(), folder.join("FORMAT").exists()) {
-                (true, _) => SiteKey::load(&path)?,
-                (false, false) => SiteKey::create(&path)?,
-                (false, true) => return Err(StartError::KeyGone { folder }),
-            };
-            let reserve_bytes = keeping.reserve_bytes;
-            let options = Options { reserve_bytes, ..Options::new(generation) };
-            Ok::<_, StartError>((key, open(&folder, options)?))
-        })
-        .await
-        .expect("opening a store does not panic: it answers every failure")?;
+        let folder = data.to_owned();
+        let options = Options { reserve_bytes: keeping.reserve_bytes, ..Options::new(generation) };
+        let opening = move || open(&folder, options, opened);
+        let (key, store, noticed) = tokio::task::spawn_blocking(opening)
+            .await
+            .expect("opening a store does not panic: it answers every failure")?;
         let damage: Vec<String> = store.damage_at_open().iter().map(ToString::to_string).collect();
         let name = name.map_or_else(|| key.site_id().short(), ToOwned::to_owned);
         check_label("site name", &name)?;
@@ -245,6 +246,7 @@ impl Node {
         let (events, kept) = events::Events::open(&site)?;
         let inner = Inner {
             data: data.to_owned(),
+            lives: Mutex::default(),
             site,
             name,
             endpoint,
@@ -271,6 +273,9 @@ impl Node {
         };
         let node = Self { inner: Arc::new(inner) };
         tokio::spawn(kept.keep());
+        if let Some(cause) = noticed {
+            node.awoke(cause);
+        }
         for place in damage {
             node.event(Event::DamageFound { place });
         }
@@ -354,6 +359,28 @@ impl Node {
             }
         }
     }
+}
+
+/// A data folder's key and store, and why the store is not to be believed on how far the key has signed.
+fn open(
+    data: &Path,
+    options: Options,
+    opened: impl FnOnce(&Path, Options) -> Result<Store, OpenError>,
+) -> Result<(SiteKey, Store, Option<Cause>), StartError> {
+    let (path, folder) = (key_path(data), store_path(data));
+    let key = match (path.exists(), folder.join("FORMAT").exists()) {
+        (true, _) => SiteKey::load(&path)?,
+        (false, false) => SiteKey::create(&path)?,
+        (false, true) => return Err(StartError::KeyGone { folder }),
+    };
+    let failed = |source| StartError::Place { folder: folder.clone(), source };
+    let noticed = place::look(&folder, options.generation).map_err(failed)?;
+    let store = opened(&folder, options)?;
+    if let Some(cause) = noticed {
+        store.awaken(cause, wall_clock())?;
+    }
+    place::settle(&folder).map_err(failed)?;
+    Ok((key, store, noticed))
 }
 
 /// Lets the store settle from time to time, so that a start after a crash has little to read again.

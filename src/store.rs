@@ -35,6 +35,7 @@ mod usage;
 mod verify;
 mod view;
 mod wanted;
+mod writing;
 
 #[cfg(test)]
 mod tests;
@@ -78,6 +79,7 @@ pub use told::FateThere;
 pub use trash::InTrash;
 pub use verify::{Progress, ScrubPlace, Scrubbed, Verified};
 pub use view::SiteView;
+pub use writing::{Awakening, Cause, Writing};
 
 /// Bytes at which a pack is sealed and the next begun: a rebuild reads one footer for each.
 const PACK_BYTES: u64 = 256 << 20;

@@ -104,6 +104,8 @@ pub enum Reason {
     LinkFull,
     #[error("its author signed two histories: its log waits until the feed's origin says how far it counts")]
     Fork,
+    #[error("two nodes run with this site's key: stop the one that is a copy")]
+    SiteCopied,
 }
 
 /// How a session or run ended. The timetable backs off by this alone.

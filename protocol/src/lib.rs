@@ -19,6 +19,7 @@ pub mod grant;
 pub mod lag;
 pub mod ledger;
 pub mod link;
+pub mod lives;
 pub mod reference;
 pub mod statistics;
 pub mod switches;

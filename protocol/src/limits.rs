@@ -191,3 +191,9 @@ pub const FORKS_PER_FRAME_MAX: usize = 16;
 
 /// Proofs and questions about heads taken of a peer in one session: each costs two signatures. An honest one has as many as there are forks.
 pub const FORKS_HEARD_MAX: usize = 1024;
+
+/// How long a life of a site's store counts as running after it last called: longer than any link's wait between two attempts that matter here.
+pub const SITE_LIVES_MS: u64 = 15 * 60 * 1000;
+
+/// Lives of one site that are remembered: a restored site has two for a while.
+pub const SITE_LIVES_MAX: usize = 8;

@@ -279,6 +279,7 @@ impl Session {
     fn control(&mut self, now: Instant, frame: Frame, view: &dyn View) -> Result<(), Stop> {
         match (frame, self.config.side) {
             (Frame::Hello(hello), Side::Listener) if matches!(self.phase, Phase::Greeting { .. }) => {
+                self.unbarred(hello.store)?;
                 self.outputs.push_back(Output::Stated(greeting::asked(&hello)));
                 let (welcome, agreed) = greeting::welcome(&self.config, &hello, self.wall)?;
                 self.outputs.push_back(Output::Send(Frame::Welcome(welcome).encode()));
@@ -287,6 +288,7 @@ impl Session {
                 self.ask_rights(view)
             }
             (Frame::Welcome(welcome), Side::Dialler) if matches!(self.phase, Phase::Greeting { .. }) => {
+                self.unbarred(welcome.store)?;
                 self.outputs.push_back(Output::Stated(greeting::answered(&self.config, &welcome)));
                 let agreed = greeting::agree(&self.config, welcome, self.wall)?;
                 self.up(agreed);
@@ -306,6 +308,10 @@ impl Session {
             }
             (Frame::Polled(polled), Side::Dialler) if self.is_running() => {
                 self.tally.round_trips += 1;
+                // Before anything of this run raises the generation.
+                if let Some(pull) = polled.pull {
+                    self.look_back(pull, view);
+                }
                 self.pull_due = polled.pull;
                 self.outbound.done = polled.pull.is_none();
                 if polled.pull.is_none() {
@@ -457,7 +463,10 @@ impl Session {
         let feeds = self.feeds();
         let store = self.config.store;
         let supply = match poll.pull {
-            Some(pull) => self.outbound.supply(pull, store, &feeds, &self.inbound.copy, view)?,
+            Some(pull) => {
+                self.look_back(pull, view);
+                self.outbound.supply(pull, store, &feeds, &self.inbound.copy, view)?
+            }
             None => {
                 self.outbound.done = true;
                 Supply::Nothing

@@ -306,6 +306,7 @@ impl Site {
             terms: terms.collect(),
             priority: Default::default(),
             refuses: None,
+            barred: vec![],
             new_feeds: Default::default(),
             memory: store.memory(end.peer, &end.name).expect("the store reads"),
             salt: self.entropy.next().to_le_bytes(),
@@ -547,7 +548,7 @@ impl Site {
                     self.seal_due |= tally.ops_in > 0;
                     self.ended.push((outcome, tally));
                 }
-                Output::Note(Event::Forked { .. }) => self.forks += 1,
+                Output::Note(note) => self.forks += usize::from(matches!(note, Event::Forked { .. })),
                 Output::Close(outcome) => {
                     self.closed.push(outcome);
                     quic.flush(now, self.host);

@@ -1,4 +1,4 @@
-//! Backups: made, read again, restored.
+//! Backups: made, read again, restored; and writing again after that.
 
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use clap::Args;
 use super::{Context, Ends, text};
 use crate::api::Schema;
 use crate::api::backup as shapes;
+use crate::api::writing::{ResumeRequest, Resuming};
 use crate::backup;
 use crate::node::{self, OfflineBackupError};
 use crate::store::OpenError;
@@ -148,5 +149,20 @@ pub(super) async fn restore(context: &Context, asked: Restore) -> anyhow::Result
     }
     text::say(&format!("{} of {} are in {}", text::size(told.bytes), told.name, told.data));
     text::say(&format!("the backup was made {}; next: packetboat serve", text::ago(told.made_ms)));
+    Ok(())
+}
+
+pub(super) async fn resume_writing(context: &Context, feed: Option<String>) -> anyhow::Result<()> {
+    let resuming =
+        context.client().post::<Resuming>("/api/v1/resume-writing", &ResumeRequest { feed }).await?;
+    if context.json {
+        return text::say_json(&resuming);
+    }
+    if resuming.body.resumed.is_empty() {
+        text::say("this site waits in no such feed");
+    }
+    for one in &resuming.body.resumed {
+        text::say(&format!("this site writes in {} again, in epoch {} of its log", one.feed, one.epoch));
+    }
     Ok(())
 }

@@ -276,6 +276,15 @@ impl Node {
             let store = site.store();
             let mut findings = Vec::new();
             for (feed, record) in store.feeds()? {
+                if let Some(awakening) = store.waits(feed)? {
+                    let text = format!(
+                        "feed {}: this site {}, and writes nothing until a peer told it what it said",
+                        record.name,
+                        awakening.cause.words()
+                    );
+                    let hint = "`packetboat sync`; where no peer is left, `packetboat resume-writing`";
+                    findings.push(found("warning", "writing", text, hint));
+                }
                 for fork in unresolved(site, feed, None)? {
                     let author = fork.log().author;
                     let who = if author == site.me() { "this site".to_owned() } else { author.short() };

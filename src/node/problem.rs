@@ -83,6 +83,13 @@ impl From<AuthorError> for Problem {
                 Self::new(500, "integrity", "This site's own log is damaged", error.to_string())
                     .hint("run `packetboat sync` with a site that has this feed, then try again")
             }
+            AuthorError::Restored { .. } => {
+                Self::new(503, "restored", "This site learns what it said before it says more", error.to_string())
+                    .hint(
+                        "run `packetboat sync` with a site that has this feed; where none is left, `packetboat resume-writing`",
+                    )
+            }
+            AuthorError::Randomness(_) => Self::new(500, "disk", "The system failed", error.to_string()),
             AuthorError::Forked => {
                 Self::new(409, "forked", "This site's log has two histories", error.to_string())
                     .hint("the feed's origin resolves it: packetboat forks resolve AUTHOR --feed FEED")

@@ -7,7 +7,7 @@ use protocol::fault::{Outcome, Reason};
 use protocol::id::{FeedId, RunId, SiteId};
 use protocol::link::{Dial, Link};
 use protocol::session::tally::Tally;
-use protocol::session::{Agreed, Event, Forecast, Side};
+use protocol::session::{Agreed, Forecast, Side};
 use protocol::switches::Verdict;
 use protocol::time::Timestamp;
 use protocol::timetable;
@@ -361,6 +361,7 @@ impl Node {
         while let Some(happening) = happenings.recv().await {
             match happening {
                 Happening::Up(agreed) => {
+                    locked(&self.inner.lives).saw(link.peer, agreed.peer_store, wall_clock());
                     self.link_is_up(&link.name, &agreed);
                     came_up = true;
                     self.note_link(&link, &agreed).await;
@@ -377,6 +378,7 @@ impl Node {
                 }
                 Happening::RunEnded { outcome, tally, rtt_ms, roots } => {
                     let ending = Ending { outcome, tally, rtt_ms: Some(rtt_ms), roots, note: None };
+                    self.learned(&link, outcome).await;
                     self.look_at_arrivals().await;
                     self.run_ended(&link, run.take(), ending);
                 }
@@ -395,11 +397,12 @@ impl Node {
                     });
                 }
                 Happening::Forecast(forecast) => self.watched(&link.name, Watch::Forecast(forecast)),
-                Happening::Note(Event::Forked { log }) => self.fork_seen(&link.name, log),
+                Happening::Note(event) => self.noticed(&link, event).await,
                 Happening::Closed(outcome) => closed = outcome,
             }
         }
         self.link_is_down(&link, closed);
+        self.closed_as_copy(&link, closed).await;
         if let Outcome::Refused(reason) = closed
             && !came_up
         {

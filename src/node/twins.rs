@@ -83,6 +83,7 @@ impl Node {
             terms,
             priority: link.priority,
             refuses,
+            barred: locked(&self.inner.lives).barred(link.peer, wall_clock()),
             new_feeds,
             memory: store.memory(link.peer, &link.name).map_err(|error| failed(&error))?,
             salt: random::<8>().map_err(|error| failed(&error))?,

@@ -72,7 +72,8 @@ impl Node {
                 let mut any = false;
                 for (feed, record) in site.store().feeds()? {
                     if record.genesis.origin == site.me() || record.genesis.second_origin == Some(site.me()) {
-                        any = seal::seal(site, feed)? || any;
+                        // One that waits to learn what it said says nothing meanwhile.
+                        any = site.store().waits(feed)?.is_none() && seal::seal(site, feed)? || any;
                     }
                 }
                 Ok(any)

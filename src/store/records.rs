@@ -60,6 +60,8 @@ pub enum Shelf {
     Deliveries,
     /// feed 32, author 32, epoch 8 → the proof that the log has two histories.
     Forks,
+    /// feed 32 → the epoch in which this site writes there; `awakening` → when the store must learn how far its key has signed.
+    Writing,
     /// pack 4, offset 8 → bytes there that are not what was written.
     Damage,
     /// blob 32 → where the bytes of it lay that were lost to damage.
@@ -91,6 +93,7 @@ impl Shelf {
             Self::Webhooks => 39,
             Self::Deliveries => 40,
             Self::Forks => 32,
+            Self::Writing => 33,
             Self::Damage => 35,
             Self::Lost => 36,
             Self::Trash => 37,

@@ -61,6 +61,9 @@ impl Guide {
             Some((command, code)) => (command, code.trim().parse().unwrap()),
             None => (line, 0),
         };
+        if command == "kill %1" {
+            return self.sites.get_mut(site).unwrap().kill();
+        }
         let all = words(command);
         assert_eq!(all.first().map(String::as_str), Some("packetboat"), "{place}: {line}");
         let args: Vec<String> = all.into_iter().skip(1).map(|word| self.meant(&word)).collect();
@@ -70,8 +73,12 @@ impl Guide {
                 self.sites.insert(site.to_owned(), Site::new(name));
                 return;
             }
-            // A site that is made is up already.
-            Some("serve") => return,
+            // A site that is made is up already, and one that is restored is not.
+            Some("serve") => return self.sites.get_mut(site).unwrap().start_if_down(),
+            Some("restore") => {
+                let data = self.folder.path().join(site);
+                self.sites.insert(site.to_owned(), Site::stopped("restored", data));
+            }
             _ => {}
         }
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -161,4 +168,5 @@ guides! {
     the_guide_to_a_standby_works => "standby.md",
     the_guide_to_an_edge_site_works => "edge.md",
     the_guide_to_a_full_disk_works => "full_disk.md",
+    the_guide_to_backup_and_restore_works => "restore.md",
 }

@@ -82,10 +82,21 @@ impl Site {
 
     /// A site over a folder that was made before, whose daemon is up.
     pub(crate) fn over(name: &'static str, data: PathBuf) -> Self {
-        let any = "127.0.0.1:0".to_owned();
-        let mut site = Self { own: None, data, name, daemon: None, listen: any.clone(), http: any };
+        let mut site = Self::stopped(name, data);
         site.start();
         site
+    }
+
+    /// A site over a folder, whose daemon is not up.
+    pub(crate) fn stopped(name: &'static str, data: PathBuf) -> Self {
+        let any = "127.0.0.1:0".to_owned();
+        Self { own: None, data, name, daemon: None, listen: any.clone(), http: any }
+    }
+
+    pub(crate) fn start_if_down(&mut self) {
+        if self.daemon.is_none() {
+            self.start();
+        }
     }
 
     /// A new site in a folder of somebody else's whose daemon is up.

@@ -43,6 +43,8 @@ fn a_copied_site_is_noticed_as_a_fork_and_goes_on_once_the_origin_cut_its_log() 
     la.sync();
     la.kill();
 
+    // As where a whole machine is copied, and nothing tells one from the other.
+    std::fs::remove_file(spare.path().join("store/PLACE")).unwrap();
     let copy = Site::over("Los Angeles", spare.path().to_owned());
     copy.publish("tools", "there", b"published by the second copy");
     copy.sync();
@@ -120,4 +122,109 @@ fn a_site_is_backed_up_while_it_serves_and_made_anew_from_that() {
     let checked = run(&["--json", "backup", kept, "--check"]);
     assert_eq!(checked.code, 7, "{checked:?}");
     assert!(checked.stdout.contains("00000001.pak"), "{checked:?}");
+}
+
+/// Two mirrored sites. Los Angeles is backed up, says more, and is lost; its data folder is made anew from the backup.
+struct Lost {
+    ny: Site,
+    la: Site,
+    _place: tempfile::TempDir,
+}
+
+fn lost() -> Lost {
+    let (mut ny, mut la) = (Site::new("New York"), Site::new("Los Angeles"));
+    let place = tempfile::tempdir().unwrap();
+    let (kept, fresh) = (place.path().join("kept"), place.path().join("fresh"));
+    let (kept, data) = (kept.to_str().unwrap(), fresh.to_str().unwrap());
+    ny.ok(&["feed", "create", "tools", "--kind", "raw"]);
+    ny.pair(&la, "tools", "mirror");
+    la.publish("tools", "deleted", b"published before the backup, deleted after it");
+    la.publish("tools", "before", b"published before the backup");
+    la.ok(&["backup", kept, "--with-key"]);
+    la.publish("tools", "after", b"published after the backup");
+    la.ok(&["delete", "tools", "deleted", "1.0"]);
+    la.sync();
+    la.kill();
+    ny.kill();
+    assert_eq!(run(&["--data", data, "restore", kept]).code, 0);
+    let la = Site::over("Los Angeles", fresh);
+    assert_eq!(names(&la), ["before", "deleted"], "as it was when the backup was made");
+    Lost { ny, la, _place: place }
+}
+
+fn tries_to_publish(site: &Site, name: &str) -> crate::lab::Ended {
+    let path = site.data().join("tried.bin");
+    std::fs::write(&path, name).unwrap();
+    site.offline(&["publish", "tools", name, "1.0", path.to_str().unwrap()])
+}
+
+/// E25. Nothing is signed before the site's own ops came back, none is lost, no delete is undone, and no fork comes of it.
+#[test]
+fn a_restored_site_learns_what_it_said_before_it_says_more() {
+    let Lost { mut ny, la, _place } = lost();
+    let refused = tries_to_publish(&la, "early");
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.contains("restored from a backup"), "{refused:?}");
+    assert!(la.offline(&["doctor"]).stdout.contains("restored from a backup"));
+    ny.start();
+    la.sync();
+    assert_eq!(names(&la), ["after", "before"], "its own ops came back, the delete among them");
+    until("it writes again", || tries_to_publish(&la, "later").code == 0);
+    la.sync();
+    assert_eq!(names(&ny), ["after", "before", "later"]);
+    assert_eq!(la.state_root("tools"), ny.state_root("tools"));
+    for site in [&ny, &la] {
+        site.ok(&["forks"]);
+    }
+    let epochs = la.ok(&["log", "--feed", "tools"]);
+    let opened = epochs["ops"].as_array().unwrap().iter().filter(|op| op["kind"] == "open-epoch").count();
+    assert_eq!(opened, 1, "{epochs}");
+}
+
+/// Where no peer is left the site is told to go on, and nothing that comes back later contradicts what it said since.
+#[test]
+fn a_restored_site_whose_peers_are_gone_goes_on_when_it_is_told_to() {
+    let Lost { mut ny, la, _place } = lost();
+    assert_eq!(tries_to_publish(&la, "early").code, 1);
+    let resumed = la.ok(&["resume-writing"]);
+    assert_eq!(resumed["resumed"].as_array().unwrap().len(), 1, "{resumed}");
+    assert_eq!(la.ok(&["resume-writing"])["resumed"].as_array().unwrap().len(), 0);
+    assert_eq!(tries_to_publish(&la, "alone").code, 0);
+    ny.start();
+    la.sync();
+    assert_eq!(names(&la), ["after", "alone", "before"]);
+    assert_eq!(names(&ny), ["after", "alone", "before"]);
+    for site in [&ny, &la] {
+        site.ok(&["forks"]);
+    }
+}
+
+/// The copy of a folder is another place, so it waits as a restored site does; where both run, their peer says so to both.
+#[test]
+fn two_nodes_with_one_key_are_both_told_and_neither_wins() {
+    let (ny, mut la) = (Site::new("New York"), Site::new("Los Angeles"));
+    let spare = tempfile::tempdir().unwrap();
+    ny.ok(&["feed", "create", "tools", "--kind", "raw"]);
+    ny.pair(&la, "tools", "mirror");
+    la.publish("tools", "before", b"both have it");
+    la.sync();
+    la.kill();
+    copy_folder(la.data(), spare.path());
+    la.start();
+    la.sync();
+    let copy = Site::over("Los Angeles", spare.path().to_owned());
+    let log = copy.ok(&["events"]).to_string();
+    assert!(log.contains("was copied or moved"), "{log}");
+    until("the copy is let in, as a site that was moved would be", || copy.offline(&["sync"]).code == 0);
+    for site in [&la, &copy] {
+        until("both are refused", || site.offline(&["sync"]).code == 6);
+    }
+    for site in [&ny, &la, &copy] {
+        until("each of the three is told", || site.ok(&["events"]).to_string().contains("site-copied"));
+    }
+    for site in [&la, &copy] {
+        until("neither writes", || tries_to_publish(site, "more").code == 1);
+        assert_eq!(site.offline(&["sync"]).code, 6, "neither is let in");
+    }
+    ny.ok(&["forks"]);
 }

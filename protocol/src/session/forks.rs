@@ -7,11 +7,11 @@ use super::outbound::Heads;
 use super::stop::Stop;
 use super::view::{Unreadable, View};
 use super::{Event, Output, Session};
-use crate::fault::Misbehaved;
+use crate::fault::{Misbehaved, Reason};
 use crate::fork::ForkProof;
-use crate::frame::{Forks, Frame};
+use crate::frame::{Forks, Frame, Known, Pull};
 use crate::grant::{Authority, CutAt};
-use crate::id::{FeedId, LogId, SiteId};
+use crate::id::{FeedId, LogId, SiteId, StoreId};
 use crate::limits::{FORKS_HEARD_MAX, FORKS_PER_FEED_MAX, FORKS_PER_FRAME_MAX};
 use crate::log::{Batch, Reach, SignedHead};
 
@@ -144,6 +144,24 @@ impl Context<'_> {
 }
 
 impl Session {
+    /// Listens to no life of the peer's that another one followed. [P-57]
+    pub(super) fn unbarred(&mut self, life: StoreId) -> Result<(), Reason> {
+        if self.config.barred.contains(&life) {
+            self.outputs.push_back(Output::Note(Event::Doubled { life }));
+            return Err(Reason::SiteCopied);
+        }
+        Ok(())
+    }
+
+    /// A peer that took in more of this store than is in it has seen it before it was set back. [P-56]
+    pub(super) fn look_back(&mut self, pull: Pull, view: &dyn View) {
+        let generation = view.generation();
+        let later = |known: Known| known.store == self.config.store && known.generation > generation;
+        if generation > 0 && pull.known.is_some_and(later) {
+            self.outputs.push_back(Output::Note(Event::SetBack));
+        }
+    }
+
     /// Shows the peer the proofs that it may not have.
     pub(super) fn show_forks(&mut self, view: &dyn View) -> Result<(), Stop> {
         let mut news = Vec::new();

@@ -36,6 +36,8 @@ pub struct Config {
     pub priority: Priority,
     /// Why this end lets no session come up now: the link is paused, or its window is closed.
     pub refuses: Option<Reason>,
+    /// Lives of the peer's store that are not listened to: another node runs with its key.
+    pub barred: Vec<StoreId>,
     /// Whether feeds may come on the link that are not in `terms`.
     pub new_feeds: Openness,
     pub memory: Memory,
@@ -132,4 +134,8 @@ pub struct UnservedThere {
 pub enum Event {
     /// An author signed two histories of this log.
     Forked { log: LogId },
+    /// A barred life of the peer's called.
+    Doubled { life: StoreId },
+    /// The peer has seen a later state of this site's store.
+    SetBack,
 }

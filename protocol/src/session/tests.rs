@@ -4,6 +4,7 @@ mod breaches;
 mod endings;
 mod forks;
 mod gaps;
+mod lives;
 mod offers;
 mod reading;
 mod rights;
@@ -65,6 +66,7 @@ struct Site {
     /// Ops that came later than their places.
     filled: Vec<(u64, NamedOp)>,
     forks: Vec<ForkProof>,
+    closed: Vec<Outcome>,
     /// The epoch it writes in.
     epoch: u64,
     /// Whether it pays no heed to forks.
@@ -88,6 +90,7 @@ impl Site {
             unserved: Vec::new(),
             filled: Vec::new(),
             forks: Vec::new(),
+            closed: Vec::new(),
             epoch: 1,
             deaf: false,
         }
@@ -264,6 +267,7 @@ fn config(side: Side, me: &Site, peer: &Site, switches: Switches) -> Config {
         }],
         priority: Default::default(),
         refuses: None,
+        barred: vec![],
         new_feeds: Default::default(),
         memory: me.memory.clone(),
         salt: [5; 8],
@@ -306,8 +310,8 @@ fn drain(session: &mut Session, site: &mut Site) -> Vec<Vec<u8>> {
             | Output::Nudged { .. }
             | Output::Pace(_)
             | Output::Links(_)
-            | Output::Held(_)
-            | Output::Close(_) => {}
+            | Output::Held(_) => {}
+            Output::Close(outcome) => site.closed.push(outcome),
         }
     }
     frames

@@ -97,6 +97,7 @@ fn config(side: Side, me: &Site, peer: &Site, switches: Switches) -> Config {
         }],
         priority: Default::default(),
         refuses: None,
+        barred: vec![],
         new_feeds: Default::default(),
         memory: me.state().memory.clone(),
         salt: [5; 8],

@@ -1,0 +1,61 @@
+//! Lives of a site's store: one that is barred is refused at either side, and one that was set back is told.
+
+use super::*;
+
+fn with_barred(dialler: &Site, listener: &Site, barred_by_dialler: bool) -> Wire {
+    let mut configs = [
+        config(Side::Dialler, dialler, listener, Switches::MIRROR),
+        config(Side::Listener, listener, dialler, Switches::MIRROR),
+    ];
+    if barred_by_dialler {
+        configs[0].barred = vec![listener.store];
+    } else {
+        configs[1].barred = vec![dialler.store];
+    }
+    let [dialler, listener] = configs.map(|config| Session::new(config, Instant(0), WALL));
+    Wire { dialler, listener, pieces_left: usize::MAX }
+}
+
+/// [P-57] Who bars a life hears of it, and the other end is told why it is not listened to.
+#[test]
+fn a_barred_life_is_refused_by_name_whoever_dials() {
+    for barred_by_dialler in [true, false] {
+        let (mut ny, mut la) = (Site::new(1), Site::new(2));
+        ny.grant(&la);
+        let mut wire = with_barred(&la, &ny, barred_by_dialler);
+        wire.dialler.run(Instant(1), &la);
+        wire.settle(&mut la, &mut ny);
+        assert!(wire.dialler.is_closed() && wire.listener.is_closed());
+        let (barring, barred) = if barred_by_dialler { (&la, &ny) } else { (&ny, &la) };
+        assert_eq!(barring.notes, [Event::Doubled { life: barred.store }]);
+        assert!(barred.notes.is_empty());
+        let told = barred.closed.as_slice();
+        assert_eq!(told, [Outcome::Refused(Reason::SiteCopied)], "dialler bars: {barred_by_dialler}");
+    }
+}
+
+/// [P-56] A peer that took in what the store has lost says so by what it asks, in either direction.
+#[test]
+fn a_store_that_was_set_back_hears_so_from_whoever_saw_more_of_it() {
+    for la_dials in [true, false] {
+        let (mut ny, mut la) = (Site::new(1), Site::new(2));
+        ny.grant(&la);
+        la.publish("before", b"1");
+        la.publish("lost", b"2");
+        connect(&la, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut la, &mut ny);
+        let log = la.own_log();
+        la.runs.get_mut(&log).unwrap().pop();
+        la.runs.remove(&ny.own_log());
+        la.generation = 1;
+        la.memory = Memory::default();
+        let wire = |one: &Site, other: &Site| connect(one, other, Switches::MIRROR, Switches::MIRROR);
+        if la_dials {
+            wire(&la, &ny).sync(&mut la, &mut ny);
+        } else {
+            wire(&ny, &la).sync(&mut ny, &mut la);
+        }
+        assert_eq!(la.notes, [Event::SetBack], "la dials: {la_dials}");
+        assert!(ny.notes.is_empty());
+        assert_eq!(la.log(log).unwrap().len(), 2, "and what it lost came back");
+    }
+}

@@ -1,0 +1,73 @@
+//! Whether a store lies where it was made: a folder that was copied, moved to another disk or restored is noticed before anything is signed.
+
+use std::fs::{self, Metadata};
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use crate::identity::owner_only;
+use crate::store::{Cause, RESTORED, new_life};
+use protocol::time::Timestamp;
+
+const PLACE: &str = "PLACE";
+const FORMAT: &str = "FORMAT";
+
+/// What tells a folder from its copies: when it was made, or its number where the file system does not say.
+fn mark(folder: &Metadata) -> Option<String> {
+    let made = folder.created().ok().and_then(|made| made.duration_since(UNIX_EPOCH).ok());
+    #[cfg(unix)]
+    let number = Some(format!("number {}", std::os::unix::fs::MetadataExt::ino(folder)));
+    #[cfg(not(unix))]
+    let number = None;
+    made.map(|made| format!("made {}", made.as_nanos())).or(number)
+}
+
+fn read(path: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let draft = path.with_extension("draft");
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = owner_only::create_file(&draft)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    path.parent().map_or(Ok(()), owner_only::sync_directory)
+}
+
+/// Looks at a store's folder before it is opened. A copy gets a life of its own, so that other sites tell it apart.
+pub(super) fn look(store: &Path, generation: u128) -> io::Result<Option<Cause>> {
+    let Some(format) = read(&store.join(FORMAT))? else { return Ok(None) };
+    if let Some(made) = read(&store.join(RESTORED))? {
+        return Ok(Some(Cause::Restored { made: Timestamp(made.trim().parse().unwrap_or(0)) }));
+    }
+    let (here, before) = (mark(&fs::metadata(store)?), read(&store.join(PLACE))?);
+    if before.is_none() || here.is_none() || before == here {
+        return Ok(None);
+    }
+    if let Some(new) = new_life(format.as_bytes(), generation) {
+        write(&store.join(FORMAT), &new)?;
+    }
+    Ok(Some(Cause::Copied))
+}
+
+/// Notes where the store lies, once what was noticed is kept in it.
+pub(super) fn settle(store: &Path) -> io::Result<()> {
+    if let Some(here) = mark(&fs::metadata(store)?)
+        && read(&store.join(PLACE))?.as_deref() != Some(here.as_str())
+    {
+        write(&store.join(PLACE), here.as_bytes())?;
+    }
+    match fs::remove_file(store.join(RESTORED)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => owner_only::sync_directory(store),
+    }
+}

@@ -1,0 +1,141 @@
+//! When a site that was restored or copied may write again: once a peer brought back what it said, or a person says that none is left.
+
+use protocol::fault::{Outcome, Reason};
+use protocol::id::FeedId;
+use protocol::link::Link;
+use protocol::session::{AgreedFeed, Event as Noticed};
+
+use super::problem::not_found;
+use super::sessions::tell;
+use super::{Node, locked};
+use crate::api::Problem;
+use crate::api::writing as shapes;
+use crate::events::Event;
+use crate::keeper::wall_clock;
+use crate::store::Cause;
+use crate::transport::pump::Command;
+
+impl Node {
+    /// Tells of what was noticed when the store was opened.
+    pub(super) fn awoke(&self, cause: Cause) {
+        self.event(Event::SiteAwoke { cause: cause.words().to_owned() });
+    }
+
+    /// A peer knows of more than this store, or another node has its key: nothing more is signed until a run brought back what is lacking.
+    pub(super) async fn awaken(&self, cause: Cause) {
+        let noted = self.blocking(move |site| {
+            let standing = site.store().awakening()?;
+            if standing.is_some_and(|standing| standing.cause == cause && site.any_waits().unwrap_or(false)) {
+                return Ok(false);
+            }
+            site.awaken(cause, wall_clock())?;
+            Ok(true)
+        });
+        match noted.await {
+            Ok(true) => self.awoke(cause),
+            Ok(false) => {}
+            Err(problem) => {
+                tracing::error!(detail = problem.detail, "this site could not be kept from writing");
+            }
+        }
+    }
+
+    /// A run is over: where everything of a feed flowed in, this site knows what it said there, and goes on in a later epoch.
+    pub(super) async fn learned(&self, link: &Link, outcome: Outcome) {
+        if outcome != Outcome::Done {
+            return;
+        }
+        let agreed = self.with_link(&link.name, |state| state.agreed.clone()).flatten();
+        let whole: Vec<FeedId> = agreed.map_or_else(Vec::new, |agreed| {
+            let lets_in = |on: &&AgreedFeed| on.effective.in_add && on.effective.in_delete;
+            agreed.feeds.iter().filter(lets_in).map(|on| on.feed).collect()
+        });
+        if let Err(problem) = self.resume(whole).await {
+            tracing::error!(detail = problem.detail, "this site could not begin to write again");
+        }
+    }
+
+    async fn resume(&self, feeds: Vec<FeedId>) -> Result<Vec<shapes::Resumed>, Problem> {
+        let resumed = self
+            .blocking(move |site| {
+                let mut resumed = Vec::new();
+                for feed in feeds {
+                    if let Some(epoch) = site.resume(feed)? {
+                        let name =
+                            site.store().feed(feed)?.map_or_else(|| feed.short(), |record| record.name);
+                        resumed.push(shapes::Resumed { feed: name, epoch });
+                    }
+                }
+                Ok(resumed)
+            })
+            .await?;
+        for one in &resumed {
+            self.event(Event::WritingResumed { feed: one.feed.clone(), epoch: one.epoch });
+        }
+        Ok(resumed)
+    }
+
+    /// Lets this site write again though no peer told what it said: in a later epoch, so that nothing said twice can contradict it.
+    ///
+    /// # Errors
+    /// There is no such feed, or the disk refuses.
+    pub async fn resume_writing(&self, asked: shapes::ResumeRequest) -> Result<shapes::Resuming, Problem> {
+        let feeds = self.blocking(move |site| {
+            let all = site.store().feeds()?;
+            let wanted = |name: &str| asked.feed.as_deref().is_none_or(|feed| feed == name);
+            let feeds: Vec<FeedId> =
+                all.into_iter().filter(|(_, record)| wanted(&record.name)).map(|(feed, _)| feed).collect();
+            match &asked.feed {
+                Some(feed) if feeds.is_empty() => Err(not_found("feed", feed)),
+                Some(_) | None => Ok(feeds),
+            }
+        });
+        let feeds = feeds.await?;
+        Ok(shapes::Resuming { resumed: self.resume(feeds).await? })
+    }
+
+    /// A session noticed something that a person should know.
+    pub(super) async fn noticed(&self, link: &Link, event: Noticed) {
+        match event {
+            Noticed::Forked { log } => self.fork_seen(&link.name, log),
+            Noticed::SetBack => self.awaken(Cause::SetBack).await,
+            Noticed::Doubled { life } => {
+                locked(&self.inner.lives).saw(link.peer, life, wall_clock());
+                self.copy_seen(&link.name);
+            }
+        }
+    }
+
+    /// A session was closed. Where the other end did that because this site has a double, this site stops writing.
+    pub(super) async fn closed_as_copy(&self, link: &Link, closed: Outcome) {
+        let told = closed == Outcome::Refused(Reason::SiteCopied);
+        if told && !locked(&self.inner.lives).is_doubled(link.peer, wall_clock()) {
+            self.doubled(&link.name).await;
+        }
+    }
+
+    /// The other end of a link was called by two nodes with this site's key, or says so.
+    pub(super) async fn doubled(&self, link: &str) {
+        let peer = self.with_link(link, |state| state.link.peer_name.clone()).unwrap_or_default();
+        self.event(Event::SiteCopied {
+            link: link.to_owned(),
+            site: self.inner.name.clone(),
+            told_by: Some(peer),
+        });
+        self.awaken(Cause::Doubled).await;
+    }
+
+    /// Two nodes with one key call: both are told, and neither is listened to while both do.
+    pub(super) fn copy_seen(&self, link: &str) {
+        let state = self.with_link(link, |state| {
+            if let Some(commands) = state.commands.take() {
+                tell(&commands, Command::Close(Outcome::Refused(Reason::SiteCopied)));
+            }
+            (state.link.peer, state.link.peer_name.clone())
+        });
+        let Some((peer, site)) = state else { return };
+        if locked(&self.inner.lives).doubled(peer, wall_clock()) {
+            self.event(Event::SiteCopied { link: link.to_owned(), site, told_by: None });
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! In which epoch of its log this site writes in each feed, and whether it may write at all: a store that was restored, copied or set back
+//! does not know how far its key has signed.
+
+use protocol::id::FeedId;
+use protocol::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::keys;
+use super::{ReadError, Shelf, Store, WriteError};
+
+/// The key of the record about the store as a whole. Those of feeds are 32 bytes long.
+const WHOLE: &[u8] = b"awakening";
+
+/// Why a store does not know how far its key has signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    /// It was made from a backup of that time.
+    Restored { made: Timestamp },
+    /// Its folder is not the one it was made in.
+    Copied,
+    /// Another site has seen a later state of it.
+    SetBack,
+    /// Another site was called by two nodes with this site's key.
+    Doubled,
+}
+
+impl Cause {
+    /// For people: what happened to this site.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Restored { .. } => "was restored from a backup",
+            Self::Copied => "was copied or moved to another folder",
+            Self::SetBack => "was set back to an earlier state",
+            Self::Doubled => "has a double: another node runs with its key",
+        }
+    }
+}
+
+/// A moment from which the store must not be believed on how far its key has signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Awakening {
+    /// From one, each higher than the last.
+    pub turn: u64,
+    pub at: Timestamp,
+    pub cause: Cause,
+}
+
+/// Where this site writes in one feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Writing {
+    pub epoch: u64,
+    /// The awakening after which it was decided; zero if there was none.
+    pub turn: u64,
+}
+
+impl Store {
+    /// The last awakening, if there was one.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn awakening(&self) -> Result<Option<Awakening>, ReadError> {
+        let value = self.record(Shelf::Writing, WHOLE)?;
+        value.map(|value| self.understood(&value)).transpose()
+    }
+
+    /// Notes that the store must not be believed on how far its key has signed. Durable when this returns.
+    ///
+    /// # Errors
+    /// When the disk is full or fails.
+    pub fn awaken(&self, cause: Cause, at: Timestamp) -> Result<Awakening, WriteError> {
+        let before = self.awakening().ok().flatten().map_or(0, |awakening| awakening.turn);
+        let awakening = Awakening { turn: before.saturating_add(1), at, cause };
+        self.put_record(Shelf::Writing, WHOLE, &keys::encode(&awakening))?;
+        Ok(awakening)
+    }
+
+    /// Where this site writes in a feed, if that was decided.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn writing(&self, feed: FeedId) -> Result<Option<Writing>, ReadError> {
+        let value = self.record(Shelf::Writing, feed.as_bytes())?;
+        value.map(|value| self.understood(&value)).transpose()
+    }
+
+    /// Decides where this site writes in a feed from here on. Durable when this returns.
+    ///
+    /// # Errors
+    /// When the disk is full or fails.
+    pub fn write_in(&self, feed: FeedId, epoch: u64) -> Result<(), WriteError> {
+        let turn = self.awakening().ok().flatten().map_or(0, |awakening| awakening.turn);
+        self.put_record(Shelf::Writing, feed.as_bytes(), &keys::encode(&Writing { epoch, turn }))
+    }
+
+    /// Why this site does not write in a feed, where it does not: nothing was decided since the store's last awakening. A feed that was
+    /// made after that is nobody else's.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn waits(&self, feed: FeedId) -> Result<Option<Awakening>, ReadError> {
+        let Some(awakening) = self.awakening()? else { return Ok(None) };
+        if self.writing(feed)?.is_some_and(|writing| writing.turn >= awakening.turn) {
+            return Ok(None);
+        }
+        let made = self.feed(feed)?.map(|record| record.genesis.created);
+        Ok(Some(awakening).filter(|awakening| made.is_none_or(|made| made <= awakening.at)))
+    }
+}
