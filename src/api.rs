@@ -17,6 +17,7 @@ pub mod evict;
 pub mod forks;
 pub mod holds;
 pub mod keeping;
+pub mod keys;
 pub mod log;
 pub mod merge;
 pub mod new_feeds;

@@ -8,6 +8,7 @@ mod evict;
 mod feed;
 mod forks;
 mod holds;
+mod key;
 mod link;
 mod local;
 mod log;
@@ -298,6 +299,9 @@ enum Command {
     #[command(verbatim_doc_comment)]
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Keys of sites that are let in no more.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// URLs that this site tells its events to
     ///
     /// Each message is signed after the Standard Webhooks specification, and repeated until the
@@ -426,6 +430,7 @@ async fn dispatch(command: Command, context: &Context, level: &str) -> anyhow::R
         Command::Promote(promote) => ruling::promote(context, promote).await,
         Command::RevertLocal(at) => ruling::revert_local(context, at).await,
         Command::Token(command) => token::token(context, command).await,
+        Command::Key(command) => key::key(context, command).await,
         Command::Webhook(command) => webhook::webhook(context, command).await,
         Command::Config(command) => local::config(context, &command),
     }

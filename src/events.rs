@@ -113,6 +113,8 @@ pub enum Event {
     FeedTakenUp { feed: String, id: String, link: Option<String> },
     /// The other site of a link offers a feed, and it could not be taken up here.
     FeedNotTaken { link: String, feed: String, reason: String },
+    /// A site's key is let in no more.
+    KeyRevoked { site: String, site_name: String, reason: String },
     /// The receiver of a webhook has not taken messages for some time.
     WebhookFailing { webhook: String, host: String, reason: String },
     /// It takes them again.
@@ -151,6 +153,7 @@ impl Event {
             | Self::FeedStale { .. }
             | Self::WebhookFailing { .. }
             | Self::SiteAwoke { .. }
+            | Self::KeyRevoked { .. }
             | Self::DiskLow { .. } => Severity::Warning,
         }
     }
@@ -179,6 +182,7 @@ impl Event {
             Self::DiskLow { .. } => "disk-low",
             Self::FeedTakenUp { .. } => "feed-taken-up",
             Self::FeedNotTaken { .. } => "feed-not-taken",
+            Self::KeyRevoked { .. } => "key-revoked",
             Self::WebhookFailing { .. } => "webhook-failing",
             Self::WebhookRecovered { .. } => "webhook-recovered",
         }
@@ -206,6 +210,7 @@ impl Event {
             | Self::WritingResumed { .. }
             | Self::DamageFound { .. }
             | Self::FeedStale { .. }
+            | Self::KeyRevoked { .. }
             | Self::WebhookFailing { .. }
             | Self::WebhookRecovered { .. }
             | Self::DamageHealed { .. }
@@ -237,6 +242,7 @@ impl Event {
             | Self::SiteCopied { .. }
             | Self::DamageFound { .. }
             | Self::DamageHealed { .. }
+            | Self::KeyRevoked { .. }
             | Self::WebhookFailing { .. }
             | Self::WebhookRecovered { .. }
             | Self::DiskLow { .. } => false,
@@ -304,6 +310,9 @@ impl Event {
             Self::FeedNotTaken { link, feed, reason } => {
                 format!("feed {feed} that link {link} offers was not taken up: {reason}")
             }
+            Self::KeyRevoked { site, site_name, reason } => {
+                format!("the key of {site_name} ({site}) is let in no more: {reason}")
+            }
             Self::WebhookFailing { webhook, host, reason } => {
                 format!("webhook {webhook} to {host} is failing: {reason}")
             }
@@ -334,7 +343,7 @@ fn copied(link: &str, site: &str, told_by: Option<&str>) -> String {
 }
 
 /// The words of all kinds.
-pub const KINDS: [&str; 22] = [
+pub const KINDS: [&str; 23] = [
     "run-ended",
     "run-failed",
     "clash-found",
@@ -355,6 +364,7 @@ pub const KINDS: [&str; 22] = [
     "disk-low",
     "feed-taken-up",
     "feed-not-taken",
+    "key-revoked",
     "webhook-failing",
     "webhook-recovered",
 ];

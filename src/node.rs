@@ -16,6 +16,7 @@ mod heard;
 mod held;
 mod holds;
 mod hours;
+mod keys;
 mod link_settings;
 mod links;
 mod merge;

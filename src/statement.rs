@@ -61,7 +61,7 @@ fn say(site: &SiteStore, feed: FeedId, body: Body, verb: Verb, name: &str) -> Re
     Ok(Spoken { op, local: !counts })
 }
 
-const fn fitting(text: &str) -> Result<(), StatementError> {
+pub(crate) const fn fitting(text: &str) -> Result<(), StatementError> {
     if text.len() > REASON_BYTES_MAX { Err(StatementError::LongText { found: text.len() }) } else { Ok(()) }
 }
 

@@ -11,6 +11,7 @@ mod evict_routes;
 mod fork_routes;
 mod hold_routes;
 mod keeping_routes;
+mod key_routes;
 pub(crate) mod local;
 mod log_routes;
 mod merge_routes;

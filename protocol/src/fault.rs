@@ -106,6 +106,8 @@ pub enum Reason {
     Fork,
     #[error("two nodes run with this site's key: stop the one that is a copy")]
     SiteCopied,
+    #[error("the other site revoked this site's key")]
+    KeyRevoked,
 }
 
 /// How a session or run ended. The timetable backs off by this alone.

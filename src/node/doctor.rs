@@ -303,6 +303,7 @@ impl Node {
                     "`packetboat holds`, then `packetboat approve`",
                 ));
             }
+            findings.extend(super::keys::findings(site)?);
             for (feed, heard) in super::upkeep::stale_feeds(site, wall_clock())? {
                 let hours = wall_clock().0.saturating_sub(heard.0) / 3_600_000;
                 let text = format!("feed {feed}: nothing was heard of its origin for {hours} h");

@@ -112,6 +112,12 @@ impl Node {
         if ticket.expires <= wall_clock() {
             return Err(refused(Reason::TicketExpired));
         }
+        let inviter = ticket.site;
+        if self.blocking(move |site| Ok(super::keys::is_revoked(site, inviter)?)).await? {
+            let detail = format!("the key of site {} was revoked here", inviter.short());
+            return Err(Problem::new(403, "refused", "The key was revoked", detail)
+                .hint("packetboat key readmit, if it is to be trusted again"));
+        }
         let mode = request.mode.as_deref().map(str::parse::<Switches>).transpose();
         let mode = mode.map_err(|error| usage(format!("{error}")))?;
         let filter = filter_of(&request)?;
@@ -393,6 +399,9 @@ fn judged(
         tracing::error!(%error, "a joiner could not be judged");
         Reason::Busy
     };
+    if super::keys::is_revoked(site, joiner).map_err(|error| failed(&error))? {
+        return Err(Reason::KeyRevoked);
+    }
     let key = joining.ticket.0;
     let value = site.store().record(Shelf::Tickets, &key).map_err(|error| failed(&error))?;
     let value = value.ok_or(Reason::TicketUnknown)?;

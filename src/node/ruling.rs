@@ -155,7 +155,7 @@ impl Node {
     }
 
     /// The site of that id, or at the other end of the link of that name, with what it is called.
-    fn site_named(&self, text: &str) -> Result<(SiteId, String), Problem> {
+    pub(super) fn site_named(&self, text: &str) -> Result<(SiteId, String), Problem> {
         let links = self.link_names();
         if let Some(link) = links.get(text) {
             return Ok((link.peer, link.peer_name.clone()));
@@ -171,8 +171,14 @@ impl Node {
     /// This site may not, the words make no sense, or the disk refuses.
     pub async fn grant(&self, feed: &str, asked: shapes::GrantRequest) -> Result<shapes::Said, Problem> {
         let grantee = self.site_named(&asked.site)?;
+        let grantee_id = grantee.0;
         let given = rights_of(&asked.rights)?;
         let expires = asked.expires_ms.map(Timestamp);
+        if self.blocking(move |site| Ok(super::keys::is_revoked(site, grantee_id)?)).await? {
+            let detail = format!("the key of site {} was revoked here", grantee_id.short());
+            return Err(Problem::new(409, "refused", "The key was revoked", detail)
+                .hint("packetboat key readmit, if it is to be trusted again"));
+        }
         self.speak(feed, move |site, id, record| {
             rights::grant(site, id, record, grantee, given, asked.prefix, expires)
         })

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::api::{AcceptRequest, InviteRequest, NewFeed, NewPackage};
 
+mod keys;
 mod line;
 mod links;
 mod merge;

@@ -58,6 +58,8 @@ pub enum Shelf {
     Webhooks,
     /// webhook id → how far its deliveries are.
     Deliveries,
+    /// site 32 → a key that is let in no more, and why.
+    RevokedKeys,
     /// feed 32, author 32, epoch 8 → the proof that the log has two histories.
     Forks,
     /// feed 32 → the epoch in which this site writes there; `awakening` → when the store must learn how far its key has signed.
@@ -92,6 +94,7 @@ impl Shelf {
             Self::Brakes => 31,
             Self::Webhooks => 39,
             Self::Deliveries => 40,
+            Self::RevokedKeys => 41,
             Self::Forks => 32,
             Self::Writing => 33,
             Self::Damage => 35,

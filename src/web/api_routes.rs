@@ -66,6 +66,7 @@ pub(super) fn routes(served: &Served) -> Router<Served> {
         .merge(event_routes::routes())
         .merge(super::log_routes::routes())
         .merge(super::webhook_routes::routes())
+        .merge(super::key_routes::routes())
         .layer(DefaultBodyLimit::max(HTTP_JSON_BYTES_MAX));
     let bytes = Router::new().route("/api/v1/blobs", put(upload)).layer(DefaultBodyLimit::disable());
     let health = Router::new().route("/livez", get(alive)).route("/readyz", get(alive));
