@@ -310,20 +310,26 @@ impl Event {
             Self::FeedNotTaken { link, feed, reason } => {
                 format!("feed {feed} that link {link} offers was not taken up: {reason}")
             }
-            Self::KeyRevoked { site, site_name, reason } => {
-                format!("the key of {site_name} ({site}) is let in no more: {reason}")
-            }
-            Self::WebhookFailing { webhook, host, reason } => {
-                format!("webhook {webhook} to {host} is failing: {reason}")
-            }
-            Self::WebhookRecovered { webhook, host } => {
-                format!("webhook {webhook} to {host} takes messages again")
+            Self::KeyRevoked { .. } | Self::WebhookFailing { .. } | Self::WebhookRecovered { .. } => {
+                self.sentence_of_outsiders()
             }
             Self::FeedTakenUp { feed, link: None, .. } => format!("feed {feed} was made"),
             Self::FeedTakenUp { feed, link: Some(link), .. } => {
                 format!("feed {feed} was taken up over link {link}")
             }
         }
+    }
+
+    /// Of keys that are kept out and of receivers of webhooks.
+    fn sentence_of_outsiders(&self) -> String {
+        if let Self::KeyRevoked { site, site_name, reason } = self {
+            return format!("the key of {site_name} ({site}) is let in no more: {reason}");
+        }
+        if let Self::WebhookFailing { webhook, host, reason } = self {
+            return format!("webhook {webhook} to {host} is failing: {reason}");
+        }
+        let Self::WebhookRecovered { webhook, host } = self else { return String::new() };
+        format!("webhook {webhook} to {host} takes messages again")
     }
 }
 
