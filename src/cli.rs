@@ -260,7 +260,7 @@ enum Command {
     /// again by the next runs, or now with --heal. Ends with exit code 7 where something is
     /// damaged and not healed.
     #[command(verbatim_doc_comment)]
-    #[command(after_help = "Example:\n  packetboat verify --heal")]
+    #[command(after_help = "Examples:\n  packetboat verify --heal\n  packetboat verify --deep")]
     Verify(verify::Verify),
     /// Copy this site into a folder while it serves, or what is new of it
     ///

@@ -78,6 +78,7 @@ pub use runs::Step;
 pub(crate) use serve::open_doors;
 pub use serve::{InitError, ServeError, VerifyError, fresh_life, init, serve, verify_offline};
 use sessions::LinkState;
+pub use verify::Thorough;
 
 /// How often the store settles: what a start after a crash has to read again at most.
 const SETTLE_EVERY: Duration = Duration::from_secs(30);

@@ -77,7 +77,7 @@ pub use snapshot::{RESTORED, Snapshot, SnapshotPack, new_life};
 pub use sweep::{Reclaimed, SweepError, Swept};
 pub use told::FateThere;
 pub use trash::InTrash;
-pub use verify::{Progress, ScrubPlace, Scrubbed, Verified};
+pub use verify::{Deep, Progress, ScrubPlace, Scrubbed, Verified};
 pub use view::SiteView;
 pub use writing::{Awakening, Cause, Writing};
 

@@ -25,6 +25,9 @@ pub struct Verification {
     /// Where it was asked to heal.
     #[serde(default)]
     pub healed: Option<Healed>,
+    /// Where it was asked to look at what is derived, too.
+    #[serde(default)]
+    pub deep: Option<Deep>,
 }
 
 impl Verification {
@@ -32,7 +35,8 @@ impl Verification {
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let as_found = self.damaged.is_empty() && self.blobs_damaged == 0 && self.logs_damaged == 0;
-        self.open.is_nothing() && (as_found || self.healed.is_some())
+        let derived = self.deep.as_ref().is_none_or(|deep| deep.wrong == 0);
+        self.open.is_nothing() && derived && (as_found || self.healed.is_some())
     }
 }
 
@@ -55,6 +59,26 @@ impl Damage {
     pub const fn is_nothing(&self) -> bool {
         self.places == 0 && self.blobs == 0 && self.logs == 0
     }
+}
+
+/// What was worked out again from what it derives from. What was wrong is mended already.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Deep {
+    /// Logs of which every signature, op and root was checked.
+    pub logs: u64,
+    pub ops: u64,
+    /// Entries of the index that were compared with the packs.
+    pub index_entries: u64,
+    /// Versions that were worked out from their ops.
+    pub versions: u64,
+    /// Feeds whose counts and roots were.
+    pub feeds: u64,
+    /// Things that were another than they should be.
+    pub wrong: u64,
+    /// The first of them.
+    pub named: Vec<String>,
+    /// Why the index was not compared.
+    pub index_left_out: Option<String>,
 }
 
 /// What healing came to.

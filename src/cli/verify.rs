@@ -13,11 +13,15 @@ pub(super) struct Verify {
     /// Fetch what is damaged from other sites now; needs a running node.
     #[arg(long)]
     heal: bool,
+    /// Also work out anew what is derived, and compare: signatures and roots of logs, the index, what
+    /// stands, counts. Writing waits for a part of it.
+    #[arg(long)]
+    deep: bool,
 }
 
 pub(super) async fn verify(context: &Context, asked: &Verify) -> anyhow::Result<()> {
     let bar = text::bar("checking", Some(0));
-    let found = if asked.heal { None } else { offline(context, &bar).await? };
+    let found = if asked.heal { None } else { offline(context, asked.deep, &bar).await? };
     let found = match found {
         Some(found) => found,
         None => {
@@ -25,7 +29,7 @@ pub(super) async fn verify(context: &Context, asked: &Verify) -> anyhow::Result<
                 bar.set_length(of.unwrap_or(0));
                 bar.set_position(done);
             };
-            let path = format!("/api/v1/verify?heal={}", asked.heal);
+            let path = format!("/api/v1/verify?heal={}&deep={}", asked.heal, asked.deep);
             context.client().watch::<Verification>(&path, watch).await?
         }
     };
@@ -41,11 +45,12 @@ pub(super) async fn verify(context: &Context, asked: &Verify) -> anyhow::Result<
 /// Checks the folder itself; nothing where a daemon has it open, which then checks while it serves.
 async fn offline(
     context: &Context,
+    deep: bool,
     bar: &indicatif::ProgressBar,
 ) -> anyhow::Result<Option<Answer<Verification>>> {
     let (step, data) = (bar.clone(), context.data.clone());
     let offline = tokio::task::spawn_blocking(move || {
-        node::verify_offline(&data, &mut |done, of| {
+        node::verify_offline(&data, deep, &mut |done, of| {
             step.set_length(of);
             step.set_position(done);
         })
@@ -76,6 +81,18 @@ fn told(found: &Verification) {
         ));
         for failed in links_failed {
             text::say(&format!("  {failed}"));
+        }
+    }
+    if let Some(deep) = &found.deep {
+        text::say(&format!(
+            "  {} logs with {} ops, {} entries of the index, {} versions in {} feeds worked out anew: {} wrong",
+            deep.logs, deep.ops, deep.index_entries, deep.versions, deep.feeds, deep.wrong
+        ));
+        for named in &deep.named {
+            text::say(&format!("    {named}; it was put right"));
+        }
+        if let Some(why) = &deep.index_left_out {
+            text::say(&format!("    the index was not compared: {why}"));
         }
     }
     let Damage { places, blobs, logs, versions } = &found.open;

@@ -92,6 +92,11 @@ impl Counts {
         Ok((packages, state_root))
     }
 
+    /// Has a feed counted anew.
+    pub(super) fn forget(&self, feed: FeedId) {
+        locked(&self.feeds).remove(&feed);
+    }
+
     /// What is still to come. While a transfer brings thousands of blobs a walk that is dear is not repeated at each look.
     pub(super) fn pending(&self, site: &SiteStore, feed: FeedId) -> Result<Pending, ReadError> {
         let (written, now) = (site.store().written(), wall_clock());

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use protocol::id::SiteId;
 
+use super::overview::Counts;
 use super::{Node, StartError, key_path, socket_path, store_path};
 use crate::api::keeping::Verification;
 use crate::api::{self, Problem};
@@ -177,9 +178,21 @@ async fn stop_signal() -> Result<(), std::io::Error> {
 ///
 /// # Errors
 /// A daemon has it open, or the disk fails.
-pub fn verify_offline(data: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Verification, VerifyError> {
+pub fn verify_offline(
+    data: &Path,
+    deep: bool,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Verification, VerifyError> {
     let key = SiteKey::load(&key_path(data))?;
     let generation = generation().map_err(VerifyError::Randomness)?;
     let store = Store::open(&store_path(data), Options::new(generation))?;
-    super::verify::verified(&SiteStore::new(store, key), progress).map_err(VerifyError::Problem)
+    let site = SiteStore::new(store, key);
+    let mut looked = || {
+        let mut found = super::verify::verified(&site, progress)?;
+        if deep {
+            found.deep = Some(super::verify::verified_deeply(&site, &Counts::default())?);
+        }
+        Ok(found)
+    };
+    looked().map_err(VerifyError::Problem)
 }

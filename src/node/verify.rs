@@ -6,10 +6,11 @@ use protocol::id::BlobId;
 use protocol::op::Body;
 use tokio::sync::mpsc::Sender;
 
+use super::overview::Counts;
 use super::runs::Step;
 use super::{Node, locked};
 use crate::api::Problem;
-use crate::api::keeping::{Damage, Healed, Verification};
+use crate::api::keeping::{Damage, Deep, Healed, Verification};
 use crate::events::Event;
 use crate::keeper::SiteStore;
 use crate::store::{Mended, Open, ReadError};
@@ -19,6 +20,15 @@ const VERSIONS_NAMED_MAX: usize = 100;
 
 /// Publishes looked at for the versions that need a blob.
 const USES_MAX: usize = 10;
+
+/// What a check does beyond reading every byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Thorough {
+    /// Has what is damaged fetched from other sites.
+    pub heal: bool,
+    /// Works out again what is derived: logs, index, what stands, counts.
+    pub deep: bool,
+}
 
 /// Checks every byte of a site.
 pub(super) fn verified(
@@ -38,7 +48,34 @@ pub(super) fn verified(
         logs_damaged: found.logs_set_back.len() as u64,
         open: damage(site)?,
         healed: None,
+        deep: None,
     })
+}
+
+/// Works out again what is derived, and puts right what is another.
+pub(super) fn verified_deeply(site: &SiteStore, counts: &Counts) -> Result<Deep, Problem> {
+    let found = site.store().verify_deep(site.look())?;
+    let mut deep = Deep {
+        logs: found.logs,
+        ops: found.ops,
+        index_entries: found.entries,
+        versions: found.versions,
+        feeds: 0,
+        wrong: found.wrong,
+        named: found.named,
+        index_left_out: found.index_left_out,
+    };
+    for (feed, record) in site.store().feeds()? {
+        deep.feeds += 1;
+        let before = site.store().newest_generation()?;
+        let kept = counts.of(site, feed, &record)?;
+        counts.forget(feed);
+        if counts.of(site, feed, &record)? != kept && site.store().newest_generation()? == before {
+            deep.wrong += 1;
+            deep.named.push(format!("feed {}: its count and root were not what stands", record.name));
+        }
+    }
+    Ok(deep)
 }
 
 /// What is left to mend.
@@ -72,11 +109,15 @@ fn named_by(site: &SiteStore, blob: BlobId) -> Result<Vec<String>, ReadError> {
 }
 
 impl Node {
-    /// Checks every byte of the store, and with `heal` has what is damaged fetched from other sites.
+    /// Checks every byte of the store, and what is asked beyond that.
     ///
     /// # Errors
     /// The disk fails.
-    pub async fn verify(&self, heal: bool, steps: Sender<Step>) -> Result<Verification, Problem> {
+    pub async fn verify(
+        &self,
+        Thorough { heal, deep }: Thorough,
+        steps: Sender<Step>,
+    ) -> Result<Verification, Problem> {
         let progress = steps.clone();
         let mut found = self
             .blocking(move |site| {
@@ -90,6 +131,10 @@ impl Node {
         if heal {
             found.healed = Some(self.heal(&steps).await?);
             found.open = self.blocking(|site| Ok(damage(site)?)).await?;
+        }
+        if deep {
+            let counts = self.inner.counts.clone();
+            found.deep = Some(self.blocking(move |site| verified_deeply(site, &counts)).await?);
         }
         Ok(found)
     }

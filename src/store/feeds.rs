@@ -161,6 +161,33 @@ impl Store {
         Ok(Some(found))
     }
 
+    /// Forgets what is kept in memory of what a feed's ops come to.
+    pub(super) fn forget_derived(&self, feed: FeedId) {
+        self.forget_ledger(feed);
+        self.forget_figures(feed);
+    }
+
+    /// Whether what is kept of a coordinate is what its ops come to. Where it is not, it is worked out anew at the next look.
+    pub(super) fn is_folded(
+        &self,
+        feed: FeedId,
+        name: &str,
+        version: &str,
+        look: Look,
+    ) -> Result<bool, ReadError> {
+        let Some(eyes) = self.eyes(feed, look)? else { return Ok(true) };
+        let key = keys::view(feed, name, version);
+        let before = self.newest_generation()?;
+        let entry = self.with_index(|index| {
+            index.value(Tree::View, &key)?.map(|value| keys::decode::<ViewEntry>(&value)).transpose()
+        })?;
+        let Some(entry @ ViewEntry::Known { .. }) = entry else { return Ok(true) };
+        let kept = self.seen(feed, (name, version), entry, &eyes)?;
+        let worked_out = self.seen(feed, (name, version), ViewEntry::Stale, &eyes)?;
+        // Ops that came in between are no fault.
+        Ok(kept == worked_out || self.newest_generation()? != before)
+    }
+
     pub(super) fn forget_ledger(&self, feed: FeedId) {
         let mut ledgers = locked(&self.inner.ledgers);
         ledgers.by_feed.remove(&feed);

@@ -50,6 +50,11 @@ impl Store {
         Ok(found)
     }
 
+    /// Forgets the figures of a feed.
+    pub(super) fn forget_figures(&self, feed: FeedId) {
+        locked(&self.inner.counted).by_feed.remove(&feed);
+    }
+
     /// Takes ops that were just indexed into their feed's figures, if those are in memory.
     pub(super) fn count(&self, feed: FeedId, ops: &[NamedOp]) {
         let told = |named: &&NamedOp| matches!(named.op.body, Body::Statistics(_));

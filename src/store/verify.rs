@@ -1,5 +1,7 @@
 //! Reading everything that is kept and checking it against its hash: all at once, or a little at a time.
 
+mod deep;
+
 use protocol::id::{BlobId, LogId};
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +11,8 @@ use super::life::Life;
 use super::packs::scan::Found;
 use super::packs::{Damage, footer::Place};
 use super::{BlobState, Store, SweepError};
+
+pub use deep::Deep;
 
 /// How far a verification is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -6,6 +6,7 @@ use axum::routing::post;
 
 use super::Served;
 use super::api_routes::{Answered, Asked, query, streamed};
+use crate::node::Thorough;
 
 pub(super) fn routes() -> Router<Served> {
     Router::new().route("/api/v1/verify", post(verify))
@@ -16,10 +17,12 @@ pub(super) fn routes() -> Router<Served> {
 struct VerifyQuery {
     #[serde(default)]
     heal: bool,
+    #[serde(default)]
+    deep: bool,
 }
 
 async fn verify(State(served): State<Served>, asked: Asked<VerifyQuery>) -> Answered {
-    let asked = query(asked)?;
+    let VerifyQuery { heal, deep } = query(asked)?;
     std::future::ready(()).await;
-    Ok(streamed(|steps| async move { served.node.verify(asked.heal, steps).await }))
+    Ok(streamed(|steps| async move { served.node.verify(Thorough { heal, deep }, steps).await }))
 }

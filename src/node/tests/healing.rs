@@ -41,7 +41,10 @@ fn flip(folder: &Path, dice: &mut Dice) -> String {
 
 async fn verify(node: &Node, heal: bool) -> Verification {
     let (steps, _) = mpsc::channel(8);
-    tokio::time::timeout(PATIENCE, node.verify(heal, steps)).await.expect("in time").unwrap()
+    tokio::time::timeout(PATIENCE, node.verify(Thorough { heal, deep: true }, steps))
+        .await
+        .expect("in time")
+        .unwrap()
 }
 
 async fn contents(node: &Node, name: &str) -> Vec<u8> {

@@ -84,7 +84,7 @@ async fn a_line_that_changes_and_repeats_what_it_carries_changes_nothing() {
     assert_eq!((run.outcome.as_str(), run.blobs_missing), ("done", 0), "{run:?}");
     assert_eq!(names(&la.node).await, ready(&["large"]));
     let (steps, _) = mpsc::channel(8);
-    let verified = la.node.verify(false, steps).await.unwrap();
+    let verified = la.node.verify(Thorough::default(), steps).await.unwrap();
     assert_eq!((verified.blobs_damaged, verified.damaged.len()), (0, 0));
 }
 

@@ -143,6 +143,7 @@ fn every_flipped_bit_is_found_and_healed_without_a_trace() {
             }
             let verified = kept.store.verify(|_| {}).unwrap();
             assert_eq!((verified.damage.len(), verified.blobs_lost.len()), (0, 0), "{here}");
+            assert_eq!(kept.store.verify_deep(look(&kept.author)).unwrap().wrong, 0, "{here}");
             assert_eq!(kept.settings(), settings, "{here}, index built anew: {again}");
             assert_eq!(kept.root(), whole.root(), "{here}, index built anew: {again}");
             for bytes in &kept.contents {
