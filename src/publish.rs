@@ -148,10 +148,15 @@ fn may_publish(
     match item.standing {
         Standing::Served => {
             let held = item.winner.map(|winner| store.op(winner)).transpose()?.flatten();
-            let Some(Body::Publish(held)) = held.map(|named| named.op.body) else {
+            let Some((place, Body::Publish(held))) = held.map(|named| (named.op.place, named.op.body)) else {
                 return Ok(Some(Vec::new()));
             };
             if held.manifest.same_bytes(manifest) {
+                // Behind the cut of this site's forked log it counts here only: said again, it counts elsewhere.
+                if store.authority(feed)?.is_some_and(|authority| authority.is_cut_off(place.log, place.seq))
+                {
+                    return Ok(Some(Vec::new()));
+                }
                 // Another site deleted it, and its ops do not flow here: what it told is all that is known of the deletes.
                 let deletes = if restore { deleted_elsewhere(store, feed, &item)? } else { Vec::new() };
                 return Ok((!deletes.is_empty()).then_some(deletes));

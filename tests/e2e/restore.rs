@@ -76,6 +76,9 @@ fn a_copied_site_is_noticed_as_a_fork_and_goes_on_once_the_origin_cut_its_log() 
     assert_eq!(ny.ok(&["why", "tools/here@1.0"])["ops"][0]["role"], "behind the cut of a forked log");
     // Its own packages are still there for it to publish again.
     assert_eq!(names(&copy), ["after", "before", "there"]);
+    copy.publish("tools", "there", b"published by the second copy");
+    copy.sync();
+    assert_eq!(names(&ny), ["after", "before", "there"]);
     until("the two are at rest", || {
         let run = copy.sync();
         run["ops_in"] == 0 && run["ops_out"] == 0
@@ -227,4 +230,42 @@ fn two_nodes_with_one_key_are_both_told_and_neither_wins() {
         assert_eq!(site.offline(&["sync"]).code, 6, "neither is let in");
     }
     ny.ok(&["forks"]);
+}
+
+/// A machine is set back to a snapshot of an hour ago. Nothing at the site tells; its peer has seen more of it, and says so.
+#[test]
+fn a_site_that_was_set_back_in_its_place_hears_of_it_from_its_peer() {
+    let (ny, mut la) = (Site::new("New York"), Site::new("Los Angeles"));
+    let hour_ago = tempfile::tempdir().unwrap();
+    ny.ok(&["feed", "create", "tools", "--kind", "raw"]);
+    ny.pair(&la, "tools", "mirror");
+    la.publish("tools", "before", b"known to the snapshot");
+    la.sync();
+    la.kill();
+    copy_folder(&la.data().join("store"), hour_ago.path());
+    la.start();
+    la.publish("tools", "after", b"unknown to the snapshot");
+    la.sync();
+    la.kill();
+    let store = la.data().join("store");
+    for entry in std::fs::read_dir(&store).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            std::fs::remove_dir_all(path).unwrap();
+        } else {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    copy_folder(hour_ago.path(), &store);
+    la.start();
+    la.sync();
+    let events = la.ok(&["events"]).to_string();
+    assert!(events.contains("was set back") && events.contains("writing-resumed"), "{events}");
+    assert_eq!(names(&la), ["after", "before"]);
+    la.publish("tools", "later", b"in a later epoch");
+    la.sync();
+    assert_eq!(names(&ny), ["after", "before", "later"]);
+    for site in [&ny, &la] {
+        site.ok(&["forks"]);
+    }
 }

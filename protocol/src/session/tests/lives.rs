@@ -59,3 +59,39 @@ fn a_store_that_was_set_back_hears_so_from_whoever_saw_more_of_it() {
         assert_eq!(la.log(log).unwrap().len(), 2, "and what it lost came back");
     }
 }
+
+/// [P-56] Whatever the backup knew: after one run the site has all it said, and what it says in a later epoch contradicts none of it.
+#[test]
+fn a_site_restored_to_any_point_of_its_history_loses_nothing_and_forks_nothing() {
+    let (mut ny, mut la) = (Site::new(1), Site::new(2));
+    ny.grant(&la);
+    for n in 0..30 {
+        la.publish(&format!("package-{n}"), &[n]);
+        if n % 3 == 2 {
+            la.delete(&format!("package-{}", n - 1));
+        }
+    }
+    connect(&la, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut la, &mut ny);
+    let (log, all) = (la.own_log(), la.served());
+    let batches = la.runs[&log].len();
+    for kept in 0..=batches {
+        let mut again = Site::new(2);
+        again.store = StoreId([u8::try_from(kept).unwrap(); 8]);
+        for (generation, run) in la.runs[&log].iter().take(kept) {
+            again.runs.entry(log).or_default().push((*generation, run.clone()));
+            again.generation = *generation;
+        }
+        let mut hub = Site::new(1);
+        (hub.runs, hub.generation, hub.authority) = (ny.runs.clone(), ny.generation, ny.authority.clone());
+        (hub.blobs, hub.memory) = (ny.blobs.clone(), ny.memory.clone());
+        let mut wire = connect(&again, &hub, Switches::MIRROR, Switches::MIRROR);
+        assert_eq!(wire.sync(&mut again, &mut hub).0, Outcome::Done, "{kept} of {batches} batches kept");
+        assert_eq!(again.served(), all, "{kept} of {batches} batches kept");
+        again.epoch = 7;
+        again.publish("later", b"said after the restore");
+        assert_eq!(wire.sync(&mut again, &mut hub).0, Outcome::Done, "{kept} of {batches} batches kept");
+        assert_eq!(hub.served(), again.served(), "{kept} of {batches} batches kept");
+        assert_eq!(hub.served().len(), all.len() + 1);
+        assert!(hub.forks.is_empty() && again.forks.is_empty());
+    }
+}
