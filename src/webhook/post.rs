@@ -42,10 +42,14 @@ pub(crate) struct Poster {
 impl Poster {
     /// With the certificate authorities that this machine trusts.
     pub(crate) fn new() -> Self {
+        Self::with_tls(trusting())
+    }
+
+    fn with_tls(tls: ClientConfig) -> Self {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_connect_timeout(Some(Duration::from_millis(WEBHOOK_CONNECT_MS_MAX)));
-        let https = HttpsConnectorBuilder::new().with_tls_config(trusting()).https_or_http().enable_http1();
+        let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
         let client = Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(0)
             .http1_max_buf_size(WEBHOOK_ANSWER_BYTES_MAX)
@@ -111,3 +115,6 @@ fn trusting() -> ClientConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
