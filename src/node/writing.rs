@@ -1,5 +1,7 @@
 //! When a site that was restored or copied may write again: once a peer brought back what it said, or a person says that none is left.
 
+use std::sync::atomic::Ordering;
+
 use protocol::fault::{Outcome, Reason};
 use protocol::id::FeedId;
 use protocol::link::Link;
@@ -32,7 +34,10 @@ impl Node {
             Ok(true)
         });
         match noted.await {
-            Ok(true) => self.awoke(cause),
+            Ok(true) => {
+                self.inner.awoke.store(true, Ordering::Relaxed);
+                self.awoke(cause);
+            }
             Ok(false) => {}
             Err(problem) => {
                 tracing::error!(detail = problem.detail, "this site could not be kept from writing");
@@ -42,7 +47,7 @@ impl Node {
 
     /// A run is over: where everything of a feed flowed in, this site knows what it said there, and goes on in a later epoch.
     pub(super) async fn learned(&self, link: &Link, outcome: Outcome) {
-        if outcome != Outcome::Done {
+        if outcome != Outcome::Done || !self.inner.awoke.load(Ordering::Relaxed) {
             return;
         }
         let agreed = self.with_link(&link.name, |state| state.agreed.clone()).flatten();
