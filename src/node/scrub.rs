@@ -1,5 +1,8 @@
 //! Reading everything that is kept again, a little at a time, so that rot is found while other sites still have the bytes.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Weak;
 use std::time::Duration;
 

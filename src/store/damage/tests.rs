@@ -228,3 +228,12 @@ fn rotted_bytes_of_a_version_that_is_not_served_are_wanted_again() {
     ingest(&kept.store, &kept.contents[0]).unwrap();
     assert!(wanted().is_empty());
 }
+
+/// What lies on disk is read by every later version.
+#[test]
+fn a_note_of_damage_is_these_bytes() {
+    let damage = Damage { pack: 7, offset: 64, bytes: 100, record: Some("ab".to_owned()) };
+    assert_eq!(keys::encode(&damage), [1, 7, 64, 100, 1, 2, b'a', b'b']);
+    assert_eq!(keys::decode::<Damage>(&[1, 7, 64, 100, 0]).unwrap(), Damage { record: None, ..damage });
+    assert_eq!(place_key(7, 64), [0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 64]);
+}

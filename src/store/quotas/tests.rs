@@ -56,3 +56,13 @@ fn a_quota_lets_come_what_it_has_room_for() {
     store.set_quota(feed, None).unwrap();
     assert_eq!(store.over_quota(feed, new(1)).unwrap(), None);
 }
+
+/// What lies on disk is read by every later version.
+#[test]
+fn a_quota_is_eight_bytes() {
+    let store = open(&FakeDisk::new(), &InMemory::default());
+    let feed = FeedId([3; 32]);
+    store.set_quota(feed, Some(258)).unwrap();
+    let value = store.record(Shelf::Quotas, feed.as_bytes()).unwrap();
+    assert_eq!(value.as_deref(), Some(&[0, 0, 0, 0, 0, 0, 1, 2][..]));
+}

@@ -108,3 +108,10 @@ fn a_clock_set_back_keeps_the_trash() {
     assert_eq!(site.sweep(11).1.blobs, 1);
     assert_eq!(site.sweep(12).0.blobs, 1);
 }
+
+/// What lies on disk is read by every later version.
+#[test]
+fn a_note_of_trash_is_these_bytes() {
+    let note = Trashed { since: Timestamp(1_000), bytes: 300 };
+    assert_eq!(keys::encode(&note), [1, 0xe8, 7, 0xac, 2]);
+}
