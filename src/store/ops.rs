@@ -479,7 +479,12 @@ impl Store {
         });
         let corrupt =
             || ReadError::CorruptRecord { folder: self.folder(), pack: batch.pack, offset: batch.offset };
-        named.ok_or_else(corrupt).map(Some)
+        let Some(named) = named else {
+            // Behind the end of a log that damage set back it is not here, until a sync has brought it again.
+            let held = self.log_state(place.log)?.map_or(0, |state| state.after.len());
+            return if place.seq < held { Err(corrupt()) } else { Ok(None) };
+        };
+        Ok(Some(named))
     }
 
     /// The ops of a feed as a whole, by topic, in order of their names.

@@ -210,7 +210,8 @@ impl Store {
                 if but.contains(&op) {
                     continue;
                 }
-                let Some(named) = self.op(op)? else { continue };
+                // One that damage took comes back, and needs its bytes then.
+                let Some(named) = self.op(op)? else { return Ok(true) };
                 let Body::Publish(publish) = &named.op.body else { continue };
                 let (name, version) = (&publish.coordinate.name, &publish.coordinate.version);
                 if self.item(feed, name, version, look)?.is_some_and(|item| needs(&item, op))

@@ -15,8 +15,8 @@ use protocol::time::{Hlc, Timestamp};
 use super::*;
 use crate::store::disk::fake::FakeDisk;
 use crate::store::engine::{Engine, InMemory};
-use crate::store::tests::{Dice, open};
-use crate::store::{Changed, FeedRecord, Look, RUNS_MAX, RunRecord};
+use crate::store::tests::{Dice, id, ingest, open};
+use crate::store::{BlobState, Changed, FeedRecord, Look, RUNS_MAX, RunRecord};
 
 const WALL: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -453,8 +453,10 @@ fn verify_sets_a_damaged_log_back() {
     let (disk, _, store) = fresh();
     let mut origin = Author::new(13);
     let feed = store.put_feed(&record(&origin)).unwrap();
-    store.append(&[origin.says(feed, vec![publish("damaged-here", "1", b"a")])]).unwrap();
-    store.append(&[origin.says(feed, vec![publish("behind", "1", b"a")])]).unwrap();
+    let said = origin.says(feed, vec![publish("damaged-here", "1", b"a")]);
+    ingest(&store, b"a").unwrap();
+    store.append(std::slice::from_ref(&said)).unwrap();
+    store.append(&[origin.says(feed, vec![publish("behind", "1", b"b")])]).unwrap();
     disk.damage(1, |pack| {
         let at = pack.windows(12).position(|part| part == b"damaged-here").unwrap();
         pack[at] ^= 1;
@@ -464,6 +466,14 @@ fn verify_sets_a_damaged_log_back() {
     assert_eq!(store.log_state(log).unwrap(), None);
     assert_eq!(store.log_longest(log).unwrap(), 2);
     assert!(store.heads(feed).unwrap().is_empty());
+
+    // It stops no question with which its mending begins, and what it named is not given away before it is back.
+    assert_eq!(store.op(said.inner().ops()[0].id).unwrap(), None);
+    store.missing_blobs(feed, look(&origin), &Filter::default()).unwrap();
+    for _ in 0..3 {
+        store.sweep(look(&origin), false, |_, _| false).unwrap();
+    }
+    assert!(matches!(store.blob_state(id(b"a")).unwrap(), BlobState::Complete { .. }));
 }
 
 #[test]
