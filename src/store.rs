@@ -332,7 +332,8 @@ impl Store {
     }
 
     /// Rises each time a failed sync took back what was not durable yet. Who wrote, synced, and finds it risen must write again.
-    pub(crate) fn era(&self) -> u64 {
+    #[must_use]
+    pub fn era(&self) -> u64 {
         self.inner.packs.era()
     }
 

@@ -22,8 +22,8 @@ struct State {
     bytes_max: Option<u64>,
     /// Syncs that are still to fail.
     syncs_failing: u32,
-    /// Power goes inside the next sync.
-    cut_in_sync: bool,
+    /// Power goes inside a sync once so many more are done.
+    cut_in_sync: Option<u64>,
     /// Power is gone: nothing is written any more.
     dark: bool,
     /// A bug of whoever writes, put in on purpose.
@@ -61,7 +61,7 @@ impl InMemory {
         let mut state = write(&self.state);
         state.held = false;
         state.dark = false;
-        state.cut_in_sync = false;
+        state.cut_in_sync = None;
         state.syncs_failing = 0;
         if std::mem::take(&mut state.fresh_pack) && state.plant == Some(Plant::FolderSyncSkipped) {
             state.packs.pop_last();
@@ -93,9 +93,15 @@ impl InMemory {
         write(&self.state).syncs_failing = count;
     }
 
-    /// Power goes in the middle of the next sync.
-    pub fn cut_in_sync(&self) {
-        write(&self.state).cut_in_sync = true;
+    /// Power goes in the middle of a sync once so many more are done.
+    pub fn cut_in_sync(&self, after: u64) {
+        write(&self.state).cut_in_sync = Some(after);
+    }
+
+    /// From here on it syncs, and has room.
+    pub fn heal(&self) {
+        let mut state = write(&self.state);
+        (state.cut_in_sync, state.syncs_failing, state.bytes_max) = (None, 0, None);
     }
 
     /// Whether power went inside a sync: nothing is written until [`InMemory::lose_power`] brings the disk back.
@@ -218,7 +224,9 @@ impl PackFile for Open {
         self.disk.writable()?;
         {
             let mut state = write(&self.disk.state);
-            if std::mem::take(&mut state.cut_in_sync) {
+            let left = state.cut_in_sync;
+            state.cut_in_sync = left.and_then(|left| left.checked_sub(1));
+            if left == Some(0) {
                 state.dark = true;
                 return Err(io::Error::other("power went"));
             }

@@ -83,6 +83,14 @@ impl Forgetful {
     /// Power goes: of what was changed since the last flush only the first `left` changes are there when the index is opened again.
     pub fn lose_power(&mut self, left: usize) {
         let mut kept = locked(&self.kept);
+        if kept.plant == Some(Plant::IndexFlushSkipped) {
+            let about = kept.since.iter().skip(left).filter(|change| change.tree == Tree::About);
+            let about = about.cloned().collect::<Vec<_>>();
+            kept.since.truncate(left);
+            kept.since.extend(about);
+            let all = kept.since.len();
+            kept.flush(all);
+        }
         kept.flush(left);
         self.live = InMemory::default();
         let Ok(index) = self.live.open() else { return };
@@ -161,8 +169,10 @@ impl Index for Watched {
     fn flush_durable(&self) -> Result<(), Broken> {
         self.live.flush_durable()?;
         let mut kept = locked(&self.kept);
-        let all = kept.since.len();
-        kept.flush(all);
+        if kept.plant != Some(Plant::IndexFlushSkipped) {
+            let all = kept.since.len();
+            kept.flush(all);
+        }
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use simulations::decoders::{DECODERS, examples};
 use simulations::lines::cross;
 use simulations::many::{each, find};
 use simulations::model::{CLOCKS, cell};
-use simulations::options::{Kept, Options, numbers};
+use simulations::options::{Kept, Layer, Options, numbers};
 use simulations::plant::{Plant, SEEDS_MAX};
 use simulations::shrink::shrink;
 use simulations::topology::Topology;
@@ -32,12 +32,18 @@ struct Arguments {
     /// Run this many seeds, each twice, and compare their digests.
     #[arg(long, default_value_t = 10)]
     seeds: u64,
+    /// Run each seed once, and print no more than their number.
+    #[arg(long)]
+    once: bool,
     /// The first of them.
     #[arg(long, default_value_t = 0)]
     from: u64,
     /// Run seeds once each for so long instead.
     #[arg(long)]
     minutes: Option<u64>,
+    /// Over plain streams instead of QUIC, in short runs.
+    #[arg(long)]
+    pipes: bool,
     /// Put each of the known bugs in, and see that each is found.
     #[arg(long)]
     plants: bool,
@@ -53,6 +59,13 @@ struct Arguments {
     /// Write what each decoder accepts into this folder of corpora, where the fuzzer begins.
     #[arg(long)]
     examples: Option<PathBuf>,
+}
+
+impl Arguments {
+    fn options(&self, seed: u64) -> Options {
+        let layer = if self.pipes { Layer::Pipes } else { Layer::Quic };
+        Options::over(layer, seed, self.topology)
+    }
 }
 
 fn main() -> anyhow::Result<()> {
@@ -78,8 +91,14 @@ fn main() -> anyhow::Result<()> {
         return watch(&mut out, &arguments, minutes);
     }
     let end = arguments.from.saturating_add(arguments.seeds);
+    if arguments.once {
+        let played = each(arguments.from, end, |seed| play(arguments.options(seed)).map(drop), || false);
+        let played = played.or_else(|(seed, broken)| fails(&mut out, &arguments, seed, broken))?;
+        writeln!(out, "{} passed, 0 failed", played.len())?;
+        return Ok(());
+    }
     let twice = |seed| {
-        let options = Options::of(seed, arguments.topology);
+        let options = arguments.options(seed);
         let (report, again) = (play(options.clone())?, play(options.clone())?);
         Ok((line(&options, &report), report.digest.clone(), report == again))
     };
@@ -144,7 +163,7 @@ fn write_examples(folder: &Path) -> anyhow::Result<()> {
 fn replay(out: &mut impl Write, seed: u64, arguments: Arguments) -> anyhow::Result<()> {
     let list = |list: &Option<String>| list.as_deref().map(numbers).transpose();
     let kept = Kept { faults: list(&arguments.faults)?, acts: list(&arguments.acts)? };
-    let options = Options::of(seed, arguments.topology).only(&kept);
+    let options = arguments.options(seed).only(&kept);
     let options = Options { plant: arguments.plant, ..options };
     writeln!(out, "{options}")?;
     let told = play(options.clone());
@@ -163,7 +182,7 @@ fn replay(out: &mut impl Write, seed: u64, arguments: Arguments) -> anyhow::Resu
 fn watch(out: &mut impl Write, arguments: &Arguments, minutes: u64) -> anyhow::Result<()> {
     let begun = std::time::Instant::now();
     let over = || begun.elapsed().as_secs() >= minutes.saturating_mul(60);
-    let once = |seed| play(Options::of(seed, arguments.topology)).map(drop);
+    let once = |seed| play(arguments.options(seed)).map(drop);
     let played = each(arguments.from, u64::MAX, once, over);
     let played = played.or_else(|(seed, broken)| fails(out, arguments, seed, broken))?;
     writeln!(out, "{} seeds from {} on passed, 0 failed", played.len(), arguments.from)?;
@@ -173,25 +192,27 @@ fn watch(out: &mut impl Write, arguments: &Arguments, minutes: u64) -> anyhow::R
 /// Makes a failure smaller and says how to see it again.
 fn fails<T>(out: &mut impl Write, arguments: &Arguments, seed: u64, broken: Broken) -> anyhow::Result<T> {
     writeln!(out, "{broken}\nmaking it smaller")?;
-    let small = shrink(&Options::of(seed, arguments.topology), broken);
+    let small = shrink(&arguments.options(seed), broken);
     writeln!(out, "{}", small.options)?;
     let topology = arguments.topology.map_or_else(String::new, |topology| {
         let name = clap::ValueEnum::to_possible_value(&topology);
         name.map_or_else(String::new, |name| format!(" --topology {}", name.get_name()))
     });
+    let how = format!("{seed}{topology}{}", if arguments.pipes { " --pipes" } else { "" });
     let list = |kept: Option<Vec<usize>>| {
         kept.unwrap_or_default().iter().map(usize::to_string).collect::<Vec<_>>().join(",")
     };
     let (acts, faults) = (list(small.kept.acts), list(small.kept.faults));
     Err(anyhow::Error::new(small.broken).context(format!(
-        "replay it: cargo sim --seed {seed}{topology} --acts={acts} --faults={faults}; whole: cargo sim --seed {seed}{topology}"
+        "replay it: cargo sim --seed {how} --acts={acts} --faults={faults}; whole: cargo sim --seed {how}"
     )))
 }
 
 fn line(options: &Options, report: &Report) -> String {
     format!(
         "seed {} {:?}: trace {}, {} sites, {} ops everywhere {:.1} min after healing, {} runs, {} bytes of packages moved for {} \
-         published, {} of {} datagrams lost, {} bits mended, {} clashes, {} sealed",
+         published, {} of {} datagrams lost, {} bits mended, {} clashes, {} sealed, \
+         at most {} bytes waiting, {} held",
         options.seed,
         options.topology,
         report.digest,
@@ -205,7 +226,9 @@ fn line(options: &Options, report: &Report) -> String {
         report.passed.sent,
         report.flips,
         report.clashes,
-        report.sealed
+        report.sealed,
+        report.waiting_peak,
+        report.held_peak
     )
 }
 

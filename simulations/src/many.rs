@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{available_parallelism, scope};
 
 use crate::check::Fault;
-use crate::options::Options;
+use crate::options::{Layer, Options};
 use crate::plant::{Plant, SEEDS_MAX};
 use crate::world::{Broken, play};
 
@@ -57,13 +57,15 @@ pub struct Caught {
 /// The first seed that finds a bug, if one does. A program that stops by itself has found it, too.
 #[must_use]
 pub fn find(plant: Plant) -> Option<Caught> {
-    let play = |seed| {
-        let options = Options { plant: Some(plant), ..Options::of(seed, None) };
+    let play = |seed, plant| {
+        let options = Options { plant, ..Options::over(Layer::Pipes, seed, None) };
         catch_unwind(AssertUnwindSafe(|| play(options))).unwrap_or_else(|_panic| {
             let what = "an assertion of the site itself failed".to_owned();
             Err(Broken { seed, fault: Fault { check: "panic", what }, lines: Vec::new() })
         })
     };
-    let found = each(0, SEEDS_MAX, play, || false).err();
+    let found = each(0, SEEDS_MAX, |seed| play(seed, Some(plant)), || false).err();
+    // What fails without the bug as well says nothing of it.
+    let found = found.filter(|(seed, _)| play(*seed, None).is_ok());
     found.map(|(seed, broken)| Caught { seed, fault: broken.fault })
 }

@@ -7,6 +7,11 @@ use crate::entropy::Entropy;
 /// A second.
 pub const SECOND: u64 = 1_000_000_000;
 
+/// Bytes of a packet, where only packets get lost.
+const PACKET_BYTES: usize = 1200;
+/// Of a million parcels as many arrive at the first attempt at least.
+const LOST_MOST: u32 = 900_000;
+
 /// How one line behaves, the same in both directions.
 #[derive(Debug, Clone)]
 pub struct Line {
@@ -45,6 +50,15 @@ impl Default for Line {
             doubled_per_million: 0,
             cuts: Vec::new(),
         }
+    }
+}
+
+impl Line {
+    /// Until when nothing passes from a host, if nothing does now.
+    fn cut_until(&self, now: u64, from: usize) -> Option<u64> {
+        let cut =
+            |cut: &&Cut| (cut.from..cut.to).contains(&now) && cut.only_from.is_none_or(|only| only == from);
+        self.cuts.iter().filter(cut).map(|cut| cut.to).max()
     }
 }
 
@@ -100,9 +114,7 @@ impl Net {
     pub fn send(&mut self, now: u64, from: usize, to: usize, bytes: Vec<u8>) {
         let Some(line) = self.lines.get(&(from.min(to), from.max(to))) else { return };
         self.passed.sent += 1;
-        let cut =
-            |cut: &Cut| (cut.from..cut.to).contains(&now) && cut.only_from.is_none_or(|only| only == from);
-        if line.cuts.iter().any(cut) {
+        if line.cut_until(now, from).is_some() {
             self.passed.cut += 1;
             return;
         }
@@ -127,6 +139,52 @@ impl Net {
             let due = due + self.entropy.below(line.jitter + 1);
             self.under_way.insert((due, self.serial), Datagram { from, to, bytes: bytes.clone() });
         }
+    }
+
+    /// When bytes arrive that are sent again until they do; nothing where there is no line, or nothing passes for longer than `patience`.
+    pub fn carry(&mut self, now: u64, from: usize, to: usize, bytes: usize, patience: u64) -> Option<u64> {
+        let line = self.lines.get(&(from.min(to), from.max(to)))?;
+        self.passed.sent += 1;
+        let mut begins = now.max(self.free.get(&(from, to)).copied().unwrap_or(0));
+        while let Some(until) = line.cut_until(begins, from) {
+            self.passed.cut += 1;
+            if until > now.saturating_add(patience) {
+                return None;
+            }
+            begins = until;
+        }
+        begins += bytes as u64 * 8 * SECOND / line.rate;
+        self.free.insert((from, to), begins);
+        let mut due = begins + line.delay + self.entropy.below(line.jitter + 1);
+        // Each loss is noticed after a round trip and mended after another.
+        let packets = u32::try_from(bytes / PACKET_BYTES + 1).unwrap_or(1);
+        while self.entropy.chance(line.loss_per_million.saturating_mul(packets).min(LOST_MOST)) {
+            self.passed.lost += 1;
+            due += 2 * line.delay + line.jitter;
+        }
+        self.passed.doubled += u64::from(self.entropy.chance(line.doubled_per_million));
+        Some(due)
+    }
+
+    /// The first moment from which nothing passes for so long one way or the other, if one is known.
+    #[must_use]
+    pub fn silent_from(&self, now: u64, one: usize, other: usize, length: u64) -> Option<u64> {
+        let line = self.lines.get(&(one.min(other), one.max(other)))?;
+        let long = line.cuts.iter().filter(|cut| cut.to >= now.max(cut.from) + length);
+        long.map(|cut| cut.from.max(now)).min()
+    }
+
+    /// Whether nothing passes now, one way or the other.
+    #[must_use]
+    pub fn is_cut(&self, now: u64, one: usize, other: usize) -> bool {
+        let line = self.lines.get(&(one.min(other), one.max(other)));
+        line.is_some_and(|line| line.cuts.iter().any(|cut| (cut.from..cut.to).contains(&now)))
+    }
+
+    /// How long the line between two hosts is.
+    #[must_use]
+    pub fn delay(&self, [one, other]: [usize; 2]) -> u64 {
+        self.lines.get(&(one.min(other), one.max(other))).map_or(0, |line| line.delay)
     }
 
     /// The line between two hosts, to be changed.

@@ -9,11 +9,16 @@ use crate::topology::{NAMES, Shape, TOPOLOGIES, Topology};
 
 /// Beats until faults end. A link runs every beat or two.
 const BEATS: u64 = 150;
+/// The same where many short runs are played.
+const BEATS_SHORT: u64 = 40;
 const MINUTE: u64 = 60 * SECOND;
 /// What people do in a run.
 const ACTS: u64 = 70;
+const ACTS_SHORT: u64 = 24;
 /// Names that several sites publish, so that they clash.
 pub const CONTESTED: u64 = 12;
+/// A sync that power goes in is one of so many.
+const SYNCS_BETWEEN: u64 = 4;
 /// The most a clock is wrong.
 const SKEW_MS_MAX: u64 = 3_600_000;
 
@@ -68,8 +73,10 @@ pub enum Act {
     PowerLoss {
         site: usize,
     },
+    /// Once so many syncs more are done.
     PowerLossInSync {
         site: usize,
+        after: u64,
     },
     Restart {
         site: usize,
@@ -95,10 +102,20 @@ pub enum Act {
     },
 }
 
+/// What the sites speak over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layer {
+    /// Plain streams, in runs that are short: ten thousand of them take minutes.
+    Pipes,
+    /// Real QUIC.
+    Quic,
+}
+
 /// One seed, expanded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     pub seed: u64,
+    pub layer: Layer,
     pub topology: Topology,
     pub shape: Shape,
     /// Nanoseconds of a beat.
@@ -133,6 +150,12 @@ impl Options {
     /// What a seed means, on the shape it names itself or on the given one.
     #[must_use]
     pub fn of(seed: u64, topology: Option<Topology>) -> Self {
+        Self::over(Layer::Quic, seed, topology)
+    }
+
+    /// What a seed means where sites speak over something.
+    #[must_use]
+    pub fn over(layer: Layer, seed: u64, topology: Option<Topology>) -> Self {
         let entropy = Entropy::new(seed);
         let own = usize::try_from(seed).unwrap_or(0) % TOPOLOGIES.len();
         let topology = topology.or_else(|| TOPOLOGIES.get(own).copied()).unwrap_or(Topology::Pair);
@@ -142,10 +165,11 @@ impl Options {
         let beat = MINUTE * [1, 1, 60, 720].get(choices.index(4)).copied().unwrap_or(1);
         let mut options = Self {
             seed,
+            layer,
             topology,
             shape,
             beat,
-            healed_at: BEATS * beat,
+            healed_at: if layer == Layer::Pipes { BEATS_SHORT * beat } else { BEATS * beat },
             faults: Vec::new(),
             acts: Vec::new(),
             flips: choices.below(4),
@@ -263,7 +287,7 @@ impl Options {
 
     fn some_acts(&self, entropy: &mut Entropy) -> Vec<(u64, Act)> {
         let mut acts = Vec::new();
-        for _ in 0..ACTS {
+        for _ in 0..if self.layer == Layer::Pipes { ACTS_SHORT } else { ACTS } {
             let (at, site, pick) =
                 (entropy.below(self.healed_at), entropy.index(self.shape.sites()), entropy.next());
             let most = if entropy.chance(80_000) { 1_500_000 } else { 20_000 };
@@ -304,7 +328,7 @@ impl Options {
                 let (at, site) = (entropy.below(self.healed_at), entropy.index(self.shape.sites()));
                 let act = match kind {
                     0 => Act::PowerLoss { site },
-                    1 => Act::PowerLossInSync { site },
+                    1 => Act::PowerLossInSync { site, after: at % SYNCS_BETWEEN },
                     2 => Act::Restart { site },
                     3 => Act::ClockJump { site, ms: skew(entropy) },
                     4 => Act::FailSyncs { site, count: 1 + u32::try_from(entropy.below(3)).unwrap_or(0) },

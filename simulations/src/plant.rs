@@ -14,6 +14,8 @@ pub enum Plant {
     LogSyncSkipped,
     /// The name of a new pack is not synced.
     FolderSyncSkipped,
+    /// The index is never flushed, and is trusted to have seen the newest checkpoint all the same.
+    IndexFlushSkipped,
     /// A sync that failed counts as done.
     FailedSyncIgnored,
     /// A write that found no room counts as done.
@@ -22,6 +24,8 @@ pub enum Plant {
     DeleteForgottenAtStart,
     /// What stands at a coordinate is not worked out anew when an op about it arrives.
     StaleViewServed,
+    /// A peer is told that all is durable before the disk has synced.
+    SettledBeforeSync,
     /// An op is acknowledged though its append failed.
     FailedAppendAcknowledged,
     /// A session goes on though the disk refused what it brought.
@@ -44,6 +48,8 @@ pub enum Plant {
     RottenBytesServed,
     /// Bytes that are here are fetched again.
     BytesFetchedAgain,
+    /// Frames are queued whether the line takes them or not.
+    QueueUnbounded,
     /// What a seal covers is not looked at when builds clash.
     SealIgnored,
     /// What is restored does not name the deletes it overrules.

@@ -1,6 +1,7 @@
 //! Real quinn-proto endpoints with the node's own TLS and settings, in virtual time: every random choice comes from the seed.
 
 mod crypto;
+mod pipes;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,6 +21,7 @@ use crate::entropy::Entropy;
 use crate::net::Net;
 use crate::trace::Trace;
 use crypto::CountedIds;
+use pipes::Pipes;
 
 /// The name a dialler gives: never used, identity is the key.
 const NAME: &str = "site.invalid";
@@ -82,6 +84,10 @@ pub struct Quic {
     pub net: Net,
     pub trace: Trace,
     entropy: Entropy,
+    /// In place of all QUIC.
+    pipes: Option<Pipes>,
+    /// Who each host is, where there are pipes.
+    sites: Vec<SiteId>,
 }
 
 impl std::fmt::Debug for Quic {
@@ -110,7 +116,14 @@ impl Quic {
     )]
     pub fn new(entropy: Entropy) -> Self {
         let net = Net::new(entropy.fork("net"));
-        Self { start: Instant::now(), hosts: Vec::new(), net, trace: Trace::default(), entropy }
+        let (hosts, sites, trace) = (Vec::new(), Vec::new(), Trace::default());
+        Self { start: Instant::now(), hosts, net, trace, entropy, pipes: None, sites }
+    }
+
+    /// The same lines with plain streams over them, and no QUIC: each parcel arrives, however often it was lost.
+    #[must_use]
+    pub fn pipes(entropy: Entropy) -> Self {
+        Self { pipes: Some(Pipes::default()), ..Self::new(entropy) }
     }
 
     fn at(&self, now: u64) -> Instant {
@@ -119,6 +132,13 @@ impl Quic {
 
     /// Adds a host, or gives one a new life: its old connections are gone, its key and address are the same.
     pub fn boot(&mut self, host: usize, key: &SiteKey) {
+        if let Some(pipes) = &mut self.pipes {
+            pipes.boot(host);
+            if host == self.sites.len() {
+                self.sites.push(key.site_id());
+            }
+            return;
+        }
         let seed = self.entropy.next();
         let entropy = Entropy::new(seed);
         let provider = crypto::provider(&entropy.fork("tls"));
@@ -149,6 +169,9 @@ impl Quic {
 
     /// Opens a connection to the site `expected` at a host.
     pub fn dial(&mut self, now: u64, from: usize, to: usize, expected: SiteId) -> Option<Talk> {
+        if let Some(pipes) = &mut self.pipes {
+            return pipes.dial(now, &mut self.net, from, to, *self.sites.get(from)?);
+        }
         let at = self.at(now);
         let host = self.hosts.get_mut(from)?;
         let expected = Expected::new(expected, &host.provider);
@@ -166,11 +189,17 @@ impl Quic {
 
     /// What a host hears next.
     pub fn hear(&mut self, host: usize) -> Option<Heard> {
+        if let Some(pipes) = &mut self.pipes {
+            return pipes.hear(host);
+        }
         self.hosts.get_mut(host)?.heard.pop_front()
     }
 
     /// When something happens next by itself.
     pub fn next_due(&mut self, now: u64) -> Option<u64> {
+        if let Some(pipes) = &self.pipes {
+            return pipes.next_due().map(|due| due.max(now));
+        }
         let start = self.start;
         let timers = self.hosts.iter_mut().flat_map(|host| host.connections.values_mut());
         let timers = timers.filter_map(Connection::poll_timeout).map(|at| {
@@ -182,6 +211,9 @@ impl Quic {
 
     /// Lets arrive and fire what is due.
     pub fn step(&mut self, now: u64) {
+        if let Some(pipes) = &mut self.pipes {
+            return pipes.step(now, &mut self.net, &mut self.trace);
+        }
         while let Some(datagram) = self.net.arrived(now) {
             self.trace.datagram(now, datagram.from, datagram.to, &datagram.bytes);
             self.deliver(now, datagram.from, datagram.to, &datagram.bytes);
@@ -266,11 +298,17 @@ impl Quic {
 
     /// Whether the connection still carries bytes.
     pub fn stands(&mut self, talk: Talk) -> bool {
+        if let Some(pipes) = &mut self.pipes {
+            return pipes.stands(talk);
+        }
         self.connection(talk).is_some_and(|connection| !connection.is_closed())
     }
 
     /// Opens a stream with a priority, if the peer allows one more.
     pub fn open(&mut self, talk: Talk, dir: Dir, priority: i32) -> Option<StreamId> {
+        if let Some(pipes) = &mut self.pipes {
+            return pipes.open(talk, dir);
+        }
         let connection = self.connection(talk)?;
         let stream = connection.streams().open(dir)?;
         connection.send_stream(stream).set_priority(priority).ok()?;
@@ -279,11 +317,17 @@ impl Quic {
 
     /// The next stream the peer opened.
     pub fn accept(&mut self, talk: Talk, dir: Dir) -> Option<StreamId> {
+        if let Some(pipes) = &mut self.pipes {
+            return pipes.accept(talk, dir);
+        }
         self.connection(talk)?.streams().accept(dir)
     }
 
     /// Writes as much as the stream takes, and tells how much that was.
     pub fn write(&mut self, talk: Talk, stream: StreamId, bytes: &[u8]) -> usize {
+        if let Some(pipes) = &mut self.pipes {
+            return pipes.write(&mut self.net, talk, stream, bytes);
+        }
         let Some(connection) = self.connection(talk) else { return 0 };
         // A stream that is blocked or stopped takes nothing; what became of it is told by an event.
         connection.send_stream(stream).write(bytes).unwrap_or_default()
@@ -291,6 +335,9 @@ impl Quic {
 
     /// Reads what has arrived in order.
     pub fn read(&mut self, talk: Talk, stream: StreamId, into: &mut Vec<u8>) {
+        if let Some(pipes) = &mut self.pipes {
+            return pipes.read(&self.net, talk, stream, into);
+        }
         let Some(connection) = self.connection(talk) else { return };
         let mut receive = connection.recv_stream(stream);
         let Ok(mut chunks) = receive.read(true) else { return };
@@ -302,6 +349,9 @@ impl Quic {
 
     /// Closes a connection with a code.
     pub fn close(&mut self, now: u64, talk: Talk, code: u32) {
+        if let Some(pipes) = &mut self.pipes {
+            return pipes.close(now, &mut self.net, talk);
+        }
         let at = self.at(now);
         if let Some(connection) = self.connection(talk) {
             connection.close(at, VarInt::from_u32(code), Bytes::new());
@@ -311,6 +361,9 @@ impl Quic {
 
     /// Lets a host send what was written since.
     pub fn flush(&mut self, now: u64, host: usize) {
+        if self.pipes.is_some() {
+            return;
+        }
         self.drive(now, host);
     }
 }

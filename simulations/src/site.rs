@@ -1,18 +1,18 @@
 //! One site: the real store on a disk in memory, the real session over real QUIC. It does what the node's pump does, without threads.
 
+mod life;
 mod lying;
 mod people;
 mod wire;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use packetboat::identity::SiteKey;
 use packetboat::keeper::Clock;
-use packetboat::store::disk::Disk;
-use packetboat::store::{AppendError, Look, OpenError, Options, PutError, Store, WriteError};
+use packetboat::store::{AppendError, Look, PutError, Store, WriteError};
 use protocol::fault::{Outcome, Reason};
 use protocol::filter::Filter;
-use protocol::id::{LogId, OpId, SiteId};
+use protocol::id::{BlobId, LogId, OpId, SiteId};
 use protocol::log::NamedOp;
 use protocol::op::{Body, Genesis, Seal};
 use protocol::package::FeedKind;
@@ -20,6 +20,7 @@ use protocol::session::tally::Tally;
 use protocol::session::{Config, Event, Input, Output, Session, Side, Terms};
 use protocol::switches::Switches;
 use protocol::time::{Instant, Timestamp};
+use protocol::transfer::Stored;
 
 use crate::disk::InMemory;
 use crate::entropy::Entropy;
@@ -34,9 +35,6 @@ pub(crate) use wire::{next_frame, varint};
 
 /// The wall clock at the start of every run.
 pub const WALL_START_MS: u64 = 1_795_000_000_000;
-/// Packs are small here, so that several are sealed in a run.
-const PACK_BYTES: u64 = 1 << 20;
-const CHECKPOINT_BYTES: u64 = 1 << 18;
 
 /// One end of one link.
 #[derive(Debug, Clone)]
@@ -51,7 +49,8 @@ pub struct LinkEnd {
 
 impl Conversation {
     fn new(talk: Talk, link: usize, session: Session) -> Self {
-        Self { talk, link, session, wire: Wire::default(), spoilt: false, settled_at: None }
+        let (wire, kept) = (Wire::default(), Vec::new());
+        Self { talk, link, session, wire, spoilt: false, settled_at: None, kept, era: None }
     }
 }
 
@@ -64,6 +63,10 @@ struct Conversation {
     spoilt: bool,
     /// When the disk is done with a slow sync.
     settled_at: Option<u64>,
+    /// Blobs that came and that the peer was not yet told to be durable.
+    kept: Vec<BlobId>,
+    /// The store's era when the first of them came.
+    era: Option<u64>,
 }
 
 /// One site.
@@ -86,8 +89,10 @@ pub struct Site {
     pub closed: Vec<Outcome>,
     /// Authors that signed two histories, as far as this site was shown.
     pub forks: usize,
-    /// The most bytes that waited to be sent or to be read on one connection.
+    /// The most bytes that waited to be sent on one lane.
     pub waiting_bytes_peak: usize,
+    /// The most bytes of one stream that were read before anyone wanted them.
+    pub held_bytes_peak: usize,
     /// Nanoseconds that a sync takes.
     pub sync_nanos: u64,
     /// Whether a connection is closed once its run is over, as where links run rarely.
@@ -95,6 +100,8 @@ pub struct Site {
     seal_due: bool,
     /// Whether bytes that nothing standing needs were dropped here.
     pub swept: bool,
+    /// Blobs that a peer was told to be durable here.
+    pub promised: BTreeSet<BlobId>,
     /// The seals that this site said.
     pub seals: Vec<(OpId, Seal)>,
     /// A bug of this site, put in on purpose.
@@ -146,10 +153,12 @@ impl Site {
             closed: Vec::new(),
             forks: 0,
             waiting_bytes_peak: 0,
+            held_bytes_peak: 0,
             sync_nanos: 0,
             hangs_up: false,
             seal_due: false,
             swept: false,
+            promised: BTreeSet::new(),
             seals: Vec::new(),
             plant: None,
             wanted: Wanted::default(),
@@ -192,65 +201,10 @@ impl Site {
         self.store.as_ref().expect("a site that is up has its store open")
     }
 
-    fn open(&mut self) {
-        self.store = Some(match self.try_open() {
-            Ok(store) => store,
-            // A disk that fails while the program starts is mended, and it starts again.
-            Err(OpenError::Disk { .. }) => {
-                self.disk.lose_power(&mut self.entropy);
-                self.try_open().expect("a store opens on a sound disk")
-            }
-            Err(error) => unreachable!("a store opens after every loss of power: {error}"),
-        });
-    }
-
-    fn try_open(&mut self) -> Result<Store, OpenError> {
-        let mut options = Options::new(u128::from(self.entropy.next()));
-        options.pack_bytes = PACK_BYTES;
-        options.checkpoint_bytes = CHECKPOINT_BYTES;
-        options.reserve_bytes = 0;
-        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        Store::open_on(disk, Box::new(self.index.clone()), options)
-    }
-
-    /// Power goes and comes back: unsynced bytes are gone, connections too.
-    pub fn lose_power(&mut self, now: u64, quic: &mut Quic) {
-        self.conversations.clear();
-        self.store = None;
-        self.disk.lose_power(&mut self.entropy);
-        let left = self.entropy.index(self.index.unflushed() + 1);
-        self.index.lose_power(left);
-        self.begin_anew(now, quic);
-    }
-
-    /// The program stops and starts again.
-    pub fn restart(&mut self, now: u64, quic: &mut Quic) {
-        self.conversations.clear();
-        self.store = None;
-        self.begin_anew(now, quic);
-    }
-
-    fn begin_anew(&mut self, now: u64, quic: &mut Quic) {
-        self.open();
-        self.clock = match self.plant {
-            Some(Plant::ClockLostAtStart) => Clock::default(),
-            _ => Clock::after_start(self.store(), self.look(now)).expect("the store reads"),
-        };
-        self.seal_due = true;
-        quic.boot(self.host, &self.key);
-    }
-
     /// The disk under the store.
     #[must_use]
     pub const fn disk(&self) -> &InMemory {
         &self.disk
-    }
-
-    /// Flips a bit of a sealed pack and reads everything again. Tells where it was.
-    pub fn flip_bit(&mut self) -> Option<(u32, usize)> {
-        let at = self.disk.flip_bit(&mut self.entropy)?;
-        self.store().verify(|_step| {}).expect("the store reads");
-        Some(at)
     }
 
     /// The wall clock at this site.
@@ -360,8 +314,10 @@ impl Site {
             }
             self.converse(now, quic, at);
         }
-        let waiting = self.conversations.iter().map(|one| one.wire.waiting_bytes()).max();
-        self.waiting_bytes_peak = self.waiting_bytes_peak.max(waiting.unwrap_or(0));
+        for one in &self.conversations {
+            self.waiting_bytes_peak = self.waiting_bytes_peak.max(one.wire.waiting_bytes());
+            self.held_bytes_peak = self.held_bytes_peak.max(one.wire.held_bytes());
+        }
         self.conversations.retain(|one| !one.session.is_closed() || one.wire.has_more(quic, one.talk));
         quic.flush(now, self.host);
         if std::mem::take(&mut self.seal_due) {
@@ -395,12 +351,25 @@ impl Site {
         if let Some(one) = self.conversations.get_mut(at) {
             one.settled_at = None;
         }
-        let synced = self.store().sync().is_ok() || self.has(Plant::RefusedBytesIgnored);
+        let synced = self.store().sync().is_ok();
+        // What another sync that failed took back in the meantime is gone, and this one knows nothing of it.
+        let era = self.conversations.get_mut(at).and_then(|one| one.era.take());
+        let whole = era.is_none_or(|era| era == self.store().era());
+        let synced = (synced && whole) || self.has(Plant::RefusedBytesIgnored);
+        if self.has(Plant::SettledBeforeSync) {
+            return;
+        }
         if synced {
-            self.feed_session(now, quic, at, Input::Settled);
+            self.settled(now, quic, at);
         } else {
             self.spoil(now, quic, at, Input::Failed);
         }
+    }
+
+    fn settled(&mut self, now: u64, quic: &mut Quic, at: usize) {
+        let kept = self.conversations.get_mut(at).map(|one| std::mem::take(&mut one.kept));
+        self.promised.extend(kept.unwrap_or_default());
+        self.feed_session(now, quic, at, Input::Settled);
     }
 
     /// The store failed a session: it ends, and nothing more of it is kept.
@@ -438,7 +407,7 @@ impl Site {
 
     /// Sends a frame of ops or bytes if a stream has room. Tells whether anything was sent.
     fn send(&mut self, now: u64, quic: &mut Quic, at: usize) -> bool {
-        let view = self.view(now);
+        let (view, heedless) = (self.view(now), self.has(Plant::QueueUnbounded));
         let Some(one) = self.conversations.get_mut(at) else { return false };
         let talk = one.talk;
         if one.wire.ops_have_room(quic, talk)
@@ -447,7 +416,8 @@ impl Site {
             one.wire.send_ops(quic, talk, &frame);
             return true;
         }
-        if let Some(lane) = one.wire.lane_with_room(quic, talk) {
+        let lane = one.wire.lane_with_room(quic, talk);
+        if let Some(lane) = lane.or_else(|| heedless.then_some(0)) {
             if let Some(frame) = one.session.poll_piece(instant(now), &view) {
                 one.wire.send_piece(quic, talk, lane, &frame);
                 return true;
@@ -495,6 +465,24 @@ impl Site {
         }
     }
 
+    fn keep(&mut self, now: u64, quic: &mut Quic, at: usize, stored: &Stored) {
+        let era = self.store().era();
+        let kept = self.store().keep(stored);
+        let Some(one) = self.conversations.get_mut(at) else { return };
+        one.era.get_or_insert(era);
+        match kept {
+            Ok(()) => {
+                if let Stored::Small { blob, .. } | Stored::Complete { blob } = stored {
+                    one.kept.push(*blob);
+                }
+            }
+            Err(PutError::Write(WriteError::DiskFull { .. })) => {
+                self.spoil(now, quic, at, Input::Refused(Reason::DiskFull));
+            }
+            Err(_) => self.spoil(now, quic, at, Input::Failed),
+        }
+    }
+
     /// Does what the session asks for.
     fn drain(&mut self, now: u64, quic: &mut Quic, at: usize) {
         while let Some(output) = self.conversations.get_mut(at).and_then(|one| one.session.poll()) {
@@ -520,18 +508,15 @@ impl Site {
                     let filled = self.store().fill(&filling);
                     self.appended(now, quic, at, filled, clock);
                 }
-                Output::Keep(stored) => match self.store().keep(&stored) {
-                    Ok(()) => {}
-                    Err(PutError::Write(WriteError::DiskFull { .. })) => {
-                        self.spoil(now, quic, at, Input::Refused(Reason::DiskFull));
-                    }
-                    Err(_) => self.spoil(now, quic, at, Input::Failed),
-                },
+                Output::Keep(stored) => self.keep(now, quic, at, &stored),
                 Output::Learn(proof) if self.store().put_rights(&proof).is_ok() => {}
                 Output::Learn(_) => self.spoil(now, quic, at, Input::Failed),
                 Output::Fork(proof) if self.store().put_fork(&proof).is_ok() => {}
                 Output::Fork(_) => self.spoil(now, quic, at, Input::Failed),
                 Output::Settle => {
+                    if self.has(Plant::SettledBeforeSync) {
+                        self.settled(now, quic, at);
+                    }
                     if self.sync_nanos == 0 {
                         self.settle(now, quic, at);
                     } else if let Some(one) = self.conversations.get_mut(at) {

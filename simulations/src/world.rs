@@ -8,7 +8,7 @@ use protocol::id::FeedId;
 use crate::check::{self, Fault, by};
 use crate::entropy::Entropy;
 use crate::net::{Passed, SECOND};
-use crate::options::{Act, Options};
+use crate::options::{Act, Layer, Options};
 use crate::oracle::{Oracle, Seen};
 use crate::quic::{Heard, Quic};
 use crate::site::{Site, genesis};
@@ -43,6 +43,9 @@ pub struct Report {
     /// Names at which several builds stand, and packages that were followed under a seal, at all sites.
     pub clashes: usize,
     pub sealed: usize,
+    /// The most bytes that waited on one lane, and that were held of one stream.
+    pub waiting_peak: usize,
+    pub held_peak: usize,
     pub lines: Vec<String>,
 }
 
@@ -91,7 +94,10 @@ pub fn play(options: Options) -> Result<Report, Broken> {
 impl World {
     fn new(options: Options) -> Self {
         let entropy = Entropy::new(options.seed);
-        let mut quic = Quic::new(entropy.fork("quic"));
+        let mut quic = match options.layer {
+            Layer::Pipes => Quic::pipes(entropy.fork("quic")),
+            Layer::Quic => Quic::new(entropy.fork("quic")),
+        };
         let named = NAMES.iter().take(options.shape.sites()).enumerate();
         let mut sites: Vec<Site> = named.map(|(host, name)| Site::new(name, host, &entropy)).collect();
         for site in &mut sites {
@@ -156,8 +162,7 @@ impl World {
         self.quic.net.heal();
         self.acts.clear();
         for site in &mut self.sites {
-            site.disk().fail_syncs(0);
-            site.disk().limit(None);
+            site.disk().heal();
             site.sync_nanos = 0;
         }
         self.quic.trace.line(self.now, "everything heals");
@@ -311,6 +316,7 @@ impl World {
     fn report(&mut self, healed_in: u64, flips: u64) -> Result<Report, Fault> {
         by("bytes", check::bytes::check(self.seen(), self.interruptions + u64::from(flips > 0)))?;
         let tallies = || self.sites.iter().flat_map(|site| &site.ended);
+        let most = |peak: fn(&Site) -> usize| self.sites.iter().map(peak).max().unwrap_or(0);
         let items = self.sites.iter().flat_map(|site| site.items(self.now, self.feed));
         let clashes = items.filter(|(_, item)| !item.clash.is_empty()).count();
         Ok(Report {
@@ -324,6 +330,8 @@ impl World {
             flips,
             clashes,
             sealed: self.oracle.sealed.len(),
+            waiting_peak: most(|site| site.waiting_bytes_peak),
+            held_peak: most(|site| site.held_bytes_peak),
             lines: self.quic.trace.lines().to_vec(),
         })
     }
@@ -336,6 +344,13 @@ impl World {
             let names: Vec<String> = served.map(|(name, _)| name).collect();
             let minutes = self.now / SECOND / 60;
             lines.push(format!("at {minutes} min {} serves {}", site.name, names.join(" ")));
+            let heads = site.store().heads(self.feed).unwrap_or_default().into_iter();
+            let logs = heads.map(|signed| {
+                let (author, len) = (signed.head.log.author, signed.head.len);
+                let of = self.sites.iter().find(|site| site.id() == author).map_or("?", |site| site.name);
+                format!("{of} {len}")
+            });
+            lines.push(format!("  and holds {}", logs.collect::<Vec<_>>().join(", ")));
         }
         Broken { seed: self.options.seed, fault, lines }
     }

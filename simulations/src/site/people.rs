@@ -169,6 +169,7 @@ impl Site {
     /// Drops the bytes that nothing standing needs, and gives their room back. A disk that refuses is left as it is.
     pub fn sweep(&mut self, now: u64) {
         self.swept = true;
+        self.promised.clear();
         if self.has(Plant::SweepTakesLiveBytes) {
             self.drop_what_is_served(now);
         }

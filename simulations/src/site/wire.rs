@@ -150,11 +150,14 @@ impl Wire {
         None
     }
 
-    /// Bytes that wait to be sent or to be taken in.
+    /// The most bytes that wait to be sent on one lane.
     pub(super) fn waiting_bytes(&self) -> usize {
-        let out = self.control.iter().chain(&self.ops).chain(&self.lanes).map(|out| out.waiting.len());
-        let inward = self.inward.values().map(|inward| inward.held.len());
-        out.chain(inward).sum::<usize>() + self.control_in.held.len()
+        self.lanes.iter().map(|lane| lane.waiting.len()).max().unwrap_or(0)
+    }
+
+    /// The most bytes of one stream that wait to be taken in.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.inward.values().map(|inward| inward.held.len()).max().unwrap_or(0)
     }
 
     fn flush(&mut self, quic: &mut Quic, talk: Talk) {

@@ -1,5 +1,7 @@
 //! What happens at sites: what people do, and what befalls their machines.
 
+use packetboat::store::BlobState;
+use protocol::id::BlobId;
 use protocol::log::NamedOp;
 
 use super::World;
@@ -29,6 +31,8 @@ impl World {
                 let said = at.restore(now, feed, name);
                 let done = matches!(said, Ok(Some(_)));
                 let back = at.item(now, feed, name).is_some_and(|item| item.winner.is_some());
+                // Where a clock was set back, the bytes may be of an op that waits again, and so of none that stood.
+                let back = back || at.was_set_back;
                 self.said(site, &format!("restores {name}"), said)?;
                 if done && !back {
                     let what = format!("{name} was restored and is not served at the same site");
@@ -36,8 +40,8 @@ impl World {
                 }
             }
             Act::PowerLoss { site } => self.lose_power(site, true)?,
-            Act::PowerLossInSync { site } => {
-                self.with(site, |at| at.disk().cut_in_sync());
+            Act::PowerLossInSync { site, after } => {
+                self.with(site, |at| at.disk().cut_in_sync(after));
             }
             Act::Restart { site } => {
                 self.interruptions += 1;
@@ -122,6 +126,12 @@ impl World {
         at.lose_power(now, &mut self.quic);
         let (after, root_after) = (lengths(at), root(at));
         self.quic.trace.line(now, &format!("{} loses power", at.name));
+        let lost = |blob: &BlobId| !matches!(at.store().blob_state(*blob), Ok(BlobState::Complete { .. }));
+        if at.promised.iter().any(lost) {
+            let what =
+                "a loss of power took bytes of which a peer had been told that they are durable".to_owned();
+            return Err(Fault { check: "durability", what });
+        }
         let shorter = before.iter().any(|(log, len)| {
             after.iter().find(|(other, _)| other == log).is_none_or(|(_, left)| left < len)
         });

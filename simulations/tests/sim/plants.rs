@@ -1,7 +1,7 @@
 //! Bugs put in on purpose: each is found. All of them by `cargo sim --plants`; here those that the first seeds find.
 
 use simulations::many::find;
-use simulations::options::{Options, numbers};
+use simulations::options::{Layer, Options, numbers};
 use simulations::plant::Plant;
 use simulations::world::play;
 
@@ -29,7 +29,7 @@ fn there_are_at_least_twenty_bugs_to_put_in() {
 #[test]
 fn the_seed_that_finds_a_bug_passes_without_it() {
     let caught = find(Plant::RightsIgnored).unwrap();
-    play(Options::of(caught.seed, None)).unwrap();
+    play(Options::over(Layer::Pipes, caught.seed, None)).unwrap();
 }
 
 /// What `cargo sim` prints of a failure is what it can read: a list may be empty.

@@ -1,7 +1,7 @@
 //! Whole worlds by seed: faults on, nothing may be wrong; healed, everything arrives.
 
 use clap::ValueEnum;
-use simulations::options::{Kept, Options};
+use simulations::options::{Kept, Layer, Options};
 use simulations::topology::{TOPOLOGIES, Topology};
 use simulations::world::{Report, play};
 
@@ -18,8 +18,9 @@ fn the_seeds_that_are_kept_keep_every_promise() {
         let mut words = line.splitn(3, ' ');
         let (seed, shape) = (words.next().unwrap().parse().unwrap(), words.next().unwrap());
         assert!(words.next().is_some_and(|why| why.ends_with('.')), "say why in a sentence: {line}");
-        let topology = (shape != "-").then(|| Topology::from_str(shape, true).unwrap());
-        plays(Options::of(seed, topology));
+        let layer = if shape == "pipes" { Layer::Pipes } else { Layer::Quic };
+        let topology = (!["-", "pipes"].contains(&shape)).then(|| Topology::from_str(shape, true).unwrap());
+        plays(Options::over(layer, seed, topology));
         played += 1;
     }
     assert!(played > 5);

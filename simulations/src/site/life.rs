@@ -1,0 +1,72 @@
+//! A site's program starts, stops and starts again, and what its disk does meanwhile.
+
+use std::sync::Arc;
+
+use packetboat::keeper::Clock;
+use packetboat::store::disk::Disk;
+use packetboat::store::{OpenError, Options, Store};
+
+use super::Site;
+use crate::plant::Plant;
+use crate::quic::Quic;
+
+/// Packs are small here, so that several are sealed in a run.
+const PACK_BYTES: u64 = 1 << 19;
+const CHECKPOINT_BYTES: u64 = 1 << 16;
+
+impl Site {
+    pub(super) fn open(&mut self) {
+        self.store = Some(match self.try_open() {
+            Ok(store) => store,
+            // A disk that fails while the program starts is mended, and it starts again.
+            Err(OpenError::Disk { .. }) => {
+                self.disk.lose_power(&mut self.entropy);
+                self.try_open().expect("a store opens on a sound disk")
+            }
+            Err(error) => unreachable!("a store opens after every loss of power: {error}"),
+        });
+    }
+
+    fn try_open(&mut self) -> Result<Store, OpenError> {
+        let mut options = Options::new(u128::from(self.entropy.next()));
+        options.pack_bytes = PACK_BYTES;
+        options.checkpoint_bytes = CHECKPOINT_BYTES;
+        options.reserve_bytes = 0;
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        Store::open_on(disk, Box::new(self.index.clone()), options)
+    }
+
+    /// Power goes and comes back: unsynced bytes are gone, connections too.
+    pub fn lose_power(&mut self, now: u64, quic: &mut Quic) {
+        self.conversations.clear();
+        self.store = None;
+        self.disk.lose_power(&mut self.entropy);
+        let left = self.entropy.index(self.index.unflushed() + 1);
+        self.index.lose_power(left);
+        self.begin_anew(now, quic);
+    }
+
+    /// The program stops and starts again.
+    pub fn restart(&mut self, now: u64, quic: &mut Quic) {
+        self.conversations.clear();
+        self.store = None;
+        self.begin_anew(now, quic);
+    }
+
+    fn begin_anew(&mut self, now: u64, quic: &mut Quic) {
+        self.open();
+        self.clock = match self.plant {
+            Some(Plant::ClockLostAtStart) => Clock::default(),
+            _ => Clock::after_start(self.store(), self.look(now)).expect("the store reads"),
+        };
+        self.seal_due = true;
+        quic.boot(self.host, &self.key);
+    }
+
+    /// Flips a bit of a sealed pack and reads everything again. Tells where it was.
+    pub fn flip_bit(&mut self) -> Option<(u32, usize)> {
+        let at = self.disk.flip_bit(&mut self.entropy)?;
+        self.store().verify(|_step| {}).expect("the store reads");
+        Some(at)
+    }
+}
