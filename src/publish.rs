@@ -37,7 +37,7 @@ pub enum PublishError {
     #[error("{coordinate} was deleted, and this feed does not let it come back with other bytes")]
     Reused { coordinate: Coordinate },
     #[error(
-        "feed {feed:?} may hold {quota} bytes at this site, and with this version it would hold {over} more"
+        "feed {feed:?} may hold {quota} bytes at this site, and this version would take it {over} bytes beyond"
     )]
     Quota { feed: String, quota: u64, over: u64 },
     #[error(transparent)]

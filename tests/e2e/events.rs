@@ -1,6 +1,6 @@
 //! What two daemons tell of what happens between them, by the stream of the API and by a webhook alike.
 
-use crate::lab::Site;
+use crate::lab::{Site, until};
 use crate::receiver::Told;
 
 /// One site with both ways of listening.
@@ -20,6 +20,11 @@ impl Watched {
     fn hears(&mut self, kind: &str, field: &str, value: &str) {
         let told: Vec<_> = self.ways.iter_mut().map(|way| way.hears(kind, field, value)).collect();
         assert_eq!(told[0], told[1], "the same by both ways");
+    }
+
+    /// Runs the link until that ends with this exit code: a run that meets a session which just closes is interrupted.
+    fn syncs_with(&self, code: i32) {
+        until("a run ends so", || self.site.offline(&["sync"]).code == code);
     }
 
     fn pause(&self, link: &str, paused: bool) {
@@ -53,7 +58,7 @@ fn runs_verdicts_and_clashes_are_told_at_both_sites() {
     ny.site.publish("tools", "back", b"nobody deleted this one yet");
     la.site.ok(&["delete", "tools", "back", "1.0", "--unseen"]);
     la.pause("new-york", false);
-    la.site.sync();
+    la.syncs_with(0);
     for site in [&mut ny, &mut la] {
         for n in 0..30 {
             site.hears("clash-found", "package", &format!("p{n}@1.0"));
@@ -62,15 +67,15 @@ fn runs_verdicts_and_clashes_are_told_at_both_sites() {
     }
 
     ny.site.ok(&["link", "set", "la", "--mode", "pull"]);
-    la.site.offline(&["sync"]);
+    la.syncs_with(0);
     la.hears("verdict-changed", "to", "warning");
     ny.hears("verdict-changed", "to", "warning");
     ny.site.ok(&["link", "set", "la", "--mode", "off"]);
-    la.site.offline(&["sync"]);
+    la.syncs_with(6);
     la.hears("verdict-changed", "to", "invalid");
 
     ny.site.kill();
-    la.site.fails(5, &["sync"]);
+    la.syncs_with(5);
     la.hears("run-failed", "link", "new-york");
     la.hears("link-down", "link", "new-york");
 }
