@@ -24,6 +24,8 @@ struct State {
     syncs_failing: u32,
     /// Power goes inside a sync once so many more are done.
     cut_in_sync: Option<u64>,
+    /// Power goes inside a write once so many more are done.
+    cut_in_write: Option<u64>,
     /// Power is gone: nothing is written any more.
     dark: bool,
     /// A bug of whoever writes, put in on purpose.
@@ -61,7 +63,7 @@ impl InMemory {
         let mut state = write(&self.state);
         state.held = false;
         state.dark = false;
-        state.cut_in_sync = None;
+        (state.cut_in_sync, state.cut_in_write) = (None, None);
         state.syncs_failing = 0;
         if std::mem::take(&mut state.fresh_pack) && state.plant == Some(Plant::FolderSyncSkipped) {
             state.packs.pop_last();
@@ -98,10 +100,16 @@ impl InMemory {
         write(&self.state).cut_in_sync = Some(after);
     }
 
+    /// Power goes in the middle of a write once so many more are done: a part of it is on the disk.
+    pub fn cut_in_write(&self, after: u64) {
+        write(&self.state).cut_in_write = Some(after);
+    }
+
     /// From here on it syncs, and has room.
     pub fn heal(&self) {
         let mut state = write(&self.state);
-        (state.cut_in_sync, state.syncs_failing, state.bytes_max) = (None, 0, None);
+        (state.cut_in_sync, state.cut_in_write) = (None, None);
+        (state.syncs_failing, state.bytes_max) = (0, None);
     }
 
     /// Whether power went inside a sync: nothing is written until [`InMemory::lose_power`] brings the disk back.
@@ -192,11 +200,15 @@ impl PackFile for Open {
 
     fn write_at(&self, offset: u64, new: &[u8]) -> io::Result<()> {
         self.disk.writable()?;
-        let (full, ignored) = {
+        let (full, ignored, cut) = {
             let mut state = write(&self.disk.state);
+            let left = state.cut_in_write;
+            state.cut_in_write = left.and_then(|left| left.checked_sub(1));
+            let cut = left == Some(0);
+            state.dark = cut;
             state.wrote_ops = new.starts_with(&OPS_RECORD);
             let full = state.bytes_max.is_some_and(|most| InMemory::used(&state) + new.len() as u64 > most);
-            (full, state.plant == Some(Plant::FullDiskIgnored))
+            (full, state.plant == Some(Plant::FullDiskIgnored), cut)
         };
         if full && ignored {
             return Ok(());
@@ -208,6 +220,10 @@ impl PackFile for Open {
         let mut bytes = write(&self.pack.bytes);
         // Packs are written only past their end, except after a truncate.
         bytes.resize(from, 0);
+        if cut {
+            bytes.extend_from_slice(new.get(..new.len() / 2).unwrap_or_default());
+            return Err(io::Error::other("power went"));
+        }
         bytes.extend_from_slice(new);
         Ok(())
     }

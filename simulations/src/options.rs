@@ -19,6 +19,8 @@ const ACTS_SHORT: u64 = 24;
 pub const CONTESTED: u64 = 12;
 /// A sync that power goes in is one of so many.
 const SYNCS_BETWEEN: u64 = 4;
+/// A write that power goes in is one of so many.
+const WRITES_BETWEEN: u64 = 12;
 /// The most a clock is wrong.
 const SKEW_MS_MAX: u64 = 3_600_000;
 
@@ -75,6 +77,11 @@ pub enum Act {
     },
     /// Once so many syncs more are done.
     PowerLossInSync {
+        site: usize,
+        after: u64,
+    },
+    /// Once so many writes more are done.
+    PowerLossInWrite {
         site: usize,
         after: u64,
     },
@@ -179,6 +186,7 @@ impl Options {
         options.acts = options.some_acts(&mut entropy.fork("acts"));
         options.acts.extend(options.some_accidents(&mut entropy.fork("accidents")));
         options.acts.extend(options.some_sweeps(&mut entropy.fork("sweeps")));
+        options.acts.extend(options.some_cut_writes(&mut entropy.fork("cut writes")));
         options.acts.sort_by_key(|(at, _)| *at);
         options
     }
@@ -315,6 +323,15 @@ impl Options {
             (entropy.below(self.healed_at), Act::Sweep { site })
         };
         (0..sweeps).map(|_| sweep()).collect()
+    }
+
+    fn some_cut_writes(&self, entropy: &mut Entropy) -> Vec<(u64, Act)> {
+        let cuts = if entropy.chance(400_000) { 1 + entropy.below(4) } else { 0 };
+        let mut cut = || {
+            let (site, after) = (entropy.index(self.shape.sites()), entropy.below(WRITES_BETWEEN));
+            (entropy.below(self.healed_at), Act::PowerLossInWrite { site, after })
+        };
+        (0..cuts).map(|_| cut()).collect()
     }
 
     fn some_accidents(&self, entropy: &mut Entropy) -> Vec<(u64, Act)> {

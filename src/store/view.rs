@@ -80,6 +80,8 @@ fn told(error: &ReadError) -> Unreadable {
         text = format!("{text}: {cause}");
         source = cause.source();
     }
+    // The session ends with no more than the word that it was this site's fault.
+    tracing::error!(reason = text, "a session ends: this site's store cannot be read");
     Unreadable(text)
 }
 

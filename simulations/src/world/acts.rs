@@ -43,6 +43,9 @@ impl World {
             Act::PowerLossInSync { site, after } => {
                 self.with(site, |at| at.disk().cut_in_sync(after));
             }
+            Act::PowerLossInWrite { site, after } => {
+                self.with(site, |at| at.disk().cut_in_write(after));
+            }
             Act::Restart { site } => {
                 self.interruptions += 1;
                 self.quic.trace.line(now, &format!("{} restarts", NAMES.get(site).unwrap_or(&"?")));
