@@ -171,7 +171,12 @@ pub(in crate::node) fn kept_page(
     store: &Store,
     from: u64,
 ) -> Result<(Vec<Arc<Recorded>>, Option<u64>), ReadError> {
-    let page = store.records(Shelf::Events, &[], &from.to_be_bytes(), PAGE_EVENTS)?;
+    // A walk beside the writer may pass a place just before its event is there and see the one after it. Events are written in order: what
+    // lies before the last one seen is on disk by now, so a second walk up to that one misses nothing.
+    let read = || store.records(Shelf::Events, &[], &from.to_be_bytes(), PAGE_EVENTS);
+    let newest = read()?.pop().map(|(key, _)| key);
+    let mut page = read()?;
+    page.retain(|(key, _)| newest.as_ref().is_some_and(|newest| key <= newest));
     let last = page.last().and_then(|(key, _)| key.as_slice().try_into().ok()).map(u64::from_be_bytes);
     // One of a kind that this release does not know is passed over.
     let events = page.iter().filter_map(|(_, value)| serde_json::from_slice(value).ok()).map(Arc::new);
