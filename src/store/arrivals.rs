@@ -39,21 +39,16 @@ impl Store {
     /// When the disk fails.
     pub fn changed_since(&self, generation: u64) -> Result<Changed, ReadError> {
         let mut changed = Changed { generation, logs: BTreeMap::new() };
+        let newest = self.newest_generation()?;
         loop {
-            let from = changed.generation.saturating_add(1).to_be_bytes();
-            let page = self.with_index(|index| {
-                let page = index.page(Tree::Arrival, &[], &from, PAGE_ENTRIES)?;
-                let entry = |(key, value): (Vec<u8>, Vec<u8>)| Ok((key, keys::decode::<Arrival>(&value)?));
-                page.into_iter().map(entry).collect::<Result<Vec<_>, _>>()
-            })?;
+            let page = self.arrivals(changed.generation, newest)?;
             if page.is_empty() {
                 return Ok(changed);
             }
-            for (key, Arrival { log, first, .. }) in page {
+            for (arrived, Arrival { log, first, .. }) in page {
                 let since = changed.logs.entry(log).or_insert(first);
                 *since = first.min(*since);
-                let newest = key.try_into().map_or(u64::MAX, u64::from_be_bytes);
-                changed.generation = changed.generation.max(newest);
+                changed.generation = changed.generation.max(arrived);
             }
         }
     }
@@ -71,18 +66,13 @@ impl Store {
         takes: impl Fn(&NamedOp) -> bool,
     ) -> Result<(u64, Vec<(u64, NamedOp)>), ReadError> {
         let (mut seen, mut found) = (after, Vec::new());
+        let newest = self.newest_generation()?;
         loop {
-            let from = seen.saturating_add(1).to_be_bytes();
-            let page = self.with_index(|index| {
-                let page = index.page(Tree::Arrival, &[], &from, PAGE_ENTRIES)?;
-                let entry = |(key, value): (Vec<u8>, Vec<u8>)| Ok((key, keys::decode::<Arrival>(&value)?));
-                page.into_iter().map(entry).collect::<Result<Vec<_>, Broken>>()
-            })?;
+            let page = self.arrivals(seen, newest)?;
             if page.is_empty() {
                 return Ok((seen, found));
             }
-            for (key, arrival) in page {
-                let last = key.try_into().map_or(u64::MAX, u64::from_be_bytes);
+            for (last, arrival) in page {
                 let ops = if arrival.late {
                     self.op_at(arrival)?.map(|op| (last, op)).into_iter().collect()
                 } else {
@@ -99,6 +89,21 @@ impl Store {
                 }
             }
         }
+    }
+
+    /// Some arrivals after a generation and up to another that was the newest before. Whoever walks on beside an append may pass a place
+    /// just before its entry is there and see the next one: up to what was there before the walk nothing is missed.
+    fn arrivals(&self, after: u64, newest: u64) -> Result<Vec<(u64, Arrival)>, ReadError> {
+        let from = after.saturating_add(1).to_be_bytes();
+        let page = self.with_index(|index| {
+            let page = index.page(Tree::Arrival, &[], &from, PAGE_ENTRIES)?;
+            let entry = |(key, value): (Vec<u8>, Vec<u8>)| {
+                let generation = key.try_into().map_or(u64::MAX, u64::from_be_bytes);
+                Ok((generation, keys::decode::<Arrival>(&value)?))
+            };
+            page.into_iter().map(entry).collect::<Result<Vec<_>, Broken>>()
+        })?;
+        Ok(page.into_iter().filter(|(generation, _)| *generation <= newest).collect())
     }
 
     /// The ops of the batch that arrived so, each with its generation.
