@@ -92,11 +92,11 @@ async fn serve(mut stream: TcpStream, answer: &str, told: mpsc::UnboundedSender<
         }
     }
     let came = Came { headers, body: read[split + 4..].to_vec() };
+    // Before the answer: the next message comes by another connection as soon as this one is answered.
+    drop(told.send(came));
     if answer.is_empty() {
-        drop(told.send(came));
         return std::future::pending().await;
     }
     drop(stream.write_all(answer.as_bytes()).await);
     drop(stream.shutdown().await);
-    drop(told.send(came));
 }
