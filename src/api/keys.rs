@@ -6,19 +6,6 @@ use super::Schema;
 
 schemas! { Keys => "keys", Revoked => "key-revoked", RevokedKey => "revoked-key" }
 
-/// Asks to let a site's key in no more.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RevokeRequest {
-    /// The site's id, or the name of the link with it.
-    pub site: String,
-    #[serde(default)]
-    pub reason: String,
-    /// What it said counts as far as this site holds it; else only as far as it is sealed.
-    #[serde(default)]
-    pub accept_all: bool,
-}
-
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revoked {

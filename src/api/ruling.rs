@@ -67,7 +67,7 @@ pub struct GrantRequest {
     pub expires_ms: Option<u64>,
 }
 
-/// Asks for rights to be taken back.
+/// Asks for a site's rights in a feed to be taken back, or for its key to be let in no more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevokeRequest {
     /// The site's id, or the name of a link with it.

@@ -3,8 +3,9 @@
 use clap::Subcommand;
 
 use super::{Context, text};
-use crate::api::keys::{Keys, RevokeRequest, Revoked, RevokedKey};
+use crate::api::keys::{Keys, Revoked, RevokedKey};
 use crate::api::path::segment;
+use crate::api::ruling::RevokeRequest;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeyCommand {

@@ -298,8 +298,7 @@ impl Node {
 
     /// A feed's name here, or the start of its id.
     pub(super) fn feed_label(&self, feed: FeedId) -> String {
-        let record = self.inner.site.store().feed(feed).ok().flatten();
-        record.map_or_else(|| feed.short(), |record| record.name)
+        super::feeds::label(&self.inner.site, feed).unwrap_or_else(|_unreadable| feed.short())
     }
 
     /// What may flow of a feed is not what it was.

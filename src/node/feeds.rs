@@ -15,7 +15,12 @@ use crate::api::{self, Problem};
 use crate::events::Event;
 use crate::keeper::{SiteStore, wall_clock};
 use crate::publish::{NewVersion, counts_elsewhere, delete, publish};
-use crate::store::{BlobState, FeedRecord};
+use crate::store::{BlobState, FeedRecord, ReadError};
+
+/// A feed's name here, or the start of its id.
+pub(super) fn label(site: &SiteStore, feed: FeedId) -> Result<String, ReadError> {
+    Ok(site.store().feed(feed)?.map_or_else(|| feed.short(), |record| record.name))
+}
 
 /// The feed of that name, or of that id: a feed that was merged into another leads there.
 pub(super) fn named(site: &SiteStore, name: &str) -> Result<(FeedId, FeedRecord), Problem> {

@@ -10,6 +10,7 @@ use protocol::op::Body;
 use protocol::package::Coordinate;
 
 use super::Node;
+use super::feeds::label;
 use crate::api::Problem;
 use crate::events::Event;
 use crate::keeper::SiteStore;
@@ -78,10 +79,6 @@ fn opened(site: &SiteStore) -> Result<Vec<Event>, Problem> {
         store.put_record(Shelf::Settings, HOLDS_TOLD, &names)?;
     }
     Ok(events)
-}
-
-fn label(site: &SiteStore, feed: FeedId) -> Result<String, ReadError> {
-    Ok(site.store().feed(feed)?.map_or_else(|| feed.short(), |record| record.name))
 }
 
 fn step(site: &SiteStore) -> Result<Step, Problem> {

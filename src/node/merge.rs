@@ -12,7 +12,7 @@ use protocol::package::Coordinate;
 use protocol::reference::references;
 
 use super::Node;
-use super::feeds::named;
+use super::feeds::{label, named};
 use super::problem::usage;
 use crate::api::Problem;
 use crate::api::merge::{MergeRequest, Merging};
@@ -192,10 +192,7 @@ fn bring(site: &SiteStore, from: FeedId, into: FeedId, dry: bool, first: bool) -
     let authority = site.store().authority(into)?;
     told.local =
         !authority.is_some_and(|authority| counts_elsewhere(&authority, into, site.me(), Verb::Publish, ""));
-    let name = |feed: FeedId| -> Result<String, Problem> {
-        Ok(site.store().feed(feed)?.map_or_else(|| feed.short(), |record| record.name))
-    };
-    (told.from, told.into) = (name(from)?, name(into)?);
+    (told.from, told.into) = (label(site, from)?, label(site, into)?);
     Ok(told)
 }
 

@@ -7,6 +7,7 @@ use protocol::id::FeedId;
 use protocol::link::Link;
 use protocol::session::{AgreedFeed, Event as Noticed};
 
+use super::feeds::label;
 use super::problem::not_found;
 use super::sessions::tell;
 use super::{Node, locked};
@@ -66,9 +67,7 @@ impl Node {
                 let mut resumed = Vec::new();
                 for feed in feeds {
                     if let Some(epoch) = site.resume(feed)? {
-                        let name =
-                            site.store().feed(feed)?.map_or_else(|| feed.short(), |record| record.name);
-                        resumed.push(shapes::Resumed { feed: name, epoch });
+                        resumed.push(shapes::Resumed { feed: label(site, feed)?, epoch });
                     }
                 }
                 Ok(resumed)

@@ -10,7 +10,7 @@ use super::answer::told;
 use super::api_routes::Answered;
 use super::sent::Sent;
 use super::{Names, Served};
-use crate::api::keys::RevokeRequest;
+use crate::api::ruling::RevokeRequest;
 
 pub(super) fn routes() -> Router<Served> {
     Router::new()

@@ -1,8 +1,8 @@
 //! Keys that are let in no more, between real nodes.
 
 use super::*;
-use crate::api::keys::RevokeRequest;
 use crate::api::ruling::GrantRequest;
+use crate::api::ruling::RevokeRequest;
 
 fn stolen(site: &str) -> RevokeRequest {
     RevokeRequest { site: site.to_owned(), reason: "stolen".to_owned(), accept_all: false }
