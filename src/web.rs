@@ -22,6 +22,7 @@ mod sent;
 mod space_routes;
 mod stall;
 mod starting;
+mod unread;
 mod watch;
 mod webhook_routes;
 

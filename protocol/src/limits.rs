@@ -108,6 +108,9 @@ pub const HTTP_HEADER_MS_MAX: u64 = 10_000;
 /// How long an upload, or an answer that its reader does not take, may stand still.
 pub const HTTP_IDLE_MS_MAX: u64 = 60_000;
 
+/// How long the rest of a body that was refused is still read, so that its sender hears why: the time nginx gives by default.
+pub const HTTP_UNREAD_MS_MAX: u64 = 30_000;
+
 /// HTTP connections of one door at once: each holds a file handle and some buffers.
 pub const HTTP_CONNECTIONS_MAX: usize = 1024;
 

@@ -9,6 +9,7 @@ use axum::http::{Request, Response};
 use tower::ServiceExt;
 
 use super::answer::problem_response;
+use super::unread::Unread;
 use crate::api::Problem;
 
 /// The routes behind a door, once there are any. Clones are the same.
@@ -32,9 +33,11 @@ impl Behind {
         self,
         request: Request<hyper::body::Incoming>,
     ) -> Result<Response<Body>, Infallible> {
+        let (head, body) = request.into_parts();
+        let body = Body::new(Unread::new(&head.headers, body));
         match self.0.get() {
-            Some(routes) => routes.clone().oneshot(request.map(Body::new)).await,
-            None => Ok(starting(request.uri().path())),
+            Some(routes) => routes.clone().oneshot(Request::from_parts(head, body)).await,
+            None => Ok(starting(head.uri.path())),
         }
     }
 }

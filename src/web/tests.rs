@@ -209,12 +209,14 @@ async fn a_part_of_a_file_is_not_published_as_the_whole() {
     assert_eq!(lab.ask(Door::Socket, request(Method::GET, file, None, "")).await.0, 404);
 }
 
-/// Status and body of a plain request over TCP.
-async fn called(address: std::net::SocketAddr, path: &str) -> (String, String) {
+/// Status and body of a request over TCP, all of whose body is sent before the answer is looked at.
+async fn called(address: std::net::SocketAddr, ask: &str, body: &[u8]) -> (String, String) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
+    let length = body.len();
+    let head = format!("{ask} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body).await.unwrap();
     let mut answer = String::new();
     tokio::time::timeout(SOON, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -225,16 +227,29 @@ async fn called(address: std::net::SocketAddr, path: &str) -> (String, String) {
 async fn a_door_says_that_the_node_is_starting_until_it_is_up() {
     let mut doors = Doors::open(([127, 0, 0, 1], 0).into()).await.unwrap();
     let at = doors.tcp_address();
-    assert_eq!(called(at, "/livez").await, ("200".to_owned(), "ok\n".to_owned()));
+    assert_eq!(called(at, "GET /livez", &[]).await, ("200".to_owned(), "ok\n".to_owned()));
     for path in ["/readyz", "/feeds/tools/a/1/f", "/api/v1/status"] {
-        let (status, body) = called(at, path).await;
+        let (status, body) = called(at, &format!("GET {path}"), &[]).await;
         assert!(status == "503" && body.contains("\"code\":\"starting\""), "{path}: {status} {body}");
     }
     let lab = Lab::new().await;
     doors.lead_to(lab.node.clone(), None).await.unwrap();
     for path in ["/livez", "/readyz"] {
-        assert_eq!(called(at, path).await, ("200".to_owned(), "ok\n".to_owned()));
+        assert_eq!(called(at, &format!("GET {path}"), &[]).await, ("200".to_owned(), "ok\n".to_owned()));
     }
-    assert_eq!(called(at, "/api/v1/status").await.0, "401");
+    assert_eq!(called(at, "GET /api/v1/status", &[]).await.0, "401");
+    doors.close().await;
+}
+
+#[tokio::test]
+async fn a_client_that_sends_all_of_a_large_file_hears_why_it_was_refused() {
+    let large = vec![7; 32 << 20];
+    let mut doors = Doors::open(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let at = doors.tcp_address();
+    assert_eq!(called(at, "PUT /feeds/tools/a/1/f", &large).await.0, "503");
+    let lab = Lab::new().await;
+    doors.lead_to(lab.node.clone(), None).await.unwrap();
+    let (status, body) = called(at, "PUT /feeds/tools/a/1/f", &large).await;
+    assert!(status == "401" && body.contains("\"title\":\"A token is needed\""), "{status} {body}");
     doors.close().await;
 }

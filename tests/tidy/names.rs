@@ -149,7 +149,10 @@ fn type_faults(source: &Source) -> Vec<String> {
             bare(line).split(|letter: char| !letter.is_alphanumeric() && letter != '_').collect();
         for (word, name) in words.iter().zip(words.iter().skip(1)) {
             let vague = SUFFIXES.iter().find(|suffix| name.ends_with(*suffix));
-            if let (true, Some(suffix)) = (["struct", "enum", "trait", "type"].contains(word), vague) {
+            // A type inside an impl was named by the trait.
+            let ours =
+                ["struct", "enum", "trait"].contains(word) || *word == "type" && !line.starts_with(' ');
+            if let (true, Some(suffix)) = (ours, vague) {
                 faults.push(format!(
                     "{}:{at}: {name}: every type is some {suffix}: name what this one is",
                     source.path
