@@ -115,6 +115,12 @@ pub enum Event {
     FeedNotTaken { link: String, feed: String, reason: String },
     /// A site's key is let in no more.
     KeyRevoked { site: String, site_name: String, reason: String },
+    /// This site signs with a new key; the linked sites named have not heard of it.
+    KeyRotated { key: String, waiting: Vec<String> },
+    /// Other sites are shown this site's newest key.
+    KeyShown { key: String },
+    /// Another site has a new key.
+    PeerKeyChanged { link: String, site: String, key: String },
     /// The receiver of a webhook has not taken messages for some time.
     WebhookFailing { webhook: String, host: String, reason: String },
     /// It takes them again.
@@ -126,7 +132,9 @@ impl Event {
     #[must_use]
     pub fn severity(&self) -> Severity {
         match self {
-            Self::RunFailed { repeated: true, .. }
+            Self::KeyRotated { .. }
+            | Self::KeyShown { .. }
+            | Self::RunFailed { repeated: true, .. }
             | Self::RunEnded { .. }
             | Self::HoldApproved { .. }
             | Self::LinkUp { .. }
@@ -154,6 +162,7 @@ impl Event {
             | Self::WebhookFailing { .. }
             | Self::SiteAwoke { .. }
             | Self::KeyRevoked { .. }
+            | Self::PeerKeyChanged { .. }
             | Self::DiskLow { .. } => Severity::Warning,
         }
     }
@@ -183,6 +192,9 @@ impl Event {
             Self::FeedTakenUp { .. } => "feed-taken-up",
             Self::FeedNotTaken { .. } => "feed-not-taken",
             Self::KeyRevoked { .. } => "key-revoked",
+            Self::KeyRotated { .. } => "key-rotated",
+            Self::KeyShown { .. } => "key-shown",
+            Self::PeerKeyChanged { .. } => "peer-key-changed",
             Self::WebhookFailing { .. } => "webhook-failing",
             Self::WebhookRecovered { .. } => "webhook-recovered",
         }
@@ -201,6 +213,7 @@ impl Event {
             | Self::LinkDown { link, .. }
             | Self::FeedNotTaken { link, .. }
             | Self::SiteCopied { link, .. }
+            | Self::PeerKeyChanged { link, .. }
             | Self::ForkSeen { link, .. } => Some(link),
             Self::FeedTakenUp { link, .. } => link.as_deref(),
             Self::ClashFound { .. }
@@ -211,6 +224,8 @@ impl Event {
             | Self::DamageFound { .. }
             | Self::FeedStale { .. }
             | Self::KeyRevoked { .. }
+            | Self::KeyRotated { .. }
+            | Self::KeyShown { .. }
             | Self::WebhookFailing { .. }
             | Self::WebhookRecovered { .. }
             | Self::DamageHealed { .. }
@@ -243,6 +258,9 @@ impl Event {
             | Self::DamageFound { .. }
             | Self::DamageHealed { .. }
             | Self::KeyRevoked { .. }
+            | Self::KeyRotated { .. }
+            | Self::KeyShown { .. }
+            | Self::PeerKeyChanged { .. }
             | Self::WebhookFailing { .. }
             | Self::WebhookRecovered { .. }
             | Self::DiskLow { .. } => false,
@@ -310,9 +328,12 @@ impl Event {
             Self::FeedNotTaken { link, feed, reason } => {
                 format!("feed {feed} that link {link} offers was not taken up: {reason}")
             }
-            Self::KeyRevoked { .. } | Self::WebhookFailing { .. } | Self::WebhookRecovered { .. } => {
-                self.sentence_of_outsiders()
-            }
+            Self::KeyRevoked { .. }
+            | Self::KeyRotated { .. }
+            | Self::KeyShown { .. }
+            | Self::PeerKeyChanged { .. }
+            | Self::WebhookFailing { .. }
+            | Self::WebhookRecovered { .. } => self.sentence_of_outsiders(),
             Self::FeedTakenUp { feed, link: None, .. } => format!("feed {feed} was made"),
             Self::FeedTakenUp { feed, link: Some(link), .. } => {
                 format!("feed {feed} was taken up over link {link}")
@@ -320,10 +341,20 @@ impl Event {
         }
     }
 
-    /// Of keys that are kept out and of receivers of webhooks.
+    /// Of keys and of receivers of webhooks.
     fn sentence_of_outsiders(&self) -> String {
         if let Self::KeyRevoked { site, site_name, reason } = self {
             return format!("the key of {site_name} ({site}) is let in no more: {reason}");
+        }
+        if let Self::KeyRotated { key, waiting } = self {
+            let waiting = if waiting.is_empty() { "nobody".to_owned() } else { waiting.join(", ") };
+            return format!("this site signs with a new key, {key}; {waiting} has yet to hear of it");
+        }
+        if let Self::KeyShown { key } = self {
+            return format!("other sites are shown this site's new key {key}");
+        }
+        if let Self::PeerKeyChanged { link, site, key } = self {
+            return format!("{site} has a new key, {key}, as link {link} tells");
         }
         if let Self::WebhookFailing { webhook, host, reason } = self {
             return format!("webhook {webhook} to {host} is failing: {reason}");

@@ -1,4 +1,4 @@
-//! The site key on disk: the one secret of a site, the id it gives, and the keys derived from it.
+//! The site key on disk: the one secret of a site, the id that the first one gave, and the keys derived from it.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -7,14 +7,18 @@ use std::path::{Path, PathBuf};
 
 use ed25519_dalek::SigningKey;
 use protocol::id::SiteId;
+use protocol::succession::Succession;
 use zeroize::Zeroizing;
 
 pub(crate) mod owner_only;
 #[cfg(test)]
 mod tests;
 
-/// Bytes of an Ed25519 seed, which is the whole content of a key file.
+/// Bytes of an Ed25519 seed. A site's first key is a file of these alone; in a later one the site and its keys so far follow.
 const SEED_BYTES: usize = 32;
+
+/// Bytes of the longest key file.
+const KEY_BYTES_MAX: u64 = 4096;
 
 /// RFC 8410: the DER of a version 1 `OneAsymmetricKey` up to the seed.
 const PKCS8_PREFIX: [u8; 16] =
@@ -47,16 +51,20 @@ pub enum LoadKeyError {
     #[error("{} is open to other users (mode {mode:04o}); a site key must be 0600 in a 0700 directory", .path.display())]
     Exposed { path: PathBuf, mode: u32 },
     /// The file is not a key.
-    #[error("{} is not a site key: it must be a file of {SEED_BYTES} bytes", .path.display())]
+    #[error("{} is not a site key: it is cut, or of another release", .path.display())]
     Damaged { path: PathBuf },
     /// The disk refused.
     #[error("cannot read the site key at {}", .path.display())]
     Disk { path: PathBuf, source: io::Error },
 }
 
-/// A site's secret. Zeroed when dropped, never printed.
+/// A site's secret, with the keys that led to it. Zeroed when dropped, never printed.
 #[derive(Clone)]
-pub struct SiteKey(SigningKey);
+pub struct SiteKey {
+    signing: SigningKey,
+    site: SiteId,
+    succession: Succession,
+}
 
 impl fmt::Debug for SiteKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -65,10 +73,21 @@ impl fmt::Debug for SiteKey {
 }
 
 impl SiteKey {
-    /// The key of this seed.
+    /// The first key of a site, of this seed.
     #[must_use]
     pub fn from_seed(seed: &[u8; SEED_BYTES]) -> Self {
-        Self(SigningKey::from_bytes(seed))
+        let signing = SigningKey::from_bytes(seed);
+        let site = SiteId(signing.verifying_key().to_bytes());
+        Self { signing, site, succession: Succession::NONE }
+    }
+
+    /// The key of this seed, named by this one to follow it.
+    #[must_use]
+    pub fn followed_by(&self, seed: &[u8; SEED_BYTES]) -> Self {
+        let signing = SigningKey::from_bytes(seed);
+        let key = SiteId(signing.verifying_key().to_bytes());
+        let succession = self.succession.followed_by(self.site, &self.signing, key);
+        Self { signing, site: self.site, succession }
     }
 
     /// Draws a key and writes it to `path`, durably. A missing directory is made.
@@ -100,9 +119,48 @@ impl SiteKey {
         let directory = directory_of(path);
         owner_only::make_directory(directory)?;
         let mut file = owner_only::create_file(path)?;
-        file.write_all(self.0.as_bytes())?;
+        file.write_all(&self.encode())?;
         file.sync_all()?;
         owner_only::sync_directory(directory)
+    }
+
+    /// Puts the key in the place of the one at `path`, durably: whatever happens, one of the two is there whole.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn replace(&self, path: &Path) -> io::Result<()> {
+        let fresh = path.with_extension("new");
+        match fs::remove_file(&fresh) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        self.copy_to(&fresh)?;
+        fs::rename(&fresh, path)?;
+        owner_only::sync_directory(directory_of(path))
+    }
+
+    fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let mut bytes =
+            Zeroizing::new(Vec::with_capacity(usize::try_from(KEY_BYTES_MAX).unwrap_or_default()));
+        bytes.extend_from_slice(self.signing.as_bytes());
+        if self.succession != Succession::NONE {
+            bytes.extend_from_slice(self.site.as_bytes());
+            bytes.extend(postcard::to_allocvec(&self.succession).unwrap_or_default());
+        }
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (seed, rest) = bytes.split_first_chunk::<SEED_BYTES>()?;
+        let first = Self::from_seed(seed);
+        if rest.is_empty() {
+            return Some(first);
+        }
+        let (site, rest) = rest.split_first_chunk::<32>()?;
+        let (succession, rest) = postcard::take_from_bytes::<Succession>(rest).ok()?;
+        let site = SiteId(*site);
+        let whole = rest.is_empty() && succession.check(site) == Ok(first.public());
+        whole.then_some(Self { signing: first.signing, site, succession })
     }
 
     /// Reads the key at `path`.
@@ -120,24 +178,34 @@ impl SiteKey {
             }
         }
         let damaged = || LoadKeyError::Damaged { path: path.to_owned() };
-        if fs::metadata(path).map_err(disk)?.len() != SEED_BYTES as u64 {
-            return Err(damaged());
-        }
-        let mut seed = Zeroizing::new([0; SEED_BYTES]);
-        File::open(path).map_err(disk)?.read_exact(seed.as_mut_slice()).map_err(disk)?;
-        Ok(Self::from_seed(&seed))
+        let mut bytes =
+            Zeroizing::new(Vec::with_capacity(usize::try_from(KEY_BYTES_MAX).unwrap_or_default()));
+        File::open(path).map_err(disk)?.take(KEY_BYTES_MAX).read_to_end(&mut bytes).map_err(disk)?;
+        Self::decode(&bytes).ok_or_else(damaged)
     }
 
-    /// The public half, by which everyone knows this site.
+    /// The site, by which everyone knows it: the public half of its first key.
     #[must_use]
-    pub fn site_id(&self) -> SiteId {
-        SiteId(self.0.verifying_key().to_bytes())
+    pub const fn site_id(&self) -> SiteId {
+        self.site
+    }
+
+    /// The public half.
+    #[must_use]
+    pub fn public(&self) -> SiteId {
+        SiteId(self.signing.verifying_key().to_bytes())
+    }
+
+    /// The keys that led to this one.
+    #[must_use]
+    pub const fn succession(&self) -> &Succession {
+        &self.succession
     }
 
     /// The key that signs heads and records.
     #[must_use]
     pub fn signing_key(&self) -> &SigningKey {
-        &self.0
+        &self.signing
     }
 
     /// The key as PKCS #8 DER, as TLS libraries take it.
@@ -145,7 +213,7 @@ impl SiteKey {
     pub fn to_pkcs8_der(&self) -> Zeroizing<Vec<u8>> {
         let mut der = Zeroizing::new(Vec::with_capacity(PKCS8_PREFIX.len() + SEED_BYTES));
         der.extend_from_slice(&PKCS8_PREFIX);
-        der.extend_from_slice(self.0.as_bytes());
+        der.extend_from_slice(self.signing.as_bytes());
         der
     }
 
@@ -153,7 +221,7 @@ impl SiteKey {
     /// restarted node can still answer for what it said before.
     #[must_use]
     pub fn derive(&self, context: &str) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(blake3::derive_key(context, self.0.as_bytes()))
+        Zeroizing::new(blake3::derive_key(context, self.signing.as_bytes()))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod braking;
 mod clock;
+mod epochs;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,16 +16,18 @@ use protocol::grant::{Authority, Permitted, RightsProof};
 use protocol::id::{BlobId, FeedId, LogId, OpId, SiteId};
 use protocol::link::{Fetch, Link};
 use protocol::log::{Batch, Filling, Head, Mmr, NamedOp, SignedHead, Verified};
-use protocol::op::{Body, OpenEpoch, Tip};
+use protocol::op::{Body, OpenEpoch};
 use protocol::outline::Outline;
 use protocol::package::Coordinate;
 use protocol::session::Memory;
 use protocol::session::view::{Growth, Holding, LogState, Missing, Unreadable, View};
+use protocol::succession::generation_of;
 use protocol::time::{Hlc, Timestamp};
 use protocol::transfer::Stored;
 
 use braking::BrakeError;
 pub use clock::Clock;
+use epochs::{Opens, later_epoch, opening};
 
 use crate::identity::SiteKey;
 use crate::store::{AppendError, Cause, Look, PutError, ReadError, SiteView, Store, WriteError};
@@ -56,6 +59,11 @@ pub enum AuthorError {
     /// It may have said more than it knows of.
     #[error("this site {what} and waits for a peer to tell what it said")]
     Restored { what: &'static str },
+    /// A log can be begun anew so often and no more.
+    #[error(
+        "this site's key has opened as many epochs of a log as one key can; rotate it: packetboat key rotate"
+    )]
+    EpochsSpent,
     #[error("no random bytes: {0}")]
     Randomness(getrandom::Error),
     #[error(transparent)]
@@ -73,7 +81,9 @@ pub struct SiteStore {
 #[derive(Debug)]
 struct Inner {
     store: Store,
-    key: SiteKey,
+    me: SiteId,
+    /// Changed only while the clock is held.
+    key: Mutex<Arc<SiteKey>>,
     /// Held while an op is signed, so that a log has one writer.
     clock: Mutex<Clock>,
     /// Blobs that clients asked for, the oldest first: links that fetch on demand fetch these.
@@ -83,19 +93,6 @@ struct Inner {
 /// Blobs that clients asked for and that are remembered. One that is forgotten is asked for again by its client.
 const ASKED_MAX: usize = 4096;
 
-/// An epoch after `last` that no copy of this site takes as well.
-fn later_epoch(last: u64) -> Result<u64, AuthorError> {
-    let mut jump = [0; 4];
-    getrandom::fill(&mut jump).map_err(AuthorError::Randomness)?;
-    Ok(last.saturating_add(1).saturating_add(u64::from(u32::from_le_bytes(jump))))
-}
-
-fn opening(last: Option<Head>) -> OpenEpoch {
-    let tip =
-        |head: Head| Tip { author: head.log.author, epoch: head.log.epoch, len: head.len, root: head.root };
-    OpenEpoch { known: last.map(tip), rotate_to: None }
-}
-
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -104,18 +101,41 @@ impl SiteStore {
     /// This site's store.
     #[must_use]
     pub fn new(store: Store, key: SiteKey) -> Self {
-        let look = Look { me: key.site_id(), now: wall_clock() };
+        let me = key.site_id();
+        let look = Look { me, now: wall_clock() };
         let clock = Clock::after_start(&store, look).unwrap_or_else(|error| {
             tracing::warn!(%error, "the newest stamps cannot be read; this site's clock alone gives the next one");
             Clock::default()
         });
-        Self { inner: Arc::new(Inner { store, key, clock: Mutex::new(clock), asked: Mutex::default() }) }
+        let (key, clock) = (Mutex::new(Arc::new(key)), Mutex::new(clock));
+        Self { inner: Arc::new(Inner { store, me, key, clock, asked: Mutex::default() }) }
     }
 
     /// This site.
     #[must_use]
     pub fn me(&self) -> SiteId {
-        self.inner.key.site_id()
+        self.inner.me
+    }
+
+    /// The key by which this site signs.
+    #[must_use]
+    pub fn key(&self) -> Arc<SiteKey> {
+        Arc::clone(&locked(&self.inner.key))
+    }
+
+    /// Signs with a later key of this site from here on.
+    pub fn sign_with(&self, key: SiteKey) {
+        let _no_signing = locked(&self.inner.clock);
+        *locked(&self.inner.key) = Arc::new(key);
+    }
+
+    /// Begins this site's log in a feed anew under its newest key, where it has one of an older key there. Tells whether it did.
+    ///
+    /// # Errors
+    /// As [`SiteStore::author`].
+    pub fn open_for_key(&self, feed: FeedId) -> Result<bool, AuthorError> {
+        let opened = self.speak(feed, Opens::ForKey, |_store| Ok::<_, AuthorError>(Vec::new()))?;
+        Ok(!opened.is_empty())
     }
 
     /// The store itself, for reading and for records.
@@ -147,7 +167,7 @@ impl SiteStore {
         feed: FeedId,
         decide: impl FnOnce(&Store) -> Result<Vec<Body>, E>,
     ) -> Result<Vec<NamedOp>, E> {
-        self.speak(feed, false, decide)
+        self.speak(feed, Opens::IfNeeded, decide)
     }
 
     /// The same in a later epoch of this site's log, which begins with these ops.
@@ -155,21 +175,27 @@ impl SiteStore {
     /// # Errors
     /// As [`SiteStore::author`].
     pub fn author_anew(&self, feed: FeedId, bodies: Vec<Body>) -> Result<Vec<NamedOp>, AuthorError> {
-        self.speak(feed, true, |_store| Ok::<_, AuthorError>(bodies))
+        self.speak(feed, Opens::Anew, |_store| Ok::<_, AuthorError>(bodies))
     }
 
     fn speak<E: From<AuthorError>>(
         &self,
         feed: FeedId,
-        anew: bool,
+        opens: Opens,
         decide: impl FnOnce(&Store) -> Result<Vec<Body>, E>,
     ) -> Result<Vec<NamedOp>, E> {
         let mut clock = locked(&self.inner.clock);
         let bodies = decide(self.store())?;
-        if bodies.is_empty() {
+        let key = self.key();
+        let idle = if opens == Opens::ForKey {
+            !self.has_older_log(feed, &key).map_err(AuthorError::from)?
+        } else {
+            bodies.is_empty()
+        };
+        if idle {
             return Ok(Vec::new());
         }
-        let (said, strict) = self.said(feed, anew, bodies, clock.newest(self.look()))?;
+        let (said, strict) = self.said(feed, opens, bodies, clock.newest(self.look()))?;
         let (log, ops) = (said.log(), said.ops().to_vec());
         let permitted = Permitted::local(said, strict).map_err(|_reason| AuthorError::Strict)?;
         self.store().append(&[permitted]).map_err(AuthorError::from)?;
@@ -178,22 +204,24 @@ impl SiteStore {
     }
 
     /// The log to go on with and, where it begins a later epoch, the last that is known of the one before.
-    fn own_log(&self, feed: FeedId, anew: bool) -> Result<(LogId, Option<OpenEpoch>), AuthorError> {
+    fn own_log(&self, feed: FeedId, opens: Opens) -> Result<(LogId, Option<OpenEpoch>), AuthorError> {
         let store = self.store();
         if let Some(awakening) = store.waits(feed)? {
             return Err(AuthorError::Restored { what: awakening.cause.words() });
         }
-        let last = self.last_own(feed)?;
+        let key = self.key();
+        let own = self.own_heads(feed)?;
         let log = |epoch| LogId { feed, author: self.me(), epoch };
-        let newest = last.map_or(1, |last| last.log.epoch);
+        let newest = own.last().map_or(1, |last| last.log.epoch);
         let decided = store.writing(feed)?;
         let epoch = decided.map_or(newest, |writing| writing.epoch);
         let authority = store.authority(feed)?;
         let cut = |log| authority.as_ref().and_then(|authority| authority.cut(log)).map(|cut| cut.len());
-        if anew || cut(log(epoch)).is_some() {
-            let later = later_epoch(newest.max(epoch))?;
+        let older = generation_of(epoch) < key.succession().generation();
+        if opens == Opens::Anew || older || cut(log(epoch)).is_some() {
+            let later = later_epoch(newest.max(epoch), &key)?;
             store.write_in(feed, later).map_err(AppendError::Write)?;
-            return Ok((log(later), Some(opening(last))));
+            return Ok((log(later), Some(opening(&own, &key))));
         }
         let forks = store.forks(Some(feed))?;
         let is_origin = authority.as_ref().is_some_and(|authority| authority.is_origin(self.me()));
@@ -204,13 +232,21 @@ impl SiteStore {
             store.write_in(feed, epoch).map_err(AppendError::Write)?;
         }
         let begins = epoch > 1 && store.log_state(log(epoch))?.is_none();
-        Ok((log(epoch), begins.then(|| opening(last))))
+        Ok((log(epoch), begins.then(|| opening(&own, &key))))
     }
 
-    /// The newest of this site's logs in a feed.
-    fn last_own(&self, feed: FeedId) -> Result<Option<Head>, ReadError> {
+    /// The heads of this site's logs in a feed, the newest last.
+    fn own_heads(&self, feed: FeedId) -> Result<Vec<Head>, ReadError> {
         let heads = self.store().heads(feed)?.into_iter().map(|signed| signed.head);
-        Ok(heads.filter(|head| head.log.author == self.me()).max_by_key(|head| head.log))
+        let mut own: Vec<Head> = heads.filter(|head| head.log.author == self.me()).collect();
+        own.sort_by_key(|head| head.log);
+        Ok(own)
+    }
+
+    /// Whether this site wrote in a feed, and not yet with this key.
+    fn has_older_log(&self, feed: FeedId, key: &SiteKey) -> Result<bool, ReadError> {
+        let last = self.own_heads(feed)?.last().map(|head| generation_of(head.log.epoch));
+        Ok(last.is_some_and(|last| last < key.succession().generation()))
     }
 
     /// Stops this site from signing until it knows how far its key has: nothing is signed between the two.
@@ -247,8 +283,8 @@ impl SiteStore {
             return Ok(None);
         }
         let before = store.writing(feed)?.map_or(0, |writing| writing.epoch);
-        let newest = self.last_own(feed)?.map_or(0, |head| head.log.epoch);
-        let epoch = later_epoch(newest.max(before))?;
+        let newest = self.own_heads(feed)?.last().map_or(0, |head| head.log.epoch);
+        let epoch = later_epoch(newest.max(before), &self.key())?;
         store.write_in(feed, epoch).map_err(AppendError::Write)?;
         Ok(Some(epoch))
     }
@@ -256,21 +292,23 @@ impl SiteStore {
     fn said(
         &self,
         feed: FeedId,
-        anew: bool,
+        opens: Opens,
         bodies: Vec<Body>,
         clock: Hlc,
     ) -> Result<(Verified, bool), AuthorError> {
         let store = self.store();
         let strict = store.feed(feed)?.is_some_and(|record| record.strict);
-        let (log, opens) = self.own_log(feed, anew)?;
-        let bodies = opens.map(Body::OpenEpoch).into_iter().chain(bodies).collect();
+        let (log, opening) = self.own_log(feed, opens)?;
+        let bodies = opening.map(Body::OpenEpoch).into_iter().chain(bodies).collect();
         let state = store.log_state(log)?;
         let held = state.map_or_else(Mmr::default, |state| state.after);
         let lost = store.log_longest(log)?.saturating_sub(held.len());
         if lost > 0 {
             return Err(AuthorError::SetBack { lost });
         }
-        Ok((Verified::author(self.inner.key.signing_key(), log, &held, bodies, clock, wall_clock()), strict))
+        let key = self.key();
+        let signer = (key.signing_key(), key.succession().clone());
+        Ok((Verified::author_as(signer, log, &held, bodies, clock, wall_clock()), strict))
     }
 
     /// A client asked for bytes that are not here.

@@ -30,6 +30,7 @@ mod place;
 mod plan;
 mod problem;
 mod promotion;
+mod rotation;
 mod ruling;
 mod runs;
 mod scrub;
@@ -177,13 +178,14 @@ struct Inner {
 /// Which sites' connections are let in: what the TLS verifier asks.
 #[derive(Debug, Default)]
 struct Admitted {
-    sites: Mutex<BTreeSet<SiteId>>,
+    /// Each key that is let in, and whose it is.
+    sites: Mutex<BTreeMap<SiteId, SiteId>>,
     pairing_until: Mutex<Timestamp>,
 }
 
 impl Peers for Admitted {
-    fn known(&self, site: &SiteId) -> bool {
-        locked(&self.sites).contains(site)
+    fn site_of(&self, key: &SiteId) -> Option<SiteId> {
+        locked(&self.sites).get(key).copied()
     }
 
     fn pairing_open(&self) -> bool {
@@ -244,7 +246,8 @@ impl Node {
         check_label("site name", &name)?;
         let admitted = Arc::new(Admitted::default());
         let peers: Arc<dyn Peers> = Arc::clone(&admitted) as Arc<dyn Peers>;
-        let endpoint = Endpoint::bind(listen, &key, peers, Pace::Background)?;
+        let shown = rotation::shown(data, &key)?;
+        let endpoint = Endpoint::bind(listen, &shown, peers, Pace::Background)?;
         let listen = endpoint.local_addr().unwrap_or(listen);
         let site = SiteStore::new(store, key);
         let awoke = site.store().awakening()?.is_some();
@@ -288,6 +291,7 @@ impl Node {
         node.start_webhooks()?;
         node.open_pairings()?;
         node.start_links()?;
+        node.rotation_goes_on().await;
         node.spread_feeds().await;
         node.merges_go_on().await;
         node.look_at_arrivals().await;

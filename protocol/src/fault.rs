@@ -108,6 +108,10 @@ pub enum Reason {
     SiteCopied,
     #[error("the other site revoked this site's key")]
     KeyRevoked,
+    #[error(
+        "another key is known to follow this site's: one of the two was named by a thief of the older key"
+    )]
+    KeyContested,
 }
 
 /// How a session or run ended. The timetable backs off by this alone.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::LogId;
 use crate::limits::{FORK_PATH_MAX, FORK_TAIL_OPS};
 use crate::log::{BatchError, Misaligned, Mmr, Run, SignedHead};
+use crate::succession::generation_of;
 
 #[cfg(test)]
 mod tests;
@@ -150,13 +151,15 @@ impl ForkProof {
     }
 
     /// Whether nothing more of `log` is taken in or passed on because of this fork. `cut` is how far the origin said that the forked log
-    /// counts. An origin goes on in a later epoch, for it alone can say how far the forked one counts. [P-54]
+    /// counts. An origin goes on in a later epoch, for it alone can say how far the forked one counts, and everyone with a later key. [P-54]
     #[must_use]
     pub fn freezes(&self, log: LogId, cut: Option<u64>, is_origin: bool) -> bool {
         let forked = self.log();
         let same_author = forked.feed == log.feed && forked.author == log.author;
         let open = cut.is_none_or(|cut| cut >= self.len());
-        let reached = log.epoch == forked.epoch || (log.epoch > forked.epoch && !is_origin);
+        // A later key fixed what counts of an earlier one's logs.
+        let later = log.epoch > forked.epoch && generation_of(log.epoch) == generation_of(forked.epoch);
+        let reached = log.epoch == forked.epoch || (later && !is_origin);
         same_author && open && reached
     }
 }

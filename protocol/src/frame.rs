@@ -18,6 +18,7 @@ use crate::op::Genesis;
 use crate::outline::Cv;
 use crate::package::{FeedKind, check_label};
 use crate::reconcile::{Answers, Questions};
+use crate::succession::Succession;
 use crate::switches::Switches;
 use crate::time::Timestamp;
 use crate::topology::LinkNote;
@@ -45,6 +46,8 @@ pub struct Hello {
     pub new_feeds: Openness,
     /// What the dialler allows on the link by which the listener would dial it, by feed position, in the dialler's terms.
     pub twins: Vec<(u16, Switches)>,
+    /// The dialler's keys.
+    pub succession: Succession,
 }
 
 /// Whether a site puts feeds on the link that neither end named when it was made.
@@ -115,6 +118,8 @@ pub struct Welcome {
     pub new_feeds: Openness,
     /// What the listener asks on the link by which it would dial, by feed position, in the dialler's terms.
     pub twins: Vec<(u16, Switches)>,
+    /// The listener's keys.
+    pub succession: Succession,
 }
 
 /// What a receiver last integrated of a sender's exports.

@@ -1,11 +1,13 @@
 //! The two gates: what a link lets through, and who may write in a feed. Only this file turns verified ops into permitted ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fault::{Misbehaved, Reason};
 use crate::id::{FeedId, LogId, OpId, SiteId};
-use crate::log::{Batch, Filling, Head, Mmr, NamedOp, Signature, SignedHead, Verified};
-use crate::op::{Body, Cut, Genesis, Grant, Place, Revoke, Rights, Tip};
+use crate::log::{Batch, Filling, Head, Mmr, NamedOp, SignedHead, Verified};
+use crate::op::{Body, Closing, Cut, Genesis, Grant, OpenEpoch, Place, Revoke, Rights, Tip};
+use crate::signature::Signature;
+use crate::succession::generation_of;
 use crate::switches::Switches;
 use crate::time::Hlc;
 
@@ -28,6 +30,7 @@ pub struct Authority {
     grants: BTreeMap<SiteId, Vec<Grant>>,
     revoked: BTreeMap<SiteId, Revoke>,
     cuts: BTreeMap<LogId, CutAt>,
+    closed: Closed,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,14 +38,59 @@ enum Said {
     Grant(Grant),
     Revoke(Revoke),
     Cut(LogId, CutAt),
+    Closing(Closing),
+}
+
+/// What later keys left of the logs that earlier ones signed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Closed {
+    /// For each author, the newest key that closed logs: its number.
+    newest: BTreeMap<SiteId, u64>,
+    /// How far closed logs count: the furthest that any later key said.
+    ends: BTreeMap<LogId, u64>,
+    /// Authors of whom two keys claim to be the same one of the succession.
+    contested: BTreeSet<SiteId>,
+}
+
+impl Closed {
+    fn of<'a>(closings: impl Iterator<Item = (&'a Place, &'a Closing)>) -> Self {
+        let mut closed = Self::default();
+        let mut keys = BTreeMap::new();
+        for (place, closing) in closings {
+            let (author, generation) = (place.log.author, generation_of(place.log.epoch));
+            if *keys.entry((author, generation)).or_insert(closing.key) != closing.key {
+                closed.contested.insert(author);
+            }
+            let newest = closed.newest.entry(author).or_default();
+            *newest = (*newest).max(generation);
+            for tip in closing.accepted.iter().filter(|tip| tip.author == author) {
+                let log = LogId { epoch: tip.epoch, ..place.log };
+                if generation_of(log.epoch) < generation {
+                    let end = closed.ends.entry(log).or_default();
+                    *end = (*end).max(tip.len);
+                }
+            }
+        }
+        closed
+    }
+
+    /// Whether an op is beyond what counts of its author's keys. [P-59]
+    fn leaves_out(&self, log: LogId, seq: u64) -> bool {
+        let generation = generation_of(log.epoch);
+        if self.contested.contains(&log.author) {
+            return generation > 0;
+        }
+        let later = self.newest.get(&log.author).is_some_and(|newest| generation < *newest);
+        later && self.ends.get(&log).is_none_or(|end| seq >= *end)
+    }
 }
 
 /// How far a log counts of which its author signed two histories.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CutAt {
     /// Not at all.
     Nothing,
-    Head(SignedHead),
+    Head(Box<SignedHead>),
 }
 
 impl CutAt {
@@ -69,8 +117,10 @@ impl CutAt {
             return Some((log, Self::Nothing));
         }
         let signature = Signature(cut.signature.as_slice().try_into().ok()?);
-        let signed = SignedHead { head: Head { log, len, root, time: cut.signed }, signature };
-        signed.verify().is_ok().then_some((log, Self::Head(signed)))
+        let succession = cut.succession.clone();
+        let head = Head { log, len, root, time: cut.signed };
+        let signed = SignedHead { head, succession, signature };
+        signed.verify().is_ok().then_some((log, Self::Head(Box::new(signed))))
     }
 }
 
@@ -86,10 +136,11 @@ impl Authority {
             grants: BTreeMap::new(),
             revoked: BTreeMap::new(),
             cuts: BTreeMap::new(),
+            closed: Closed::default(),
         }
     }
 
-    /// Takes in a grant, revoke or cut op. Tells whether it was one, in which case the feed's items may all stand differently.
+    /// Takes in a grant, revoke, cut or closing op. Tells whether it was one, in which case the feed's items may all stand differently.
     pub fn apply(&mut self, named: &NamedOp) -> bool {
         let said = match &named.op.body {
             Body::Grant(grant) => Said::Grant(grant.clone()),
@@ -98,6 +149,11 @@ impl Authority {
                 Some((log, at)) => Said::Cut(log, at),
                 None => return false,
             },
+            Body::OpenEpoch(OpenEpoch { closes: Some(closing), .. })
+                if generation_of(named.op.place.log.epoch) > 0 =>
+            {
+                Said::Closing(closing.clone())
+            }
             Body::Publish(_)
             | Body::Delete(_)
             | Body::SetState(_)
@@ -121,22 +177,35 @@ impl Authority {
         self.grants.clear();
         self.revoked.clear();
         self.cuts.clear();
+        let closings = || {
+            said.values().filter_map(|(place, what)| match what {
+                Said::Closing(closing) => Some((place, closing)),
+                Said::Grant(_) | Said::Revoke(_) | Said::Cut(..) => None,
+            })
+        };
+        // Whoever has an old key of an origin cuts nothing with it.
+        let before_cuts = Closed::of(closings());
         for (place, what) in said.values() {
             if let Said::Cut(log, at) = what
                 && self.origins.contains(&place.log.author)
+                && !before_cuts.leaves_out(place.log, place.seq)
             {
-                let lowest = self.cuts.entry(*log).or_insert(*at);
+                let lowest = self.cuts.entry(*log).or_insert_with(|| at.clone());
                 if at.len() < lowest.len() {
-                    *lowest = *at;
+                    lowest.clone_from(at);
                 }
             }
         }
+        // An origin's cut of a key that should not be takes that key's claim away.
+        let cuts = &self.cuts;
+        let stands = |place: &Place| cuts.get(&place.log).is_none_or(|cut| place.seq < cut.len());
+        self.closed = Closed::of(closings().filter(|(place, _)| stands(place)));
         for (place, what) in said.values() {
             if !self.is_admin(place.log.author) || self.is_cut_off(place.log, place.seq) {
                 continue;
             }
             match what {
-                Said::Cut(..) => {}
+                Said::Cut(..) | Said::Closing(_) => {}
                 Said::Grant(grant) => {
                     self.revoked.remove(&grant.grantee);
                     self.grants.entry(grant.grantee).or_default().push(grant.clone());
@@ -152,13 +221,19 @@ impl Authority {
     /// How far a log counts where its author signed two histories of it: the lowest that an origin said.
     #[must_use]
     pub fn cut(&self, log: LogId) -> Option<CutAt> {
-        self.cuts.get(&log).copied()
+        self.cuts.get(&log).cloned()
     }
 
-    /// Whether an op lies beyond what counts of a log with two histories.
+    /// Whether an op lies beyond what counts of a log: of one with two histories, or of one that a later key of its author closed.
     #[must_use]
     pub fn is_cut_off(&self, log: LogId, seq: u64) -> bool {
-        self.cuts.get(&log).is_some_and(|cut| seq >= cut.len())
+        self.cuts.get(&log).is_some_and(|cut| seq >= cut.len()) || self.closed.leaves_out(log, seq)
+    }
+
+    /// Authors of whom two keys claim to be the same one: nothing said by a later key of theirs counts until an origin cuts the false one. [P-59]
+    #[must_use]
+    pub const fn contested(&self) -> &BTreeSet<SiteId> {
+        &self.closed.contested
     }
 
     /// Whether the site may grant and revoke.
@@ -310,9 +385,7 @@ impl RightsProof {
             return Err(Misbehaved::FeedNotAgreed);
         }
         let verified = batch.verify(&Mmr::default()).map_err(|_refused| Misbehaved::BatchInvalid)?;
-        let of_rights =
-            |named: &NamedOp| matches!(named.op.body, Body::Grant(_) | Body::Revoke(_) | Body::Cut(_));
-        if verified.ops().is_empty() || !verified.ops().iter().all(of_rights) {
+        if verified.ops().is_empty() || !verified.ops().iter().all(|named| named.op.body.is_about_rights()) {
             return Err(Misbehaved::BatchInvalid);
         }
         Ok(Self { batch: verified.to_batch(), ops: verified.ops().to_vec() })

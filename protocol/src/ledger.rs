@@ -61,7 +61,7 @@ impl Ledger {
     pub fn apply(&mut self, named: &NamedOp) -> bool {
         let word = Word { place: named.op.place, stamp: named.op.stamp };
         match &named.op.body {
-            Body::Grant(_) | Body::Revoke(_) | Body::Cut(_) => {
+            body if body.is_about_rights() => {
                 Arc::make_mut(&mut self.authority).apply(named);
             }
             Body::Block(block) => match block.target {
@@ -82,6 +82,9 @@ impl Ledger {
             | Body::Resolve(_)
             | Body::Statistics(_)
             | Body::OpenEpoch(_)
+            | Body::Grant(_)
+            | Body::Revoke(_)
+            | Body::Cut(_)
             | Body::Unknown { .. } => return false,
         }
         if self.rules.insert(named.id) {
@@ -91,7 +94,8 @@ impl Ledger {
     }
 
     fn seal(&mut self, named: &NamedOp, seal: &Seal) {
-        if !self.authority.is_origin(named.op.place.log.author) {
+        let place = named.op.place;
+        if !self.authority.is_origin(place.log.author) || self.authority.is_cut_off(place.log, place.seq) {
             return;
         }
         self.seals.insert((seal.index, named.op.stamp, named.id));

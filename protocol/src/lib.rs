@@ -10,6 +10,8 @@ pub mod package;
 
 pub mod log;
 pub mod op;
+pub mod signature;
+pub mod succession;
 
 pub mod brake;
 pub mod feed;

@@ -90,6 +90,9 @@ pub const PAIRING_ATTEMPTS_PER_MINUTE_MAX: u32 = 5;
 /// Bytes of one pairing frame: sixteen feeds with names of full length are a fifth of this.
 pub const PAIRING_FRAME_BYTES_MAX: usize = 16 << 10;
 
+/// Keys that follow a site's first: one a year for longer than a machine lives. Each adds 96 bytes to every signed head.
+pub const HANDOVERS_MAX: usize = 16;
+
 /// How long either end of a pairing waits for the other's one frame.
 pub const PAIRING_MS_MAX: u64 = 10_000;
 

@@ -1,184 +1,19 @@
-//! One author's log in one feed: the Merkle mountain range over its ops, the signed head, and a run of ops that is proved by one.
-
-use std::fmt;
+//! One author's log in one feed: the signed head, and a run of ops that is proved by one.
 
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
-use serde::de::Deserializer;
-use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{LogId, OpId, SiteId};
-use crate::op::{Body, DecodeError, Op, Place};
+use crate::op::{Body, Closing, DecodeError, Op, OpenEpoch, Place};
+use crate::signature::Signature;
+use crate::succession::{Succession, Unfollowed, generation_of};
 use crate::time::{Hlc, Timestamp};
 
+mod mmr;
+
+pub use mmr::{Misaligned, Mmr, Run};
+
 const HEAD_CONTEXT: &[u8] = b"packetboat 2026-11 head v1\0";
-const NODE_CONTEXT: &str = "packetboat 2026-11 mmr node v1";
-const ROOT_CONTEXT: &str = "packetboat 2026-11 mmr root v1";
-
-/// A Merkle mountain range, reduced to what appending and signing need: its length and its peaks.
-///
-/// Peaks stand highest first; the height of each follows from the bits of the length. An inner node
-/// is the derived hash of its two children, the root that of the length and the peaks.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Mmr {
-    len: u64,
-    peaks: Vec<[u8; 32]>,
-}
-
-impl Mmr {
-    /// Ops in the log.
-    #[must_use]
-    pub const fn len(&self) -> u64 {
-        self.len
-    }
-
-    /// Whether the log has no op.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Appends one op.
-    pub fn push(&mut self, op: OpId) {
-        self.carry(op.0, 0);
-    }
-
-    /// Appends the subtree of `2^height` ops that were left out, by its hash alone.
-    ///
-    /// # Errors
-    /// The length so far is no multiple of `2^height`, so no subtree of that height begins here.
-    pub fn push_subtree(&mut self, height: u8, hash: [u8; 32]) -> Result<(), Misaligned> {
-        let misaligned = Misaligned { len: self.len, height };
-        let leaves = 1_u64.checked_shl(u32::from(height)).ok_or_else(|| misaligned.clone())?;
-        if !self.len.is_multiple_of(leaves) || self.len.checked_add(leaves).is_none() {
-            return Err(misaligned);
-        }
-        self.carry(hash, height);
-        Ok(())
-    }
-
-    /// All ops so far in as few runs as there can be: each peak with its height, in order.
-    #[must_use]
-    pub fn runs(&self) -> Vec<Run> {
-        let heights = (0..64_u8).rev().filter(|height| self.len >> height & 1 == 1);
-        heights.zip(&self.peaks).map(|(height, hash)| Run { height, hash: *hash }).collect()
-    }
-
-    fn carry(&mut self, mut hash: [u8; 32], height: u8) {
-        let mut rest = self.len >> height;
-        while rest & 1 == 1 {
-            let left = self.peaks.pop().expect("a set bit of the length has its peak");
-            hash = node(&left, &hash);
-            rest >>= 1;
-        }
-        self.peaks.push(hash);
-        self.len += 1 << height;
-    }
-
-    /// The root that a head signs.
-    #[must_use]
-    pub fn root(&self) -> [u8; 32] {
-        let mut hasher = blake3::Hasher::new_derive_key(ROOT_CONTEXT);
-        hasher.update(&self.len.to_le_bytes());
-        for peak in &self.peaks {
-            hasher.update(peak);
-        }
-        *hasher.finalize().as_bytes()
-    }
-
-    /// The hash of an aligned run of `2^height` ops, to stand in for them.
-    #[must_use]
-    pub fn subtree(ops: &[OpId]) -> Option<[u8; 32]> {
-        let mut row: Vec<[u8; 32]> = ops.iter().map(|op| op.0).collect();
-        if !row.len().is_power_of_two() {
-            return None;
-        }
-        while row.len() > 1 {
-            row = row
-                .chunks_exact(2)
-                .filter_map(|pair| match pair {
-                    [left, right] => Some(node(left, right)),
-                    _ => None,
-                })
-                .collect();
-        }
-        row.first().copied()
-    }
-}
-
-fn node(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new_derive_key(NODE_CONTEXT);
-    hasher.update(left);
-    hasher.update(right);
-    *hasher.finalize().as_bytes()
-}
-
-/// An aligned run of `2^height` ops, by its hash alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Run {
-    pub height: u8,
-    pub hash: [u8; 32],
-}
-
-impl Run {
-    /// Ops.
-    #[must_use]
-    pub const fn span(&self) -> u64 {
-        match 1_u64.checked_shl(self.height as u32) {
-            Some(span) => span,
-            None => u64::MAX,
-        }
-    }
-
-    /// This run, which begins at `start`, and the one right behind it as one, where such a run stands at a multiple of its size.
-    #[must_use]
-    pub fn join(&self, next: &Self, start: u64) -> Option<Self> {
-        let height = self.height.checked_add(1)?;
-        let both = 1_u64.checked_shl(u32::from(height))?;
-        let fits = self.height == next.height && start.is_multiple_of(both);
-        fits.then(|| Self { height, hash: node(&self.hash, &next.hash) })
-    }
-}
-
-/// A subtree that does not begin at a multiple of its size.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no subtree of height {height} begins after {len} ops")]
-pub struct Misaligned {
-    pub len: u64,
-    pub height: u8,
-}
-
-/// An Ed25519 signature.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Signature(pub [u8; 64]);
-
-impl fmt::Debug for Signature {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Signature(..)")
-    }
-}
-
-impl Serialize for Signature {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (left, right) = self.0.split_at(32);
-        let halves: ([u8; 32], [u8; 32]) = (
-            left.try_into().map_err(serde::ser::Error::custom)?,
-            right.try_into().map_err(serde::ser::Error::custom)?,
-        );
-        halves.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Signature {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (left, right) = <([u8; 32], [u8; 32])>::deserialize(deserializer)?;
-        let mut bytes = [0; 64];
-        for (to, from) in bytes.iter_mut().zip(left.into_iter().chain(right)) {
-            *to = from;
-        }
-        Ok(Self(bytes))
-    }
-}
 
 /// How far a log goes and what it holds up to there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,9 +26,11 @@ pub struct Head {
 }
 
 /// A head with its author's signature. Two that contradict each other prove a fork to anyone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedHead {
     pub head: Head,
+    /// The author's keys up to the one that signs: as many as the log's epoch says.
+    pub succession: Succession,
     pub signature: Signature,
 }
 
@@ -204,6 +41,10 @@ pub enum BatchError {
     WeakKey { author: SiteId },
     #[error("the head at {len} of {author} is not signed by its author")]
     BadSignature { author: SiteId, len: u64 },
+    #[error("the head at {len} of {author} is not signed by the key that its epoch asks for")]
+    WrongKey { author: SiteId, len: u64 },
+    #[error("the author's keys do not follow each other")]
+    Succession(#[from] Unfollowed),
     #[error("the ops begin at {first}, and {held} are held")]
     Gap { first: u64, held: u64 },
     #[error("the ops end at {end}, and the head says {len}")]
@@ -223,24 +64,52 @@ impl Head {
         bytes
     }
 
-    /// Signs the head. The key must be the author's.
+    /// Signs the head with the author's first key.
     #[must_use]
     pub fn sign(self, key: &SigningKey) -> SignedHead {
-        SignedHead { head: self, signature: Signature(key.sign(&self.signed_bytes()).to_bytes()) }
+        self.sign_as(key, Succession::NONE)
+    }
+
+    /// Signs the head with the newest of the author's keys.
+    #[must_use]
+    pub fn sign_as(self, key: &SigningKey, succession: Succession) -> SignedHead {
+        let signature = Signature(key.sign(&self.signed_bytes()).to_bytes());
+        SignedHead { head: self, succession, signature }
     }
 }
 
 impl SignedHead {
-    /// Checks the signature strictly: weak keys and malleable forms are refused.
+    /// Checks the signature strictly: weak keys and malleable forms are refused. The log's epoch says which of the author's keys signs. [P-58]
     ///
     /// # Errors
-    /// The key is weak or the signature is not the author's over this head.
+    /// A key is weak or was not named by the one before it, or the signature is not the author's over this head.
     pub fn verify(&self) -> Result<(), BatchError> {
         let author = self.head.log.author;
-        let key = VerifyingKey::from_bytes(&author.0).map_err(|_key| BatchError::WeakKey { author })?;
+        if self.succession.generation() != generation_of(self.head.log.epoch) {
+            return Err(BatchError::WrongKey { author, len: self.head.len });
+        }
+        let key = self.succession.check(author)?;
+        let key = VerifyingKey::from_bytes(&key.0).map_err(|_key| BatchError::WeakKey { author })?;
         let signature = ed25519_dalek::Signature::from_bytes(&self.signature.0);
         key.verify_strict(&self.head.signed_bytes(), &signature)
             .map_err(|_signature| BatchError::BadSignature { author, len: self.head.len })
+    }
+}
+
+const fn closing(body: &Body) -> Option<&Closing> {
+    if let Body::OpenEpoch(OpenEpoch { closes: Some(closing), .. }) = body { Some(closing) } else { None }
+}
+
+impl SignedHead {
+    /// Where `body` closes the logs of earlier keys, the key that it names must be the one that signs here. [P-58]
+    fn owns(&self, body: &Body) -> Result<(), BatchError> {
+        let author = self.head.log.author;
+        match closing(body) {
+            Some(closing) if closing.key != self.succession.key(author) => {
+                Err(BatchError::WrongKey { author, len: self.head.len })
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
@@ -338,8 +207,9 @@ impl Batch {
         let kept = within.count();
         self.entries.truncate(kept);
         let end = self.entries.iter().fold(self.first, |at, entry| at.saturating_add(entry.span()));
+        let whole = end == head.head.len;
         self.head = head;
-        (end == head.head.len).then_some(self)
+        whole.then_some(self)
     }
 
     /// Its entries as runs known by their hashes.
@@ -428,6 +298,10 @@ impl Batch {
                 }
                 let op = Op::decode_statement(place, statement)
                     .map_err(|source| BatchError::Op { seq, source })?;
+                if closing(&op.body).is_some() {
+                    self.head.verify()?;
+                    self.head.owns(&op.body)?;
+                }
                 filling.ops.push(NamedOp { id, op, statement: statement.clone() });
             }
             seq = seq.saturating_add(entry.span());
@@ -452,6 +326,7 @@ impl Batch {
                     let place = Place { log: self.head.head.log, seq: after.len() };
                     let op = Op::decode_statement(place, statement)
                         .map_err(|source| BatchError::Op { seq: place.seq, source })?;
+                    self.head.owns(&op.body)?;
                     let id = Op::id_of(place, statement);
                     after.push(id);
                     ops.push(NamedOp { id, op, statement: statement.clone() });
@@ -470,7 +345,7 @@ impl Batch {
 }
 
 impl Verified {
-    /// New ops of the author that holds `key`, appended to its own log and signed with one head.
+    /// New ops of the author whose first key is `key`, appended to its own log and signed with one head.
     #[must_use]
     pub fn author(
         key: &SigningKey,
@@ -480,7 +355,24 @@ impl Verified {
         clock: Hlc,
         now: Timestamp,
     ) -> Self {
-        debug_assert_eq!(log.author.0, key.verifying_key().to_bytes(), "a log is signed by its author");
+        Self::author_as((key, Succession::NONE), log, held, bodies, clock, now)
+    }
+
+    /// The same by the newest of the author's keys.
+    #[must_use]
+    pub fn author_as(
+        (key, succession): (&SigningKey, Succession),
+        log: LogId,
+        held: &Mmr,
+        bodies: Vec<Body>,
+        clock: Hlc,
+        now: Timestamp,
+    ) -> Self {
+        debug_assert_eq!(
+            (succession.key(log.author).0, succession.generation()),
+            (key.verifying_key().to_bytes(), generation_of(log.epoch)),
+            "a log is signed by the key of its author that its epoch asks for"
+        );
         let mut after = held.clone();
         let mut stamp = clock;
         let mut ops = Vec::with_capacity(bodies.len());
@@ -493,7 +385,7 @@ impl Verified {
             ops.push(NamedOp { id, op, statement });
         }
         let entries = ops.iter().map(|named| Entry::Op(named.statement.clone())).collect();
-        let head = Head { log, len: after.len(), root: after.root(), time: now }.sign(key);
+        let head = Head { log, len: after.len(), root: after.root(), time: now }.sign_as(key, succession);
         Self { first: held.len(), ops, entries, after, head }
     }
 
@@ -530,7 +422,7 @@ impl Verified {
     /// The run as it travels and is stored.
     #[must_use]
     pub fn to_batch(&self) -> Batch {
-        Batch { first: self.first, entries: self.entries.clone(), head: self.head }
+        Batch { first: self.first, entries: self.entries.clone(), head: self.head.clone() }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::id::{BlobId, FeedId, LogId, OpId, SiteId};
 use crate::limits::{LABEL_BYTES_MAX, OP_BYTES_MAX, OPS_NAMED_MAX, REASON_BYTES_MAX};
 use crate::manifest::{Manifest, ManifestError};
 use crate::package::{BadName, Coordinate, FeedKind, check_label};
+use crate::succession::Succession;
 use crate::time::{Hlc, Timestamp};
 
 const OP_CONTEXT: &str = "packetboat 2026-11 op v1";
@@ -99,7 +100,7 @@ pub enum Body {
     Seal(Seal),
     /// 11: what this site's clients downloaded.
     Statistics(Statistics),
-    /// 12: the first op of a later epoch, opened because the author could not know how far it had signed.
+    /// 12: the first op of a later epoch, opened because the author could not know how far it had signed, or has a new key.
     OpenEpoch(OpenEpoch),
     /// 13: how far a log counts of which its author signed two histories.
     Cut(Cut),
@@ -276,16 +277,17 @@ pub struct Use {
 pub struct OpenEpoch {
     /// The last state of its own log the author knows, if any.
     pub known: Option<Tip>,
-    /// Another key that speaks for the author from here on (key rotation), with that key's signature over this log's id.
-    pub rotate_to: Option<Rotation>,
+    /// Said in the epochs of every key but the first: what counts of the logs that earlier keys signed.
+    pub closes: Option<Closing>,
 }
 
 /// See [`OpenEpoch`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rotation {
-    pub site: SiteId,
-    /// 64 bytes.
-    pub signature: Vec<u8>,
+pub struct Closing {
+    /// The key that signs this epoch.
+    pub key: SiteId,
+    /// How far each of the author's logs of earlier keys counts; one that is not named counts for nothing.
+    pub accepted: Vec<Tip>,
 }
 
 /// See [`Body::Cut`].
@@ -295,6 +297,8 @@ pub struct Cut {
     pub tip: Tip,
     /// When that state was signed.
     pub signed: Timestamp,
+    /// Its author's keys up to the one that signed it.
+    pub succession: Succession,
     /// Its author's signature: 64 bytes; empty where the length is zero.
     pub signature: Vec<u8>,
     pub reason: String,
@@ -475,6 +479,24 @@ impl Body {
         matches!(self, Self::Delete(_) | Self::Block(_))
     }
 
+    /// Whether it says who may write, or how far what somebody wrote counts.
+    #[must_use]
+    pub const fn is_about_rights(&self) -> bool {
+        matches!(
+            self,
+            Self::Grant(_)
+                | Self::Revoke(_)
+                | Self::Cut(_)
+                | Self::OpenEpoch(OpenEpoch { closes: Some(_), .. })
+        )
+    }
+
+    /// Whether it may leave out what was said earlier.
+    #[must_use]
+    pub const fn leaves_out(&self) -> bool {
+        matches!(self, Self::Cut(_) | Self::OpenEpoch(OpenEpoch { closes: Some(_), .. }))
+    }
+
     fn check(&self) -> Result<(), DecodeError> {
         if let Some(coordinate) = self.coordinate() {
             coordinate.check()?;
@@ -504,6 +526,7 @@ impl Body {
             }
             Self::Statistics(body) => body.uses.iter().try_for_each(|used| Ok(used.coordinate.check()?)),
             Self::Seal(body) => named(body.frontier.len()),
+            Self::OpenEpoch(OpenEpoch { closes: Some(closing), .. }) => named(closing.accepted.len()),
             Self::SetState(_)
             | Self::SetRef(_)
             | Self::Resolve(_)

@@ -22,7 +22,7 @@ pub use forecast::Forecast;
 pub use greeting::{Agreed, AgreedFeed, Stated, Terms, Twin, judged};
 pub use inbound::Memory;
 pub use outbound::travelling_root;
-pub use signals::{Config, Event, Input, Output, Side, UnservedThere};
+pub use signals::{Config, Event, Input, Keys, Output, Side, UnservedThere};
 
 use crate::fault::{Misbehaved, Outcome, Reason};
 use crate::frame::{Applied, Frame, OpsFrame, Piece, Poll, Polled, Pull, Supply};

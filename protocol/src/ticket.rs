@@ -8,6 +8,7 @@ use crate::id::{FeedId, SiteId};
 use crate::limits::{LABEL_BYTES_MAX, PAIRING_FRAME_BYTES_MAX, TICKET_ADDRESSES_MAX, TICKET_FEEDS_MAX};
 use crate::op::Genesis;
 use crate::package::{FeedKind, check_label};
+use crate::succession::Succession;
 use crate::switches::Switches;
 use crate::time::Timestamp;
 
@@ -32,7 +33,7 @@ pub struct Offer {
 /// An invitation that one site may use once.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticket {
-    /// The inviting site: the joiner connects to this key and no other.
+    /// The inviting site: the joiner connects to its keys and no others.
     pub site: SiteId,
     /// The inviting site's name, for people.
     pub name: String,
@@ -43,6 +44,8 @@ pub struct Ticket {
     pub offers: Vec<Offer>,
     /// What the joiner may do in each feed that the inviting site has or comes by later; none: the offered ones only.
     pub every: Option<Switches>,
+    /// The inviting site's keys that followed the first.
+    pub succession: Succession,
 }
 
 impl std::fmt::Debug for Ticket {
@@ -105,6 +108,7 @@ impl Ticket {
             && ticket.name.len() <= LABEL_BYTES_MAX
             && ticket.addresses.len() <= TICKET_ADDRESSES_MAX
             && ticket.offers.len() <= TICKET_FEEDS_MAX
+            && ticket.succession.check(ticket.site).is_ok()
             && ticket.offers.iter().all(|offer| check_label("feed name", &offer.feed).is_ok());
         if sound { Ok(ticket) } else { Err(TicketError::Malformed) }
     }
@@ -179,6 +183,10 @@ pub struct Joining {
     pub proof: [u8; 32],
     /// The joiner's name, for people.
     pub name: String,
+    /// The joiner: the connection's key is one of its keys.
+    pub site: SiteId,
+    /// The joiner's keys that followed the first.
+    pub succession: Succession,
 }
 
 /// A feed as it is handed to a new member.
@@ -233,7 +241,14 @@ impl Joining {
     pub fn decode(bytes: &[u8]) -> Result<Self, Misbehaved> {
         let joining: Self = decoded(bytes)?;
         own_name(&joining.name)?;
+        joining.succession.check(joining.site).map_err(|_forged| Misbehaved::FrameMalformed)?;
         Ok(joining)
+    }
+
+    /// Whether this is one of the joiner's keys.
+    #[must_use]
+    pub fn has_key(&self, key: SiteId) -> bool {
+        self.succession.keys(self.site).contains(&key)
     }
 }
 
@@ -285,6 +300,7 @@ mod tests {
                 may: Switches::PULL,
             }],
             every: None,
+            succession: Succession::NONE,
         }
     }
 
@@ -327,7 +343,13 @@ mod tests {
     }
 
     fn joining() -> Joining {
-        Joining { ticket: ticket().ticket_name(), proof: [7; 32], name: "Tokyo".to_owned() }
+        Joining {
+            ticket: ticket().ticket_name(),
+            proof: [7; 32],
+            name: "Tokyo".to_owned(),
+            site: SiteId([0x44; 32]),
+            succession: Succession::NONE,
+        }
     }
 
     fn admitted() -> Admitted {

@@ -195,6 +195,7 @@ impl Rig {
             feeds: vec![Ok(allowed); feeds],
             new_feeds: Default::default(),
             twins: Vec::new(),
+            succession: Default::default(),
         };
         self.say(&Frame::Welcome(welcome));
     }
@@ -301,6 +302,7 @@ impl Rig {
             feeds: vec![feed],
             new_feeds: Default::default(),
             twins: Vec::new(),
+            succession: Default::default(),
         };
         self.say(&Frame::Hello(hello));
     }

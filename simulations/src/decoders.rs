@@ -204,6 +204,7 @@ fn session(bytes: &[u8]) -> bool {
             refuses: None,
             barred: vec![],
             memory: Memory::default(),
+            keys: Default::default(),
             salt: [3; 8],
         };
         let mut session = Session::new(config, Instant(0), NOW);

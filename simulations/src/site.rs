@@ -263,6 +263,7 @@ impl Site {
             barred: vec![],
             new_feeds: Default::default(),
             memory: store.memory(end.peer, &end.name).expect("the store reads"),
+            keys: Default::default(),
             salt: self.entropy.next().to_le_bytes(),
         };
         Session::new(config, instant(now), self.wall(now))

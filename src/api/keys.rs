@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Schema;
 
-schemas! { Keys => "keys", Revoked => "key-revoked", RevokedKey => "revoked-key" }
+schemas! { Keys => "keys", Revoked => "key-revoked", RevokedKey => "revoked-key", Rotated => "key-rotated" }
 
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,5 +31,34 @@ pub struct RevokedKey {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keys {
     pub site: String,
+    pub own: KeyOf,
     pub revoked: Vec<RevokedKey>,
+}
+
+/// This site's newest key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyOf {
+    pub key: String,
+    /// From zero: how many keys came before it.
+    pub number: u64,
+    /// Whether other sites are shown it; until then they see the one before.
+    pub shown: bool,
+    /// Linked sites that have not heard of it.
+    pub waiting: Vec<String>,
+}
+
+/// A new key is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RotateRequest {
+    /// Show it now, whoever has not heard of it.
+    pub at_once: bool,
+}
+
+/// This site has a new key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotated {
+    pub site: String,
+    pub key: String,
+    /// Linked sites that are still shown the key before, for they have not heard of the new one.
+    pub waiting: Vec<String>,
 }

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use super::{Context, text};
-use crate::api::keys::{Keys, Revoked, RevokedKey};
+use crate::api::keys::{Keys, Revoked, RevokedKey, RotateRequest, Rotated};
 use crate::api::path::segment;
 use crate::api::ruling::RevokeRequest;
 
@@ -11,6 +11,17 @@ use crate::api::ruling::RevokeRequest;
 pub(super) enum KeyCommand {
     /// This site's key, and those it revoked.
     List,
+    /// Give this site a new key; no peer has to be paired with again
+    ///
+    /// It signs from now on. Linked sites hear of it at their next sync, and are shown it once all have;
+    /// until then the older key is kept. Rights, links and the site's id stay.
+    #[command(verbatim_doc_comment)]
+    #[command(after_help = "Example:\n  packetboat key rotate")]
+    Rotate {
+        /// Show the new key now, and delete the older one. Who has not heard of it must be paired with again.
+        #[arg(long)]
+        at_once: bool,
+    },
     /// Let a site's key in no more: it was stolen, or the site is gone
     ///
     /// Its sessions end at once, its links are removed, no ticket admits it, and its rights are taken
@@ -35,6 +46,15 @@ pub(super) enum KeyCommand {
     },
 }
 
+fn times(number: u64) -> String {
+    match number {
+        1 => "first".to_owned(),
+        2 => "second".to_owned(),
+        3 => "third".to_owned(),
+        _ => format!("{number}th"),
+    }
+}
+
 fn listed(feeds: &[String]) -> String {
     if feeds.is_empty() { "none".to_owned() } else { feeds.join(", ") }
 }
@@ -47,12 +67,35 @@ pub(super) async fn key(context: &Context, command: KeyCommand) -> anyhow::Resul
             if context.json {
                 return text::say_json(&keys);
             }
-            text::say(&format!("this site: {}", keys.body.site));
+            let Keys { site, own, .. } = &keys.body;
+            text::say(&format!("this site: {site}"));
+            if own.number > 0 {
+                text::say(&format!("its key:   {}, the {} after its first", own.key, times(own.number)));
+            }
+            if !own.shown {
+                text::say(&format!("not shown yet: {} have not heard of it", listed(&own.waiting)));
+            }
             let row = |key: &RevokedKey| {
                 vec![key.site.clone(), key.site_name.clone(), text::ago(key.revoked_ms), key.reason.clone()]
             };
             let rows: Vec<_> = keys.body.revoked.iter().map(row).collect();
             text::table_or("no key was revoked here", &["REVOKED", "NAME", "WHEN", "REASON"], &rows);
+        }
+        KeyCommand::Rotate { at_once } => {
+            let rotated = client.post::<Rotated>("/api/v1/keys/rotation", &RotateRequest { at_once }).await?;
+            if context.json {
+                return text::say_json(&rotated);
+            }
+            let Rotated { key, waiting, .. } = &rotated.body;
+            text::say(&format!("this site signs with the key {key}"));
+            if waiting.is_empty() {
+                text::say("  other sites are shown it, and the older key is deleted");
+            } else {
+                text::say(&format!(
+                    "  it is shown once these have heard of it, at their next sync: {}",
+                    listed(waiting)
+                ));
+            }
         }
         KeyCommand::Revoke { site, reason, accept_all } => {
             let asked = RevokeRequest { site, reason, accept_all };

@@ -304,6 +304,7 @@ impl Node {
                 ));
             }
             findings.extend(super::keys::findings(site)?);
+            findings.extend(super::rotation::contested(site)?);
             for (feed, heard) in super::upkeep::stale_feeds(site, wall_clock())? {
                 let hours = wall_clock().0.saturating_sub(heard.0) / 3_600_000;
                 let text = format!("feed {feed}: nothing was heard of its origin for {hours} h");

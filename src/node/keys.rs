@@ -66,8 +66,8 @@ impl Node {
     /// # Errors
     /// The disk fails.
     pub(crate) async fn keys(&self) -> Result<Keys, Problem> {
-        let site = self.me().to_string();
-        self.blocking(|of| Ok(all(of)?)).await.map(|revoked| Keys { site, revoked })
+        let (site, own) = (self.me().to_string(), self.own_key().await?);
+        self.blocking(|of| Ok(all(of)?)).await.map(|revoked| Keys { site, own, revoked })
     }
 
     /// Lets a site's key in no more. Its sessions end at once, its links are removed, and its rights are taken back where this site may.

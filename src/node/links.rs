@@ -144,7 +144,7 @@ impl Node {
             let mut links = locked(&self.inner.links);
             let removed = links.remove(name);
             if !links.values().any(|state| state.link.peer == link.peer) {
-                locked(&self.inner.admitted.sites).remove(&link.peer);
+                locked(&self.inner.admitted.sites).retain(|_key, site| *site != link.peer);
             }
             removed
         };

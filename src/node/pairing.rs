@@ -21,6 +21,7 @@ use super::feeds::named;
 use super::merge::settle_names;
 use super::new_feeds::{EVERY, is_admin, let_write, outward};
 use super::problem::usage;
+use super::rotation::{heard, note_keys};
 use super::sessions::ConnectError;
 use super::tickets::{TicketRecord, put_ticket};
 use super::{Node, link_name, locked, random};
@@ -28,9 +29,9 @@ use crate::api::{self, Problem};
 use crate::events::Event;
 use crate::keeper::{SiteStore, wall_clock};
 use crate::store::{FeedRecord, Merge, PeerState, Shelf};
-use crate::transport::endpoint::DialError;
+use crate::transport::endpoint::{DialError, key_of};
 use crate::transport::pairing::{JoinError, admit, join};
-use crate::transport::tls::Alpn;
+use crate::transport::tls::{Alpn, Whom};
 
 impl Node {
     /// Makes a ticket that one site may use once.
@@ -75,8 +76,17 @@ impl Node {
                 if every.is_some() { all_offered(site, may)? } else { offered(site, &request, may)? };
             let keep = |offer: &Offer| (offer.id, offer.feed.clone(), offer.may);
             let kept = offers.iter().map(keep).collect();
-            let ticket =
-                Ticket { site: site.me(), name: site_name, addresses, secret, expires, offers, every };
+            let succession = site.key().succession().clone();
+            let ticket = Ticket {
+                site: site.me(),
+                name: site_name,
+                addresses,
+                secret,
+                expires,
+                offers,
+                every,
+                succession,
+            };
             let record = TicketRecord {
                 proof_key: ticket.proof_key(),
                 expires_ms: expires.0,
@@ -123,7 +133,8 @@ impl Node {
         let filter = filter_of(&request)?;
         self.names_are_free(&ticket, &request).await?;
         let connection = self.reach(&ticket).await?;
-        let answer = join(&connection, &ticket, &self.inner.name, self.me()).await.map_err(join_failed)?;
+        let (joiner, shown) = (self.joiner(), key_of(&connection));
+        let answer = join(&connection, &ticket, &joiner).await.map_err(join_failed)?;
         let (peer_name, admitted, every) = match answer {
             JoinAnswer::Refused(reason) => return Err(refused(reason)),
             JoinAnswer::Admitted { name, feeds, every } => (name, feeds, every),
@@ -153,7 +164,14 @@ impl Node {
         }
         let name = link.name.clone();
         let stored = link.clone();
-        let taken = self.blocking(move |site| set_up(site, &request, &stored, admitted));
+        let (said, told) = (ticket.succession.clone(), joiner.succession.generation());
+        let taken = self.blocking(move |site| {
+            note_keys(site, inviter, |keys| {
+                heard(keys, inviter, &said, shown);
+                keys.told = keys.told.max(told);
+            })?;
+            set_up(site, &request, &stored, admitted)
+        });
         taken.await?.into_iter().for_each(|event| self.event(event));
         self.take_up(link);
         drop(edits);
@@ -207,7 +225,8 @@ impl Node {
     async fn reach(&self, ticket: &Ticket) -> Result<Connection, Problem> {
         let mut last = None;
         for address in &ticket.addresses {
-            match self.dial(address, ticket.site, Alpn::Pairing).await {
+            let whom = Whom { site: ticket.site, keys: ticket.succession.keys(ticket.site) };
+            match self.dial(address, whom, Alpn::Pairing).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => last = Some(error),
             }
@@ -225,30 +244,26 @@ impl Node {
         })
     }
 
-    /// A site came on the pairing protocol: it proves its ticket or is told why not.
-    pub(super) async fn admit_joiner(self, connection: Connection, joiner: SiteId) {
+    /// A site came on the pairing protocol with that key: it proves its ticket or is told why not.
+    pub(super) async fn admit_joiner(self, connection: Connection, shown: SiteId) {
         let node = self.clone();
         let decide = async move |joining: Joining, exporter: [u8; 32]| match node
-            .judge(joiner, joining, exporter)
+            .judge(shown, joining, exporter)
             .await
         {
             Ok(answer) => answer,
             Err(reason) => {
-                tracing::warn!(%joiner, %reason, "a pairing attempt was refused");
+                tracing::warn!(joiner = %shown, %reason, "a pairing attempt was refused");
                 JoinAnswer::Refused(reason)
             }
         };
-        if let Err(error) = admit(&connection, joiner, decide).await {
-            tracing::warn!(%joiner, %error, "a joiner could not be answered");
+        if let Err(error) = admit(&connection, shown, decide).await {
+            tracing::warn!(joiner = %shown, %error, "a joiner could not be answered");
         }
     }
 
-    async fn judge(
-        &self,
-        joiner: SiteId,
-        joining: Joining,
-        exporter: [u8; 32],
-    ) -> Result<JoinAnswer, Reason> {
+    async fn judge(&self, shown: SiteId, joining: Joining, exporter: [u8; 32]) -> Result<JoinAnswer, Reason> {
+        let joiner = joining.site;
         let most = usize::try_from(PAIRING_ATTEMPTS_PER_MINUTE_MAX).unwrap_or(usize::MAX);
         if self.attempts_in_last_minute() > most {
             return Err(Reason::PairingTooOften);
@@ -260,7 +275,7 @@ impl Node {
             Link::new(name, joiner, joining.name.clone(), Dial::Incoming, Vec::new())
         });
         let site = self.inner.site.clone();
-        let judged = tokio::task::spawn_blocking(move || judged(&site, held, &joining, &exporter));
+        let judged = tokio::task::spawn_blocking(move || judged(&site, held, &joining, (shown, &exporter)));
         let (link, feeds, every) = judged.await.map_err(|_panic| Reason::Busy)??;
         self.take_up(link);
         drop(edits);
@@ -390,7 +405,7 @@ fn judged(
     site: &SiteStore,
     link: Link,
     joining: &Joining,
-    exporter: &[u8; 32],
+    (shown, exporter): (SiteId, &[u8; 32]),
 ) -> Result<(Link, Vec<Admitted>, Option<Switches>), Reason> {
     let joiner = link.peer;
     static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
@@ -406,7 +421,7 @@ fn judged(
     let value = site.store().record(Shelf::Tickets, &key).map_err(|error| failed(&error))?;
     let value = value.ok_or(Reason::TicketUnknown)?;
     let mut record: TicketRecord = serde_json::from_slice(&value).map_err(|error| failed(&error))?;
-    if !proved(&record.proof_key, exporter, joiner, joining.proof) {
+    if !proved(&record.proof_key, exporter, shown, joining.proof) {
         return Err(Reason::TicketNotProved);
     }
     if record.used.is_some() {
@@ -417,6 +432,10 @@ fn judged(
     }
     if record.expires_ms <= wall_clock().0 {
         return Err(Reason::TicketExpired);
+    }
+    let known = site.store().keys_of(joiner).map_err(|error| failed(&error))?.succession;
+    if !known.is_start_of(&joining.succession) && !joining.succession.is_start_of(&known) {
+        return Err(Reason::KeyContested);
     }
     record.used = Some((joiner, joining.name.clone()));
     put_ticket(site, &key, &record).map_err(|problem| failed(&problem.detail))?;
@@ -438,6 +457,12 @@ fn judged(
         let (takes, filter) = (may.flows_out(), Filter::default());
         link.new_feeds = Some(NewFeeds { offers: true, takes, switches: may.flip(), filter, expires });
     }
+    let told = site.key().succession().generation();
+    note_keys(site, joiner, |keys| {
+        heard(keys, joiner, &joining.succession, Some(shown));
+        keys.told = keys.told.max(told);
+    })
+    .map_err(|problem| failed(&problem.detail))?;
     site.store().put_link(&link).map_err(|error| failed(&error))?;
     Ok((link, feeds, record.every))
 }

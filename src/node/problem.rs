@@ -90,6 +90,10 @@ impl From<AuthorError> for Problem {
                     )
             }
             AuthorError::Randomness(_) => Self::new(500, "disk", "The system failed", error.to_string()),
+            AuthorError::EpochsSpent => {
+                Self::new(409, "refused", "This site's key is used up", error.to_string())
+                    .hint("packetboat key rotate")
+            }
             AuthorError::Forked => {
                 Self::new(409, "forked", "This site's log has two histories", error.to_string())
                     .hint("the feed's origin resolves it: packetboat forks resolve AUTHOR --feed FEED")

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use protocol::fault::{Outcome, Reason};
-use protocol::id::{FeedId, RunId, SiteId};
+use protocol::id::{BlobId, FeedId, RunId, SiteId};
 use protocol::link::{Dial, Link};
 use protocol::session::tally::Tally;
 use protocol::session::{Agreed, Forecast, Side};
@@ -22,10 +22,10 @@ use super::{Node, locked};
 use crate::api::Problem;
 use crate::keeper::wall_clock;
 use crate::store::{PeerState, RunRecord, Trigger};
-use crate::transport::endpoint::DialError;
+use crate::transport::endpoint::{DialError, key_of};
 use crate::transport::pump::{Command, Happening, drive};
 use crate::transport::settings::Pace;
-use crate::transport::tls::Alpn;
+use crate::transport::tls::{Alpn, Whom};
 
 /// How long one address is tried.
 const DIAL_WITHIN: Duration = Duration::from_secs(10);
@@ -123,6 +123,16 @@ pub(super) struct Pacing {
     pub(super) last: (Timestamp, u64),
 }
 
+/// What this end brings into one session.
+#[derive(Debug, Clone, Copy)]
+struct Spoken {
+    turn: u64,
+    /// The number of the newest key of its own that it tells.
+    told: u64,
+    /// The key that the other end showed.
+    shown: Option<SiteId>,
+}
+
 /// How a run ended.
 struct Ending {
     outcome: Outcome,
@@ -179,10 +189,6 @@ impl Node {
             self.keep_link(link);
         }
         Ok(())
-    }
-
-    fn admit(&self, link: &Link) {
-        locked(&self.inner.admitted.sites).insert(link.peer);
     }
 
     /// The link with a site, in the direction asked for.
@@ -295,7 +301,8 @@ impl Node {
         };
         let mut last = ConnectError::NoAddress(name.to_owned());
         for address in addresses {
-            match self.dial(address, link.peer, Alpn::Link).await {
+            let whom = self.whom(link.peer).map_err(|error| ConnectError::Store(error.to_string()))?;
+            match self.dial(address, whom, Alpn::Link).await {
                 Ok(connection) => return self.attach(link, Side::Dialler, connection),
                 Err(error) => last = error,
             }
@@ -307,7 +314,7 @@ impl Node {
     pub(super) async fn dial(
         &self,
         address: &str,
-        peer: SiteId,
+        whom: Whom,
         alpn: Alpn,
     ) -> Result<Connection, ConnectError> {
         let resolve = |source| ConnectError::Resolve { address: address.to_owned(), source };
@@ -315,7 +322,7 @@ impl Node {
         let mut last =
             resolve(std::io::Error::new(std::io::ErrorKind::NotFound, "no address behind the name"));
         for at in resolved {
-            match self.inner.endpoint.dial(at, peer, alpn, Pace::Background, DIAL_WITHIN).await {
+            match self.inner.endpoint.dial(at, whom.clone(), alpn, Pace::Background, DIAL_WITHIN).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => last = error.into(),
             }
@@ -330,6 +337,7 @@ impl Node {
         connection: Connection,
     ) -> Result<UnboundedSender<Command>, ConnectError> {
         let config = self.config(&link, side)?;
+        let (told, shown) = (config.keys.mine.generation(), key_of(&connection));
         let keeper = self.inner.site.keeper(&link);
         let (commands, commanded) = unbounded_channel();
         let (happening, happenings) = unbounded_channel();
@@ -349,12 +357,13 @@ impl Node {
         tell(&commands, Command::Pace(super::hours::caps(&link, wall_clock())));
         drop(drive(connection, config, Box::new(keeper), commanded, happening));
         let node = self.clone();
-        tokio::spawn(async move { node.follow(link, turn, happenings).await });
+        tokio::spawn(async move { node.follow(link, Spoken { turn, told, shown }, happenings).await });
         Ok(commands)
     }
 
     /// Writes down what happens in a session until it is over.
-    async fn follow(&self, link: Link, turn: u64, mut happenings: UnboundedReceiver<Happening>) {
+    async fn follow(&self, link: Link, spoken: Spoken, mut happenings: UnboundedReceiver<Happening>) {
+        let turn = spoken.turn;
         let mut run: Option<(RunId, RunRecord)> = None;
         let mut closed = Outcome::Interrupted;
         let mut came_up = false;
@@ -364,6 +373,7 @@ impl Node {
                     locked(&self.inner.lives).saw(link.peer, agreed.peer_store, wall_clock());
                     self.link_is_up(&link.name, &agreed);
                     came_up = true;
+                    self.keys_heard(&link, agreed.peer_succession.clone(), spoken.shown).await;
                     self.note_link(&link, &agreed).await;
                     self.agreed(&link.name, agreed);
                     self.offer_feeds(&link.name).await;
@@ -379,6 +389,9 @@ impl Node {
                 Happening::RunEnded { outcome, tally, rtt_ms, roots } => {
                     let ending = Ending { outcome, tally, rtt_ms: Some(rtt_ms), roots, note: None };
                     self.learned(&link, outcome).await;
+                    if outcome == Outcome::Done {
+                        self.peer_knows_keys(link.peer, spoken.told).await;
+                    }
                     self.look_at_arrivals().await;
                     self.run_ended(&link, run.take(), ending);
                 }
@@ -389,13 +402,7 @@ impl Node {
                     tokio::spawn(async move { node.feeds_offered(&name, turn, feeds).await });
                 }
                 Happening::Taken(feeds) => self.feeds_taken(&link.name, &feeds),
-                Happening::Held(held) => {
-                    self.with_link(&link.name, |state| {
-                        if state.turn == turn {
-                            state.questions.answered(held);
-                        }
-                    });
-                }
+                Happening::Held(held) => self.answered(&link.name, turn, held),
                 Happening::Forecast(forecast) => self.watched(&link.name, Watch::Forecast(forecast)),
                 Happening::Note(event) => self.noticed(&link, event).await,
                 Happening::Closed(outcome) => closed = outcome,
@@ -423,6 +430,15 @@ impl Node {
             run = self.run_began(&link, &Roots::new());
         }
         self.run_ended(&link, run, Ending::without_a_run(closed));
+    }
+
+    /// The other end answered which of some blobs it holds.
+    fn answered(&self, link: &str, turn: u64, held: Vec<BlobId>) {
+        self.with_link(link, |state| {
+            if state.turn == turn {
+                state.questions.answered(held);
+            }
+        });
     }
 
     fn run_began(&self, link: &Link, roots: &Roots) -> Option<(RunId, RunRecord)> {
@@ -481,7 +497,7 @@ impl Node {
             state.begins
         });
         if self.with_link(&link.name, |state| std::mem::take(&mut state.renew)) == Some(true) {
-            self.renew(&link.name);
+            self.renew_either(&link.name);
         }
         self.inner.counts.look_again();
         self.run_settled(&link.name, &record);

@@ -23,6 +23,7 @@ mod merge;
 mod new_feeds;
 mod partition;
 mod receiver;
+mod rotation;
 mod threats;
 mod twins;
 mod webhooks;
@@ -128,6 +129,24 @@ async fn names(node: &Node) -> Vec<(String, String)> {
 
 fn ready(names: &[&str]) -> Vec<(String, String)> {
     names.iter().map(|name| ((*name).to_owned(), "ready".to_owned())).collect()
+}
+
+/// The same node once more, at the same address.
+async fn again_as(lab: Lab, name: &str) -> Lab {
+    let listen = lab.node.listen_address();
+    lab.node.stop().await;
+    let Lab { folder, node } = lab;
+    drop(node);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match Node::start(folder.path(), Some(name), listen).await {
+            Ok(node) => return Lab { folder, node },
+            Err(StartError::Store(OpenError::InUse { .. })) if tokio::time::Instant::now() < deadline => {
+                tokio::task::yield_now().await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

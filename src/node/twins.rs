@@ -7,7 +7,7 @@ use protocol::fault::Reason;
 use protocol::frame::Openness;
 use protocol::id::{FeedId, SiteId};
 use protocol::link::{Link, LinkFeed};
-use protocol::session::{Config, Side, Terms, Twin};
+use protocol::session::{Config, Keys, Side, Terms, Twin};
 use protocol::switches::Switches;
 
 use super::hours::hours;
@@ -86,6 +86,10 @@ impl Node {
             barred: locked(&self.inner.lives).barred(link.peer, wall_clock()),
             new_feeds,
             memory: store.memory(link.peer, &link.name).map_err(|error| failed(&error))?,
+            keys: Keys {
+                mine: self.inner.site.key().succession().clone(),
+                peer: store.keys_of(link.peer).map_err(|error| failed(&error))?.succession,
+            },
             salt: random::<8>().map_err(|error| failed(&error))?,
         })
     }

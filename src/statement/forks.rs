@@ -4,6 +4,7 @@ use protocol::fork::ForkProof;
 use protocol::id::{FeedId, OpId, SiteId};
 use protocol::log::SignedHead;
 use protocol::op::{Body, Cut, Tip};
+use protocol::succession::Succession;
 
 use super::{Spoken, StatementError, fitting};
 use crate::keeper::SiteStore;
@@ -65,10 +66,12 @@ fn cut(fork: &ForkProof, at: Option<SignedHead>, reason: String) -> Cut {
     let tip = |len, root| Tip { author: log.author, epoch: log.epoch, len, root };
     match at {
         None => {
-            Cut { tip: tip(0, [0; 32]), signed: protocol::time::Timestamp(0), signature: Vec::new(), reason }
+            let (signed, signature) = (protocol::time::Timestamp(0), Vec::new());
+            Cut { tip: tip(0, [0; 32]), signed, succession: Succession::NONE, signature, reason }
         }
-        Some(SignedHead { head, signature }) => {
-            Cut { tip: tip(head.len, head.root), signed: head.time, signature: signature.0.to_vec(), reason }
+        Some(SignedHead { head, succession, signature }) => {
+            let signature = signature.0.to_vec();
+            Cut { tip: tip(head.len, head.root), signed: head.time, succession, signature, reason }
         }
     }
 }

@@ -140,14 +140,15 @@ impl Store {
         };
         let Some(record) = self.feed(feed)? else { return Ok(None) };
         let mut ledger = Ledger::new(&record.genesis);
-        for topic in [Topic::Rights, Topic::Seals, Topic::Blocks] {
-            for named in self.ops_about(feed, topic)? {
-                ledger.apply(&named);
-            }
-        }
+        // Rights first: they say which seals count.
         for proof in self.rights_told(feed)? {
             for named in proof.ops() {
                 ledger.apply(named);
+            }
+        }
+        for topic in [Topic::Rights, Topic::Seals, Topic::Blocks] {
+            for named in self.ops_about(feed, topic)? {
+                ledger.apply(&named);
             }
         }
         let found = Arc::new(ledger);
@@ -197,8 +198,9 @@ impl Store {
     /// Takes ops that were just indexed into their feed's ledger, if it is in memory.
     pub(super) fn enter(&self, feed: FeedId, ops: &[NamedOp]) {
         let wide = |named: &&NamedOp| {
-            use protocol::op::Body::{Block, Cut, Grant, Revoke, Seal, Unblock};
-            matches!(named.op.body, Grant(_) | Revoke(_) | Cut(_) | Seal(_) | Block(_) | Unblock(_))
+            use protocol::op::Body::{Block, Seal, Unblock};
+            let said = &named.op.body;
+            said.is_about_rights() || matches!(said, Seal(_) | Block(_) | Unblock(_))
         };
         let mut wide = ops.iter().filter(wide).peekable();
         if wide.peek().is_none() {
@@ -206,6 +208,10 @@ impl Store {
         }
         let mut ledgers = locked(&self.inner.ledgers);
         ledgers.turn = ledgers.turn.saturating_add(1);
+        // What is left out of a log may have been counted: a seal, say.
+        if ops.iter().any(|named| named.op.body.leaves_out()) {
+            ledgers.by_feed.remove(&feed);
+        }
         if let Some(ledger) = ledgers.by_feed.get_mut(&feed) {
             let ledger = Arc::make_mut(ledger);
             for named in wide {

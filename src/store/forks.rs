@@ -81,7 +81,7 @@ impl Store {
             rest.push(run);
             true
         })?;
-        Ok(ForkProof::between(*head, state.head, &before, &rest))
+        Ok(ForkProof::between(head.clone(), state.head, &before, &rest))
     }
 
     /// How far the log as it is held goes along with the longer history of a proof.

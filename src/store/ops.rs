@@ -13,7 +13,7 @@ use protocol::grant::Permitted;
 use protocol::id::{FeedId, LogId, OpId};
 use protocol::limits::OP_BYTES_MAX;
 use protocol::log::{Batch, Entry, Mmr, NamedOp, SignedHead, Verified};
-use protocol::op::{Block, Blocked, Body, Op, Place};
+use protocol::op::{Block, Blocked, Body, Op, OpenEpoch, Place};
 use serde::{Deserialize, Serialize};
 
 use super::gaps;
@@ -159,7 +159,7 @@ impl Parts<'_> {
             Mark::Skip { height, hash } => Entry::Skip { height: *height, hash: *hash },
         };
         let entries = self.prelude.marks.iter().map(entry).collect();
-        Batch { first: self.prelude.first, entries, head: self.prelude.head }
+        Batch { first: self.prelude.first, entries, head: self.prelude.head.clone() }
     }
 }
 
@@ -171,7 +171,7 @@ pub(super) fn replay(changes: &mut Changes, at: Location, payload: &[u8]) {
     let Some(parts) = take_apart(payload) else { return };
     let Prelude { generation, first, head, after, .. } = &parts.prelude;
     let log = head.head.log;
-    let entry = LogEntry { head: Some(*head), after: after.clone(), longest: head.head.len };
+    let entry = LogEntry { head: Some(head.clone()), after: after.clone(), longest: head.head.len };
     changes.raise(keys::log(log), &entry);
     let last = head.head.len.saturating_sub(1);
     changes.set(Tree::Batch, keys::batch(log, last), keys::encode(&BatchEntry { first: *first, at }));
@@ -225,6 +225,7 @@ pub(super) fn note_body(changes: &mut Changes, feed: FeedId, id: OpId, body: &Bo
         Body::Block(Block { target: Blocked::Coordinate(_), .. }) => None,
         Body::Block(Block { target: Blocked::Blob(_), .. }) | Body::Unblock(_) => Some(Topic::Blocks),
         Body::Grant(_) | Body::Revoke(_) | Body::Cut(_) => Some(Topic::Rights),
+        Body::OpenEpoch(OpenEpoch { closes: Some(_), .. }) => Some(Topic::Rights),
         Body::Seal(_) => Some(Topic::Seals),
         Body::Statistics(_) => Some(Topic::Statistics),
         Body::OpenEpoch(_) => Some(Topic::Epochs),
@@ -439,7 +440,7 @@ impl Store {
             let Some(verified) = batch.beyond(after.len()).and_then(|batch| batch.verify(&after).ok()) else {
                 break;
             };
-            head = Some(*verified.head());
+            head = Some(verified.head().clone());
             after = verified.after().clone();
         }
         if after.len() == entry.after.len() {

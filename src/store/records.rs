@@ -72,6 +72,8 @@ pub enum Shelf {
     Trash,
     /// feed 32 → bytes of it that are kept at most.
     Quotas,
+    /// site 32 → its keys, and what it knows of this site's.
+    KeysOf,
 }
 
 impl Shelf {
@@ -101,6 +103,7 @@ impl Shelf {
             Self::Lost => 36,
             Self::Trash => 37,
             Self::Quotas => 38,
+            Self::KeysOf => 43,
         }
     }
 }

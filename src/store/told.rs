@@ -98,9 +98,7 @@ impl Store {
         if before.len() != batch.first {
             return Ok(None);
         }
-        Ok(batch
-            .proving(&before, |body| matches!(body, Body::Grant(_) | Body::Revoke(_) | Body::Cut(_)))
-            .ok())
+        Ok(batch.proving(&before, Body::is_about_rights).ok())
     }
 
     /// Keeps what became of publishes at another site. Durable when this returns.

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::callers::Callers;
 use super::settings::{self, HANDSHAKES_UNPROVEN_MAX, INCOMING_MAX, Pace};
-use super::tls::{self, Alpn, Expected, Peers, ProviderError, SERVER_NAME, WrongSite, site_of_spki};
+use super::tls::{self, Alpn, Expected, Peers, ProviderError, SERVER_NAME, Whom, WrongSite, site_of_spki};
 use crate::identity::SiteKey;
 
 #[cfg(test)]
@@ -88,9 +88,11 @@ pub fn is_refusal(error: &ConnectionError) -> bool {
 /// A connection of an admitted site.
 #[derive(Debug)]
 pub struct Accepted {
-    /// Who called, proved by its key.
+    /// Who called. On [`Alpn::Pairing`] this is the key alone, and may be anyone's: the ticket is still to be proved.
     pub peer: SiteId,
-    /// What it called for. On [`Alpn::Pairing`] `peer` may be anyone: the ticket is still to be proved.
+    /// The key that proved it.
+    pub key: SiteId,
+    /// What it called for.
     pub alpn: Alpn,
     /// No stream of it has been read.
     pub connection: Connection,
@@ -99,7 +101,9 @@ pub struct Accepted {
 /// A site's QUIC endpoint. Dropping it ends its connections without a word; [`Endpoint::close`] says goodbye.
 pub struct Endpoint {
     quinn: quinn::Endpoint,
-    key: SiteKey,
+    key: std::sync::Mutex<SiteKey>,
+    peers: Arc<dyn Peers>,
+    pace: Pace,
     provider: Arc<CryptoProvider>,
     admitted: Mutex<mpsc::Receiver<Accepted>>,
 }
@@ -133,8 +137,9 @@ impl Endpoint {
         )
         .map_err(socket)?;
         let (sender, receiver) = mpsc::channel(ADMITTED_WAITING_MAX);
-        tokio::spawn(listen(quinn.clone(), peers, sender));
-        Ok(Self { quinn, key: key.clone(), provider, admitted: Mutex::new(receiver) })
+        tokio::spawn(listen(quinn.clone(), Arc::clone(&peers), sender));
+        let key = std::sync::Mutex::new(key.clone());
+        Ok(Self { quinn, key, peers, pace, provider, admitted: Mutex::new(receiver) })
     }
 
     /// The address of the socket.
@@ -145,6 +150,27 @@ impl Endpoint {
         self.quinn.local_addr()
     }
 
+    fn key(&self) -> std::sync::MutexGuard<'_, SiteKey> {
+        self.key.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The key that is shown to other sites.
+    #[must_use]
+    pub fn shown(&self) -> SiteId {
+        self.key().public()
+    }
+
+    /// Shows another key from the next connection on. Those that stand go on.
+    ///
+    /// # Errors
+    /// No TLS configuration comes of it.
+    pub fn show(&self, key: &SiteKey) -> Result<(), ProviderError> {
+        let tls = tls::server(key, Arc::clone(&self.peers), Arc::clone(&self.provider), None)?;
+        self.quinn.set_server_config(Some(settings::server(key, tls, self.pace)));
+        *self.key() = key.clone();
+        Ok(())
+    }
+
     /// Calls the site `expected` at `address`. A connection means only that `expected` answered: it
     /// may still turn this site away, which shows at the first frame ([`is_refusal`]).
     ///
@@ -153,13 +179,16 @@ impl Endpoint {
     pub async fn dial(
         &self,
         address: SocketAddr,
-        expected: SiteId,
+        expected: impl Into<Whom>,
         alpn: Alpn,
         pace: Pace,
         within: Duration,
     ) -> Result<Connection, DialError> {
-        let verifier = Expected::new(expected, &self.provider);
-        let tls = tls::client(&self.key, Arc::clone(&verifier), alpn, Arc::clone(&self.provider), None)?;
+        let whom = expected.into();
+        let site = whom.site;
+        let verifier = Expected::new(whom.clone(), &self.provider);
+        let shown = self.key().clone();
+        let tls = tls::client(&shown, Arc::clone(&verifier), alpn, Arc::clone(&self.provider), None)?;
         let connecting = self
             .quinn
             .connect_with(settings::client(Arc::new(tls), pace), address, SERVER_NAME)
@@ -169,10 +198,10 @@ impl Endpoint {
             Err(_elapsed) => return Err(DialError::Silent { address, within }),
         };
         outcome.map_err(|source| match verifier.met() {
-            Some(found) if found != expected => {
-                DialError::WrongSite { address, wrong: WrongSite { expected, found } }
+            Some(found) if !whom.keys.contains(&found) => {
+                DialError::WrongSite { address, wrong: WrongSite { expected: site, found } }
             }
-            Some(_) | None if is_refusal(&source) => DialError::Refused { address, site: expected },
+            Some(_) | None if is_refusal(&source) => DialError::Refused { address, site },
             Some(_) | None if source == ConnectionError::TimedOut => DialError::Silent { address, within },
             Some(_) | None => DialError::Handshake { address, source },
         })
@@ -272,21 +301,21 @@ async fn handshake(incoming: Incoming, peers: &dyn Peers) -> Result<Accepted, Re
         .handshake_data()
         .and_then(|data| data.downcast::<HandshakeData>().ok())
         .and_then(|data| Alpn::from_bytes(data.protocol.as_deref()?));
-    let (Some(alpn), Some(peer)) = (alpn, peer_of(&connection)) else { return Err(Refusal::Anonymous) };
+    let (Some(alpn), Some(key)) = (alpn, key_of(&connection)) else { return Err(Refusal::Anonymous) };
     let admitted = match alpn {
-        Alpn::Link => peers.known(&peer),
-        Alpn::Pairing => peers.pairing_open(),
+        Alpn::Link => peers.site_of(&key),
+        Alpn::Pairing => peers.pairing_open().then_some(key),
     };
-    if admitted {
-        return Ok(Accepted { peer, alpn, connection });
+    if let Some(peer) = admitted {
+        return Ok(Accepted { peer, key, alpn, connection });
     }
     connection.close(CLOSE_FORGOTTEN, b"this site is not admitted");
-    Err(Refusal::Forgotten(peer))
+    Err(Refusal::Forgotten(key))
 }
 
-/// The site at the other end, by the key it proved in the handshake.
+/// The key that the other end proved in the handshake.
 #[must_use]
-pub fn peer_of(connection: &Connection) -> Option<SiteId> {
+pub fn key_of(connection: &Connection) -> Option<SiteId> {
     let keys = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
     site_of_spki(keys.first()?)
 }

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use protocol::fault::Misbehaved;
 use protocol::id::SiteId;
 use protocol::limits::PAIRING_MS_MAX;
+use protocol::succession::Succession;
 use protocol::ticket::{JoinAnswer, Joining, Ticket, prove};
 use quinn::{Connection, ConnectionError, RecvStream, VarInt};
 use tokio::time::timeout;
 
-use super::endpoint::{is_refusal, peer_of};
+use super::endpoint::{is_refusal, key_of};
 use super::framing::{ReadFrameError, WriteFrameError, read_frame, write_frame};
 use super::tls::WrongSite;
 
@@ -55,20 +56,27 @@ pub enum AdmitError {
     Malformed { joiner: SiteId, source: Misbehaved },
 }
 
+/// The joining site.
+#[derive(Debug, Clone)]
+pub struct Joiner {
+    pub site: SiteId,
+    /// Its name, for people.
+    pub name: String,
+    /// Its keys that followed the first.
+    pub succession: Succession,
+    /// The key that it shows on the connection.
+    pub shown: SiteId,
+}
+
 /// Proves the ticket to its site and takes the answer, which may be a refusal with its reason.
-/// `me` is this site. The connection, of the pairing protocol, is closed at the end.
+/// The connection, of the pairing protocol, is closed at the end.
 ///
 /// # Errors
 /// [`JoinError`]
-pub async fn join(
-    connection: &Connection,
-    ticket: &Ticket,
-    my_name: &str,
-    me: SiteId,
-) -> Result<JoinAnswer, JoinError> {
-    let found = peer_of(connection).unwrap_or(me);
-    let outcome = if found == ticket.site {
-        match timeout(PATIENCE, asked(connection, ticket, my_name, me)).await {
+pub async fn join(connection: &Connection, ticket: &Ticket, me: &Joiner) -> Result<JoinAnswer, JoinError> {
+    let found = key_of(connection).unwrap_or(me.shown);
+    let outcome = if ticket.succession.keys(ticket.site).contains(&found) {
+        match timeout(PATIENCE, asked(connection, ticket, me)).await {
             Ok(outcome) => outcome,
             Err(_elapsed) => Err(JoinError::Silent),
         }
@@ -79,15 +87,11 @@ pub async fn join(
     outcome
 }
 
-async fn asked(
-    connection: &Connection,
-    ticket: &Ticket,
-    my_name: &str,
-    me: SiteId,
-) -> Result<JoinAnswer, JoinError> {
+async fn asked(connection: &Connection, ticket: &Ticket, me: &Joiner) -> Result<JoinAnswer, JoinError> {
     let exporter = exporter(connection).ok_or(JoinError::ClosedEarly)?;
-    let proof = prove(&ticket.proof_key(), &exporter, me);
-    let joining = Joining { ticket: ticket.ticket_name(), proof, name: my_name.to_owned() };
+    let proof = prove(&ticket.proof_key(), &exporter, me.shown);
+    let (name, succession) = (me.name.clone(), me.succession.clone());
+    let joining = Joining { ticket: ticket.ticket_name(), proof, name, site: me.site, succession };
     let (mut send, mut receive) = connection.open_bi().await.map_err(gone)?;
     match write_frame(&mut send, &joining.encode()).await {
         Ok(()) => drop(send.finish()),
@@ -119,7 +123,7 @@ fn gone(error: ConnectionError) -> JoinError {
     }
 }
 
-/// Hears what the joiner `peer` says, lets `decide` judge it, and sends the answer. `decide` is
+/// Hears what the joiner with the key `peer` says, lets `decide` judge it, and sends the answer. `decide` is
 /// given the TLS exporter that the proof is bound to. The connection is closed at the end.
 ///
 /// # Errors
@@ -152,6 +156,9 @@ where
         Frame::Faulty(fault) => return Err(malformed(fault)),
         Frame::None => return Err(AdmitError::Gone { joiner: peer }),
     };
+    if !joining.has_key(peer) {
+        return Err(malformed(Misbehaved::FrameMalformed));
+    }
     let exporter = exporter(connection).ok_or(AdmitError::Gone { joiner: peer })?;
     let answer = decide(joining, exporter).await;
     let telling = async {

@@ -72,8 +72,8 @@ impl Alpn {
 
 /// Whom a listener admits, asked in every handshake.
 pub trait Peers: fmt::Debug + Send + Sync {
-    /// Whether this site may open a link.
-    fn known(&self, site: &SiteId) -> bool;
+    /// The site that may open a link with this key, if one may.
+    fn site_of(&self, key: &SiteId) -> Option<SiteId>;
 
     /// Whether a ticket is open, so that sites not yet known may come to prove it.
     fn pairing_open(&self) -> bool;
@@ -102,7 +102,7 @@ fn certified(key: &SiteKey, provider: &CryptoProvider) -> Result<Arc<CertifiedKe
     let signer =
         provider.key_provider.load_private_key(private.clone_key()).map_err(ProviderError::Provider)?;
     let mut spki = SPKI_PREFIX.to_vec();
-    spki.extend_from_slice(key.site_id().as_bytes());
+    spki.extend_from_slice(key.public().as_bytes());
     Ok(Arc::new(CertifiedKey::new(vec![CertificateDer::from(spki)], signer)))
 }
 
@@ -123,22 +123,37 @@ fn ed25519_signature(
 const NO_TLS12: rustls::Error =
     rustls::Error::PeerIncompatible(PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig);
 
-/// The one site a dialler accepts, and whom it met instead.
+/// A site and the keys by which it is taken for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whom {
+    pub site: SiteId,
+    pub keys: Vec<SiteId>,
+}
+
+impl From<SiteId> for Whom {
+    /// A site by its first key.
+    fn from(site: SiteId) -> Self {
+        Self { site, keys: vec![site] }
+    }
+}
+
+/// The one site a dialler accepts, and the key it met.
 #[derive(Debug)]
 pub struct Expected {
-    site: SiteId,
+    whom: Whom,
     met: OnceLock<SiteId>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Expected {
-    /// Accepts `site` and nobody else.
+    /// Accepts `whom` and nobody else.
     #[must_use]
-    pub fn new(site: SiteId, provider: &CryptoProvider) -> Arc<Self> {
-        Arc::new(Self { site, met: OnceLock::new(), algorithms: provider.signature_verification_algorithms })
+    pub fn new(whom: impl Into<Whom>, provider: &CryptoProvider) -> Arc<Self> {
+        let (whom, algorithms) = (whom.into(), provider.signature_verification_algorithms);
+        Arc::new(Self { whom, met: OnceLock::new(), algorithms })
     }
 
-    /// The site that answered, once one has.
+    /// The key that answered, once one has.
     #[must_use]
     pub fn met(&self) -> Option<SiteId> {
         self.met.get().copied()
@@ -147,9 +162,11 @@ impl Expected {
 
 /// A site answered with a key that is not the one dialled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("dialled site {expected}, answered by site {found}")]
+#[error(
+    "dialled site {expected}, answered by key {found}; if the site changed its key while this one was away, pair again with a new ticket"
+)]
 pub struct WrongSite {
-    /// The key the link is pinned to.
+    /// The site the link is with.
     pub expected: SiteId,
     /// The key that answered.
     pub found: SiteId,
@@ -167,10 +184,10 @@ impl ServerCertVerifier for Expected {
         let found = site_of_spki(end_entity).filter(|_site| intermediates.is_empty());
         let found = found.ok_or(rustls::Error::InvalidCertificate(CertificateError::BadEncoding))?;
         let found = *self.met.get_or_init(|| found);
-        if found == self.site {
+        if self.whom.keys.contains(&found) {
             return Ok(ServerCertVerified::assertion());
         }
-        let wrong = WrongSite { expected: self.site, found };
+        let wrong = WrongSite { expected: self.whom.site, found };
         Err(rustls::Error::Other(rustls::OtherError(Arc::new(wrong))))
     }
 
@@ -377,7 +394,7 @@ impl ClientCertVerifier for Visitor {
         let site = site_of_spki(end_entity).filter(|_site| intermediates.is_empty());
         let site = site.ok_or(rustls::Error::InvalidCertificate(CertificateError::BadEncoding))?;
         let admitted = match self.asked.noted() {
-            Some(Alpn::Link) => self.peers.known(&site),
+            Some(Alpn::Link) => self.peers.site_of(&site).is_some(),
             Some(Alpn::Pairing) => self.peers.pairing_open(),
             None => false,
         };

@@ -8,7 +8,14 @@ use crate::tree::{Source, has_word, read, sources};
 const SAFETY: &str = "docs/safety.md";
 const PROTOCOL: &str = "docs/protocol.md";
 const FAULTS: &str = "protocol/src/fault.rs";
-const DEFINITION: [&str; 3] = ["protocol/src/frame.rs", "protocol/src/op.rs", "protocol/src/log.rs"];
+const DEFINITION: [&str; 6] = [
+    "protocol/src/frame.rs",
+    "protocol/src/op.rs",
+    "protocol/src/log.rs",
+    "protocol/src/log/mmr.rs",
+    "protocol/src/signature.rs",
+    "protocol/src/succession.rs",
+];
 /// Variants that no test can bring about, and why. One that a test does name is a fault too.
 const UNSHOWN: [(&str, &str); 3] = [
     (

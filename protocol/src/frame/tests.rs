@@ -15,6 +15,7 @@ fn hello(filter: Filter) -> Frame {
         feeds: vec![ask],
         new_feeds: Openness { offers: false, takes: true },
         twins: vec![(0, Switches::PUSH)],
+        succession: Succession::NONE,
     })
 }
 
@@ -69,6 +70,7 @@ fn a_frame_decodes_to_what_was_encoded() {
         feeds: vec![Ok(allowed), Err(Reason::FeedUnknown)],
         new_feeds: Openness { offers: true, takes: false },
         twins: Vec::new(),
+        succession: Succession::NONE,
     };
     let frames = [
         hello(filter),

@@ -1,5 +1,7 @@
 //! What a link lets through, and who may write.
 
+mod keys;
+
 use ed25519_dalek::SigningKey;
 
 use super::*;

@@ -71,9 +71,10 @@ fn every_kind() -> Vec<Body> {
         }),
         Body::OpenEpoch(OpenEpoch {
             known: Some(tip.clone()),
-            rotate_to: Some(Rotation { site: SiteId([10; 32]), signature: vec![11; 64] }),
+            closes: Some(Closing { key: SiteId([10; 32]), accepted: vec![tip.clone()] }),
         }),
         Body::Cut(Cut {
+            succession: Succession::NONE,
             tip,
             signed: Timestamp(1_800_000_000_001),
             signature: vec![12; 64],

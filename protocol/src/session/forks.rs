@@ -75,7 +75,7 @@ pub(super) fn up_to_cut(batch: Batch, told: u64, view: &dyn View) -> Result<Opti
     Ok(match cut {
         None => Some(batch),
         Some(CutAt::Nothing) => None,
-        Some(CutAt::Head(signed)) if signed.head.len < batch.head.head.len => batch.until(signed),
+        Some(CutAt::Head(signed)) if signed.head.len < batch.head.head.len => batch.until(*signed),
         Some(CutAt::Head(_)) => Some(batch),
     })
 }

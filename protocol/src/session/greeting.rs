@@ -7,6 +7,7 @@ use crate::filter::Filter;
 use crate::frame::{Allowed, FeedAsk, Hello, Openness, VERSION_MAX, VERSION_MIN, Welcome};
 use crate::id::{FeedId, SiteId, StoreId};
 use crate::package::FeedKind;
+use crate::succession::Succession;
 use crate::switches::{Switches, Verdict};
 use crate::time::Timestamp;
 
@@ -93,6 +94,8 @@ pub struct Agreed {
     pub feeds: Vec<AgreedFeed>,
     /// Whether the peer offers or takes up feeds that are not among these.
     pub peer_new_feeds: Openness,
+    /// The peer's keys, as far as either end knows them.
+    pub peer_succession: Succession,
 }
 
 /// One feed of an agreed link.
@@ -127,6 +130,7 @@ pub(super) fn hello(config: &Config, now: Timestamp) -> Hello {
         feeds: config.terms.iter().map(ask).collect(),
         new_feeds: config.new_feeds,
         twins: twins(config, &named(config), now),
+        succession: config.keys.mine.clone(),
     }
 }
 
@@ -150,6 +154,19 @@ pub(super) fn answered(config: &Config, welcome: &Welcome) -> Vec<Stated> {
     config.terms.iter().zip(&welcome.feeds).map(stated).collect()
 }
 
+/// The peer's keys, by what it says and what is known of it. [P-73]
+fn keys_of_peer(config: &Config, said: &Succession) -> Result<Succession, Stop> {
+    said.check(config.peer).map_err(|_forged| Misbehaved::FrameMalformed)?;
+    if config.keys.peer.is_start_of(said) {
+        return Ok(said.clone());
+    }
+    // A peer that was restored may not know of its newest key; with a key too old to be taken it does not come this far.
+    if said.is_start_of(&config.keys.peer) {
+        return Ok(config.keys.peer.clone());
+    }
+    Err(Reason::KeyContested.into())
+}
+
 /// The listener's answer to HELLO.
 ///
 /// Where nothing at all can flow, WELCOME still tells what would be allowed, and the reason of the first feed ends the session.
@@ -168,6 +185,7 @@ pub(super) fn welcome(
     if version < hello.version_min || version < VERSION_MIN {
         return Err(Reason::VersionsApart.into());
     }
+    let peer_succession = keys_of_peer(config, &hello.succession)?;
     let mut answers = Vec::with_capacity(hello.feeds.len());
     let mut feeds = Vec::with_capacity(hello.feeds.len());
     let asked: Vec<FeedId> = hello.feeds.iter().map(|ask| ask.feed).collect();
@@ -190,6 +208,7 @@ pub(super) fn welcome(
         feeds: answers,
         new_feeds: config.new_feeds,
         twins,
+        succession: config.keys.mine.clone(),
     };
     if feeds.iter().all(|on| on.effective.is_off()) && !config.new_feeds.meets(hello.new_feeds) {
         return Ok((welcome, Err(first_reason(&feeds))));
@@ -201,6 +220,7 @@ pub(super) fn welcome(
         clock_ahead_ms: apart_ms(hello.now, now),
         feeds,
         peer_new_feeds: hello.new_feeds,
+        peer_succession,
     };
     Ok((welcome, Ok(agreed)))
 }
@@ -241,6 +261,7 @@ pub(super) fn agree(config: &Config, welcome: Welcome, now: Timestamp) -> Result
     if welcome.feeds.len() != config.terms.len() {
         return Err(Misbehaved::FrameMalformed.into());
     }
+    let peer_succession = keys_of_peer(config, &welcome.succession)?;
     let said = twins(config, &named(config), now);
     let feeds: Vec<AgreedFeed> = config
         .terms
@@ -268,6 +289,7 @@ pub(super) fn agree(config: &Config, welcome: Welcome, now: Timestamp) -> Result
         clock_ahead_ms: apart_ms(welcome.now, now),
         feeds,
         peer_new_feeds: welcome.new_feeds,
+        peer_succession,
     })
 }
 

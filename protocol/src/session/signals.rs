@@ -11,6 +11,7 @@ use crate::id::{BlobId, FeedId, LogId, OpId, SiteId, StoreId};
 use crate::link::Priority;
 use crate::log::{Filling, Verified};
 use crate::session::tally::Tally;
+use crate::succession::Succession;
 use crate::topology::LinkNote;
 use crate::transfer::Stored;
 
@@ -26,7 +27,7 @@ pub enum Side {
 pub struct Config {
     pub side: Side,
     pub me: SiteId,
-    /// The key the connection was authenticated by.
+    /// The site whose key the connection was authenticated by.
     pub peer: SiteId,
     pub store: StoreId,
     /// This site's name, for people.
@@ -41,8 +42,18 @@ pub struct Config {
     /// Whether feeds may come on the link that are not in `terms`.
     pub new_feeds: Openness,
     pub memory: Memory,
+    pub keys: Keys,
     /// Fresh randomness: reconciliation is salted with it, so that nobody can aim at it beforehand.
     pub salt: [u8; 8],
+}
+
+/// The keys of the two sites.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Keys {
+    /// Those of this site.
+    pub mine: Succession,
+    /// Those of the peer, as far as they are known.
+    pub peer: Succession,
 }
 
 /// Something that happened to the session.

@@ -22,7 +22,7 @@ impl Inbound {
             return Ok(());
         }
         let held = context.view.log(log)?;
-        let head = batch.head;
+        let head = batch.head.clone();
         let authority = context.view.authority(log.feed)?.ok_or(Misbehaved::FeedNotAgreed)?;
         let beyond = authority.cut(log).is_some_and(|cut| head.head.len > cut.len());
         if beyond || is_frozen(log, &authority, &context.view.forks(log.feed)?) {
@@ -47,6 +47,8 @@ impl Inbound {
             Err(
                 BatchError::WeakKey { .. }
                 | BatchError::BadSignature { .. }
+                | BatchError::WrongKey { .. }
+                | BatchError::Succession(_)
                 | BatchError::WrongLength { .. }
                 | BatchError::Op { .. }
                 | BatchError::Misaligned(_),

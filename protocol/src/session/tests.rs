@@ -4,6 +4,7 @@ mod breaches;
 mod endings;
 mod forks;
 mod gaps;
+mod keys;
 mod lives;
 mod offers;
 mod reading;
@@ -252,6 +253,7 @@ struct Wire {
 
 fn config(side: Side, me: &Site, peer: &Site, switches: Switches) -> Config {
     Config {
+        keys: Keys::default(),
         side,
         me: me.id(),
         peer: peer.id(),

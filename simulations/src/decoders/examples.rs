@@ -15,6 +15,7 @@ use protocol::log::{Batch, Mmr, Verified};
 use protocol::manifest::{File, Manifest};
 use protocol::op::{Body, Delete, Genesis, Grant, Publish, Rights};
 use protocol::package::{Coordinate, FeedKind};
+use protocol::succession::Succession;
 use protocol::switches::Switches;
 use protocol::ticket::{JoinAnswer, Joining, Offer, Ticket, TicketName};
 use protocol::time::Hlc;
@@ -126,7 +127,27 @@ fn part(stream: u8, bytes: &[u8]) -> Vec<u8> {
     [&[stream], length.to_be_bytes().as_slice(), bytes].concat()
 }
 
-fn talk() -> Vec<Vec<u8>> {
+/// The keys of the site of [`feed`], had it a second one.
+fn rotated() -> Succession {
+    let (_, key) = feed();
+    let site = SiteId(key.verifying_key().to_bytes());
+    let second = SigningKey::from_bytes(&[8; 32]).verifying_key().to_bytes();
+    Succession::NONE.followed_by(site, &key, SiteId(second))
+}
+
+fn joining() -> Joining {
+    let (_, key) = feed();
+    let site = SiteId(key.verifying_key().to_bytes());
+    Joining {
+        ticket: TicketName([1; 16]),
+        proof: [2; 32],
+        name: "LA".to_owned(),
+        site,
+        succession: rotated(),
+    }
+}
+
+fn hello(succession: Succession) -> Vec<u8> {
     let (genesis, _) = feed();
     let ask = FeedAsk {
         feed: genesis.feed_id(),
@@ -134,7 +155,7 @@ fn talk() -> Vec<Vec<u8>> {
         ask: Switches::MIRROR,
         filter: Filter::default(),
     };
-    let hello = Frame::Hello(Hello {
+    Frame::Hello(Hello {
         version_min: 1,
         version_max: 1,
         store: StoreId([2; 8]),
@@ -143,11 +164,16 @@ fn talk() -> Vec<Vec<u8>> {
         feeds: vec![ask],
         new_feeds: Openness::default(),
         twins: vec![],
-    });
+        succession,
+    })
+    .encode()
+}
+
+fn talk() -> Vec<Vec<u8>> {
     let exports = Exports { generation: 3, root: [4; 16] };
     let pull = Pull { known: None, lacking: false };
     vec![
-        hello.encode(),
+        hello(Succession::NONE),
         Frame::Poll(Poll { pull: Some(pull), offer: Some(exports), dry: false }).encode(),
         Frame::Supply(Supply::Since { generation: 3, root: [4; 32], heads: vec![] }).encode(),
     ]
@@ -162,15 +188,15 @@ pub fn examples(name: &str) -> Vec<Vec<u8>> {
         "frame" => {
             let said = said(bodies()).to_batch();
             let path = said.runs();
-            let fork = Fork { one: said.head, other: said.head, path };
-            let joining = Joining { ticket: TicketName([1; 16]), proof: [2; 32], name: "LA".to_owned() };
+            let fork = Fork { one: said.head.clone(), other: said.head.clone(), path };
             let mut frames = talk();
             frames.extend([
+                hello(rotated()),
                 OpsFrame::Ops(batch()).encode(),
                 OpsFrame::End.encode(),
                 Frame::Forks(Forks { heads: vec![said.head], forks: vec![fork] }).encode(),
                 Piece::Small { blob, bytes: b"content".to_vec() }.encode(),
-                joining.encode(),
+                joining().encode(),
                 JoinAnswer::Refused(Reason::TicketNotProved).encode(),
             ]);
             frames
@@ -189,6 +215,7 @@ pub fn examples(name: &str) -> Vec<Vec<u8>> {
                 addresses: vec!["127.0.0.1:7440".to_owned()],
                 secret: [3; 16],
                 expires: NOW,
+                succession: rotated(),
                 every: None,
                 offers: vec![Offer {
                     feed: genesis.name.clone(),

@@ -11,10 +11,11 @@ use protocol::grant::Permitted;
 use protocol::id::{BlobId, FeedId, LogId, SiteId, StoreId};
 use protocol::ledger::Ledger;
 use protocol::limits::STAMP_AHEAD_MS_MAX;
-use protocol::log::{Batch, BatchError, Mmr, Signature, Verified};
+use protocol::log::{Batch, BatchError, Mmr, Verified};
 use protocol::manifest::{File, Manifest};
 use protocol::op::{Body, DecodeError, Genesis, Op, Place, Publish, Revoke};
 use protocol::package::{Coordinate, FeedKind, NameRule, check_file_name};
+use protocol::signature::Signature;
 use protocol::switches::Switches;
 use protocol::time::{Hlc, Timestamp};
 use protocol::transfer::{Arrived, Transfer};
@@ -84,6 +85,7 @@ fn hello() -> Vec<u8> {
         feeds: vec![ask],
         new_feeds: Openness::default(),
         twins: vec![],
+        succession: Default::default(),
     })
     .encode()
 }
@@ -304,7 +306,7 @@ fn contents(seen: &mut Refusals) {
 
 /// The head's bytes as they are signed, but for the context in front.
 fn postcard_of(batch: &Batch) -> Vec<u8> {
-    let encoded = Batch { first: 0, entries: vec![], head: batch.head }.encode();
+    let encoded = Batch { first: 0, entries: vec![], head: batch.head.clone() }.encode();
     // first, no entries, then head and signature.
     encoded.get(2..encoded.len() - 64).expect("a head and its signature").to_vec()
 }

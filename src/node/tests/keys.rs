@@ -23,23 +23,6 @@ async fn joins(joiner: &Node, host: &Node) -> Result<api::Link, Problem> {
     joiner.accept(accept(&invite.ticket)).await
 }
 
-async fn again(lab: Lab) -> Lab {
-    let listen = lab.node.listen_address();
-    lab.node.stop().await;
-    let Lab { folder, node } = lab;
-    drop(node);
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        match Node::start(folder.path(), Some("NY"), listen).await {
-            Ok(node) => return Lab { folder, node },
-            Err(StartError::Store(OpenError::InUse { .. })) if tokio::time::Instant::now() < deadline => {
-                tokio::task::yield_now().await;
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
-}
-
 /// [P-72] Standing sessions end, the rights are taken back, and no ticket helps, whatever restarts.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_key_is_out_at_once_and_stays_out_until_it_is_readmitted() {
@@ -66,7 +49,7 @@ async fn a_revoked_key_is_out_at_once_and_stays_out_until_it_is_readmitted() {
     let refused = joins(&la.node, &ny.node).await.unwrap_err();
     assert_eq!((refused.detail, refused.code.as_str()), (Reason::KeyRevoked.to_string(), "refused"));
 
-    let ny = again(ny).await;
+    let ny = again_as(ny, "NY").await;
     assert_eq!(joins(&la.node, &ny.node).await.unwrap_err().detail, Reason::KeyRevoked.to_string());
     let its = la.node.me().to_string();
     let asked = GrantRequest {

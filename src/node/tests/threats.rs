@@ -111,9 +111,9 @@ async fn who_stands_between_two_sites_with_a_key_of_their_own_gets_nothing() {
     la.node.cut_connections();
     publish(&ny.node, "b", b"two").await.unwrap();
     for _ in 0..ATTEMPTS {
-        let dialled = la.node.dial(&theirs, ny.node.me(), Alpn::Link).await;
+        let dialled = la.node.dial(&theirs, ny.node.me().into(), Alpn::Link).await;
         assert!(matches!(dialled, Err(ConnectError::Dial(DialError::WrongSite { .. }))), "{dialled:?}");
-        let onward = between.node.dial(&real, ny.node.me(), Alpn::Link).await;
+        let onward = between.node.dial(&real, ny.node.me().into(), Alpn::Link).await;
         let turned_away = match onward {
             Err(ConnectError::Dial(DialError::Refused { .. })) => true,
             Ok(connection) => crate::transport::endpoint::is_refusal(&connection.closed().await),

@@ -116,7 +116,7 @@ fn ops_are_found_by_name_by_place_and_by_generation() {
         assert_eq!(store.op(named.id).unwrap().as_ref(), Some(named));
     }
     assert_eq!(store.op(OpId([0; 32])).unwrap(), None);
-    assert_eq!(store.heads(feed).unwrap(), [*second.inner().head()]);
+    assert_eq!(store.heads(feed).unwrap(), [second.inner().head().clone()]);
     let state = store.log_state(log).unwrap().unwrap();
     assert_eq!((&state.after, &state.head), (second.inner().after(), second.inner().head()));
     let batches = store.batches(log, 0, u64::MAX).unwrap();
@@ -427,7 +427,7 @@ fn a_damaged_batch_is_told_its_log_set_back_and_mended_by_pulling_it_again() {
     let mut run = said[1].inner().to_batch();
     for batch in &said[2..] {
         run.entries.extend(batch.inner().to_batch().entries);
-        run.head = *batch.inner().head();
+        run.head = batch.inner().head().clone();
     }
     let held = store.log_state(log).unwrap().unwrap().after;
     let pulled = Permitted::local(run.verify(&held).unwrap(), false).unwrap();

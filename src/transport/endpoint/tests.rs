@@ -16,8 +16,8 @@ struct Table {
 }
 
 impl Peers for Table {
-    fn known(&self, site: &SiteId) -> bool {
-        self.known.contains(site)
+    fn site_of(&self, key: &SiteId) -> Option<SiteId> {
+        self.known.iter().find(|known| *known == key).copied()
     }
 
     fn pairing_open(&self) -> bool {
@@ -65,7 +65,7 @@ async fn admitted_nobody(listener: &Endpoint) -> bool {
 async fn known_sites_meet_and_exchange_frames() {
     let (listener, dialler) = (listener(LOOPBACK, &[2], false), dialler(2));
     let connection = dial(&dialler, &listener, 1, Alpn::Link).await.unwrap();
-    assert_eq!(peer_of(&connection), Some(key(1).site_id()));
+    assert_eq!(key_of(&connection), Some(key(1).site_id()));
     let accepted = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
     assert_eq!((accepted.peer, accepted.alpn), (key(2).site_id(), Alpn::Link));
 

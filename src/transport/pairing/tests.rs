@@ -22,8 +22,8 @@ const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCA
 struct Open;
 
 impl Peers for Open {
-    fn known(&self, _site: &SiteId) -> bool {
-        false
+    fn site_of(&self, _key: &SiteId) -> Option<SiteId> {
+        None
     }
 
     fn pairing_open(&self) -> bool {
@@ -35,8 +35,14 @@ fn key(seed: u8) -> SiteKey {
     SiteKey::from_seed(&[seed; 32])
 }
 
+fn me() -> Joiner {
+    let (site, succession) = (key(2).site_id(), Succession::NONE);
+    Joiner { site, name: "Tokyo".to_owned(), succession, shown: site }
+}
+
 fn ticket() -> Ticket {
     Ticket {
+        succession: Succession::NONE,
         site: key(1).site_id(),
         name: "New York".to_owned(),
         addresses: vec![],
@@ -91,8 +97,8 @@ async fn pair(held: Ticket, now: Timestamp) -> JoinAnswer {
             admission()
         }
     };
-    let (joined, admitted) =
-        tokio::join!(join(&dialled, &held, "Tokyo", joiner), admit(&accepted, joiner, decide));
+    let me = me();
+    let (joined, admitted) = tokio::join!(join(&dialled, &held, &me), admit(&accepted, joiner, decide));
     admitted.unwrap();
     joined.unwrap()
 }
@@ -115,7 +121,13 @@ async fn a_proof_overheard_on_another_connection_is_worth_nothing() {
     let (dialled, accepted, _endpoints) = connected().await;
     let joiner = key(2).site_id();
     let proof = prove(&ticket().proof_key(), &[9; 32], joiner);
-    let stolen = Joining { ticket: ticket().ticket_name(), proof, name: "Tokyo".to_owned() };
+    let stolen = Joining {
+        ticket: ticket().ticket_name(),
+        proof,
+        name: "Tokyo".to_owned(),
+        site: joiner,
+        succession: Succession::NONE,
+    };
     let decide = async |joining: Joining, exporter: [u8; 32]| {
         assert!(!proved(&ticket().proof_key(), &exporter, joiner, joining.proof));
         JoinAnswer::Refused(Reason::TicketNotProved)
@@ -134,7 +146,7 @@ async fn a_proof_overheard_on_another_connection_is_worth_nothing() {
 async fn a_ticket_of_another_site_is_not_shown_to_this_one() {
     let (dialled, accepted, _endpoints) = connected().await;
     let elsewhere = Ticket { site: key(7).site_id(), ..ticket() };
-    let error = join(&dialled, &elsewhere, "Tokyo", key(2).site_id()).await.unwrap_err();
+    let error = join(&dialled, &elsewhere, &me()).await.unwrap_err();
     let JoinError::WrongSite(wrong) = error else { panic!("{error:?}") };
     assert_eq!(wrong, WrongSite { expected: key(7).site_id(), found: key(1).site_id() });
     let decide = async |_joining: Joining, _exporter: [u8; 32]| admission();
@@ -146,7 +158,7 @@ async fn a_ticket_of_another_site_is_not_shown_to_this_one() {
 async fn a_joiner_is_told_apart_an_end_without_answer_and_an_answer_that_does_not_read() {
     let (dialled, accepted, _endpoints) = connected().await;
     accepted.close(VarInt::from_u32(0), b"");
-    let error = join(&dialled, &ticket(), "Tokyo", key(2).site_id()).await.unwrap_err();
+    let error = join(&dialled, &ticket(), &me()).await.unwrap_err();
     assert!(matches!(error, JoinError::ClosedEarly), "{error:?}");
 
     let (dialled, accepted, _endpoints) = connected().await;
@@ -156,7 +168,8 @@ async fn a_joiner_is_told_apart_an_end_without_answer_and_an_answer_that_does_no
         accepted.closed().await;
     };
     let ticket = ticket();
-    let (joined, ()) = tokio::join!(join(&dialled, &ticket, "Tokyo", key(2).site_id()), answering);
+    let me = me();
+    let (joined, ()) = tokio::join!(join(&dialled, &ticket, &me), answering);
     assert!(matches!(joined, Err(JoinError::Malformed(Misbehaved::FrameMalformed))), "{joined:?}");
 }
 

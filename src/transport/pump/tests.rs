@@ -10,7 +10,7 @@ use protocol::frame::Frame;
 use protocol::id::SiteId;
 use protocol::limits::{BULK_LANES, EXTENT_BYTES};
 use protocol::package::FeedKind;
-use protocol::session::{Side, Terms};
+use protocol::session::{Keys, Side, Terms};
 use protocol::switches::Switches;
 use quinn::{ConnectionError, SendStream};
 
@@ -30,8 +30,8 @@ const MIB: usize = 1 << 20;
 struct Knows(SiteId);
 
 impl Peers for Knows {
-    fn known(&self, site: &SiteId) -> bool {
-        *site == self.0
+    fn site_of(&self, key: &SiteId) -> Option<SiteId> {
+        (*key == self.0).then_some(*key)
     }
 
     fn pairing_open(&self) -> bool {
@@ -82,6 +82,7 @@ struct End {
 
 fn config(side: Side, me: &Site, peer: &Site, switches: Switches) -> Config {
     Config {
+        keys: Keys::default(),
         side,
         me: me.id(),
         peer: peer.id(),

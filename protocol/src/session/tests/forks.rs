@@ -19,7 +19,13 @@ fn cut(of: &Site, log: LogId, len: u64) -> Body {
     let head = held.1.head();
     let tip = Tip { author: log.author, epoch: log.epoch, len, root: head.head.root };
     let signature = head.signature.0.to_vec();
-    Body::Cut(Cut { tip, signed: head.head.time, signature, reason: String::new() })
+    Body::Cut(Cut {
+        tip,
+        signed: head.head.time,
+        succession: head.succession.clone(),
+        signature,
+        reason: String::new(),
+    })
 }
 
 fn names(site: &Site) -> Vec<String> {
@@ -171,9 +177,9 @@ fn evidence_that_proves_nothing_or_comes_in_floods_ends_the_session() {
     connect(&copy, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut copy, &mut ny);
     let good = ny.forks[0].fork().clone();
     let mut forged = good.clone();
-    forged.other = forged.one;
+    forged.other = forged.one.clone();
     let head = good.one;
-    let mut unsigned = head;
+    let mut unsigned = head.clone();
     unsigned.head.len += 1;
     let mut elsewhere = head.head;
     elsewhere.log.feed = FeedId([9; 32]);
@@ -182,7 +188,10 @@ fn evidence_that_proves_nothing_or_comes_in_floods_ends_the_session() {
         (vec![crate::frame::Forks { heads: vec![], forks: vec![forged] }], Misbehaved::BatchInvalid),
         (vec![crate::frame::Forks { heads: vec![unsigned], forks: vec![] }], Misbehaved::BatchInvalid),
         (vec![crate::frame::Forks { heads: vec![elsewhere], forks: vec![] }], Misbehaved::FeedNotAgreed),
-        (vec![crate::frame::Forks { heads: vec![head; 16], forks: vec![] }; 65], Misbehaved::WantsFlooded),
+        (
+            vec![crate::frame::Forks { heads: vec![head.clone(); 16], forks: vec![] }; 65],
+            Misbehaved::WantsFlooded,
+        ),
         (vec![crate::frame::Forks { heads: vec![head; 17], forks: vec![] }], Misbehaved::WantsFlooded),
     ];
     for (frames, fault) in cases {

@@ -109,7 +109,7 @@ impl View for Site {
         let last = self.runs.get(&head.head.log).and_then(|runs| runs.last());
         Ok(last.and_then(|(_, run)| {
             let runs = self.history(head.head.log);
-            ForkProof::between(*head, *run.head(), &Mmr::default(), &runs)
+            ForkProof::between(head.clone(), run.head().clone(), &Mmr::default(), &runs)
         }))
     }
 

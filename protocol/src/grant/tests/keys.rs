@@ -1,0 +1,161 @@
+//! What counts of an author who has a new key, and of a thief of the old one.
+
+use super::*;
+use crate::log::BatchError;
+use crate::succession::{Succession, first_epoch};
+
+/// Site 2 hands its key over to this one.
+const SECOND: u8 = 102;
+/// A thief of its first key hands it over to this one.
+const THIEF: u8 = 202;
+
+fn successor(to: u8) -> Succession {
+    Succession::NONE.followed_by(site(2), &key(2), site(to))
+}
+
+fn log(epoch: u64) -> LogId {
+    LogId { feed: genesis().feed_id(), author: site(2), epoch }
+}
+
+/// The first op of an epoch of `by`, the second key of `author`'s, which lets the author's first log count up to `len`.
+fn closing(author: u8, by: u8, epoch: u64, len: u64) -> Verified {
+    let tip = Tip { author: site(author), epoch: 1, len, root: [0; 32] };
+    let accepted = if len == 0 { vec![] } else { vec![tip.clone()] };
+    let closes = Some(Closing { key: site(by), accepted });
+    let log = LogId { feed: genesis().feed_id(), author: site(author), epoch };
+    let succession = Succession::NONE.followed_by(site(author), &key(author), site(by));
+    let body = Body::OpenEpoch(OpenEpoch { known: Some(tip), closes });
+    Verified::author_as((&key(by), succession), log, &Mmr::default(), vec![body], Hlc::default(), NOW)
+}
+
+fn granted() -> Authority {
+    let mut authority = Authority::new(&genesis());
+    authority.apply(&written(1, grant(2, Rights::WRITE)).ops()[0]);
+    authority
+}
+
+fn counts(authority: &Authority, log: LogId, seq: u64) -> bool {
+    authority.allows(log, seq, Hlc(NOW.0 << 16), Verb::Publish, "a")
+}
+
+/// [P-59] The new key has the rights of the old one, and says how far the old one's logs count.
+#[test]
+fn a_new_key_writes_on_and_nothing_that_the_old_one_says_later_counts() {
+    let mut authority = granted();
+    assert!(counts(&authority, log(1), 7));
+    assert!(authority.apply(&closing(2, SECOND, first_epoch(1), 5).ops()[0]));
+    assert!(counts(&authority, log(1), 4) && counts(&authority, log(first_epoch(1)), 9));
+    assert!(!counts(&authority, log(1), 5), "what the old key says in its log after the handover");
+    assert!(!counts(&authority, log(2), 0), "nor in an epoch that the new key knows nothing of");
+    assert!(authority.contested().is_empty());
+}
+
+/// [P-59] A site that was restored after it changed its key, and lost the first epoch of the new one, knows less than it did.
+#[test]
+fn an_epoch_that_knows_less_takes_nothing_back() {
+    let (full, poor) = (closing(2, SECOND, first_epoch(1), 5), closing(2, SECOND, first_epoch(1) + 9, 2));
+    for order in [[&full, &poor], [&poor, &full]] {
+        let mut authority = granted();
+        for run in order {
+            authority.apply(&run.ops()[0]);
+        }
+        assert!(counts(&authority, log(1), 4) && !counts(&authority, log(1), 5));
+    }
+}
+
+/// [P-59] A thief of the old key names a key of its own: nobody can tell which of the two is the site's, so neither counts until an
+/// origin says so.
+#[test]
+fn two_keys_that_claim_to_be_the_same_one_both_wait_for_the_origin() {
+    let (real, theft) = (closing(2, SECOND, first_epoch(1), 5), closing(2, THIEF, first_epoch(1) + 7, 0));
+    for order in [[&real, &theft], [&theft, &real]] {
+        let mut authority = granted();
+        for run in order {
+            authority.apply(&run.ops()[0]);
+        }
+        assert!(authority.contested().contains(&site(2)));
+        assert!(
+            !counts(&authority, log(first_epoch(1)), 1) && !counts(&authority, log(first_epoch(1) + 7), 1)
+        );
+        assert!(counts(&authority, log(1), 4), "what was there before the theft is not taken away by it");
+        let false_one = Tip { author: site(2), epoch: first_epoch(1) + 7, len: 0, root: [0; 32] };
+        let cut = Body::Cut(Cut {
+            tip: false_one,
+            signed: NOW,
+            succession: Succession::NONE,
+            signature: vec![],
+            reason: String::new(),
+        });
+        authority.apply(&written(1, cut).ops()[0]);
+        assert!(authority.contested().is_empty());
+        assert!(counts(&authority, log(first_epoch(1)), 1) && !counts(&authority, log(1), 5));
+        assert!(!counts(&authority, log(first_epoch(1) + 7), 1));
+    }
+}
+
+/// [P-59] Whoever has the old key of an origin cuts, grants and revokes nothing with it.
+#[test]
+fn a_thief_of_an_origins_old_key_rules_nothing() {
+    let mut authority = granted();
+    authority.apply(&closing(1, 101, first_epoch(1), 1).ops()[0]);
+    let cut = Body::Cut(Cut {
+        tip: Tip { author: site(2), epoch: 1, len: 0, root: [0; 32] },
+        signed: NOW,
+        succession: Succession::NONE,
+        signature: vec![],
+        reason: String::new(),
+    });
+    let origin = LogId { author: site(1), ..log(3) };
+    for body in [cut, grant(4, Rights::ALL)] {
+        let said = Verified::author(&key(1), origin, &Mmr::default(), vec![body], Hlc::default(), NOW);
+        authority.apply(&said.ops()[0]);
+    }
+    assert!(counts(&authority, log(1), 7) && !authority.is_author(site(4)));
+    assert!(authority.is_author(site(2)), "what the origin granted before its log was closed stands");
+}
+
+/// [P-58] The epoch says which key signs, and the head brings the proof that it is the author's.
+#[test]
+fn a_head_is_signed_by_the_key_that_its_epoch_asks_for() {
+    let run = closing(2, SECOND, first_epoch(1), 5).to_batch();
+    assert!(run.clone().verify(&Mmr::default()).is_ok());
+    let head = run.head.head;
+    let wrong = BatchError::WrongKey { author: site(2), len: 1 };
+    // The old key in an epoch of the new one, and the other way round.
+    assert_eq!(head.sign(&key(2)).verify(), Err(wrong.clone()));
+    let early = Head { log: log(1), ..head };
+    assert_eq!(early.sign_as(&key(SECOND), successor(SECOND)).verify(), Err(wrong));
+    // A key that nobody named, and one that another site's key named.
+    assert!(matches!(
+        head.sign_as(&key(SECOND), successor(THIEF)).verify(),
+        Err(BatchError::BadSignature { .. })
+    ));
+    let foreign = Succession::NONE.followed_by(site(3), &key(3), site(SECOND));
+    assert!(matches!(head.sign_as(&key(SECOND), foreign).verify(), Err(BatchError::Succession(_))));
+}
+
+/// [P-58] A thief cannot close logs in the name of the key that it is not.
+#[test]
+fn a_closing_names_the_key_that_signs_it() {
+    let run = closing(2, SECOND, first_epoch(1), 5).to_batch();
+    let stolen = Batch { head: run.head.head.sign_as(&key(THIEF), successor(THIEF)), ..run };
+    let wrong = BatchError::WrongKey { author: site(2), len: 1 };
+    assert_eq!(stolen.clone().verify(&Mmr::default()).unwrap_err(), wrong);
+    let lacking = OpId(*blake3::hash(b"left out").as_bytes());
+    let id = closing(2, SECOND, first_epoch(1), 5).ops()[0].id;
+    let filled = stolen.filling(|_| Ok::<_, BatchError>(Some(id)));
+    assert_eq!(filled.unwrap_err(), wrong);
+    assert!(stolen.filling(|_| Ok::<_, BatchError>(Some(lacking))).is_err());
+}
+
+/// A fork of an older key's log holds nothing of the newer one's back: the newer one said how far the older one's logs count.
+#[test]
+fn a_fork_under_the_old_key_does_not_freeze_the_new_one() {
+    let one = written(2, grant(5, Rights::WRITE));
+    let other = written(2, grant(6, Rights::WRITE));
+    let path = other.to_batch().runs();
+    let fork = crate::fork::Fork { one: one.head().clone(), other: other.head().clone(), path };
+    let proof = crate::fork::ForkProof::check(fork).unwrap();
+    assert!(proof.freezes(log(1), None, false) && proof.freezes(log(2), None, false));
+    assert!(!proof.freezes(log(first_epoch(1)), None, false));
+}

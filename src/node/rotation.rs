@@ -1,0 +1,320 @@
+//! A new key for this site: it signs at once, and is shown once every linked site was told; and the new keys of other sites.
+
+use std::path::{Path, PathBuf};
+
+use protocol::id::SiteId;
+use protocol::limits::HANDOVERS_MAX;
+use protocol::link::Link;
+use protocol::op::Rights;
+use protocol::succession::Succession;
+use zeroize::Zeroizing;
+
+use super::{Node, key_path, locked};
+use crate::api::Problem;
+use crate::api::doctor::Finding;
+use crate::api::keys::{KeyOf, Rotated};
+use crate::events::Event;
+use crate::identity::{LoadKeyError, SiteKey};
+use crate::keeper::{AuthorError, SiteStore};
+use crate::store::{KeysOf, ReadError};
+use crate::transport::pairing::Joiner;
+use crate::transport::tls::Whom;
+
+/// The key that is still shown to other sites while not all of them know the newer one.
+pub(super) fn older_path(data: &Path) -> PathBuf {
+    key_path(data).with_extension("old")
+}
+
+/// The key that is shown: the one before the newest, as long as its file is there.
+pub(super) fn shown(data: &Path, newest: &SiteKey) -> Result<SiteKey, LoadKeyError> {
+    let path = older_path(data);
+    let older = match SiteKey::load(&path) {
+        Ok(older) => older,
+        Err(LoadKeyError::Missing { .. }) => return Ok(newest.clone()),
+        Err(error) => return Err(error),
+    };
+    let before = older.succession().generation().saturating_add(1) == newest.succession().generation();
+    if before && older.succession().is_start_of(newest.succession()) {
+        return Ok(older);
+    }
+    // Written down, and then the newer key was not: nothing was rotated.
+    std::fs::remove_file(&path).map_err(|source| LoadKeyError::Disk { path, source })?;
+    Ok(newest.clone())
+}
+
+/// Closes this site's logs of older keys. Feeds that take nothing from this site now are closed by the first that they take.
+fn close_older_logs(site: &SiteStore) -> Result<(), Problem> {
+    for (feed, _) in site.store().feeds()? {
+        match site.open_for_key(feed) {
+            Ok(_)
+            | Err(
+                AuthorError::Strict
+                | AuthorError::Restored { .. }
+                | AuthorError::SetBack { .. }
+                | AuthorError::Forked,
+            ) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Authors of whom two keys claim to be the same one.
+pub(super) fn contested(site: &SiteStore) -> Result<Vec<Finding>, ReadError> {
+    let mut findings = Vec::new();
+    for (feed, record) in site.store().feeds()? {
+        let Some(authority) = site.store().authority(feed)? else { continue };
+        for author in
+            authority.contested().iter().filter(|author| authority.rights(**author) != Rights::default())
+        {
+            findings.push(Finding {
+                severity: "error".to_owned(),
+                kind: "key-contested".to_owned(),
+                text: format!(
+                    "feed {}: two keys follow the same key of site {}, so that one of them was named by a thief; \
+                     nothing that either says counts",
+                    record.name,
+                    author.short()
+                ),
+                hint: "revoke the site's key and pair the site anew: packetboat key revoke".to_owned(),
+            });
+        }
+    }
+    Ok(findings)
+}
+
+/// Keeps what a site says of its keys, and the newest of them that it showed. Gives what is known of it then, if that changed.
+pub(super) fn note_keys(
+    site: &SiteStore,
+    peer: SiteId,
+    change: impl FnOnce(&mut KeysOf),
+) -> Result<Option<(KeysOf, KeysOf)>, Problem> {
+    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one = locked(&ONE_AT_A_TIME);
+    let before = site.store().keys_of(peer)?;
+    let mut after = before.clone();
+    change(&mut after);
+    if after == before {
+        return Ok(None);
+    }
+    site.store().put_keys_of(peer, &after)?;
+    Ok(Some((before, after)))
+}
+
+/// What a site says of its keys, joined with what is known: the longer of the two.
+pub(super) fn heard(keys: &mut KeysOf, peer: SiteId, said: &Succession, shown: Option<SiteId>) {
+    if keys.succession.is_start_of(said) {
+        keys.succession = said.clone();
+    }
+    let shown = shown.and_then(|shown| keys.number(peer, shown));
+    keys.oldest = keys.oldest.max(shown.unwrap_or_default());
+}
+
+impl Node {
+    /// Gives this site a new key. It signs from now on; it is shown once every linked site knows it, or at once where `at_once` says so.
+    ///
+    /// # Errors
+    /// This site waits to learn what it said, a rotation is under way, it had as many keys as there may be, or the disk refuses.
+    pub(crate) async fn rotate_key(&self, at_once: bool) -> Result<Rotated, Problem> {
+        let edits = self.inner.link_edits.lock().await;
+        let data = self.inner.data.clone();
+        let under_way = self.blocking(move |_| Ok(older_path(&data).exists())).await?;
+        if under_way && !at_once {
+            let waiting = self.untold().await?.join(", ");
+            let detail = format!("the last new key is not shown yet: {waiting} have not heard of it");
+            return Err(Problem::new(409, "conflict", "A new key is on its way", detail).hint(
+                "sync with them, or show it now: packetboat key rotate --at-once; who has not heard of it must be paired with again",
+            ));
+        }
+        if !under_way {
+            self.draw_key().await?;
+        }
+        drop(edits);
+        self.blocking(close_older_logs).await?;
+        self.news(None);
+        let key = self.inner.site.key().public().to_string();
+        let waiting = if at_once { Vec::new() } else { self.untold().await? };
+        if !under_way {
+            self.event(Event::KeyRotated { key: key.clone(), waiting: waiting.clone() });
+            for name in self.link_names().into_keys() {
+                self.renew_either(&name);
+            }
+        }
+        if waiting.is_empty() {
+            self.show_newest().await?;
+        }
+        Ok(Rotated { site: self.me().to_string(), key, waiting })
+    }
+
+    /// Draws the next key and puts it in the place of the newest, which is kept beside it.
+    async fn draw_key(&self) -> Result<(), Problem> {
+        let data = self.inner.data.clone();
+        let drawing = self.blocking(move |site| {
+            if site.any_waits()? {
+                let detail = "this site waits to learn what it said before it says more";
+                return Err(Problem::new(503, "restored", "This site cannot change its key now", detail)
+                    .hint("run `packetboat sync` with a site that has its feeds; see `packetboat doctor`"));
+            }
+            let newest = site.key();
+            if newest.succession().generation() >= HANDOVERS_MAX as u64 {
+                let detail = format!("{HANDOVERS_MAX} keys followed the first, and that is the most");
+                return Err(Problem::new(409, "refused", "This site cannot change its key again", detail)
+                    .hint("make a new site and pair it: packetboat init"));
+            }
+            let random =
+                |error: getrandom::Error| Problem::new(500, "random", "No randomness", error.to_string());
+            let mut seed = Zeroizing::new([0; 32]);
+            getrandom::fill(seed.as_mut_slice()).map_err(random)?;
+            let next = newest.followed_by(&seed);
+            let refused = |error: std::io::Error| {
+                Problem::new(500, "disk", "The new key cannot be written", error.to_string())
+            };
+            newest.replace(&older_path(&data)).map_err(refused)?;
+            next.replace(&key_path(&data)).map_err(refused)?;
+            site.sign_with(next);
+            Ok(())
+        });
+        drawing.await
+    }
+
+    /// The names of linked sites that were not told of this site's newest key.
+    pub(super) async fn untold(&self) -> Result<Vec<String>, Problem> {
+        let links = self.link_names();
+        self.blocking(move |site| {
+            let newest = site.key().succession().generation();
+            let mut names = Vec::new();
+            for link in links.into_values() {
+                if site.store().keys_of(link.peer)?.told < newest && !names.contains(&link.peer_name) {
+                    names.push(link.peer_name);
+                }
+            }
+            Ok(names)
+        })
+        .await
+    }
+
+    /// Shows the newest key from the next connection on, and lets the older one go for ever.
+    async fn show_newest(&self) -> Result<(), Problem> {
+        let newest = self.inner.site.key();
+        if self.inner.endpoint.shown() == newest.public() {
+            return Ok(());
+        }
+        self.inner
+            .endpoint
+            .show(&newest)
+            .map_err(|error| Problem::new(500, "bug", "The new key cannot be shown", error.to_string()))?;
+        let data = self.inner.data.clone();
+        self.blocking(move |_| {
+            std::fs::remove_file(older_path(&data)).map_err(|error| {
+                Problem::new(500, "disk", "The older key cannot be removed", error.to_string())
+            })
+        })
+        .await?;
+        self.event(Event::KeyShown { key: newest.public().to_string() });
+        Ok(())
+    }
+
+    /// What a start leaves to do of a rotation: a crash may have come between the new key and what it says first.
+    pub(super) async fn rotation_goes_on(&self) {
+        if self.inner.site.key().succession().generation() == 0 {
+            return;
+        }
+        if let Err(problem) = self.blocking(close_older_logs).await {
+            tracing::warn!(problem = problem.detail, "logs of an older key of this site could not be closed");
+        }
+        self.show_when_told().await;
+    }
+
+    /// Shows the newest key if no linked site is left that does not know it.
+    async fn show_when_told(&self) {
+        let shown = match self.untold().await {
+            Ok(untold) if untold.is_empty() => self.show_newest().await,
+            Ok(_) => Ok(()),
+            Err(problem) => Err(problem),
+        };
+        if let Err(problem) = shown {
+            tracing::warn!(problem = problem.detail, "this site's newest key could not be shown");
+        }
+    }
+
+    /// A linked site has heard of this site's keys up to that number.
+    pub(super) async fn peer_knows_keys(&self, peer: SiteId, number: u64) {
+        let noting =
+            self.blocking(move |site| note_keys(site, peer, |keys| keys.told = keys.told.max(number)));
+        match noting.await {
+            Ok(None) => {}
+            Ok(Some(_)) => self.show_when_told().await,
+            Err(problem) => {
+                tracing::warn!(
+                    problem = problem.detail,
+                    "what a site knows of this one's keys could not be kept"
+                );
+            }
+        }
+    }
+
+    /// A linked site said which keys it has, and showed one of them.
+    pub(super) async fn keys_heard(&self, link: &Link, said: Succession, shown: Option<SiteId>) {
+        let peer = link.peer;
+        let noting = self.blocking(move |site| note_keys(site, peer, |keys| heard(keys, peer, &said, shown)));
+        match noting.await {
+            Ok(None) => {}
+            Ok(Some((before, after))) => {
+                self.admit(link);
+                if after.succession.generation() > before.succession.generation() {
+                    let (site, key) = (link.peer_name.clone(), after.succession.key(peer).to_string());
+                    self.event(Event::PeerKeyChanged { link: link.name.clone(), site, key });
+                }
+            }
+            Err(problem) => {
+                tracing::warn!(
+                    problem = problem.detail,
+                    link = link.name,
+                    "the other site's keys could not be kept"
+                );
+            }
+        }
+    }
+
+    /// Lets a link's other end in by the keys by which it is taken for itself.
+    pub(super) fn admit(&self, link: &Link) {
+        let keys = match self.inner.site.store().keys_of(link.peer) {
+            Ok(keys) => keys.taken(link.peer),
+            Err(error) => {
+                tracing::warn!(%error, link = link.name, "the other site's keys cannot be read");
+                return;
+            }
+        };
+        let mut sites = locked(&self.inner.admitted.sites);
+        sites.retain(|_key, site| *site != link.peer);
+        sites.extend(keys.into_iter().map(|key| (key, link.peer)));
+    }
+
+    /// This site, as it shows itself to one that invites it.
+    pub(super) fn joiner(&self) -> Joiner {
+        Joiner {
+            site: self.me(),
+            name: self.inner.name.clone(),
+            succession: self.inner.site.key().succession().clone(),
+            shown: self.inner.endpoint.shown(),
+        }
+    }
+
+    /// A site and the keys by which it is taken for itself.
+    pub(super) fn whom(&self, site: SiteId) -> Result<Whom, ReadError> {
+        let keys = self.inner.site.store().keys_of(site)?.taken(site);
+        Ok(Whom { site, keys })
+    }
+
+    /// The keys of this site, for people.
+    pub(super) async fn own_key(&self) -> Result<KeyOf, Problem> {
+        let (newest, waiting) = (self.inner.site.key(), self.untold().await?);
+        let shown = self.inner.endpoint.shown();
+        Ok(KeyOf {
+            key: newest.public().to_string(),
+            number: newest.succession().generation(),
+            shown: shown == newest.public(),
+            waiting: if shown == newest.public() { Vec::new() } else { waiting },
+        })
+    }
+}
