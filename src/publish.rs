@@ -11,7 +11,7 @@ use protocol::log::NamedOp;
 use protocol::manifest::{Manifest, ManifestError};
 use protocol::op::{Body, Delete, Provenance, Publish};
 use protocol::package::{BadName, Coordinate};
-use protocol::time::Hlc;
+use protocol::time::{Hlc, Timestamp};
 
 use crate::keeper::{AuthorError, SiteStore};
 use crate::store::{BlobState, FeedRecord, ReadError, Store, WriteError};
@@ -244,9 +244,15 @@ pub fn delete(
     Ok(Deletion { coordinate, op, removed })
 }
 
-/// Whether a site's ops of that kind count in the feed at other sites.
+/// Whether what a site says of that kind now counts in the feed at other sites.
 #[must_use]
-pub fn counts_elsewhere(authority: &Authority, feed: FeedId, site: SiteId, verb: Verb, name: &str) -> bool {
+pub fn counts_elsewhere(
+    authority: &Authority,
+    (feed, now): (FeedId, Timestamp),
+    site: SiteId,
+    verb: Verb,
+    name: &str,
+) -> bool {
     let log = LogId { feed, author: site, epoch: u64::MAX };
-    authority.allows(log, u64::MAX, Hlc::default(), verb, name)
+    authority.allows(log, u64::MAX, Hlc::default().next(now), verb, name)
 }

@@ -55,7 +55,9 @@ pub struct Spoken {
 /// Says one thing and tells whether it counts elsewhere.
 fn say(site: &SiteStore, feed: FeedId, body: Body, verb: Verb, name: &str) -> Result<Spoken, StatementError> {
     let authority = site.store().authority(feed)?;
-    let counts = authority.is_some_and(|authority| counts_elsewhere(&authority, feed, site.me(), verb, name));
+    let counts = authority.is_some_and(|authority| {
+        counts_elsewhere(&authority, (feed, site.look().now), site.me(), verb, name)
+    });
     let said = site.author(feed, vec![body])?;
     let op = said.first().map_or(OpId([0; 32]), |named| named.id);
     Ok(Spoken { op, local: !counts })

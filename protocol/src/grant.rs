@@ -27,10 +27,41 @@ pub struct Authority {
     origins: Vec<SiteId>,
     /// Grant and revoke ops in the order (stamp, id), so that arrival order does not matter.
     said: BTreeMap<(Hlc, OpId), (Place, Said)>,
-    grants: BTreeMap<SiteId, Vec<Grant>>,
-    revoked: BTreeMap<SiteId, Revoke>,
+    /// What each site was granted, in order; a grant that follows a revoke begins a term.
+    terms: BTreeMap<SiteId, Vec<Term>>,
     cuts: BTreeMap<LogId, CutAt>,
     closed: Closed,
+}
+
+/// Grants to one site that stand or fall together: those between two revokes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Term {
+    grants: Vec<Grant>,
+    /// The revoke that took them back, the newest where several did.
+    ended: Option<Revoke>,
+}
+
+impl Term {
+    fn covers(&self, stamp: Hlc, verb: Verb, name: &str) -> bool {
+        self.grants.iter().any(|grant| {
+            grant.rights.holds(verb)
+                && name.starts_with(&grant.prefix)
+                && grant.expires.is_none_or(|expires| stamp.wall() < expires)
+        })
+    }
+
+    /// Whether the revoke that ended it, if one did, lets an op count.
+    fn accepts(&self, log: LogId, seq: u64) -> bool {
+        let reaches = |tip: &Tip| tip.author == log.author && tip.epoch == log.epoch && seq < tip.len;
+        self.ended.as_ref().is_none_or(|revoke| revoke.accepted.iter().any(reaches))
+    }
+}
+
+/// A grant, and whether it was taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held<'a> {
+    pub grant: &'a Grant,
+    pub revoked: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,8 +164,7 @@ impl Authority {
         Self {
             origins,
             said: BTreeMap::new(),
-            grants: BTreeMap::new(),
-            revoked: BTreeMap::new(),
+            terms: BTreeMap::new(),
             cuts: BTreeMap::new(),
             closed: Closed::default(),
         }
@@ -174,8 +204,7 @@ impl Authority {
     /// Replays what was said in order: a grant counts when its author held admin rights by then.
     fn settle(&mut self) {
         let said = std::mem::take(&mut self.said);
-        self.grants.clear();
-        self.revoked.clear();
+        self.terms.clear();
         self.cuts.clear();
         let closings = || {
             said.values().filter_map(|(place, what)| match what {
@@ -207,11 +236,18 @@ impl Authority {
             match what {
                 Said::Cut(..) | Said::Closing(_) => {}
                 Said::Grant(grant) => {
-                    self.revoked.remove(&grant.grantee);
-                    self.grants.entry(grant.grantee).or_default().push(grant.clone());
+                    let terms = self.terms.entry(grant.grantee).or_default();
+                    match terms.last_mut().filter(|term| term.ended.is_none()) {
+                        Some(term) => term.grants.push(grant.clone()),
+                        None => terms.push(Term { grants: vec![grant.clone()], ended: None }),
+                    }
                 }
                 Said::Revoke(revoke) => {
-                    self.revoked.insert(revoke.grantee, revoke.clone());
+                    let terms = self.terms.entry(revoke.grantee).or_default();
+                    match terms.last_mut() {
+                        Some(term) => term.ended = Some(revoke.clone()),
+                        None => terms.push(Term { grants: Vec::new(), ended: Some(revoke.clone()) }),
+                    }
                 }
             }
         }
@@ -239,9 +275,17 @@ impl Authority {
     /// Whether the site may grant and revoke.
     #[must_use]
     pub fn is_admin(&self, site: SiteId) -> bool {
-        self.origins.contains(&site)
-            || (!self.revoked.contains_key(&site)
-                && self.grants.get(&site).is_some_and(|held| held.iter().any(|grant| grant.rights.admin)))
+        self.origins.contains(&site) || self.standing(site).iter().any(|grant| grant.rights.admin)
+    }
+
+    fn terms(&self, site: SiteId) -> &[Term] {
+        self.terms.get(&site).map_or(&[], Vec::as_slice)
+    }
+
+    /// The grants to a site that nothing took back.
+    fn standing(&self, site: SiteId) -> &[Grant] {
+        let term = self.terms(site).last().filter(|term| term.ended.is_none());
+        term.map_or(&[], |term| term.grants.as_slice())
     }
 
     /// The feed's first origin.
@@ -253,7 +297,7 @@ impl Authority {
     /// Whether the site's logs travel at all: it was granted something, at whatever time.
     #[must_use]
     pub fn is_author(&self, site: SiteId) -> bool {
-        self.origins.contains(&site) || self.grants.contains_key(&site)
+        self.origins.contains(&site) || self.terms(site).iter().any(|term| !term.grants.is_empty())
     }
 
     /// The rights granted to the site, as far as they stand, for people.
@@ -262,11 +306,7 @@ impl Authority {
         if self.origins.contains(&site) {
             return Rights::ALL;
         }
-        if self.revoked.contains_key(&site) {
-            return Rights::default();
-        }
-        let held = self.grants.get(&site).map_or(&[][..], Vec::as_slice);
-        held.iter().fold(Rights::default(), |all, grant| all.or(grant.rights))
+        self.standing(site).iter().fold(Rights::default(), |all, grant| all.or(grant.rights))
     }
 
     /// Whether an op at `log`/`seq`, stamped `stamp`, may do `verb` to the package `name`.
@@ -275,39 +315,29 @@ impl Authority {
         self.weigh(log, seq, stamp, verb, name) == Weight::Counts
     }
 
-    /// What an op at `log`/`seq`, stamped `stamp`, that does `verb` to the package `name` weighs. A revoked author's ops beyond what the
-    /// revoke accepts wait: they count for nothing, and a later grant lets them count again. What lies behind a cut waits for ever. [P-55]
+    /// What an op at `log`/`seq`, stamped `stamp`, that does `verb` to the package `name` weighs. What lets it count is a grant that
+    /// stands, or one that was taken back by a revoke that accepts the op, as every revoke after it does. What was granted once and accepts
+    /// it no more lets it wait, until a later grant covers it. What lies behind a cut waits for ever. [P-55]
     #[must_use]
     pub fn weigh(&self, log: LogId, seq: u64, stamp: Hlc, verb: Verb, name: &str) -> Weight {
-        let author = log.author;
         if self.is_cut_off(log, seq) {
             return Weight::Held;
         }
-        if self.origins.contains(&author) {
+        if self.origins.contains(&log.author) {
             return Weight::Counts;
         }
-        let granted = self.grants.get(&author).is_some_and(|held| {
-            held.iter().any(|grant| {
-                grant.rights.holds(verb)
-                    && name.starts_with(&grant.prefix)
-                    && grant.expires.is_none_or(|expires| stamp.wall() < expires)
-            })
-        });
-        let accepted = self.revoked.get(&author).is_none_or(|revoke| {
-            let reaches = |tip: &Tip| tip.author == author && tip.epoch == log.epoch && seq < tip.len;
-            revoke.accepted.iter().any(reaches)
-        });
-        match (granted, accepted) {
-            (true, true) => Weight::Counts,
-            (true, false) => Weight::Held,
-            (false, _) => Weight::Nothing,
+        let (mut weight, mut accepted) = (Weight::Nothing, true);
+        // The newest term first: what a later revoke does not accept no earlier grant lets count.
+        for term in self.terms(log.author).iter().rev() {
+            accepted = accepted && term.accepts(log, seq);
+            if term.covers(stamp, verb, name) {
+                if accepted {
+                    return Weight::Counts;
+                }
+                weight = Weight::Held;
+            }
         }
-    }
-
-    /// Whether the site was granted something once and it was taken back.
-    #[must_use]
-    pub fn is_revoked(&self, site: SiteId) -> bool {
-        self.revoked.contains_key(&site)
+        weight
     }
 
     /// Whether the site is an origin: it alone, or the second one that was named at the feed's creation, seals.
@@ -330,8 +360,19 @@ impl Authority {
 
     /// Everyone who holds or held a grant, with what stands of it, for people.
     #[must_use]
-    pub fn grants(&self) -> Vec<(SiteId, &[Grant])> {
-        self.grants.iter().map(|(site, held)| (*site, held.as_slice())).collect()
+    pub fn grants(&self) -> Vec<(SiteId, Vec<Held<'_>>)> {
+        let mut all = Vec::with_capacity(self.terms.len());
+        for (site, terms) in &self.terms {
+            let mut held = Vec::new();
+            for term in terms {
+                let revoked = term.ended.is_some();
+                held.extend(term.grants.iter().map(|grant| Held { grant, revoked }));
+            }
+            if !held.is_empty() {
+                all.push((*site, held));
+            }
+        }
+        all
     }
 }
 

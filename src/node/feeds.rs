@@ -206,7 +206,7 @@ impl Node {
                 let authority = site.store().authority(id)?;
                 let name = &deletion.coordinate.name;
                 let wide = authority.is_some_and(|authority| {
-                    counts_elsewhere(&authority, id, site.me(), Verb::DeleteWide, name)
+                    counts_elsewhere(&authority, (id, site.look().now), site.me(), Verb::DeleteWide, name)
                 });
                 Ok(api::Deleted {
                     feed,
@@ -334,7 +334,9 @@ pub(super) fn described(
     let held_bytes = quota_bytes.map(|_| store.bytes_held(feed)).transpose()?;
     let authority = store.authority(feed)?;
     let may = |verb| {
-        authority.as_ref().is_some_and(|authority| counts_elsewhere(authority, feed, site.me(), verb, ""))
+        authority.as_ref().is_some_and(|authority| {
+            counts_elsewhere(authority, (feed, site.look().now), site.me(), verb, "")
+        })
     };
     Ok(api::Feed {
         id: feed.to_string(),

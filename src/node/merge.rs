@@ -190,8 +190,9 @@ fn bring(site: &SiteStore, from: FeedId, into: FeedId, dry: bool, first: bool) -
     }
     say(&mut bodies)?;
     let authority = site.store().authority(into)?;
-    told.local =
-        !authority.is_some_and(|authority| counts_elsewhere(&authority, into, site.me(), Verb::Publish, ""));
+    told.local = !authority.is_some_and(|authority| {
+        counts_elsewhere(&authority, (into, site.look().now), site.me(), Verb::Publish, "")
+    });
     (told.from, told.into) = (label(site, from)?, label(site, into)?);
     Ok(told)
 }

@@ -73,10 +73,9 @@ fn put_on(site: &SiteStore, mut link: Link) -> Result<Option<Link>, Problem> {
             continue;
         }
         let admin = is_admin(site, feed)?;
-        let writes = site
-            .store()
-            .authority(feed)?
-            .is_some_and(|authority| counts_elsewhere(&authority, feed, link.peer, Verb::Publish, ""));
+        let writes = site.store().authority(feed)?.is_some_and(|authority| {
+            counts_elsewhere(&authority, (feed, site.look().now), link.peer, Verb::Publish, "")
+        });
         let switches = if admin || writes { new.switches } else { outward(new.switches) };
         if switches.is_off() {
             continue;

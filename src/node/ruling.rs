@@ -1,6 +1,7 @@
 //! What is said of feeds and versions beside publishing and deleting, as the API asks for it.
 
 use protocol::filter::parse_size_bytes;
+use protocol::grant::Held;
 use protocol::id::{BlobId, FeedId, OpId, SiteId};
 use protocol::op::{Block, Blocked, Body, Offer, Rights};
 use protocol::package::{Coordinate, check_label};
@@ -134,8 +135,7 @@ impl Node {
             let mut grants = Vec::new();
             for (grantee, held) in authority.as_ref().map(|authority| authority.grants()).unwrap_or_default()
             {
-                let revoked = authority.as_ref().is_some_and(|authority| authority.is_revoked(grantee));
-                grants.extend(held.iter().map(|grant| shapes::Right {
+                grants.extend(held.into_iter().map(|Held { grant, revoked }| shapes::Right {
                     site: grantee.to_string(),
                     label: grant.label.clone(),
                     rights: rights_words(grant.rights),

@@ -148,3 +148,46 @@ fn a_revoked_author_keeps_only_what_was_accepted() {
     authority.apply(&again);
     assert!(authority.allows(log, 5, Hlc(0), Verb::Publish, "a"));
 }
+
+/// An op of the origin's, said so many milliseconds later.
+fn later(ms: u64, body: Body) -> NamedOp {
+    let mut named = written(1, body).ops()[0].clone();
+    named.op.stamp = Hlc((NOW.0 + ms) << 16);
+    named.id = OpId([u8::try_from(ms).unwrap(); 32]);
+    named
+}
+
+fn revoke(of: u8, accepted_len: u64) -> Body {
+    let accepted = vec![Tip { author: site(of), epoch: 1, len: accepted_len, root: [0; 32] }];
+    Body::Revoke(Revoke { grantee: site(of), accepted, reason: String::new() })
+}
+
+/// Less is given by taking all back and giving less anew: what was granted before stays taken back, and what was accepted of it stands. [P-29]
+#[test]
+fn a_narrower_grant_after_a_revoke_does_not_bring_the_wider_one_back() {
+    let mut authority = Authority::new(&genesis());
+    let log = LogId { feed: genesis().feed_id(), author: site(2), epoch: 1 };
+    let publish = Rights { publish: true, ..Rights::default() };
+    for said in [
+        later(0, grant(2, Rights { admin: true, ..Rights::WRITE })),
+        later(1, revoke(2, 5)),
+        later(2, grant(2, publish)),
+    ] {
+        authority.apply(&said);
+    }
+    let weigh = |authority: &Authority, seq, verb| authority.weigh(log, seq, Hlc(0), verb, "a");
+    assert_eq!(weigh(&authority, 4, Verb::DeleteWide), Weight::Counts);
+    assert_eq!(weigh(&authority, 5, Verb::DeleteWide), Weight::Held);
+    assert_eq!(weigh(&authority, 5, Verb::Publish), Weight::Counts);
+    assert_eq!(weigh(&authority, 5, Verb::Block), Weight::Nothing);
+    assert!(!authority.is_admin(site(2)));
+    assert_eq!(authority.rights(site(2)), publish);
+    let grants = authority.grants();
+    let taken_back: Vec<bool> = grants[0].1.iter().map(|held| held.revoked).collect();
+    assert_eq!(taken_back, [true, false]);
+
+    // A later revoke that accepts less takes from what the first one had accepted, too.
+    authority.apply(&later(3, revoke(2, 3)));
+    assert_eq!(weigh(&authority, 4, Verb::DeleteWide), Weight::Held);
+    assert_eq!(weigh(&authority, 2, Verb::DeleteWide), Weight::Counts);
+}

@@ -132,6 +132,37 @@ async fn a_revoked_sites_unsealed_ops_wait() {
     assert_eq!(state(&la.node, "unsealed").await, "ready");
 }
 
+/// Less is given by taking all back and giving less: what the site says beyond that, or after its time is over, counts at home alone, and it is told so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_whose_rights_were_narrowed_is_told_what_counts_elsewhere() {
+    let (la, ny) = mirrored().await;
+    publish(&la.node, "tool", b"bytes").await.unwrap();
+    settle(&ny.node).await;
+    let site = ny.node.me().to_string();
+    let back = RevokeRequest { site: site.clone(), reason: String::new(), accept_all: true };
+    let less = |expires_ms| GrantRequest {
+        site: site.clone(),
+        rights: vec!["publish".to_owned()],
+        prefix: String::new(),
+        expires_ms,
+    };
+    la.node.revoke("tools", back.clone()).await.unwrap();
+    la.node.grant("tools", less(None)).await.unwrap();
+    settle(&ny.node).await;
+    assert!(ny.node.feed("tools").await.unwrap().may_publish);
+    assert!(ny.node.delete("tools", "tool", "1.0", String::new(), false).await.unwrap().local);
+    settle(&ny.node).await;
+    assert_eq!(
+        (state(&la.node, "tool").await, state(&ny.node, "tool").await),
+        ("ready".into(), "hidden-here".into())
+    );
+
+    la.node.revoke("tools", back).await.unwrap();
+    la.node.grant("tools", less(Some(1))).await.unwrap();
+    settle(&ny.node).await;
+    assert!(!ny.node.feed("tools").await.unwrap().may_publish);
+}
+
 /// E4, E5: a pull-only site's own build is served until upstream publishes one, is kept behind it, and can be taken back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_local_build_is_shadowed_by_upstreams_and_can_be_taken_back() {
