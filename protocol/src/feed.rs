@@ -187,7 +187,9 @@ fn left<'a>(sorted: &Sorted<'a>, rules: Rules<'_>) -> Left<'a> {
         for (named, publish) in list {
             let blocks = blocks_of(publish, rules);
             let removers = sorted.removers(named, publish);
-            let mut hides = sorted.hides.iter().filter(|(_, hide)| hide.saw.contains(&named.id)).peekable();
+            let removes = |id| removers.iter().any(|(by, _)| by.id == id);
+            let hides = sorted.hides.iter().filter(|(_, hide)| hide.saw.contains(&named.id));
+            let mut hides = hides.filter(|(by, _)| !removes(by.id)).peekable();
             if coordinate_blocked || !blocks.is_empty() {
                 left.blocks.extend(blocks);
             } else if hides.peek().is_some() {

@@ -21,7 +21,8 @@ pub(super) fn left<'a>(sorted: &Sorted<'a>, rules: Rules<'_>) -> Left<'a> {
             let removers: Vec<_> = wide.chain(own).map(|(by, _)| by.id).collect();
             let hides =
                 |(by, hide): &&(&NamedOp, &Delete)| after(by) && (local || hide.saw.contains(&named.id));
-            let mut hides = sorted.hides.iter().filter(hides).peekable();
+            let mut hides =
+                sorted.hides.iter().filter(hides).filter(|(by, _)| !removers.contains(&by.id)).peekable();
             if coordinate_blocked || !blocks.is_empty() {
                 left.blocks.extend(blocks);
             } else if hides.peek().is_some() {

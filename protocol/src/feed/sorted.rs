@@ -19,7 +19,7 @@ pub(super) struct Sorted<'a> {
     pub(super) strangers: Vec<OpId>,
     pub(super) wide: Vec<(&'a NamedOp, &'a Delete)>,
     pub(super) own: Vec<(&'a NamedOp, &'a Delete)>,
-    /// This site's own deletes without the right.
+    /// This site's own deletes that do not reach everybody's publishes.
     pub(super) hides: Vec<(&'a NamedOp, &'a Delete)>,
     pub(super) held_deletes: Vec<OpId>,
     /// Blocks of the coordinate that stand.
@@ -71,10 +71,14 @@ impl<'a> Sorted<'a> {
             self.held_deletes.push(named.id);
         } else if wide {
             self.wide.push((named, delete));
-        } else if own {
-            self.own.push((named, delete));
-        } else if place.log.author == self.me {
-            self.hides.push((named, delete));
+        } else {
+            if own {
+                self.own.push((named, delete));
+            }
+            // What the right does not reach goes at this site all the same.
+            if place.log.author == self.me {
+                self.hides.push((named, delete));
+            }
         }
     }
 

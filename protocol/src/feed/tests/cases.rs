@@ -109,6 +109,21 @@ fn a_push_of_a_deleted_coordinate_is_suppressed_and_names_the_delete() {
     assert_eq!((item.suppressed, item.deletes), (vec![pushed.id], vec![gone.id]));
 }
 
+/// E8, E14: where the careful right does not reach, a delete hides at its own site, as one without any right does.
+#[test]
+fn a_site_that_may_delete_only_its_own_hides_what_others_published() {
+    let careful = Rights { publish: true, delete_own: true, ..Rights::default() };
+    let seen_by = |me, ops: &[&NamedOp]| Looking { member: careful, ..Looking::from(me) }.at(ops);
+    let (others, own) = (publish(ORIGIN, 1, 9, &[]), publish(MEMBER, 0, 9, &[]));
+    let gone = delete(MEMBER, 1, &[&others, &own]);
+    let item = seen_by(MEMBER, &[&others, &gone]);
+    assert_eq!((item.standing, item.deletes), (Standing::Hidden, vec![gone.id]));
+    assert_eq!(seen_by(ORIGIN, &[&others, &gone]).winner, Some(others.id));
+    for me in [MEMBER, ORIGIN] {
+        assert_eq!(seen_by(me, &[&own, &gone]).standing, Standing::Deleted);
+    }
+}
+
 /// E14: a delete by a stale site removes what the hub published again; with the careful right it removes only that site's own.
 #[test]
 fn a_stale_delete_wins_unless_its_author_may_delete_only_its_own() {
