@@ -50,10 +50,15 @@ impl Term {
         })
     }
 
-    /// Whether the revoke that ended it, if one did, lets an op count.
+    /// How far the revoke that ended it, if one did, lets a log count.
+    fn accepted_len(&self, log: LogId) -> Option<u64> {
+        let of = |tip: &&Tip| tip.author == log.author && tip.epoch == log.epoch;
+        let accepted = &self.ended.as_ref()?.accepted;
+        Some(accepted.iter().filter(of).map(|tip| tip.len).max().unwrap_or(0))
+    }
+
     fn accepts(&self, log: LogId, seq: u64) -> bool {
-        let reaches = |tip: &Tip| tip.author == log.author && tip.epoch == log.epoch && seq < tip.len;
-        self.ended.as_ref().is_none_or(|revoke| revoke.accepted.iter().any(reaches))
+        self.accepted_len(log).is_none_or(|len| seq < len)
     }
 }
 
@@ -338,6 +343,12 @@ impl Authority {
             }
         }
         weight
+    }
+
+    /// How far a log of an author whose rights are taken back counts; nothing of one who holds some.
+    #[must_use]
+    pub fn accepted_len(&self, log: LogId) -> Option<u64> {
+        self.terms(log.author).last()?.accepted_len(log)
     }
 
     /// Whether the site is an origin: it alone, or the second one that was named at the feed's creation, seals.

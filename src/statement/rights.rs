@@ -8,7 +8,7 @@ use protocol::time::Timestamp;
 
 use super::{Spoken, StatementError, fitting, say};
 use crate::keeper::SiteStore;
-use crate::store::{FeedRecord, ReadError};
+use crate::store::{FeedRecord, ReadError, Store};
 
 fn must_be_admin(
     site: &SiteStore,
@@ -55,13 +55,17 @@ pub fn revoke(
 ) -> Result<Spoken, StatementError> {
     fitting(&reason)?;
     must_be_admin(site, feed, record, "take rights back")?;
-    let accepted = accepted(site, feed, grantee, all_held)?;
+    let accepted = accepted(site.store(), feed, grantee, all_held)?;
     let body = Body::Revoke(Revoke { grantee, accepted, reason });
     say(site, feed, body, Verb::Admin, "")
 }
 
-fn accepted(site: &SiteStore, feed: FeedId, grantee: SiteId, all_held: bool) -> Result<Vec<Tip>, ReadError> {
-    let store = site.store();
+/// How far a site's logs count once its rights are taken back: as far as they are sealed, and no further than they counted if its rights
+/// are taken back already; with `all_held`, as far as they are held here.
+///
+/// # Errors
+/// The disk failed.
+pub fn accepted(store: &Store, feed: FeedId, grantee: SiteId, all_held: bool) -> Result<Vec<Tip>, ReadError> {
     let ledger = store.ledger(feed)?;
     let mut tips = Vec::new();
     for signed in store.heads(feed)? {
@@ -70,7 +74,9 @@ fn accepted(site: &SiteStore, feed: FeedId, grantee: SiteId, all_held: bool) -> 
             continue;
         }
         let sealed = ledger.as_ref().map_or(0, |ledger| ledger.sealed_len(head.log));
-        let len = if all_held { head.len } else { sealed.min(head.len) };
+        let before = ledger.as_ref().and_then(|ledger| ledger.authority().accepted_len(head.log));
+        let counts = sealed.min(before.unwrap_or(u64::MAX)).min(head.len);
+        let len = if all_held { head.len } else { counts };
         // The root names the state that was seen where the whole log counts; a shorter length stands by itself.
         let root = if len == head.len { head.root } else { [0; 32] };
         tips.push(Tip { author: grantee, epoch: head.log.epoch, len, root });

@@ -125,6 +125,12 @@ async fn a_revoked_sites_unsealed_ops_wait() {
     );
     let rights = ny.node.rights("tools").await.unwrap();
     assert!(rights.grants.iter().all(|grant| grant.revoked));
+    // A seal that covers what was held in the meantime makes no second revoke accept it.
+    publish(&la.node, "worth", b"a seal").await.unwrap();
+    la.node.seal_feeds().await;
+    let again = RevokeRequest { site: site.clone(), reason: String::new(), accept_all: false };
+    la.node.revoke("tools", again).await.unwrap();
+    assert_eq!(state(&la.node, "unsealed").await, "held");
     let asked =
         GrantRequest { site, rights: vec!["publish".to_owned()], prefix: "un".to_owned(), expires_ms: None };
     la.node.grant("tools", asked).await.unwrap();
