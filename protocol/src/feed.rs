@@ -170,7 +170,7 @@ pub fn decide(ops: &[NamedOp], rules: Rules<'_>) -> Item {
         held_deletes: ascending(sorted.held_deletes.iter().copied()),
         unauthorised: ascending(sorted.strangers.iter().copied()),
         resolved,
-        seal: winner.and_then(|(named, _)| rules.ledger.seal_of(named.op.place)),
+        seal: winner.and_then(|build| seal_of(build, rules)),
         seal_matters: served.len() > 1 || sorted.due.is_some(),
         offer: sorted.offer(),
         published,
@@ -238,10 +238,15 @@ fn winner<'a>(
     if rules.ledger.genesis().overwrite {
         return (served.iter().max_by_key(|(named, _)| (named.op.stamp, named.id)).copied(), None);
     }
-    let order = |(named, _): &&Build<'a>| {
-        (rules.ledger.seal_of(named.op.place).unwrap_or(u64::MAX), named.op.stamp, named.id)
+    let order = |build: &&Build<'a>| {
+        let (seal, named) = (seal_of(**build, rules), build.0);
+        (seal.unwrap_or(u64::MAX), named.op.stamp, named.id)
     };
     (served.iter().min_by_key(order).copied(), None)
+}
+
+fn seal_of((named, publish): Build<'_>, rules: Rules<'_>) -> Option<u64> {
+    rules.ledger.fixing_seal(named.op.place, named.op.stamp, &publish.coordinate.name)
 }
 
 fn standing(served: bool, sorted: &Sorted<'_>, left: &Left<'_>) -> Standing {

@@ -11,6 +11,10 @@ use crate::succession::generation_of;
 use crate::switches::Switches;
 use crate::time::Hlc;
 
+mod closed;
+
+use closed::Closed;
+
 /// What an author wants to do, as far as rights tell it apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
@@ -29,6 +33,8 @@ pub struct Authority {
     said: BTreeMap<(Hlc, OpId), (Place, Said)>,
     /// What each site was granted, in order; a grant that follows a revoke begins a term.
     terms: BTreeMap<SiteId, Vec<Term>>,
+    /// The grants and revokes that counted when they were said, about each site and in order.
+    heard: BTreeMap<SiteId, Vec<(Hlc, Said)>>,
     cuts: BTreeMap<LogId, CutAt>,
     closed: Closed,
 }
@@ -77,48 +83,46 @@ enum Said {
     Closing(Closing),
 }
 
-/// What later keys left of the logs that earlier ones signed.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Closed {
-    /// For each author, the newest key that closed logs: its number.
-    newest: BTreeMap<SiteId, u64>,
-    /// How far closed logs count: the furthest that any later key said.
-    ends: BTreeMap<LogId, u64>,
-    /// Authors of whom two keys claim to be the same one of the succession.
-    contested: BTreeSet<SiteId>,
+impl Said {
+    /// The site whose rights change.
+    const fn about(&self) -> Option<SiteId> {
+        match self {
+            Self::Grant(grant) => Some(grant.grantee),
+            Self::Revoke(revoke) => Some(revoke.grantee),
+            Self::Cut(..) | Self::Closing(_) => None,
+        }
+    }
 }
 
-impl Closed {
-    fn of<'a>(closings: impl Iterator<Item = (&'a Place, &'a Closing)>) -> Self {
-        let mut closed = Self::default();
-        let mut keys = BTreeMap::new();
-        for (place, closing) in closings {
-            let (author, generation) = (place.log.author, generation_of(place.log.epoch));
-            if *keys.entry((author, generation)).or_insert(closing.key) != closing.key {
-                closed.contested.insert(author);
-            }
-            let newest = closed.newest.entry(author).or_default();
-            *newest = (*newest).max(generation);
-            for tip in closing.accepted.iter().filter(|tip| tip.author == author) {
-                let log = LogId { epoch: tip.epoch, ..place.log };
-                if generation_of(log.epoch) < generation {
-                    let end = closed.ends.entry(log).or_default();
-                    *end = (*end).max(tip.len);
-                }
-            }
-        }
-        closed
+/// Takes in the next word about a site.
+fn hear(terms: &mut Vec<Term>, said: &Said) {
+    match said {
+        Said::Grant(grant) => match terms.last_mut().filter(|term| term.ended.is_none()) {
+            Some(term) => term.grants.push(grant.clone()),
+            None => terms.push(Term { grants: vec![grant.clone()], ended: None }),
+        },
+        Said::Revoke(revoke) => match terms.last_mut() {
+            Some(term) => term.ended = Some(revoke.clone()),
+            None => terms.push(Term { grants: Vec::new(), ended: Some(revoke.clone()) }),
+        },
+        Said::Cut(..) | Said::Closing(_) => {}
     }
+}
 
-    /// Whether an op is beyond what counts of its author's keys. [P-59]
-    fn leaves_out(&self, log: LogId, seq: u64) -> bool {
-        let generation = generation_of(log.epoch);
-        if self.contested.contains(&log.author) {
-            return generation > 0;
+/// What the words about its author make of an op.
+fn weigh_by(terms: &[Term], log: LogId, seq: u64, stamp: Hlc, verb: Verb, name: &str) -> Weight {
+    let (mut weight, mut accepted) = (Weight::Nothing, true);
+    // The newest term first: what a later revoke does not accept no earlier grant lets count.
+    for term in terms.iter().rev() {
+        accepted = accepted && term.accepts(log, seq);
+        if term.covers(stamp, verb, name) {
+            if accepted {
+                return Weight::Counts;
+            }
+            weight = Weight::Held;
         }
-        let later = self.newest.get(&log.author).is_some_and(|newest| generation < *newest);
-        later && self.ends.get(&log).is_none_or(|end| seq >= *end)
     }
+    weight
 }
 
 /// How far a log counts of which its author signed two histories.
@@ -170,6 +174,7 @@ impl Authority {
             origins,
             said: BTreeMap::new(),
             terms: BTreeMap::new(),
+            heard: BTreeMap::new(),
             cuts: BTreeMap::new(),
             closed: Closed::default(),
         }
@@ -210,6 +215,7 @@ impl Authority {
     fn settle(&mut self) {
         let said = std::mem::take(&mut self.said);
         self.terms.clear();
+        self.heard.clear();
         self.cuts.clear();
         let closings = || {
             said.values().filter_map(|(place, what)| match what {
@@ -234,26 +240,13 @@ impl Authority {
         let cuts = &self.cuts;
         let stands = |place: &Place| cuts.get(&place.log).is_none_or(|cut| place.seq < cut.len());
         self.closed = Closed::of(closings().filter(|(place, _)| stands(place)));
-        for (place, what) in said.values() {
+        for ((stamp, _), (place, what)) in &said {
             if !self.is_admin(place.log.author) || self.is_cut_off(place.log, place.seq) {
                 continue;
             }
-            match what {
-                Said::Cut(..) | Said::Closing(_) => {}
-                Said::Grant(grant) => {
-                    let terms = self.terms.entry(grant.grantee).or_default();
-                    match terms.last_mut().filter(|term| term.ended.is_none()) {
-                        Some(term) => term.grants.push(grant.clone()),
-                        None => terms.push(Term { grants: vec![grant.clone()], ended: None }),
-                    }
-                }
-                Said::Revoke(revoke) => {
-                    let terms = self.terms.entry(revoke.grantee).or_default();
-                    match terms.last_mut() {
-                        Some(term) => term.ended = Some(revoke.clone()),
-                        None => terms.push(Term { grants: Vec::new(), ended: Some(revoke.clone()) }),
-                    }
-                }
+            if let Some(about) = what.about() {
+                hear(self.terms.entry(about).or_default(), what);
+                self.heard.entry(about).or_default().push((*stamp, what.clone()));
             }
         }
         self.said = said;
@@ -331,18 +324,23 @@ impl Authority {
         if self.origins.contains(&log.author) {
             return Weight::Counts;
         }
-        let (mut weight, mut accepted) = (Weight::Nothing, true);
-        // The newest term first: what a later revoke does not accept no earlier grant lets count.
-        for term in self.terms(log.author).iter().rev() {
-            accepted = accepted && term.accepts(log, seq);
-            if term.covers(stamp, verb, name) {
-                if accepted {
-                    return Weight::Counts;
-                }
-                weight = Weight::Held;
-            }
+        weigh_by(self.terms(log.author), log, seq, stamp, verb, name)
+    }
+
+    /// Since when an op counts without a break: the stamp of the grant by which it does. Nothing for one that does not count now.
+    #[must_use]
+    pub fn counts_since(&self, log: LogId, seq: u64, stamp: Hlc, verb: Verb, name: &str) -> Option<Hlc> {
+        if !self.allows(log, seq, stamp, verb, name) {
+            return None;
         }
-        weight
+        let mut since = None;
+        let mut terms = Vec::new();
+        for (said, what) in self.heard.get(&log.author).map_or(&[][..], Vec::as_slice) {
+            hear(&mut terms, what);
+            let counts = weigh_by(&terms, log, seq, stamp, verb, name) == Weight::Counts;
+            since = if counts { since.or(Some(*said)) } else { None };
+        }
+        Some(since.unwrap_or_default())
     }
 
     /// How far a log of an author whose rights are taken back counts; nothing of one who holds some.

@@ -137,6 +137,19 @@ impl Ledger {
         reached.range(place.seq.saturating_add(1)..).next().map(|(_, index)| *index)
     }
 
+    /// The lowest seal that fixes a publish of the package `name`: it covers the op, and the op counted when it was said, as it has since.
+    /// One that waited meanwhile, its author's rights taken back, fixes nothing over what was served then.
+    #[must_use]
+    pub fn fixing_seal(&self, place: Place, stamp: Hlc, name: &str) -> Option<u64> {
+        let covering = self.seal_of(place)?;
+        let Some(since) = self.authority.counts_since(place.log, place.seq, stamp, Verb::Publish, name)
+        else {
+            return Some(covering);
+        };
+        let from = (covering, Hlc::default(), OpId([0; 32]));
+        self.seals.range(from..).find(|(_, said, _)| *said > since).map(|(index, _, _)| *index)
+    }
+
     /// How many ops of a log are sealed.
     #[must_use]
     pub fn sealed_len(&self, log: LogId) -> u64 {

@@ -130,6 +130,33 @@ fn a_revoked_authors_later_ops_wait_and_a_new_grant_lets_them_count() {
     assert_eq!(seen_by(LEAF, &[&after, &revoke, &again]).winner, Some(after.id));
 }
 
+/// [P-27] What waited while a seal was said, its author's rights taken back, does not displace what was served under a later seal meanwhile.
+#[test]
+fn an_op_that_waited_under_a_seal_displaces_nothing_once_it_counts_again() {
+    let (waits, serves) = (publish(MEMBER, 1, 1, &[]), publish(ORIGIN, 4, 2, &[]));
+    let tip = |author, len| Tip { author: site(author), epoch: 1, len, root: [0; 32] };
+    let seal =
+        |seq, index, frontier| said(ORIGIN, seq, Body::Seal(Seal { index, frontier, state_root: [0; 32] }));
+    let (one, two) = (seal(3, 1, vec![tip(MEMBER, 2)]), seal(5, 2, vec![tip(ORIGIN, 5)]));
+    let mut again = granted(Rights::WRITE);
+    again.op.stamp = Hlc((NOW.0 << 16) + 6);
+    again.id = again.op.id();
+    let three = seal(7, 3, vec![]);
+    let item = |accepted, more: &[&NamedOp]| {
+        let revoke = revoked(2, accepted);
+        let mut ops = vec![&waits, &serves, &revoke, &one, &two];
+        ops.extend(more);
+        let item = seen_by(LEAF, &ops);
+        (item.winner, item.seal, item.clash)
+    };
+    assert_eq!(item(0, &[]), (Some(serves.id), Some(2), vec![]));
+    assert_eq!(item(0, &[&again]), (Some(serves.id), Some(2), vec![waits.id]));
+    assert_eq!(item(0, &[&again, &three]), (Some(serves.id), Some(2), vec![waits.id]));
+    // What the revoke accepted was served when it was sealed.
+    assert_eq!(item(2, &[]), (Some(waits.id), Some(1), vec![serves.id]));
+    assert_eq!(item(2, &[&again]), (Some(waits.id), Some(1), vec![serves.id]));
+}
+
 /// E27: deletes that wait for approval remove nothing at this site, and are told.
 #[test]
 fn deletes_that_are_held_here_remove_nothing() {
