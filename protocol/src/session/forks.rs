@@ -153,11 +153,12 @@ impl Session {
         Ok(())
     }
 
-    /// A peer that took in more of this store than is in it has seen it before it was set back. [P-56]
+    /// A peer that took in more of this store than is in it has seen it before it was set back, be it to nothing. A store that cannot be
+    /// read looks so too, and then has better not sign either. [P-56]
     pub(super) fn look_back(&mut self, pull: Pull, view: &dyn View) {
         let generation = view.generation();
         let later = |known: Known| known.store == self.config.store && known.generation > generation;
-        if generation > 0 && pull.known.is_some_and(later) {
+        if pull.known.is_some_and(later) {
             self.outputs.push_back(Output::Note(Event::SetBack));
         }
     }

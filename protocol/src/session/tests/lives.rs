@@ -60,6 +60,21 @@ fn a_store_that_was_set_back_hears_so_from_whoever_saw_more_of_it() {
     }
 }
 
+/// [P-56] A machine was snapshot before anything was said in it, and set back to that.
+#[test]
+fn a_store_that_was_set_back_to_nothing_hears_so_as_well() {
+    let (mut ny, mut la) = (Site::new(1), Site::new(2));
+    ny.grant(&la);
+    la.publish("lost", b"1");
+    connect(&la, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut la, &mut ny);
+    la.runs.clear();
+    la.generation = 0;
+    la.memory = Memory::default();
+    connect(&la, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut la, &mut ny);
+    assert_eq!(la.notes, [Event::SetBack]);
+    assert_eq!(la.log(la.own_log()).unwrap().len(), 1, "and what it lost came back");
+}
+
 /// [P-56] Whatever the backup knew: after one run the site has all it said, and what it says in a later epoch contradicts none of it.
 #[test]
 fn a_site_restored_to_any_point_of_its_history_loses_nothing_and_forks_nothing() {
