@@ -1,8 +1,9 @@
 //! This site's store with its key and clock: what sessions read and write, and the one place where this site's own ops are signed.
 
+pub mod own_log;
+
 mod braking;
 mod clock;
-mod epochs;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,8 +16,8 @@ use protocol::frame::Fate;
 use protocol::grant::{Authority, Permitted, RightsProof};
 use protocol::id::{BlobId, FeedId, LogId, OpId, SiteId};
 use protocol::link::{Fetch, Link};
-use protocol::log::{Batch, Filling, Head, Mmr, NamedOp, SignedHead, Verified};
-use protocol::op::{Body, OpenEpoch};
+use protocol::log::{Batch, Filling, Mmr, NamedOp, SignedHead, Verified};
+use protocol::op::Body;
 use protocol::outline::Outline;
 use protocol::package::Coordinate;
 use protocol::session::Memory;
@@ -27,7 +28,6 @@ use protocol::transfer::Stored;
 
 use braking::BrakeError;
 pub use clock::Clock;
-use epochs::{Opens, later_epoch, opening};
 
 use crate::identity::SiteKey;
 use crate::store::{AppendError, Cause, Look, PutError, ReadError, SiteView, Store, WriteError};
@@ -92,6 +92,24 @@ struct Inner {
 
 /// Blobs that clients asked for and that are remembered. One that is forgotten is asked for again by its client.
 const ASKED_MAX: usize = 4096;
+
+/// When a later epoch of this site's log begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opens {
+    /// Where the log cannot go on.
+    IfNeeded,
+    /// In any case.
+    Anew,
+    /// Only where this site has a newer key than the log, and then with nothing more to say.
+    ForKey,
+}
+
+/// A step to a later epoch that no copy of this site takes as well.
+fn random_step() -> Result<u32, AuthorError> {
+    let mut step = [0; 4];
+    getrandom::fill(&mut step).map_err(AuthorError::Randomness)?;
+    Ok(u32::from_le_bytes(step))
+}
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -203,90 +221,29 @@ impl SiteStore {
         Ok(ops)
     }
 
-    /// The log to go on with and, where it begins a later epoch, the last that is known of the one before.
-    fn own_log(&self, feed: FeedId, opens: Opens) -> Result<(LogId, Option<OpenEpoch>), AuthorError> {
-        let store = self.store();
-        if let Some(awakening) = store.waits(feed)? {
-            return Err(AuthorError::Restored { what: awakening.cause.words() });
-        }
-        let key = self.key();
-        let own = self.own_heads(feed)?;
-        let log = |epoch| LogId { feed, author: self.me(), epoch };
-        let newest = own.last().map_or(1, |last| last.log.epoch);
-        let decided = store.writing(feed)?;
-        let epoch = decided.map_or(newest, |writing| writing.epoch);
-        let authority = store.authority(feed)?;
-        let cut = |log| authority.as_ref().and_then(|authority| authority.cut(log)).map(|cut| cut.len());
-        let older = generation_of(epoch) < key.succession().generation();
-        if opens == Opens::Anew || older || cut(log(epoch)).is_some() {
-            let later = later_epoch(newest.max(epoch), &key)?;
-            store.write_in(feed, later).map_err(AppendError::Write)?;
-            return Ok((log(later), Some(opening(&own, &key))));
-        }
-        let forks = store.forks(Some(feed))?;
-        let is_origin = authority.as_ref().is_some_and(|authority| authority.is_origin(self.me()));
-        if forks.iter().any(|fork| fork.freezes(log(epoch), cut(fork.log()), is_origin)) {
-            return Err(AuthorError::Forked);
-        }
-        if decided.is_none() {
-            store.write_in(feed, epoch).map_err(AppendError::Write)?;
-        }
-        let begins = epoch > 1 && store.log_state(log(epoch))?.is_none();
-        Ok((log(epoch), begins.then(|| opening(&own, &key))))
-    }
-
-    /// The heads of this site's logs in a feed, the newest last.
-    fn own_heads(&self, feed: FeedId) -> Result<Vec<Head>, ReadError> {
-        let heads = self.store().heads(feed)?.into_iter().map(|signed| signed.head);
-        let mut own: Vec<Head> = heads.filter(|head| head.log.author == self.me()).collect();
-        own.sort_by_key(|head| head.log);
-        Ok(own)
-    }
-
     /// Whether this site wrote in a feed, and not yet with this key.
     fn has_older_log(&self, feed: FeedId, key: &SiteKey) -> Result<bool, ReadError> {
-        let last = self.own_heads(feed)?.last().map(|head| generation_of(head.log.epoch));
+        let last =
+            own_log::heads(self.store(), self.me(), feed)?.last().map(|head| generation_of(head.log.epoch));
         Ok(last.is_some_and(|last| last < key.succession().generation()))
     }
 
-    /// Stops this site from signing until it knows how far its key has: nothing is signed between the two.
+    /// Stops this site from signing until it knows how far its key has: nothing is signed between the two. Tells whether that is news.
     ///
     /// # Errors
     /// The disk refused.
-    pub fn awaken(&self, cause: Cause, at: Timestamp) -> Result<(), WriteError> {
+    pub fn awaken(&self, cause: Cause, at: Timestamp) -> Result<bool, AuthorError> {
         let _no_signing = locked(&self.inner.clock);
-        self.store().awaken(cause, at).map(drop)
+        own_log::awaken(self.store(), cause, at)
     }
 
-    /// Whether this site waits in any feed.
-    ///
-    /// # Errors
-    /// The disk failed.
-    pub fn any_waits(&self) -> Result<bool, ReadError> {
-        for (feed, _) in self.store().feeds()? {
-            if self.store().waits(feed)?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Lets this site sign in a feed again where it does not: in a later epoch, which nothing it said before can contradict. Gives that
-    /// epoch, or nothing where it does not wait.
+    /// Lets this site sign in a feed again where it does not: in a later epoch. Gives that epoch, or nothing where it does not wait.
     ///
     /// # Errors
     /// The disk refused, or there is no randomness.
     pub fn resume(&self, feed: FeedId) -> Result<Option<u64>, AuthorError> {
         let _no_signing = locked(&self.inner.clock);
-        let store = self.store();
-        if store.waits(feed)?.is_none() {
-            return Ok(None);
-        }
-        let before = store.writing(feed)?.map_or(0, |writing| writing.epoch);
-        let newest = self.own_heads(feed)?.last().map_or(0, |head| head.log.epoch);
-        let epoch = later_epoch(newest.max(before), &self.key())?;
-        store.write_in(feed, epoch).map_err(AppendError::Write)?;
-        Ok(Some(epoch))
+        own_log::resume(self.store(), &self.key(), feed, random_step)
     }
 
     fn said(
@@ -298,17 +255,12 @@ impl SiteStore {
     ) -> Result<(Verified, bool), AuthorError> {
         let store = self.store();
         let strict = store.feed(feed)?.is_some_and(|record| record.strict);
-        let (log, opening) = self.own_log(feed, opens)?;
-        let bodies = opening.map(Body::OpenEpoch).into_iter().chain(bodies).collect();
-        let state = store.log_state(log)?;
-        let held = state.map_or_else(Mmr::default, |state| state.after);
-        let lost = store.log_longest(log)?.saturating_sub(held.len());
-        if lost > 0 {
-            return Err(AuthorError::SetBack { lost });
-        }
         let key = self.key();
+        let anew = opens == Opens::Anew;
+        let own = own_log::next(store, &key, feed, anew, random_step)?;
+        let bodies = own.opens.map(Body::OpenEpoch).into_iter().chain(bodies).collect();
         let signer = (key.signing_key(), key.succession().clone());
-        Ok((Verified::author_as(signer, log, &held, bodies, clock, wall_clock()), strict))
+        Ok((Verified::author_as(signer, own.log, &own.held, bodies, clock, wall_clock()), strict))
     }
 
     /// A client asked for bytes that are not here.

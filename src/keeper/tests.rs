@@ -1,7 +1,13 @@
-//! Where a site's clock goes on: after a start, and after ops of the future.
+//! Where a site's clock goes on after a start and after ops of the future, and when a site that waits writes again.
 
+use protocol::fault::Outcome;
+use protocol::frame::Openness;
+use protocol::id::StoreId;
 use protocol::op::{Genesis, SetRef};
 use protocol::package::FeedKind;
+use protocol::session::tally::Tally;
+use protocol::session::{Agreed, AgreedFeed};
+use protocol::switches::{Switches, Verdict};
 
 use super::*;
 use crate::store::disk::fake::FakeDisk;
@@ -74,5 +80,50 @@ fn what_is_said_once_an_op_of_the_future_is_due_is_stamped_after_it() {
         assert!(clock.newest(at(0)).wall() < at(HOUR_MS).now);
         assert_eq!(clock.newest(at(HOUR_MS - 600_000)).wall(), at(HOUR_MS).now);
         assert_eq!(clock.newest(at(3 * HOUR_MS)), given);
+    }
+}
+
+/// The clock of a restored site is an hour slow, so that its feed seems to have been made after the restore.
+#[test]
+fn a_restored_site_waits_whatever_its_clock_says() {
+    let (key, store, feed) = a_feed();
+    store.awaken(Cause::Restored { made: Timestamp(0) }, Timestamp(wall_clock().0 - HOUR_MS)).unwrap();
+    let site = SiteStore::new(store, key);
+    let refused = site.author(feed, vec![moved()]).unwrap_err();
+    assert!(matches!(refused, AuthorError::Restored { .. }), "{refused}");
+    assert!(site.resume(feed).unwrap().is_some_and(|epoch| epoch > 1));
+    site.author(feed, vec![moved()]).unwrap();
+}
+
+/// Bytes that were lost with the machine are nowhere, and no run brings them: ops are what a site has to know before it says more.
+#[test]
+fn a_site_that_waits_has_heard_all_once_a_run_lacks_nothing_but_bytes() {
+    let feed = FeedId([1; 32]);
+    let agreed = |effective| Agreed {
+        peer_succession: Default::default(),
+        version: 1,
+        peer_store: StoreId([1; 8]),
+        peer_name: String::new(),
+        clock_ahead_ms: 0,
+        feeds: vec![AgreedFeed {
+            feed,
+            verdict: Verdict::of(Switches::MIRROR, effective),
+            effective,
+            filter: Filter::default(),
+            pushes: None,
+        }],
+        peer_new_feeds: Openness::default(),
+    };
+    let lacking = Tally { blobs_missing: 1, ..Tally::default() };
+    let cases = [
+        (Switches::PULL, Outcome::Done, Tally::default(), true),
+        (Switches::PULL, Outcome::Interrupted, lacking.clone(), true),
+        (Switches::PULL, Outcome::Interrupted, Tally::default(), false),
+        (Switches::PULL.adds_only(), Outcome::Done, Tally::default(), false),
+        (Switches::PUSH, Outcome::Done, lacking, false),
+    ];
+    for (flows, outcome, tally, all) in cases {
+        let heard = own_log::wholly_heard(&agreed(flows), outcome, &tally);
+        assert_eq!(heard == [feed], all, "{flows} {outcome:?} {tally:?}");
     }
 }

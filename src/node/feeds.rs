@@ -68,6 +68,8 @@ impl Node {
                 local_wins: false,
                 open_reads: new.open_reads,
             };
+            // Nobody can have said anything in it, so even a site that waits to learn what it said writes here.
+            site.store().write_in(record.genesis.feed_id(), 1)?;
             let feed = site.store().put_feed(&record)?;
             described(site, &counts, feed, &record)
         });

@@ -15,7 +15,7 @@ use crate::api::doctor::Finding;
 use crate::api::keys::{KeyOf, Rotated};
 use crate::events::Event;
 use crate::identity::{LoadKeyError, SiteKey};
-use crate::keeper::{AuthorError, SiteStore};
+use crate::keeper::{AuthorError, SiteStore, own_log};
 use crate::store::{KeysOf, ReadError};
 use crate::transport::pairing::Joiner;
 use crate::transport::tls::Whom;
@@ -150,7 +150,7 @@ impl Node {
     async fn draw_key(&self) -> Result<(), Problem> {
         let data = self.inner.data.clone();
         let drawing = self.blocking(move |site| {
-            if site.any_waits()? {
+            if own_log::any_waits(site.store())? {
                 let detail = "this site waits to learn what it said before it says more";
                 return Err(Problem::new(503, "restored", "This site cannot change its key now", detail)
                     .hint("run `packetboat sync` with a site that has its feeds; see `packetboat doctor`"));

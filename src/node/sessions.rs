@@ -387,8 +387,8 @@ impl Node {
                     self.watched(&link.name, Watch::Progress(tally));
                 }
                 Happening::RunEnded { outcome, tally, rtt_ms, roots } => {
+                    self.learned(&link, outcome, &tally).await;
                     let ending = Ending { outcome, tally, rtt_ms: Some(rtt_ms), roots, note: None };
-                    self.learned(&link, outcome).await;
                     if outcome == Outcome::Done {
                         self.peer_knows_keys(link.peer, spoken.told).await;
                     }

@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use protocol::fault::{Outcome, Reason};
 use protocol::id::FeedId;
 use protocol::link::Link;
-use protocol::session::{AgreedFeed, Event as Noticed};
+use protocol::session::Event as Noticed;
+use protocol::session::tally::Tally;
 
 use super::feeds::label;
 use super::problem::not_found;
@@ -14,7 +15,7 @@ use super::{Node, locked};
 use crate::api::Problem;
 use crate::api::writing as shapes;
 use crate::events::Event;
-use crate::keeper::wall_clock;
+use crate::keeper::{own_log, wall_clock};
 use crate::store::Cause;
 use crate::transport::pump::Command;
 
@@ -26,15 +27,7 @@ impl Node {
 
     /// A peer knows of more than this store, or another node has its key: nothing more is signed until a run brought back what is lacking.
     pub(super) async fn awaken(&self, cause: Cause) {
-        let noted = self.blocking(move |site| {
-            let standing = site.store().awakening()?;
-            if standing.is_some_and(|standing| standing.cause == cause && site.any_waits().unwrap_or(false)) {
-                return Ok(false);
-            }
-            site.awaken(cause, wall_clock())?;
-            Ok(true)
-        });
-        match noted.await {
+        match self.blocking(move |site| Ok(site.awaken(cause, wall_clock())?)).await {
             Ok(true) => {
                 self.inner.awoke.store(true, Ordering::Relaxed);
                 self.awoke(cause);
@@ -47,15 +40,12 @@ impl Node {
     }
 
     /// A run is over: where everything of a feed flowed in, this site knows what it said there, and goes on in a later epoch.
-    pub(super) async fn learned(&self, link: &Link, outcome: Outcome) {
-        if outcome != Outcome::Done || !self.inner.awoke.load(Ordering::Relaxed) {
+    pub(super) async fn learned(&self, link: &Link, outcome: Outcome, tally: &Tally) {
+        if !self.inner.awoke.load(Ordering::Relaxed) {
             return;
         }
         let agreed = self.with_link(&link.name, |state| state.agreed.clone()).flatten();
-        let whole: Vec<FeedId> = agreed.map_or_else(Vec::new, |agreed| {
-            let lets_in = |on: &&AgreedFeed| on.effective.in_add && on.effective.in_delete;
-            agreed.feeds.iter().filter(lets_in).map(|on| on.feed).collect()
-        });
+        let whole = agreed.map(|agreed| own_log::wholly_heard(&agreed, outcome, tally)).unwrap_or_default();
         if let Err(problem) = self.resume(whole).await {
             tracing::error!(detail = problem.detail, "this site could not begin to write again");
         }

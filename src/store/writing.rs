@@ -93,17 +93,14 @@ impl Store {
         self.put_record(Shelf::Writing, feed.as_bytes(), &keys::encode(&Writing { epoch, turn }))
     }
 
-    /// Why this site does not write in a feed, where it does not: nothing was decided since the store's last awakening. A feed that was
-    /// made after that is nobody else's.
+    /// Why this site does not write in a feed, where it does not: nothing was decided since the store's last awakening. No clock tells a
+    /// feed of which nothing can have been said before, so whoever makes one decides where it is written in.
     ///
     /// # Errors
     /// When the disk fails.
     pub fn waits(&self, feed: FeedId) -> Result<Option<Awakening>, ReadError> {
         let Some(awakening) = self.awakening()? else { return Ok(None) };
-        if self.writing(feed)?.is_some_and(|writing| writing.turn >= awakening.turn) {
-            return Ok(None);
-        }
-        let made = self.feed(feed)?.map(|record| record.genesis.created);
-        Ok(Some(awakening).filter(|awakening| made.is_none_or(|made| made <= awakening.at)))
+        let decided = self.writing(feed)?.is_some_and(|writing| writing.turn >= awakening.turn);
+        Ok(Some(awakening).filter(|_| !decided))
     }
 }

@@ -189,6 +189,8 @@ fn a_restored_site_learns_what_it_said_before_it_says_more() {
 fn a_restored_site_whose_peers_are_gone_goes_on_when_it_is_told_to() {
     let Lost { mut ny, la, _place } = lost();
     assert_eq!(tries_to_publish(&la, "early").code, 1);
+    la.ok(&["feed", "create", "fresh", "--kind", "raw"]);
+    la.publish("fresh", "first", b"nothing can have been said in a feed that is made now");
     let resumed = la.ok(&["resume-writing"]);
     assert_eq!(resumed["resumed"].as_array().unwrap().len(), 1, "{resumed}");
     assert_eq!(la.ok(&["resume-writing"])["resumed"].as_array().unwrap().len(), 0);

@@ -1,0 +1,173 @@
+//! Which of a site's own logs it goes on with, and how a site that was restored, copied or set back comes to write again. Reads and
+//! writes the store alone: whoever signs passes the random step to a later epoch, and lets nothing be signed between the two.
+
+use protocol::fault::Outcome;
+use protocol::id::{FeedId, LogId, SiteId};
+use protocol::log::{Head, Mmr};
+use protocol::op::{Closing, OpenEpoch, Tip};
+use protocol::session::tally::Tally;
+use protocol::session::{Agreed, AgreedFeed};
+use protocol::succession::{first_epoch, generation_of};
+use protocol::time::Timestamp;
+
+use super::AuthorError;
+use crate::identity::SiteKey;
+use crate::store::{AppendError, Cause, ReadError, Store};
+
+/// The log that a site's next ops of its own go to.
+#[derive(Debug, Clone)]
+pub struct OwnLog {
+    pub log: LogId,
+    /// What is said first, where the log begins a later epoch: the last that is known of the one before.
+    pub opens: Option<OpenEpoch>,
+    /// The log as it is held.
+    pub held: Mmr,
+}
+
+/// An epoch after `last`, a random `step` further on, that no copy of this site takes as well, among those of its key.
+fn later_epoch(last: u64, key: &SiteKey, step: u32) -> Result<u64, AuthorError> {
+    let generation = key.succession().generation();
+    let last = last.max(first_epoch(generation).saturating_sub(1));
+    let later = last.saturating_add(1).saturating_add(u64::from(step));
+    if generation_of(later) == generation { Ok(later) } else { Err(AuthorError::EpochsSpent) }
+}
+
+fn tip(head: &Head) -> Tip {
+    Tip { author: head.log.author, epoch: head.log.epoch, len: head.len, root: head.root }
+}
+
+/// The first op of a later epoch. `own` are the heads of the site's logs in the feed.
+fn opening(own: &[Head], key: &SiteKey) -> OpenEpoch {
+    let generation = key.succession().generation();
+    let earlier = own.iter().filter(|head| generation_of(head.log.epoch) < generation);
+    let closes =
+        (generation > 0).then(|| Closing { key: key.public(), accepted: earlier.map(tip).collect() });
+    OpenEpoch { known: own.last().map(tip), closes }
+}
+
+/// The heads of a site's own logs in a feed, the newest last.
+///
+/// # Errors
+/// The disk failed.
+pub fn heads(store: &Store, me: SiteId, feed: FeedId) -> Result<Vec<Head>, ReadError> {
+    let heads = store.heads(feed)?.into_iter().map(|signed| signed.head);
+    let mut own: Vec<Head> = heads.filter(|head| head.log.author == me).collect();
+    own.sort_by_key(|head| head.log);
+    Ok(own)
+}
+
+/// Where the site of `key` goes on in a feed; in a later epoch if it is to be `anew`, or its newest log is of an older key.
+///
+/// # Errors
+/// It waits to learn what it said, its log is forked or damaged here, there is no randomness, or the disk failed.
+pub fn next(
+    store: &Store,
+    key: &SiteKey,
+    feed: FeedId,
+    anew: bool,
+    step: impl FnOnce() -> Result<u32, AuthorError>,
+) -> Result<OwnLog, AuthorError> {
+    if let Some(awakening) = store.waits(feed)? {
+        return Err(AuthorError::Restored { what: awakening.cause.words() });
+    }
+    let (log, opens) = chosen(store, key, feed, anew, step)?;
+    let state = store.log_state(log)?;
+    let held = state.map_or_else(Mmr::default, |state| state.after);
+    let lost = store.log_longest(log)?.saturating_sub(held.len());
+    if lost > 0 {
+        return Err(AuthorError::SetBack { lost });
+    }
+    Ok(OwnLog { log, opens, held })
+}
+
+fn chosen(
+    store: &Store,
+    key: &SiteKey,
+    feed: FeedId,
+    anew: bool,
+    step: impl FnOnce() -> Result<u32, AuthorError>,
+) -> Result<(LogId, Option<OpenEpoch>), AuthorError> {
+    let me = key.site_id();
+    let own = heads(store, me, feed)?;
+    let log = |epoch| LogId { feed, author: me, epoch };
+    let newest = own.last().map_or(1, |last| last.log.epoch);
+    let decided = store.writing(feed)?;
+    let epoch = decided.map_or(newest, |writing| writing.epoch);
+    let authority = store.authority(feed)?;
+    let cut = |log| authority.as_ref().and_then(|authority| authority.cut(log)).map(|cut| cut.len());
+    let older = generation_of(epoch) < key.succession().generation();
+    if anew || older || cut(log(epoch)).is_some() {
+        let later = later_epoch(newest.max(epoch), key, step()?)?;
+        store.write_in(feed, later).map_err(AppendError::Write)?;
+        return Ok((log(later), Some(opening(&own, key))));
+    }
+    let forks = store.forks(Some(feed))?;
+    let is_origin = authority.as_ref().is_some_and(|authority| authority.is_origin(me));
+    if forks.iter().any(|fork| fork.freezes(log(epoch), cut(fork.log()), is_origin)) {
+        return Err(AuthorError::Forked);
+    }
+    if decided.is_none() {
+        store.write_in(feed, epoch).map_err(AppendError::Write)?;
+    }
+    let begins = epoch > 1 && store.log_state(log(epoch))?.is_none();
+    Ok((log(epoch), begins.then(|| opening(&own, key))))
+}
+
+/// Whether this site waits in any feed to learn what it said there.
+///
+/// # Errors
+/// The disk failed.
+pub fn any_waits(store: &Store) -> Result<bool, ReadError> {
+    for (feed, _) in store.feeds()? {
+        if store.waits(feed)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Keeps this site from signing until it knows how far its key has. Tells whether that is news: one that waits for the same cause already
+/// goes on waiting.
+///
+/// # Errors
+/// The disk refused.
+pub fn awaken(store: &Store, cause: Cause, at: Timestamp) -> Result<bool, AuthorError> {
+    let standing = store.awakening()?;
+    if standing.is_some_and(|standing| standing.cause == cause && any_waits(store).unwrap_or(false)) {
+        return Ok(false);
+    }
+    store.awaken(cause, at).map_err(AppendError::Write)?;
+    Ok(true)
+}
+
+/// The feeds of which a run over a link brought everything that was said. Bytes that the other end lacks as well keep nobody from writing:
+/// they may be nowhere any more, and are asked for once all ops are in.
+#[must_use]
+pub fn wholly_heard(agreed: &Agreed, outcome: Outcome, tally: &Tally) -> Vec<FeedId> {
+    if outcome != Outcome::Done && tally.blobs_missing == 0 {
+        return Vec::new();
+    }
+    let lets_in = |on: &&AgreedFeed| on.effective.in_add && on.effective.in_delete;
+    agreed.feeds.iter().filter(lets_in).map(|on| on.feed).collect()
+}
+
+/// Lets a site that waits write in a feed again, in a later epoch, which nothing it said before can contradict. Gives that epoch, or
+/// nothing where it does not wait.
+///
+/// # Errors
+/// The disk refused, or there is no randomness.
+pub fn resume(
+    store: &Store,
+    key: &SiteKey,
+    feed: FeedId,
+    step: impl FnOnce() -> Result<u32, AuthorError>,
+) -> Result<Option<u64>, AuthorError> {
+    if store.waits(feed)?.is_none() {
+        return Ok(None);
+    }
+    let before = store.writing(feed)?.map_or(0, |writing| writing.epoch);
+    let newest = heads(store, key.site_id(), feed)?.last().map_or(0, |head| head.log.epoch);
+    let epoch = later_epoch(newest.max(before), key, step()?)?;
+    store.write_in(feed, epoch).map_err(AppendError::Write)?;
+    Ok(Some(epoch))
+}
