@@ -4,6 +4,7 @@ pub mod bytes;
 pub mod causality;
 pub mod convergence;
 pub mod durability;
+pub mod forks;
 pub mod honesty;
 pub mod permission;
 pub mod queues;
@@ -36,6 +37,7 @@ pub fn by(check: &'static str, found: Result<(), String>) -> Result<(), Fault> {
 /// The promise that does not hold.
 pub fn always(seen: Seen<'_>) -> Result<(), Fault> {
     by("honesty", honesty::check(seen))?;
+    by("forks", forks::check(seen))?;
     by("permission", permission::check(seen))?;
     by("resurrection", resurrection::check(seen))?;
     by("row 20", row_20::check(seen))?;

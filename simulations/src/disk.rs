@@ -151,6 +151,30 @@ impl InMemory {
         Self { state: Arc::new(RwLock::new(state)) }
     }
 
+    /// Another disk that holds what would be left of this one if power went: a snapshot of the machine from outside.
+    #[must_use]
+    pub fn imaged(&self) -> Self {
+        let copy = self.copied();
+        let state = read(&self.state);
+        for (number, pack) in &state.packs {
+            copy.edit(*number, |bytes| bytes.clone_from(&read(&pack.synced)));
+        }
+        copy
+    }
+
+    /// A disk with these packs and small files, all of it synced.
+    #[must_use]
+    pub fn holding(
+        packs: impl IntoIterator<Item = (u32, Vec<u8>)>,
+        small: impl IntoIterator<Item = (String, Vec<u8>)>,
+    ) -> Self {
+        let pack =
+            |bytes: Vec<u8>| Arc::new(Pack { synced: RwLock::new(bytes.clone()), bytes: RwLock::new(bytes) });
+        let packs = packs.into_iter().map(|(number, bytes)| (number, pack(bytes))).collect();
+        let state = State { packs, small: small.into_iter().collect(), ..State::default() };
+        Self { state: Arc::new(RwLock::new(state)) }
+    }
+
     /// Changes the bytes of a pack, as they are read and as they were synced.
     pub fn edit(&self, number: u32, change: impl FnOnce(&mut Vec<u8>)) {
         let state = read(&self.state);

@@ -70,6 +70,16 @@ impl Forgetful {
         locked(&self.kept).plant = plant;
     }
 
+    /// Another index, as this one would be left if power went.
+    #[must_use]
+    pub fn imaged(&self) -> Self {
+        let flushed = locked(&self.kept).flushed.clone();
+        let kept = Flushed { flushed, ..Flushed::default() };
+        let mut copy = Self { live: InMemory::default(), kept: Arc::new(RwLock::new(kept)) };
+        copy.lose_power(0);
+        copy
+    }
+
     /// One op about a package is forgotten.
     fn forget_a_fact(index: &dyn Index) -> Result<(), Broken> {
         let Some((fact, _)) = index.last(Tree::Fact, &[])? else { return Ok(()) };

@@ -1,5 +1,7 @@
 //! What a seed expands to: the shape, what goes wrong, and what people do, each of which can be left out to find what matters.
 
+mod machines;
+
 use std::fmt;
 
 use crate::entropy::Entropy;
@@ -107,6 +109,15 @@ pub enum Act {
     Sweep {
         site: usize,
     },
+    /// Keeps what is on a machine.
+    BackUp {
+        site: usize,
+    },
+    /// Sets a machine back to what was kept of it: by the node's restore, or in its place, unnoticed.
+    SetBack {
+        site: usize,
+        in_place: bool,
+    },
 }
 
 /// What the sites speak over.
@@ -187,6 +198,7 @@ impl Options {
         options.acts.extend(options.some_accidents(&mut entropy.fork("accidents")));
         options.acts.extend(options.some_sweeps(&mut entropy.fork("sweeps")));
         options.acts.extend(options.some_cut_writes(&mut entropy.fork("cut writes")));
+        options.acts.extend(options.some_set_backs(&mut entropy.fork("set back")));
         options.acts.sort_by_key(|(at, _)| *at);
         options
     }

@@ -17,6 +17,8 @@ pub struct Fact {
     pub body: Body,
     /// Whether it was acknowledged. What was not may exist or not; its author's store knows.
     pub certain: bool,
+    /// Its author's machine was set back to before it. It exists where anybody has it, and these sites, which had it then, must not lose it.
+    pub witnesses: Option<BTreeSet<usize>>,
 }
 
 impl Fact {
@@ -54,14 +56,29 @@ impl Oracle {
         if let Body::Publish(publish) = &named.op.body {
             self.published_bytes += publish.manifest.size();
         }
-        self.facts.push(Fact { site, id: named.id, body: named.op.body, certain });
+        self.facts.push(Fact { site, id: named.id, body: named.op.body, certain, witnesses: None });
     }
 
-    /// The facts that exist: those acknowledged, and of the doubtful ones those that their author holds.
+    /// A machine was set back: what it said since and lost is known to those alone that have it.
+    pub fn taken_back(&mut self, at: usize, sites: &[Site]) {
+        let Some(site) = sites.get(at) else { return };
+        for fact in self.facts.iter_mut().filter(|fact| !site.holds(fact.id)) {
+            if let Some(witnesses) = &mut fact.witnesses {
+                witnesses.remove(&at);
+            } else if fact.site == at {
+                let has = |(at, site): (usize, &Site)| site.holds(fact.id).then_some(at);
+                fact.witnesses = Some(sites.iter().enumerate().filter_map(has).collect());
+            }
+        }
+        self.sealed.retain(|(under, _), _| *under != at);
+    }
+
+    /// The facts that exist: those acknowledged that no machine was set back from, and of the others those that somebody holds.
     pub fn facts<'a>(&'a self, sites: &'a [Site]) -> impl Iterator<Item = &'a Fact> {
-        self.facts
-            .iter()
-            .filter(move |fact| fact.certain || sites.get(fact.site).is_some_and(|site| site.holds(fact.id)))
+        self.facts.iter().filter(move |fact| {
+            let stands = fact.certain && fact.witnesses.is_none();
+            stands || sites.iter().any(|site| site.holds(fact.id))
+        })
     }
 
     /// What must be at a site in the end, by the links alone.
@@ -71,8 +88,13 @@ impl Oracle {
             (0..shape.sites()).map(|site| [shape.reach(site, false), shape.reach(site, true)]).collect();
         self.facts(sites)
             .filter(|fact| {
-                let Some([adds, deletes]) = reach.get(fact.site) else { return false };
-                let reached = if fact.delete().is_some() { deletes } else { adds };
+                let deletes = fact.delete().is_some();
+                if fact.witnesses.is_some() {
+                    let mut holders = sites.iter().enumerate().filter(|(_, site)| site.holds(fact.id));
+                    return holders.any(|(from, _)| shape.flow(from, deletes).contains(&at));
+                }
+                let Some([adds, both]) = reach.get(fact.site) else { return false };
+                let reached = if deletes { both } else { adds };
                 reached.contains(&at)
             })
             .collect()

@@ -56,6 +56,10 @@ pub enum Plant {
     RestoreWithoutEffect,
     /// A sweep takes bytes that are served.
     SweepTakesLiveBytes,
+    /// A site that is restored from a backup writes at once.
+    RestoredSignsAtOnce,
+    /// A site that learned what it said goes on in the log it wrote before.
+    EpochNotOpened,
 }
 
 impl Plant {

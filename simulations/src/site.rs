@@ -1,5 +1,6 @@
 //! One site: the real store on a disk in memory, the real session over real QUIC. It does what the node's pump does, without threads.
 
+mod again;
 mod life;
 mod lying;
 mod people;
@@ -17,7 +18,7 @@ use protocol::log::NamedOp;
 use protocol::op::{Body, Genesis, Seal};
 use protocol::package::FeedKind;
 use protocol::session::tally::Tally;
-use protocol::session::{Config, Event, Input, Output, Session, Side, Terms};
+use protocol::session::{Config, Input, Output, Session, Side, Terms};
 use protocol::switches::Switches;
 use protocol::time::{Instant, Timestamp};
 use protocol::transfer::Stored;
@@ -28,6 +29,7 @@ use crate::index::Forgetful;
 use crate::net::SECOND;
 use crate::plant::Plant;
 use crate::quic::{Quic, Talk};
+use again::Again;
 use lying::{Lying, Wanted};
 pub use people::Unsaid;
 use wire::{Arrival, Wire};
@@ -87,8 +89,8 @@ pub struct Site {
     pub ended: Vec<(Outcome, Tally)>,
     /// How sessions ended that this site ended.
     pub closed: Vec<Outcome>,
-    /// Authors that signed two histories, as far as this site was shown.
-    pub forks: usize,
+    /// Logs of which two histories were signed, as far as this site was shown.
+    pub forks: BTreeSet<LogId>,
     /// The most bytes that waited to be sent on one lane.
     pub waiting_bytes_peak: usize,
     /// The most bytes of one stream that were read before anyone wanted them.
@@ -107,6 +109,7 @@ pub struct Site {
     /// A bug of this site, put in on purpose.
     plant: Option<Plant>,
     wanted: Wanted,
+    again: Again,
     entropy: Entropy,
 }
 
@@ -151,7 +154,7 @@ impl Site {
             clock: Clock::default(),
             ended: Vec::new(),
             closed: Vec::new(),
-            forks: 0,
+            forks: BTreeSet::new(),
             waiting_bytes_peak: 0,
             held_bytes_peak: 0,
             sync_nanos: 0,
@@ -162,6 +165,7 @@ impl Site {
             seals: Vec::new(),
             plant: None,
             wanted: Wanted::default(),
+            again: Again::default(),
             entropy,
         };
         site.open();
@@ -531,10 +535,11 @@ impl Site {
                     }
                 }
                 Output::RunEnded { outcome, tally } => {
+                    self.learned(at, outcome, &tally);
                     self.seal_due |= tally.ops_in > 0;
                     self.ended.push((outcome, tally));
                 }
-                Output::Note(note) => self.forks += usize::from(matches!(note, Event::Forked { .. })),
+                Output::Note(note) => self.noticed(now, note),
                 Output::Close(outcome) => {
                     self.closed.push(outcome);
                     quic.flush(now, self.host);

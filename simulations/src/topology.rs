@@ -202,10 +202,24 @@ impl Shape {
     /// Where an op of a site gets to, itself among them: by links that let additions through, or those that let deletions through.
     #[must_use]
     pub fn reach(&self, from: usize, deletes: bool) -> BTreeSet<usize> {
+        let writes = self.authors.get(from).copied().unwrap_or(false);
+        if writes { self.flow(from, deletes) } else { BTreeSet::from([from]) }
+    }
+
+    /// Whether some link brings a site everything of the feed.
+    #[must_use]
+    pub fn hears_all(&self, at: usize) -> bool {
+        self.links.iter().any(|link| {
+            let effective = link.effective();
+            let own = if link.dialler == at { effective } else { effective.flip() };
+            (link.dialler == at || link.listener == at) && own.in_add && own.in_delete
+        })
+    }
+
+    /// Where an op that is at a site gets to from there, whoever said it.
+    #[must_use]
+    pub fn flow(&self, from: usize, deletes: bool) -> BTreeSet<usize> {
         let mut reached = BTreeSet::from([from]);
-        if !self.authors.get(from).copied().unwrap_or(false) {
-            return reached;
-        }
         loop {
             let before = reached.len();
             for link in &self.links {

@@ -1,7 +1,10 @@
 //! The event loop: time moves only here, from one event to the next. Faults on, nothing may be wrong; healed, everything must arrive.
 
 mod acts;
+mod again;
 mod making;
+
+use std::collections::BTreeSet;
 
 use protocol::id::FeedId;
 
@@ -76,6 +79,8 @@ pub struct World {
     oracle: Oracle,
     interruptions: u64,
     rotted: bool,
+    /// Sites whose machine was set back.
+    set_back: BTreeSet<usize>,
     steps: u64,
 }
 
@@ -127,6 +132,7 @@ impl World {
             oracle: Oracle::default(),
             interruptions: 0,
             rotted: false,
+            set_back: BTreeSet::new(),
             steps: 0,
             options,
         };
@@ -141,6 +147,7 @@ impl World {
         self.heal();
         self.until_all_arrived()?;
         let healed_in = self.now - self.options.healed_at;
+        self.go_on()?;
         let flips = self.flip_bits()?;
         self.report(healed_in, flips)
     }

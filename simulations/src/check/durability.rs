@@ -7,6 +7,15 @@ use crate::oracle::Seen;
 pub fn check(seen: Seen<'_>) -> Result<(), String> {
     for fact in seen.oracle.facts(seen.sites).filter(|fact| fact.certain) {
         let Some(site) = seen.sites.get(fact.site) else { continue };
+        if let Some(witnesses) = &fact.witnesses {
+            let lost =
+                witnesses.iter().filter_map(|at| seen.sites.get(*at)).find(|site| !site.holds(fact.id));
+            if let Some(site) = lost {
+                let what = fact.name();
+                return Err(format!("{} lost an op about {what} that its author no longer has", site.name));
+            }
+            continue;
+        }
         if !site.holds(fact.id) {
             return Err(format!("{} acknowledged an op about {} and lost it", site.name, fact.name()));
         }

@@ -1,4 +1,4 @@
-//! Nobody honest is called a cheat: all sites here keep the rules, so no session may end by a breach, and no history may fork.
+//! Nobody honest is called a cheat: all sites here keep the rules, so no session may end by a breach.
 
 use protocol::fault::{Misbehaved, Outcome};
 
@@ -16,9 +16,6 @@ pub fn check(seen: Seen<'_>) -> Result<(), String> {
         });
         if let Some(fault) = breach {
             return Err(format!("{} saw a breach where all are honest: {fault}", site.name));
-        }
-        if site.forks > 0 {
-            return Err(format!("{} was shown two histories of an honest author", site.name));
         }
     }
     Ok(())

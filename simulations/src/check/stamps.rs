@@ -6,25 +6,32 @@ use protocol::op::{Op, Place};
 use protocol::time::Hlc;
 
 use crate::oracle::Seen;
+use crate::site::Site;
 
 /// # Errors
 /// Whose stamps fell.
 pub fn check(seen: Seen<'_>) -> Result<(), String> {
     for site in seen.sites {
-        let log = LogId { feed: seen.feed, author: site.id(), epoch: 1 };
-        let mut last = Hlc::default();
-        for batch in site.store().batches(log, 0, u64::MAX).unwrap_or_default() {
-            for (seq, entry) in (batch.first..).zip(&batch.entries) {
-                let Entry::Op(statement) = entry else { continue };
-                let Ok(op) = Op::decode_statement(Place { log, seq }, statement) else { continue };
-                if op.stamp <= last {
-                    return Err(format!(
-                        "{} gave its op {seq} a stamp that is not above the one before",
-                        site.name
-                    ));
-                }
-                last = op.stamp;
+        let heads = site.store().heads(seen.feed).unwrap_or_default().into_iter();
+        let own = heads.map(|signed| signed.head.log).filter(|log| log.author == site.id());
+        own.map(|log| rise(site, log)).collect::<Result<(), _>>()?;
+    }
+    Ok(())
+}
+
+fn rise(site: &Site, log: LogId) -> Result<(), String> {
+    let mut last = Hlc::default();
+    for batch in site.store().batches(log, 0, u64::MAX).unwrap_or_default() {
+        for (seq, entry) in (batch.first..).zip(&batch.entries) {
+            let Entry::Op(statement) = entry else { continue };
+            let Ok(op) = Op::decode_statement(Place { log, seq }, statement) else { continue };
+            if op.stamp <= last {
+                return Err(format!(
+                    "{} gave its op {seq} a stamp that is not above the one before",
+                    site.name
+                ));
             }
+            last = op.stamp;
         }
     }
     Ok(())

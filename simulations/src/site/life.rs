@@ -53,7 +53,7 @@ impl Site {
         self.begin_anew(now, quic);
     }
 
-    fn begin_anew(&mut self, now: u64, quic: &mut Quic) {
+    pub(super) fn begin_anew(&mut self, now: u64, quic: &mut Quic) {
         self.open();
         self.clock = match self.plant {
             Some(Plant::ClockLostAtStart) => Clock::default(),

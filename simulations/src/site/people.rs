@@ -1,6 +1,7 @@
 //! What people do at a site, and what they see there: publish, delete, restore, grant, by the node's rules.
 
 use ed25519_dalek::SigningKey;
+use packetboat::keeper::own_log::{self, OwnLog};
 use packetboat::store::{BlobState, FeedRecord, ReadError};
 use protocol::feed::{Item, Standing};
 use protocol::grant::Permitted;
@@ -12,6 +13,7 @@ use protocol::package::{Coordinate, FeedKind};
 use protocol::switches::Switches;
 
 use super::Site;
+use super::again::low;
 use crate::plant::Plant;
 
 /// An op that was not acknowledged. Its bytes may have reached the disk all the same.
@@ -52,24 +54,27 @@ impl Site {
     /// Signs and stores one op of this site's own, by the node's rules.
     ///
     /// # Errors
-    /// The disk refused, or lost part of this site's own log.
+    /// The disk refused or lost part of this site's own log, or the site waits to learn what it said.
     pub fn say(&mut self, now: u64, feed: FeedId, body: Body) -> Result<NamedOp, Unsaid> {
-        let log = LogId { feed, author: self.id(), epoch: 1 };
-        let state = read(self.store().log_state(log));
-        let held = state.map_or_else(Mmr::default, |state| state.after);
-        if read(self.store().log_longest(log)) > held.len() {
-            return Err(Unsaid { doubtful: None });
+        let unsaid = || Unsaid { doubtful: None };
+        if self.again.is_silent() {
+            return Err(unsaid());
         }
+        let step = self.entropy.fork("epoch").next();
+        let own = own_log::next(self.store(), self.id(), feed, false, || Ok(low(step)));
+        let Ok(OwnLog { log, opens, held }) = own else { return Err(unsaid()) };
         let signing = SigningKey::from_bytes(&self.key.signing_key().to_bytes());
         let look = self.look(now);
-        let said =
-            Verified::author(&signing, log, &held, vec![body], self.clock.newest(look), self.wall(now));
-        let Some(named) = said.ops().last().cloned() else { return Err(Unsaid { doubtful: None }) };
-        let Ok(permitted) = Permitted::local(said, false) else { return Err(Unsaid { doubtful: None }) };
+        let bodies = opens.map(Body::OpenEpoch).into_iter().chain([body]).collect();
+        let said = Verified::author(&signing, log, &held, bodies, self.clock.newest(look), self.wall(now));
+        let places: Vec<_> = said.ops().iter().map(|named| (named.op.place, named.id)).collect();
+        let Some(named) = said.ops().last().cloned() else { return Err(unsaid()) };
+        let Ok(permitted) = Permitted::local(said, false) else { return Err(unsaid()) };
         match self.store().append(&[permitted]) {
             Err(_) if self.has(Plant::FailedAppendAcknowledged) => Ok(named),
             Ok(_) => {
                 self.clock.see(log, [named.op.stamp], look);
+                self.again.said(places);
                 Ok(named)
             }
             Err(_) => Err(Unsaid { doubtful: Some(Box::new(named)) }),

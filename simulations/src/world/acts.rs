@@ -67,6 +67,8 @@ impl World {
             }
             Act::DiskFree { site } => self.with(site, |at| at.disk().limit(None)),
             Act::Sweep { site } => self.with(site, |at| at.sweep(now)),
+            Act::BackUp { site } => self.back_up(site),
+            Act::SetBack { site, in_place } => self.set_back(site, in_place),
         }
         Ok(())
     }
@@ -94,7 +96,12 @@ impl World {
         Ok(())
     }
 
-    fn said(&mut self, site: usize, what: &str, said: Result<Option<NamedOp>, Unsaid>) -> Result<(), Fault> {
+    pub(super) fn said(
+        &mut self,
+        site: usize,
+        what: &str,
+        said: Result<Option<NamedOp>, Unsaid>,
+    ) -> Result<(), Fault> {
         let name = NAMES.get(site).unwrap_or(&"?");
         match said {
             Ok(Some(named)) => {
@@ -106,7 +113,7 @@ impl World {
             }
             Ok(None) => {}
             Err(Unsaid { doubtful }) => {
-                self.quic.trace.line(self.now, &format!("{name} {what}, and its disk refuses"));
+                self.quic.trace.line(self.now, &format!("{name} {what}, and is refused"));
                 if let Some(named) = doubtful {
                     self.oracle.note(site, *named, false);
                 }

@@ -8,6 +8,8 @@ mod decoders;
 mod histories;
 /// Lines of every kind, filled by one connection each.
 mod lines;
+/// Machines that live twice.
+mod machines;
 /// What is malformed, class by class.
 mod malformed;
 /// Bugs put in on purpose.

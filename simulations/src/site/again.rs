@@ -1,0 +1,179 @@
+//! A machine that is set back to what was kept of it, and what its program makes of that, by the node's rules.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use packetboat::keeper::own_log;
+use packetboat::store::{Cause, Snapshot, new_life};
+use protocol::fault::Outcome;
+use protocol::id::{FeedId, LogId, OpId};
+use protocol::op::Place;
+use protocol::session::Event;
+use protocol::session::tally::Tally;
+
+use super::Site;
+use crate::disk::InMemory;
+use crate::index::Forgetful;
+use crate::plant::Plant;
+use crate::quic::Quic;
+
+/// The file that names a store's life.
+const FORMAT: &str = "FORMAT";
+
+/// What was kept of a machine at one moment.
+#[derive(Debug)]
+struct Kept {
+    /// What the node's own backup took.
+    backup: InMemory,
+    /// The disk and the index as a snapshot from outside has them.
+    image: (InMemory, Forgetful),
+}
+
+/// What is known of the lives of a site's machine, by the machine and by the world.
+#[derive(Debug, Default)]
+pub(super) struct Again {
+    kept: Option<Kept>,
+    /// Whether the store ever had to learn how far its key has signed.
+    awoke: bool,
+    /// Links on which no run was done since the machine was set back from outside: until then its people write nothing, for the other ends
+    /// may have heard more of them.
+    unheard: BTreeSet<usize>,
+    /// Everything that was signed here and appended, whatever became of it: no machine remembers that.
+    said: BTreeMap<(LogId, u64), Vec<OpId>>,
+}
+
+impl Again {
+    pub(super) fn is_silent(&self) -> bool {
+        !self.unheard.is_empty()
+    }
+
+    pub(super) fn said(&mut self, ops: impl IntoIterator<Item = (Place, OpId)>) {
+        for (place, id) in ops {
+            self.said.entry((place.log, place.seq)).or_default().push(id);
+        }
+    }
+}
+
+/// The low half of a random number.
+pub(super) fn low(number: u64) -> u32 {
+    u32::try_from(number & u64::from(u32::MAX)).unwrap_or(0)
+}
+
+/// A disk that holds what a backup took.
+fn disk_of(snapshot: Snapshot) -> InMemory {
+    let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(0);
+    let packs = snapshot.packs.into_iter().map(|pack| {
+        let mut held = vec![0; bytes(pack.bytes)];
+        pack.file.read_at(0, &mut held).expect("a snapshot's packs are there");
+        (pack.number, held)
+    });
+    InMemory::holding(packs, [(FORMAT.to_owned(), snapshot.format)])
+}
+
+impl Site {
+    /// Keeps what is on this machine, unless its disk fails.
+    pub fn back_up(&mut self) -> bool {
+        let Ok(snapshot) = self.store().snapshot() else { return false };
+        let image = (self.disk.imaged(), self.index.imaged());
+        self.again.kept = Some(Kept { backup: disk_of(snapshot), image });
+        true
+    }
+
+    /// Sets this machine back to what was kept of it: as the node restores its backup, or in its place, by a snapshot of which the program
+    /// knows nothing. Tells whether anything was kept.
+    pub fn set_back(&mut self, now: u64, quic: &mut Quic, in_place: bool) -> bool {
+        let Some(kept) = self.again.kept.take() else { return false };
+        self.conversations.clear();
+        self.store = None;
+        self.promised.clear();
+        // What was said since and lost is said again by nobody, and its bytes may be nowhere.
+        self.swept = true;
+        if in_place {
+            (self.disk, self.index) = kept.image;
+        } else {
+            (self.disk, self.index) = (kept.backup, Forgetful::default());
+            self.begin_life();
+        }
+        self.plant(self.plant);
+        self.begin_anew(now, quic);
+        if in_place {
+            self.again.unheard = (0..self.links.len()).collect();
+            self.again.awoke = matches!(self.store().awakening(), Ok(Some(_)));
+        } else if !self.has(Plant::RestoredSignsAtOnce) {
+            self.awaken(now, Cause::Restored { made: self.wall(now) });
+        }
+        true
+    }
+
+    /// What the node's restore writes: the packs are those of the backup, and the life is another.
+    fn begin_life(&mut self) {
+        use packetboat::store::disk::Disk as _;
+        let generation = u128::from(self.entropy.next());
+        let format = self.disk.read_small(FORMAT).expect("it reads").expect("a backup has a format");
+        let format = new_life(&format, generation).expect("a backup's format is whole");
+        self.disk.write_small(FORMAT, &format).expect("an empty disk takes it");
+    }
+
+    fn awaken(&mut self, now: u64, cause: Cause) {
+        // A disk that refuses this is told again at the next run.
+        if own_log::awaken(self.store(), cause, self.wall(now)).is_ok() {
+            self.again.awoke = true;
+        }
+    }
+
+    /// A session noticed something that a person should know.
+    pub(super) fn noticed(&mut self, now: u64, event: Event) {
+        match event {
+            Event::Forked { log } => {
+                self.forks.insert(log);
+            }
+            Event::SetBack => self.awaken(now, Cause::SetBack),
+            Event::Doubled { .. } => {}
+        }
+    }
+
+    /// A run is over: where everything of a feed flowed in, this site knows what it said there.
+    pub(super) fn learned(&mut self, at: usize, outcome: Outcome, tally: &Tally) {
+        let Some(one) = self.conversations.get(at) else { return };
+        let agreed = one.session.agreed();
+        let whole = agreed.map(|agreed| own_log::wholly_heard(agreed, outcome, tally)).unwrap_or_default();
+        if outcome == Outcome::Done || !whole.is_empty() {
+            self.again.unheard.remove(&one.link);
+        }
+        for feed in whole {
+            self.resume_writing(feed);
+        }
+    }
+
+    /// Lets this site write again where it waits. A disk that refuses leaves it waiting.
+    pub fn resume_writing(&mut self, feed: FeedId) {
+        if !self.again.awoke {
+            return;
+        }
+        let step = self.entropy.next();
+        if self.has(Plant::EpochNotOpened) {
+            let heads = self.store().heads(feed).unwrap_or_default().into_iter();
+            let own = heads.map(|signed| signed.head.log).filter(|log| log.author == self.id());
+            let newest = own.map(|log| log.epoch).max().unwrap_or(1);
+            drop(self.store().write_in(feed, newest));
+            return;
+        }
+        drop(own_log::resume(self.store(), self.id(), feed, || Ok(low(step))));
+    }
+
+    /// Whether its people write nothing until they heard from every link.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.again.is_silent()
+    }
+
+    /// Whether this site may write in a feed, as far as it has to know what it said.
+    #[must_use]
+    pub fn writes(&self, feed: FeedId) -> bool {
+        !self.again.is_silent() && matches!(self.store().waits(feed), Ok(None))
+    }
+
+    /// Every place of this site's logs with the ops that were signed for it.
+    pub fn signed(&self) -> impl Iterator<Item = (&(LogId, u64), &Vec<OpId>)> {
+        self.again.said.iter()
+    }
+}
