@@ -264,6 +264,19 @@ impl Authority {
         self.cuts.get(&log).is_some_and(|cut| seq >= cut.len()) || self.closed.leaves_out(log, seq)
     }
 
+    /// Whether an op lies in a log that a later key of its author closed, beyond what that key accepts: an older key in other hands may have
+    /// signed it. [P-59]
+    #[must_use]
+    pub fn is_closed(&self, log: LogId, seq: u64) -> bool {
+        self.closed.leaves_out(log, seq)
+    }
+
+    /// Whether `me` said it: what a site says counts there, with a right to it or without.
+    #[must_use]
+    pub fn is_own(&self, place: Place, me: SiteId) -> bool {
+        place.log.author == me && !self.is_closed(place.log, place.seq)
+    }
+
     /// Authors of whom two keys claim to be the same one: nothing said by a later key of theirs counts until an origin cuts the false one. [P-59]
     #[must_use]
     pub const fn contested(&self) -> &BTreeSet<SiteId> {

@@ -195,12 +195,13 @@ impl Ledger {
     #[must_use]
     pub fn block_stands(&self, block: OpId, place: Place, stamp: Hlc, name: &str, me: SiteId) -> bool {
         let counts = |place: Place, stamp: Hlc| {
-            place.log.author == me || self.authority.allows(place.log, place.seq, stamp, Verb::Block, name)
+            self.authority.is_own(place, me)
+                || self.authority.allows(place.log, place.seq, stamp, Verb::Block, name)
         };
         let lifted = self.unblocks.get(&block).is_some_and(|words| {
             words.iter().any(|word| {
                 // A site lifts for itself only what it said for itself.
-                let own = word.place.log.author == me && place.log.author == me;
+                let own = self.authority.is_own(word.place, me) && self.authority.is_own(place, me);
                 own || self.authority.allows(word.place.log, word.place.seq, word.stamp, Verb::Block, name)
             })
         });

@@ -30,7 +30,7 @@ pub fn references(ops: &[NamedOp], ledger: &Ledger, me: SiteId, now: Timestamp) 
         let Body::SetRef(set) = &named.op.body else { continue };
         let (place, stamp) = (named.op.place, named.op.stamp);
         let counts = ledger.authority().allows(place.log, place.seq, stamp, Verb::Publish, &set.package);
-        if !counts && place.log.author != me {
+        if !counts && !ledger.authority().is_own(place, me) {
             continue;
         }
         let rank = (counts, stamp, named.id);

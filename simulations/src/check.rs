@@ -12,6 +12,7 @@ pub mod resurrection;
 pub mod row_20;
 pub mod seals;
 pub mod stamps;
+pub mod theft;
 
 use crate::oracle::Seen;
 
@@ -52,5 +53,6 @@ pub fn at_rest(seen: Seen<'_>) -> Result<(), Fault> {
     always(seen)?;
     by("convergence", convergence::check(seen))?;
     by("durability", durability::check(seen))?;
+    by("theft", theft::check(seen))?;
     by("stamps", stamps::check(seen))
 }

@@ -1,5 +1,6 @@
 //! What a seed expands to: the shape, what goes wrong, and what people do, each of which can be left out to find what matters.
 
+mod keys;
 mod machines;
 
 use std::fmt;
@@ -109,6 +110,15 @@ pub enum Act {
     Sweep {
         site: usize,
     },
+    /// Changes its key.
+    NewKey {
+        site: usize,
+    },
+    /// A thief signs with its first key, at the disk of a site.
+    UseOldKey {
+        site: usize,
+        there: usize,
+    },
     /// Keeps what is on a machine.
     BackUp {
         site: usize,
@@ -199,6 +209,7 @@ impl Options {
         options.acts.extend(options.some_sweeps(&mut entropy.fork("sweeps")));
         options.acts.extend(options.some_cut_writes(&mut entropy.fork("cut writes")));
         options.acts.extend(options.some_set_backs(&mut entropy.fork("set back")));
+        options.acts.extend(options.some_new_keys(&mut entropy.fork("new keys")));
         options.acts.sort_by_key(|(at, _)| *at);
         options
     }

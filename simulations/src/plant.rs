@@ -56,6 +56,8 @@ pub enum Plant {
     RestoreWithoutEffect,
     /// A sweep takes bytes that are served.
     SweepTakesLiveBytes,
+    /// A new key lets one op more of the older keys' logs count than there is.
+    OlderKeyLeftOpen,
     /// A site that is restored from a backup writes at once.
     RestoredSignsAtOnce,
     /// A site that learned what it said goes on in the log it wrote before.

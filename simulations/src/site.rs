@@ -1,6 +1,7 @@
 //! One site: the real store on a disk in memory, the real session over real QUIC. It does what the node's pump does, without threads.
 
 mod again;
+pub mod keys;
 mod life;
 mod lying;
 mod people;
@@ -18,7 +19,7 @@ use protocol::log::NamedOp;
 use protocol::op::{Body, Genesis, Seal};
 use protocol::package::FeedKind;
 use protocol::session::tally::Tally;
-use protocol::session::{Config, Input, Output, Session, Side, Terms};
+use protocol::session::{Config, Input, Keys, Output, Session, Side, Terms};
 use protocol::switches::Switches;
 use protocol::time::{Instant, Timestamp};
 use protocol::transfer::Stored;
@@ -75,7 +76,10 @@ struct Conversation {
 pub struct Site {
     pub name: &'static str,
     pub host: usize,
+    /// The key that it signs with.
     pub key: SiteKey,
+    /// The key that other sites are shown: its first.
+    first: SiteKey,
     disk: InMemory,
     index: Forgetful,
     store: Option<Store>,
@@ -143,6 +147,7 @@ impl Site {
         let mut site = Self {
             name,
             host,
+            first: key.clone(),
             key,
             disk: InMemory::default(),
             index: Forgetful::default(),
@@ -267,7 +272,7 @@ impl Site {
             barred: vec![],
             new_feeds: Default::default(),
             memory: store.memory(end.peer, &end.name).expect("the store reads"),
-            keys: Default::default(),
+            keys: Keys { mine: self.key.succession().clone(), peer: Default::default() },
             salt: self.entropy.next().to_le_bytes(),
         };
         Session::new(config, instant(now), self.wall(now))

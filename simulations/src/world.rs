@@ -2,6 +2,7 @@
 
 mod acts;
 mod again;
+mod keys;
 mod making;
 
 use std::collections::BTreeSet;

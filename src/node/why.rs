@@ -180,6 +180,9 @@ pub(super) fn role(named: &NamedOp, item: &Item, authority: Option<&Authority>) 
         (&item.held_deletes, "waits for approval"),
     ];
     let place = named.op.place;
+    if authority.is_some_and(|authority| authority.is_closed(place.log, place.seq)) {
+        return "signed with a key that its author had changed";
+    }
     if authority.is_some_and(|authority| authority.is_cut_off(place.log, place.seq)) {
         return "behind the cut of a forked log";
     }

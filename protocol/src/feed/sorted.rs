@@ -76,7 +76,7 @@ impl<'a> Sorted<'a> {
                 self.own.push((named, delete));
             }
             // What the right does not reach goes at this site all the same.
-            if place.log.author == self.me {
+            if rules.ledger.authority().is_own(place, self.me) {
                 self.hides.push((named, delete));
             }
         }
@@ -88,7 +88,7 @@ impl<'a> Sorted<'a> {
             rules.ledger.authority().weigh(place.log, place.seq, named.op.stamp, Verb::Publish, name);
         match weight {
             Weight::Counts => self.authorised.push((named, publish)),
-            Weight::Held | Weight::Nothing if place.log.author == self.me => {
+            Weight::Held | Weight::Nothing if rules.ledger.authority().is_own(place, self.me) => {
                 self.local.push((named, publish));
             }
             Weight::Held => self.held.push((named, publish)),
@@ -118,7 +118,8 @@ pub(super) fn sort<'a>(ops: &'a [NamedOp], rules: Rules<'_>) -> Sorted<'a> {
         // What this site says counts here at once, though its clock was set back. What the origin sealed was due there: to wait for it here
         // would let it displace, later, what stands under a later seal.
         let place = named.op.place;
-        let waits = place.log.author != rules.me && rules.ledger.seal_of(place).is_none();
+        let own = rules.ledger.authority().is_own(place, rules.me);
+        let waits = !own && rules.ledger.seal_of(place).is_none();
         if waits && named.op.stamp.is_ahead_of(rules.now) {
             let due = named.op.stamp.wall();
             sorted.due = Some(sorted.due.map_or(due, |first: Timestamp| first.min(due)));
@@ -137,7 +138,7 @@ fn sort_one<'a>(sorted: &mut Sorted<'a>, named: &'a NamedOp, rules: Rules<'_>) {
         Body::Delete(delete) => sorted.delete(named, delete, rules),
         Body::SetState(state) => {
             let counts = may(Verb::Publish, &state.coordinate.name);
-            if counts || place.log.author == rules.me {
+            if counts || rules.ledger.authority().is_own(place, rules.me) {
                 sorted.states.push((named, state, counts));
             }
         }

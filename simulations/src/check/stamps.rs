@@ -13,8 +13,8 @@ use crate::site::Site;
 pub fn check(seen: Seen<'_>) -> Result<(), String> {
     for site in seen.sites {
         let heads = site.store().heads(seen.feed).unwrap_or_default().into_iter();
-        let own = heads.map(|signed| signed.head.log).filter(|log| log.author == site.id());
-        own.map(|log| rise(site, log)).collect::<Result<(), _>>()?;
+        let mut own = heads.map(|signed| signed.head.log).filter(|log| log.author == site.id());
+        own.try_for_each(|log| rise(site, log))?;
     }
     Ok(())
 }

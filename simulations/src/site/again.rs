@@ -157,7 +157,7 @@ impl Site {
             drop(self.store().write_in(feed, newest));
             return;
         }
-        drop(own_log::resume(self.store(), self.id(), feed, || Ok(low(step))));
+        drop(own_log::resume(self.store(), &self.key, feed, || Ok(low(step))));
     }
 
     /// Whether its people write nothing until they heard from every link.

@@ -60,7 +60,7 @@ impl Site {
             _ => Clock::after_start(self.store(), self.look(now)).expect("the store reads"),
         };
         self.seal_due = true;
-        quic.boot(self.host, &self.key);
+        quic.boot(self.host, &self.first);
     }
 
     /// Flips a bit of a sealed pack and reads everything again. Tells where it was.

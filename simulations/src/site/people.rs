@@ -1,6 +1,5 @@
 //! What people do at a site, and what they see there: publish, delete, restore, grant, by the node's rules.
 
-use ed25519_dalek::SigningKey;
 use packetboat::keeper::own_log::{self, OwnLog};
 use packetboat::store::{BlobState, FeedRecord, ReadError};
 use protocol::feed::{Item, Standing};
@@ -30,11 +29,11 @@ fn read<T>(read: Result<T, ReadError>) -> T {
     read.expect("the store reads")
 }
 
-fn coordinate(name: &str) -> Coordinate {
+pub(super) fn coordinate(name: &str) -> Coordinate {
     Coordinate::new(FeedKind::Raw, name, "1").expect("a plain name")
 }
 
-fn manifest(file: File) -> Manifest {
+pub(super) fn manifest(file: File) -> Manifest {
     Manifest::of(vec![file]).expect("one file")
 }
 
@@ -56,17 +55,33 @@ impl Site {
     /// # Errors
     /// The disk refused or lost part of this site's own log, or the site waits to learn what it said.
     pub fn say(&mut self, now: u64, feed: FeedId, body: Body) -> Result<NamedOp, Unsaid> {
+        self.say_first(now, feed, Some(body))
+    }
+
+    /// The same, or nothing but what begins a later epoch.
+    pub(super) fn say_first(
+        &mut self,
+        now: u64,
+        feed: FeedId,
+        body: Option<Body>,
+    ) -> Result<NamedOp, Unsaid> {
         let unsaid = || Unsaid { doubtful: None };
         if self.again.is_silent() {
             return Err(unsaid());
         }
         let step = self.entropy.fork("epoch").next();
-        let own = own_log::next(self.store(), self.id(), feed, false, || Ok(low(step)));
-        let Ok(OwnLog { log, opens, held }) = own else { return Err(unsaid()) };
-        let signing = SigningKey::from_bytes(&self.key.signing_key().to_bytes());
+        let own = own_log::next(self.store(), &self.key, feed, false, || Ok(low(step)));
+        let Ok(OwnLog { log, mut opens, held }) = own else { return Err(unsaid()) };
+        if self.has(Plant::OlderKeyLeftOpen)
+            && let Some(closing) = opens.as_mut().and_then(|opens| opens.closes.as_mut())
+        {
+            closing.accepted.iter_mut().for_each(|tip| tip.len += 1);
+        }
+        let signer = (self.key.signing_key(), self.key.succession().clone());
         let look = self.look(now);
-        let bodies = opens.map(Body::OpenEpoch).into_iter().chain([body]).collect();
-        let said = Verified::author(&signing, log, &held, bodies, self.clock.newest(look), self.wall(now));
+        let bodies = opens.map(Body::OpenEpoch).into_iter().chain(body).collect();
+        let (stamp, wall) = (self.clock.newest(look), self.wall(now));
+        let said = Verified::author_as(signer, log, &held, bodies, stamp, wall);
         let places: Vec<_> = said.ops().iter().map(|named| (named.op.place, named.id)).collect();
         let Some(named) = said.ops().last().cloned() else { return Err(unsaid()) };
         let Ok(permitted) = Permitted::local(said, false) else { return Err(unsaid()) };

@@ -67,6 +67,8 @@ impl World {
             }
             Act::DiskFree { site } => self.with(site, |at| at.disk().limit(None)),
             Act::Sweep { site } => self.with(site, |at| at.sweep(now)),
+            Act::NewKey { site } => self.new_key(site)?,
+            Act::UseOldKey { site, there } => self.use_old_key(site, there),
             Act::BackUp { site } => self.back_up(site),
             Act::SetBack { site, in_place } => self.set_back(site, in_place),
         }

@@ -159,3 +159,13 @@ fn a_fork_under_the_old_key_does_not_freeze_the_new_one() {
     assert!(proof.freezes(log(1), None, false) && proof.freezes(log(2), None, false));
     assert!(!proof.freezes(log(first_epoch(1)), None, false));
 }
+
+/// [P-59] What a thief signs is not the site's own word, at the site itself either.
+#[test]
+fn a_site_takes_nothing_for_its_own_that_its_old_key_signs_later() {
+    let mut authority = granted();
+    authority.apply(&closing(2, SECOND, first_epoch(1), 5).ops()[0]);
+    let own = |log, seq| authority.is_own(Place { log, seq }, site(2));
+    assert!(own(log(1), 4) && own(log(first_epoch(1)), 9));
+    assert!(!own(log(1), 5) && !own(log(2), 0));
+}

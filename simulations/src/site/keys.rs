@@ -1,0 +1,63 @@
+//! This site's keys: a new one, and the first one in the hands of a thief.
+
+use packetboat::keeper::own_log;
+use protocol::grant::Permitted;
+use protocol::id::FeedId;
+use protocol::log::{Head, NamedOp, Verified};
+use protocol::manifest::File;
+use protocol::op::{Body, Publish};
+use protocol::succession::generation_of;
+use protocol::time::Hlc;
+
+use super::people::{coordinate, manifest};
+use super::{Site, Unsaid};
+
+/// What the names of packages begin with that a thief publishes.
+pub const STOLEN: &str = "stolen-";
+
+impl Site {
+    /// Changes this site's key, if the disk takes the first op under it, which closes the logs of the keys before. Gives that op.
+    ///
+    /// # Errors
+    /// The disk refused, or the site waits to learn what it said.
+    pub fn new_key(&mut self, now: u64, feed: FeedId) -> Result<NamedOp, Unsaid> {
+        let seed = self.entropy.fork("key").key();
+        let next = self.key.followed_by(&seed);
+        let before = std::mem::replace(&mut self.key, next);
+        let said = self.say_first(now, feed, None);
+        if matches!(&said, Err(Unsaid { doubtful: None })) {
+            self.key = before;
+        }
+        said
+    }
+
+    /// A thief of `victim`'s first key goes on with the last log that it signed, at this site's disk, if that log is here as far as the
+    /// victim has it.
+    pub fn forge(&mut self, now: u64, feed: FeedId, victim: &Self) -> Option<NamedOp> {
+        let own = own_log::heads(victim.store(), victim.id(), feed).ok()?;
+        let of_first = |head: &&Head| generation_of(head.log.epoch) == 0;
+        let end = own.iter().rfind(of_first).filter(|_| own.iter().any(|head| !of_first(&head)))?;
+        let log = end.log;
+        let held = self.store().log_state(log).ok()??.after;
+        if held.root() != end.root {
+            return None;
+        }
+        let mut ingest = self.store().ingest();
+        ingest.write(b"stolen").ok()?;
+        let stored = ingest.finish().ok()?;
+        let file =
+            File { name: "file".to_owned(), blob: stored.blob, size: stored.size, sha256: stored.sha256 };
+        let body = Body::Publish(Publish {
+            coordinate: coordinate(&format!("{STOLEN}{now}")),
+            manifest: manifest(file),
+            supersedes: Vec::new(),
+            provenance: None,
+        });
+        let wall = self.wall(now);
+        let said =
+            Verified::author(victim.first.signing_key(), log, &held, vec![body], Hlc(wall.0 << 16), wall);
+        let named = said.ops().first().cloned();
+        self.store().append(&[Permitted::local(said, false).ok()?]).ok()?;
+        named
+    }
+}

@@ -1,0 +1,25 @@
+//! Keys that sites change, and one that a thief found.
+
+use super::World;
+use crate::check::Fault;
+
+impl World {
+    /// What a machine that was set back does not know that it said, a new key of it would let count no more: its people wait with that.
+    pub(super) fn new_key(&mut self, site: usize) -> Result<(), Fault> {
+        let (now, feed) = (self.now, self.feed);
+        let Some(at) = self.sites.get_mut(site).filter(|_| !self.set_back.contains(&site)) else {
+            return Ok(());
+        };
+        let said = at.new_key(now, feed);
+        self.said(site, "changes its key", said.map(Some))
+    }
+
+    pub(super) fn use_old_key(&mut self, site: usize, there: usize) {
+        let (now, feed) = (self.now, self.feed);
+        let Ok([victim, host]) = self.sites.get_disjoint_mut([site, there]) else { return };
+        if let Some(named) = host.forge(now, feed, victim) {
+            let text = format!("a thief of {}'s first key signs {} at {}", victim.name, named.id, host.name);
+            self.quic.trace.line(now, &text);
+        }
+    }
+}
