@@ -53,6 +53,7 @@ impl Inbound {
             told: BTreeSet::new(),
             repaired: true,
             asked_again: false,
+            gaps_asked: false,
         });
         self.ops_ended([0; 8], context)
     }

@@ -57,7 +57,10 @@ pub(super) struct Target {
     /// The logs told in this run: those whose ops must be here at its end.
     pub(super) told: BTreeSet<LogId>,
     pub(super) repaired: bool,
+    /// Ops that were told and did not come were asked for, since the heads were told or, where these did not add up, compared.
     pub(super) asked_again: bool,
+    /// Ops that were left out were asked for.
+    pub(super) gaps_asked: bool,
 }
 
 /// The receiving half.
@@ -203,6 +206,7 @@ impl Inbound {
                     told: BTreeSet::new(),
                     repaired: false,
                     asked_again: false,
+                    gaps_asked: false,
                 });
                 self.note(&heads, context)?;
                 self.stage = Stage::Ops;
@@ -215,6 +219,7 @@ impl Inbound {
                     told: BTreeSet::new(),
                     repaired: true,
                     asked_again: false,
+                    gaps_asked: false,
                 });
                 self.ask_ranges(salt, context)?;
             }
@@ -327,7 +332,7 @@ impl Inbound {
         if !wants.is_empty() && target.asked_again {
             return Err(Misbehaved::RootContradicted.into());
         }
-        if !target.asked_again {
+        if !std::mem::replace(&mut target.gaps_asked, true) {
             let full = wants.iter().map(|want| (want.feed, want.author, want.epoch)).collect();
             wants.extend(gap_wants(&target.notes, &full, context)?);
         }
@@ -342,6 +347,8 @@ impl Inbound {
             if std::mem::replace(&mut target.repaired, true) {
                 return Err(Misbehaved::RootContradicted.into());
             }
+            // The comparison may name logs of which nothing was told before.
+            target.asked_again = false;
             return self.ask_ranges(salt, context);
         }
         self.copy = std::mem::take(&mut target.notes);

@@ -133,7 +133,10 @@ impl Outbound {
         let generation = view.generation();
         let heads = exports(feeds, view)?;
         let root = root_of(&heads);
-        if pull.known.is_some_and(|known| known.store == store && known.root == half(root)) {
+        // A peer that knows of a later state than this one is told where this store is, or it would ask by that state for ever. [P-56]
+        let same =
+            |known: Known| known.store == store && known.root == half(root) && known.generation <= generation;
+        if pull.known.is_some_and(same) {
             self.done = !pull.lacking;
             self.told.clone_from(&heads);
             self.compared = heads;

@@ -75,6 +75,50 @@ fn a_store_that_was_set_back_to_nothing_hears_so_as_well() {
     assert_eq!(la.log(la.own_log()).unwrap().len(), 1, "and what it lost came back");
 }
 
+/// [P-56] What was lost never left the site, so that its peer has all of it and nothing to take in: it is told so once, and not at each run.
+#[test]
+fn a_store_that_was_set_back_is_told_so_once() {
+    let (mut ny, mut la) = (Site::new(1), Site::new(2));
+    ny.grant(&la);
+    la.publish("before", b"1");
+    let sync = |la: &mut Site, ny: &mut Site| {
+        connect(ny, la, Switches::MIRROR, Switches::MIRROR).sync(ny, la);
+    };
+    la.generation += 5;
+    sync(&mut la, &mut ny);
+    la.generation -= 5;
+    sync(&mut la, &mut ny);
+    assert_eq!(la.notes, [Event::SetBack]);
+    sync(&mut la, &mut ny);
+    assert_eq!(la.notes, [Event::SetBack], "told again");
+}
+
+/// A peer's store was set back, unnoticed, and took in so much since that what is told by generations leaves out two things: the beginning of
+/// what a log grew by, which is asked for, and a whole log, which the comparison of heads then finds. Neither makes it a cheat.
+#[test]
+fn a_store_that_was_set_back_and_went_on_is_caught_up_with() {
+    let (mut ny, mut la, mut other) = (Site::new(1), Site::new(2), Site::new(3));
+    ny.grant(&la);
+    ny.grant(&other);
+    let sync =
+        |la: &mut Site, ny: &mut Site| connect(ny, la, Switches::MIRROR, Switches::MIRROR).sync(ny, la).0;
+    assert_eq!(sync(&mut la, &mut ny), Outcome::Done);
+    la.publish("one", b"1");
+    assert_eq!(sync(&mut la, &mut ny), Outcome::Done);
+    let seen = std::mem::take(&mut la.generation);
+    la.publish("two", b"2");
+    other.publish("three", b"3");
+    let (_, run) = other.runs[&other.own_log()][0].clone();
+    la.append(Permitted::local(run, false).unwrap());
+    la.blobs.append(&mut other.blobs);
+    assert!(la.generation <= seen, "or they would be told");
+    la.generation = seen;
+    la.publish("four", b"4");
+    assert_eq!(sync(&mut la, &mut ny), Outcome::Done);
+    assert_eq!(ny.served(), la.served());
+    assert_eq!(ny.served().len(), 4);
+}
+
 /// [P-56] Whatever the backup knew: after one run the site has all it said, and what it says in a later epoch contradicts none of it.
 #[test]
 fn a_site_restored_to_any_point_of_its_history_loses_nothing_and_forks_nothing() {
