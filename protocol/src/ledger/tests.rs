@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::id::FeedId;
-use crate::op::{Op, Tip};
+use crate::op::{Cut, Op, Tip};
 use crate::package::FeedKind;
 
 fn genesis() -> Genesis {
@@ -82,4 +82,20 @@ fn seals_leave_the_digest_of_the_rules_as_it_is() {
     ledger.apply(&sealed(1, 0, 1, &[(7, 3)]));
     assert_eq!(ledger.rules_digest(), rules);
     assert_ne!(ledger.seals_digest(), seals);
+}
+
+/// [P-55] Two histories of the origin's own log sealed different things: what lies behind the cut fixes nothing anywhere.
+#[test]
+fn a_seal_behind_a_cut_fixes_nothing() {
+    let mut ledger = Ledger::new(&genesis());
+    let tip = Tip { author: SiteId([1; 32]), epoch: 1, len: 0, root: [0; 32] };
+    let cut = Cut { tip, signed: Timestamp(0), signature: Vec::new(), reason: String::new() };
+    let place = Place { log: LogId { epoch: 2, ..log(1) }, seq: 0 };
+    let op = Op { place, stamp: Hlc(9), body: Body::Cut(cut) };
+    ledger.apply(&NamedOp { id: op.id(), statement: op.encode_statement(), op });
+    ledger.apply(&sealed(1, 0, 1, &[(7, 3)]));
+    assert_eq!(ledger.newest_seal(), None);
+    assert_eq!(ledger.seal_of(Place { log: log(7), seq: 2 }), None);
+    ledger.apply(&sealed(2, 0, 2, &[(7, 3)]));
+    assert_eq!(ledger.seal_of(Place { log: log(7), seq: 2 }), Some(2), "the other origin's log is whole");
 }
