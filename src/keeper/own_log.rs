@@ -93,6 +93,8 @@ fn chosen(
     let newest = own.last().map_or(1, |last| last.log.epoch);
     let decided = store.writing(feed)?;
     let epoch = decided.map_or(newest, |writing| writing.epoch);
+    // A later epoch that this site never chose is its copy's.
+    let anew = anew || (decided.is_none() && newest > 1);
     let authority = store.authority(feed)?;
     let cut = |log| authority.as_ref().and_then(|authority| authority.cut(log)).map(|cut| cut.len());
     let older = generation_of(epoch) < key.succession().generation();

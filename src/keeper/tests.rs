@@ -1,5 +1,7 @@
 //! Where a site's clock goes on after a start and after ops of the future, and when a site that waits writes again.
 
+use std::collections::BTreeSet;
+
 use protocol::fault::Outcome;
 use protocol::frame::Openness;
 use protocol::id::StoreId;
@@ -81,6 +83,22 @@ fn what_is_said_once_an_op_of_the_future_is_due_is_stamped_after_it() {
         assert_eq!(clock.newest(at(HOUR_MS - 600_000)).wall(), at(HOUR_MS).now);
         assert_eq!(clock.newest(at(3 * HOUR_MS)), given);
     }
+}
+
+/// A copy of this site went on in a later epoch, as copies do, and its ops came here before this site ever said anything.
+#[test]
+fn a_site_that_never_wrote_does_not_go_on_in_the_epoch_of_its_copy() {
+    let (key, store, feed) = a_feed();
+    let log = LogId { feed, author: key.site_id(), epoch: 7 };
+    let held = Mmr::default();
+    let said = Verified::author(key.signing_key(), log, &held, vec![moved()], Hlc::default(), wall_clock());
+    store.append(&[Permitted::local(said, false).unwrap()]).unwrap();
+    let site = SiteStore::new(store, key);
+    let mut epochs = BTreeSet::new();
+    for _ in 0..2 {
+        epochs.insert(site.author(feed, vec![moved()]).unwrap().last().unwrap().op.place.log.epoch);
+    }
+    assert!(epochs.len() == 1 && epochs.first() > Some(&7), "{epochs:?}");
 }
 
 /// The clock of a restored site is an hour slow, so that its feed seems to have been made after the restore.
