@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::fault::{Outcome, Reason};
 use crate::id::{SiteId, StoreId};
 use crate::limits::{SITE_LIVES_MAX, SITE_LIVES_MS};
 use crate::time::Timestamp;
@@ -65,6 +66,13 @@ impl Lives {
             seen.forget(now);
             seen.doubled.is_some()
         })
+    }
+
+    /// Whether the end of a session with a site says that another node has this one's key: the site listens to neither of the two. Where
+    /// it is the other one that has a double, this end said so itself.
+    #[must_use]
+    pub fn is_told_of_own(&self, closed: Outcome, site: SiteId, now: Timestamp) -> bool {
+        closed == Outcome::Refused(Reason::SiteCopied) && !self.is_doubled(site, now)
     }
 
     /// A barred life of a site called. Tells whether that is news.

@@ -285,7 +285,7 @@ impl Node {
                     let hint = "`packetboat sync`; where no peer is left, `packetboat resume-writing`";
                     findings.push(found("warning", "writing", text, hint));
                 }
-                for fork in unresolved(site, feed, None)? {
+                for fork in unresolved(store, feed, None)? {
                     let author = fork.log().author;
                     let who = if author == site.me() { "this site".to_owned() } else { author.short() };
                     let text = format!("feed {}: {who} signed two histories of its log", record.name);

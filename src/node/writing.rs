@@ -102,8 +102,8 @@ impl Node {
 
     /// A session was closed. Where the other end did that because this site has a double, this site stops writing.
     pub(super) async fn closed_as_copy(&self, link: &Link, closed: Outcome) {
-        let told = closed == Outcome::Refused(Reason::SiteCopied);
-        if told && !locked(&self.inner.lives).is_doubled(link.peer, wall_clock()) {
+        let told = locked(&self.inner.lives).is_told_of_own(closed, link.peer, wall_clock());
+        if told {
             self.doubled(&link.name).await;
         }
     }

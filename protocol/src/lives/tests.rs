@@ -41,3 +41,16 @@ fn lives_that_a_site_makes_up_take_no_room() {
     }
     assert_eq!(lives.barred(SITE, Timestamp(100)).len(), SITE_LIVES_MAX - 1);
 }
+
+/// [P-57] Both ends of a refused session see the same end of it: the one that refused knows that it is the other's key that is doubled.
+#[test]
+fn of_a_session_that_ended_for_a_double_the_end_that_refused_is_not_the_doubled_one() {
+    let mut lives = Lives::default();
+    let (copied, other) = (Outcome::Refused(Reason::SiteCopied), Outcome::Refused(Reason::LinkPaused));
+    assert!(lives.is_told_of_own(copied, SITE, Timestamp(0)));
+    assert!(!lives.is_told_of_own(other, SITE, Timestamp(0)));
+    lives.saw(SITE, OLD, Timestamp(0));
+    lives.saw(SITE, NEW, Timestamp(1));
+    lives.doubled(SITE, Timestamp(2));
+    assert!(!lives.is_told_of_own(copied, SITE, Timestamp(2)));
+}
