@@ -3,6 +3,7 @@
 pub mod bytes;
 pub mod causality;
 pub mod convergence;
+pub mod doubles;
 pub mod durability;
 pub mod forks;
 pub mod honesty;
@@ -38,6 +39,7 @@ pub fn by(check: &'static str, found: Result<(), String>) -> Result<(), Fault> {
 /// The promise that does not hold.
 pub fn always(seen: Seen<'_>) -> Result<(), Fault> {
     by("honesty", honesty::check(seen))?;
+    by("doubles", doubles::check(seen))?;
     by("forks", forks::check(seen))?;
     by("permission", permission::check(seen))?;
     by("resurrection", resurrection::check(seen))?;

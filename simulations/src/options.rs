@@ -9,6 +9,7 @@ use crate::entropy::Entropy;
 use crate::net::{Cut, SECOND};
 use crate::plant::Plant;
 use crate::topology::{NAMES, Shape, TOPOLOGIES, Topology};
+pub use machines::Back;
 
 /// Beats until faults end. A link runs every beat or two.
 const BEATS: u64 = 150;
@@ -123,10 +124,25 @@ pub enum Act {
     BackUp {
         site: usize,
     },
-    /// Sets a machine back to what was kept of it: by the node's restore, or in its place, unnoticed.
+    /// Sets a machine back to what was kept of it.
     SetBack {
         site: usize,
-        in_place: bool,
+        how: Back,
+    },
+    /// A second machine with a site's key starts, from a copy of its folder or, unnoticed, of its whole machine.
+    Double {
+        site: usize,
+        until: u64,
+        noticed: bool,
+    },
+    /// Somebody publishes at the second machine.
+    DoublePublishes {
+        contested: Option<u64>,
+        bytes: u64,
+    },
+    /// Somebody deletes there.
+    DoubleDeletes {
+        pick: u64,
     },
 }
 
@@ -208,7 +224,7 @@ impl Options {
         options.acts.extend(options.some_accidents(&mut entropy.fork("accidents")));
         options.acts.extend(options.some_sweeps(&mut entropy.fork("sweeps")));
         options.acts.extend(options.some_cut_writes(&mut entropy.fork("cut writes")));
-        options.acts.extend(options.some_set_backs(&mut entropy.fork("set back")));
+        options.acts.extend(options.some_machines(&mut entropy.fork("machines")));
         options.acts.extend(options.some_new_keys(&mut entropy.fork("new keys")));
         options.acts.sort_by_key(|(at, _)| *at);
         options

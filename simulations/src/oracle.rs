@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::id::{FeedId, OpId};
+use protocol::id::{FeedId, LogId, OpId, SiteId};
 use protocol::log::NamedOp;
-use protocol::op::{Body, Delete, Publish};
+use protocol::op::{Body, Delete, Place, Publish};
 
 use crate::site::Site;
 use crate::topology::Shape;
@@ -19,6 +19,10 @@ pub struct Fact {
     pub certain: bool,
     /// Its author's machine was set back to before it. It exists where anybody has it, and these sites, which had it then, must not lose it.
     pub witnesses: Option<BTreeSet<usize>>,
+    /// Where in which log it is.
+    pub place: Place,
+    /// It lies behind the cut of a forked log: it counts at its author's alone.
+    pub cut_off: bool,
 }
 
 impl Fact {
@@ -48,6 +52,10 @@ pub struct Oracle {
     pub published_bytes: u64,
     /// The ops that each site's packages stood under a seal by, by site and name.
     pub sealed: BTreeMap<(usize, String), OpId>,
+    /// Authors that run twice, or were set back and went on at once: these alone may be shown to have two histories.
+    pub doubled: BTreeSet<SiteId>,
+    /// How far forked logs count of which the origin said that.
+    pub cuts: BTreeMap<LogId, u64>,
 }
 
 impl Oracle {
@@ -56,7 +64,26 @@ impl Oracle {
         if let Body::Publish(publish) = &named.op.body {
             self.published_bytes += publish.manifest.size();
         }
-        self.facts.push(Fact { site, id: named.id, body: named.op.body, certain, witnesses: None });
+        let (place, witnesses) = (named.op.place, None);
+        let body = named.op.body;
+        self.facts.push(Fact { site, id: named.id, body, certain, witnesses, place, cut_off: false });
+    }
+
+    /// Notes an op of a second machine with a site's key: it exists where anybody else has it.
+    pub fn note_double(&mut self, site: usize, named: NamedOp) {
+        self.note(site, named, false);
+        if let Some(fact) = self.facts.last_mut() {
+            fact.witnesses = Some(BTreeSet::new());
+        }
+    }
+
+    /// The origin said how far a forked log counts. What stood under a seal may have been behind that.
+    pub fn cut(&mut self, log: LogId, len: u64) {
+        for fact in &mut self.facts {
+            fact.cut_off |= fact.place.log == log && fact.place.seq >= len;
+        }
+        self.sealed.clear();
+        self.cuts.insert(log, len);
     }
 
     /// A machine was set back: what it said since and lost is known to those alone that have it.
@@ -89,6 +116,9 @@ impl Oracle {
         self.facts(sites)
             .filter(|fact| {
                 let deletes = fact.delete().is_some();
+                if fact.cut_off {
+                    return at == fact.site && sites.get(at).is_some_and(|site| site.holds(fact.id));
+                }
                 if fact.witnesses.is_some() {
                     let mut holders = sites.iter().enumerate().filter(|(_, site)| site.holds(fact.id));
                     return holders.any(|(from, _)| shape.flow(from, deletes).contains(&at));
@@ -114,6 +144,12 @@ pub struct Seen<'a> {
 }
 
 impl Seen<'_> {
+    /// Whether a fact counts beyond its author's.
+    #[must_use]
+    pub fn counts(&self, fact: &Fact) -> bool {
+        self.is_author(fact.site) && !fact.cut_off
+    }
+
     /// Whether a site may write in the feed.
     #[must_use]
     pub fn is_author(&self, site: usize) -> bool {

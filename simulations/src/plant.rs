@@ -62,6 +62,10 @@ pub enum Plant {
     RestoredSignsAtOnce,
     /// A site that learned what it said goes on in the log it wrote before.
     EpochNotOpened,
+    /// A site listens to two machines with one key.
+    DoublesLetIn,
+    /// A proof that an author signed two histories is not kept.
+    ForkProofDropped,
 }
 
 impl Plant {

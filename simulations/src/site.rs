@@ -269,7 +269,7 @@ impl Site {
             terms: terms.collect(),
             priority: Default::default(),
             refuses: None,
-            barred: vec![],
+            barred: self.barred(end.peer, self.wall(now)),
             new_feeds: Default::default(),
             memory: store.memory(end.peer, &end.name).expect("the store reads"),
             keys: Keys { mine: self.key.succession().clone(), peer: Default::default() },
@@ -288,7 +288,9 @@ impl Site {
             };
             let Some(end) = self.links.get(link).cloned() else { return };
             // The other site came anew: its old connection is dead, whether this end knows or not.
-            self.conversations.retain(|one| one.link != link);
+            for old in self.conversations.extract_if(.., |one| one.link == link) {
+                quic.close(now, old.talk, Outcome::Interrupted.close_code());
+            }
             let session = self.session(now, &end);
             self.conversations.push(Conversation::new(talk, link, session));
         }
@@ -499,7 +501,7 @@ impl Site {
             let Some((talk, link)) = self.conversations.get(at).map(|one| (one.talk, one.link)) else {
                 return;
             };
-            let Some(end) = self.links.get(link) else { return };
+            let Some(end) = self.links.get(link).cloned() else { return };
             match output {
                 Output::Send(frame) => {
                     let side = end.side;
@@ -521,6 +523,7 @@ impl Site {
                 Output::Keep(stored) => self.keep(now, quic, at, &stored),
                 Output::Learn(proof) if self.store().put_rights(&proof).is_ok() => {}
                 Output::Learn(_) => self.spoil(now, quic, at, Input::Failed),
+                Output::Fork(_) if self.has(Plant::ForkProofDropped) => {}
                 Output::Fork(proof) if self.store().put_fork(&proof).is_ok() => {}
                 Output::Fork(_) => self.spoil(now, quic, at, Input::Failed),
                 Output::Settle => {
@@ -544,8 +547,10 @@ impl Site {
                     self.seal_due |= tally.ops_in > 0;
                     self.ended.push((outcome, tally));
                 }
-                Output::Note(note) => self.noticed(now, note),
+                Output::Up(agreed) => self.let_in(now, end.peer, agreed.peer_store),
+                Output::Note(note) => self.noticed(now, end.peer, note),
                 Output::Close(outcome) => {
+                    self.closed_for(now, end.peer, outcome);
                     self.closed.push(outcome);
                     quic.flush(now, self.host);
                     quic.close(now, talk, outcome.close_code());
@@ -553,7 +558,6 @@ impl Site {
                 Output::Stated(_)
                 | Output::PeerHolds(_)
                 | Output::Unserved(_)
-                | Output::Up(_)
                 | Output::Forecast(_)
                 | Output::RunBegan
                 | Output::Nudged { .. }

@@ -2,6 +2,7 @@
 
 mod acts;
 mod again;
+mod doubles;
 mod keys;
 mod making;
 
@@ -17,6 +18,7 @@ use crate::oracle::{Oracle, Seen};
 use crate::quic::{Heard, Quic};
 use crate::site::{Site, genesis};
 use crate::topology::NAMES;
+use doubles::Double;
 
 /// Two clocks wrong in opposite ways hold an op back for up to twice the skew; beyond that, so many beats.
 const HEAL_BEATS_MAX: u64 = 60;
@@ -80,8 +82,11 @@ pub struct World {
     oracle: Oracle,
     interruptions: u64,
     rotted: bool,
-    /// Sites whose machine was set back.
+    /// Sites whose machine was set back or ran twice.
     set_back: BTreeSet<usize>,
+    /// Second machines that run now, and how many ever did.
+    doubles: Vec<Double>,
+    doubles_made: usize,
     steps: u64,
 }
 
@@ -134,6 +139,8 @@ impl World {
             interruptions: 0,
             rotted: false,
             set_back: BTreeSet::new(),
+            doubles: Vec::new(),
+            doubles_made: 0,
             steps: 0,
             options,
         };
@@ -146,6 +153,7 @@ impl World {
     fn run(&mut self) -> Result<Report, Fault> {
         self.until_faults_end()?;
         self.heal();
+        self.resolve_forks()?;
         self.until_all_arrived()?;
         let healed_in = self.now - self.options.healed_at;
         self.go_on()?;
@@ -169,6 +177,7 @@ impl World {
     fn heal(&mut self) {
         self.quic.net.heal();
         self.acts.clear();
+        self.switch_off(u64::MAX);
         for site in &mut self.sites {
             site.disk().heal();
             site.sync_nanos = 0;
@@ -233,7 +242,8 @@ impl World {
         let run = self.runs.iter().flat_map(|(at, hang_up)| [Some(*at), *hang_up]).flatten().min();
         let timer = self.sites.iter().filter_map(Site::wake_at).min();
         let due = self.quic.next_due(self.now);
-        let next = [act, run, timer, due].into_iter().flatten().min().unwrap_or(u64::MAX);
+        let doubles = self.doubles.iter().filter_map(Double::due).min();
+        let next = [act, run, timer, due, doubles].into_iter().flatten().min().unwrap_or(u64::MAX);
         self.steps += 1;
         if self.steps > STEPS_MAX {
             return Err(Fault { check: "rest", what: format!("{STEPS_MAX} events, and no end") });
@@ -246,6 +256,7 @@ impl World {
             }
         }
         self.timetable();
+        self.run_doubles();
         self.quic.step(self.now);
         self.listen();
         self.look_after()
@@ -276,7 +287,7 @@ impl World {
     }
 
     fn listen(&mut self) {
-        for site in &mut self.sites {
+        for site in self.sites.iter_mut().chain(self.doubles.iter_mut().map(|double| &mut double.site)) {
             let mut stirred = site.wake_at().is_some_and(|due| due <= self.now);
             while let Some(heard) = self.quic.hear(site.host) {
                 match heard {

@@ -89,7 +89,13 @@ fn seals_leave_the_digest_of_the_rules_as_it_is() {
 fn a_seal_behind_a_cut_fixes_nothing() {
     let mut ledger = Ledger::new(&genesis());
     let tip = Tip { author: SiteId([1; 32]), epoch: 1, len: 0, root: [0; 32] };
-    let cut = Cut { tip, signed: Timestamp(0), signature: Vec::new(), reason: String::new() };
+    let cut = Cut {
+        tip,
+        signed: Timestamp(0),
+        succession: Default::default(),
+        signature: Vec::new(),
+        reason: String::new(),
+    };
     let place = Place { log: LogId { epoch: 2, ..log(1) }, seq: 0 };
     let op = Op { place, stamp: Hlc(9), body: Body::Cut(cut) };
     ledger.apply(&NamedOp { id: op.id(), statement: op.encode_statement(), op });

@@ -17,10 +17,10 @@ pub fn check(seen: Seen<'_>) -> Result<(), String> {
             return Err(format!("{} lacks what was said about {}", site.name, lacking.name()));
         }
         complete(seen, at, &due)?;
-        let shared = due.iter().filter(|fact| seen.is_author(fact.site)).map(|fact| fact.id).collect();
+        let shared = due.iter().filter(|fact| seen.counts(fact)).map(|fact| fact.id).collect();
         // What a site hides from itself alone is not in its root.
-        let hides = due.iter().any(|fact| fact.site == at && fact.delete().is_some());
-        if seen.is_author(at) || !hides {
+        let hides = due.iter().any(|fact| fact.site == at && !seen.counts(fact) && fact.delete().is_some());
+        if !hides {
             let root = format!("{:?}", site.store().state_root(seen.feed, site.look(seen.now)));
             let (other, name) = roots.entry(shared).or_insert_with(|| (root.clone(), site.name));
             if *other != root {
@@ -38,9 +38,9 @@ fn complete(seen: Seen<'_>, at: usize, due: &[&Fact]) -> Result<(), String> {
     for name in names {
         let about = || due.iter().filter(|fact| fact.name() == name);
         let left = about().any(|fact| {
-            let Some(publish) = fact.publish().filter(|_| seen.is_author(fact.site)) else { return false };
+            let Some(publish) = fact.publish().filter(|_| seen.counts(fact)) else { return false };
             let removes = |by: &&Fact| match by.delete() {
-                Some(_) if seen.is_author(by.site) => !publish.supersedes.contains(&by.id),
+                Some(_) if seen.counts(by) => !publish.supersedes.contains(&by.id),
                 Some(hide) => by.site == at && hide.saw.contains(&fact.id),
                 None => false,
             };

@@ -11,7 +11,7 @@ use crate::oracle::{Fact, Seen};
 pub fn check(seen: Seen<'_>) -> Result<(), String> {
     let facts: BTreeMap<OpId, &Fact> = seen.oracle.facts(seen.sites).map(|fact| (fact.id, fact)).collect();
     let deletes: Vec<&&Fact> =
-        facts.values().filter(|fact| fact.delete().is_some() && seen.is_author(fact.site)).collect();
+        facts.values().filter(|fact| fact.delete().is_some() && seen.counts(fact)).collect();
     for (at, site) in seen.sites.iter().enumerate() {
         for (name, item) in site.items(seen.now, seen.feed) {
             let Some(publish) = item.winner.and_then(|id| facts.get(&id)).and_then(|fact| fact.publish())

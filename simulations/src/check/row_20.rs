@@ -15,7 +15,7 @@ pub fn check(seen: Seen<'_>) -> Result<(), String> {
             }
             let gone = facts.iter().any(|by| {
                 by.delete().is_some()
-                    && seen.is_author(by.site)
+                    && seen.counts(by)
                     && by.name() == fact.name()
                     && !publish.supersedes.contains(&by.id)
                     && site.counts(seen.now, by.id)

@@ -1,18 +1,21 @@
-//! A machine that is set back to what was kept of it, and what its program makes of that, by the node's rules.
+//! A machine that is set back to what was kept of it, or runs twice, and what its program makes of that, by the node's rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use packetboat::keeper::own_log;
 use packetboat::store::{Cause, Snapshot, new_life};
 use protocol::fault::Outcome;
-use protocol::id::{FeedId, LogId, OpId};
+use protocol::id::{FeedId, LogId, OpId, SiteId, StoreId};
+use protocol::lives::Lives;
 use protocol::op::Place;
-use protocol::session::Event;
 use protocol::session::tally::Tally;
+use protocol::session::{Event, Side};
+use protocol::time::Timestamp;
 
 use super::Site;
 use crate::disk::InMemory;
 use crate::index::Forgetful;
+use crate::options::Back;
 use crate::plant::Plant;
 use crate::quic::Quic;
 
@@ -39,6 +42,10 @@ pub(super) struct Again {
     unheard: BTreeSet<usize>,
     /// Everything that was signed here and appended, whatever became of it: no machine remembers that.
     said: BTreeMap<(LogId, u64), Vec<OpId>>,
+    /// The lives of other sites that called lately, as this program knows them.
+    lives: Lives,
+    /// Each life that was let in since the program started, with when, for whoever checks.
+    let_in: Vec<(SiteId, StoreId, Timestamp)>,
 }
 
 impl Again {
@@ -78,27 +85,28 @@ impl Site {
         true
     }
 
-    /// Sets this machine back to what was kept of it: as the node restores its backup, or in its place, by a snapshot of which the program
-    /// knows nothing. Tells whether anything was kept.
-    pub fn set_back(&mut self, now: u64, quic: &mut Quic, in_place: bool) -> bool {
+    /// Sets this machine back to what was kept of it. Tells whether anything was.
+    pub fn set_back(&mut self, now: u64, quic: &mut Quic, how: Back) -> bool {
         let Some(kept) = self.again.kept.take() else { return false };
         self.conversations.clear();
         self.store = None;
         self.promised.clear();
         // What was said since and lost is said again by nobody, and its bytes may be nowhere.
         self.swept = true;
-        if in_place {
-            (self.disk, self.index) = kept.image;
-        } else {
+        let restored = how == Back::Restored;
+        if restored {
             (self.disk, self.index) = (kept.backup, Forgetful::default());
             self.begin_life();
+        } else {
+            (self.disk, self.index) = kept.image;
         }
         self.plant(self.plant);
         self.begin_anew(now, quic);
-        if in_place {
+        self.again.awoke = matches!(self.store().awakening(), Ok(Some(_)));
+        if how == Back::InPlace {
             self.again.unheard = (0..self.links.len()).collect();
-            self.again.awoke = matches!(self.store().awakening(), Ok(Some(_)));
-        } else if !self.has(Plant::RestoredSignsAtOnce) {
+        }
+        if restored && !self.has(Plant::RestoredSignsAtOnce) {
             self.awaken(now, Cause::Restored { made: self.wall(now) });
         }
         true
@@ -107,10 +115,39 @@ impl Site {
     /// What the node's restore writes: the packs are those of the backup, and the life is another.
     fn begin_life(&mut self) {
         use packetboat::store::disk::Disk as _;
-        let generation = u128::from(self.entropy.next());
+        let generation = self.fresh_life();
         let format = self.disk.read_small(FORMAT).expect("it reads").expect("a backup has a format");
         let format = new_life(&format, generation).expect("a backup's format is whole");
         self.disk.write_small(FORMAT, &format).expect("an empty disk takes it");
+    }
+
+    /// A second machine with this one's key, at another address: its folder was copied, which its program sees, or the whole machine was,
+    /// which nothing tells. It dials what this one dials.
+    pub fn double(&self, now: u64, quic: &mut Quic, host: usize, noticed: bool) -> Self {
+        let mut double = Self::new(self.name, host, &self.entropy.fork("double"));
+        double.key = self.key.clone();
+        double.store = None;
+        (double.disk, double.index) = (self.disk.imaged(), self.index.imaged());
+        double.links = self.links.iter().filter(|end| end.side == Side::Dialler).cloned().collect();
+        double.clock_ahead_ms = self.clock_ahead_ms;
+        double.hangs_up = self.hangs_up;
+        double.plant(self.plant);
+        if noticed {
+            double.begin_life();
+        }
+        double.begin_anew(now, quic);
+        double.again.awoke = matches!(double.store().awakening(), Ok(Some(_)));
+        if noticed {
+            double.awaken(now, Cause::Copied);
+        }
+        double
+    }
+
+    /// Takes over what a second machine with this one's key signed, for whoever checks.
+    pub fn answers_for(&mut self, double: &Self) {
+        for (place, ops) in &double.again.said {
+            self.again.said.entry(*place).or_default().extend(ops);
+        }
     }
 
     fn awaken(&mut self, now: u64, cause: Cause) {
@@ -121,14 +158,49 @@ impl Site {
     }
 
     /// A session noticed something that a person should know.
-    pub(super) fn noticed(&mut self, now: u64, event: Event) {
+    pub(super) fn noticed(&mut self, now: u64, peer: SiteId, event: Event) {
+        let wall = self.wall(now);
         match event {
             Event::Forked { log } => {
                 self.forks.insert(log);
             }
             Event::SetBack => self.awaken(now, Cause::SetBack),
-            Event::Doubled { .. } => {}
+            Event::Doubled { life } => {
+                self.again.lives.saw(peer, life, wall);
+                self.again.lives.doubled(peer, wall);
+            }
         }
+    }
+
+    /// Both ends of a session agreed.
+    pub(super) fn let_in(&mut self, now: u64, peer: SiteId, life: StoreId) {
+        let wall = self.wall(now);
+        self.again.lives.saw(peer, life, wall);
+        self.again.let_in.push((peer, life, wall));
+    }
+
+    /// The lives of a peer to which this site does not listen.
+    pub(super) fn barred(&self, peer: SiteId, wall: Timestamp) -> Vec<StoreId> {
+        if self.has(Plant::DoublesLetIn) { Vec::new() } else { self.again.lives.barred(peer, wall) }
+    }
+
+    /// A session with a peer ended, maybe because this site has a double.
+    pub(super) fn closed_for(&mut self, now: u64, peer: SiteId, outcome: Outcome) {
+        if self.again.lives.is_told_of_own(outcome, peer, self.wall(now)) {
+            self.awaken(now, Cause::Doubled);
+        }
+    }
+
+    /// A program that starts knows of no lives.
+    pub(super) fn forget_lives(&mut self) {
+        self.again.lives = Lives::default();
+        self.again.let_in.clear();
+    }
+
+    /// Each life of another site that was let in since the program started, in order, with when.
+    #[must_use]
+    pub fn lives_let_in(&self) -> &[(SiteId, StoreId, Timestamp)] {
+        &self.again.let_in
     }
 
     /// A run is over: where everything of a feed flowed in, this site knows what it said there.
@@ -164,12 +236,6 @@ impl Site {
     #[must_use]
     pub fn is_silent(&self) -> bool {
         self.again.is_silent()
-    }
-
-    /// Whether this site may write in a feed, as far as it has to know what it said.
-    #[must_use]
-    pub fn writes(&self, feed: FeedId) -> bool {
-        !self.again.is_silent() && matches!(self.store().waits(feed), Ok(None))
     }
 
     /// Every place of this site's logs with the ops that were signed for it.

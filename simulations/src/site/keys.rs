@@ -24,7 +24,7 @@ impl Site {
         let seed = self.entropy.fork("key").key();
         let next = self.key.followed_by(&seed);
         let before = std::mem::replace(&mut self.key, next);
-        let said = self.say_first(now, feed, None);
+        let said = self.open_epoch(now, feed);
         if matches!(&said, Err(Unsaid { doubtful: None })) {
             self.key = before;
         }

@@ -27,8 +27,13 @@ impl Site {
         });
     }
 
+    /// A life that no other store has: peers know it by its first half.
+    pub(super) fn fresh_life(&mut self) -> u128 {
+        u128::from(self.entropy.next()) << 64
+    }
+
     fn try_open(&mut self) -> Result<Store, OpenError> {
-        let mut options = Options::new(u128::from(self.entropy.next()));
+        let mut options = Options::new(self.fresh_life());
         options.pack_bytes = PACK_BYTES;
         options.checkpoint_bytes = CHECKPOINT_BYTES;
         options.reserve_bytes = 0;
@@ -60,6 +65,7 @@ impl Site {
             _ => Clock::after_start(self.store(), self.look(now)).expect("the store reads"),
         };
         self.seal_due = true;
+        self.forget_lives();
         quic.boot(self.host, &self.first);
     }
 

@@ -1,6 +1,7 @@
 //! What people do at a site, and what they see there: publish, delete, restore, grant, by the node's rules.
 
 use packetboat::keeper::own_log::{self, OwnLog};
+use packetboat::statement::forks;
 use packetboat::store::{BlobState, FeedRecord, ReadError};
 use protocol::feed::{Item, Standing};
 use protocol::grant::Permitted;
@@ -55,22 +56,43 @@ impl Site {
     /// # Errors
     /// The disk refused or lost part of this site's own log, or the site waits to learn what it said.
     pub fn say(&mut self, now: u64, feed: FeedId, body: Body) -> Result<NamedOp, Unsaid> {
-        self.say_first(now, feed, Some(body))
+        self.speak(now, feed, Some(body), false)
     }
 
-    /// The same, or nothing but what begins a later epoch.
-    pub(super) fn say_first(
+    /// Says nothing but what begins a later epoch.
+    pub(super) fn open_epoch(&mut self, now: u64, feed: FeedId) -> Result<NamedOp, Unsaid> {
+        self.speak(now, feed, None, false)
+    }
+
+    /// Says, as the feed's origin, how far the forked logs of an author count. Gives each log with that.
+    ///
+    /// # Errors
+    /// Nothing is forked here, or the disk refused.
+    pub fn resolve_forks(
         &mut self,
         now: u64,
         feed: FeedId,
-        body: Option<Body>,
-    ) -> Result<NamedOp, Unsaid> {
+        author: SiteId,
+    ) -> Result<Vec<(LogId, u64)>, Unsaid> {
+        let unsaid = |_error| Unsaid { doubtful: None };
+        let record = read(self.store().feed(feed)).ok_or(Unsaid { doubtful: None })?;
+        let cuts = forks::cuts(self.store(), self.id(), feed, &record, author, None, "").map_err(unsaid)?;
+        let mut said = Vec::new();
+        for (at, body) in cuts.into_iter().enumerate() {
+            let Body::Cut(cut) = &body else { continue };
+            said.push((LogId { feed, author, epoch: cut.tip.epoch }, cut.tip.len));
+            self.speak(now, feed, Some(body), at == 0 && author == self.id())?;
+        }
+        Ok(said)
+    }
+
+    fn speak(&mut self, now: u64, feed: FeedId, body: Option<Body>, anew: bool) -> Result<NamedOp, Unsaid> {
         let unsaid = || Unsaid { doubtful: None };
         if self.again.is_silent() {
             return Err(unsaid());
         }
         let step = self.entropy.fork("epoch").next();
-        let own = own_log::next(self.store(), &self.key, feed, false, || Ok(low(step)));
+        let own = own_log::next(self.store(), &self.key, feed, anew, || Ok(low(step)));
         let Ok(OwnLog { log, mut opens, held }) = own else { return Err(unsaid()) };
         if self.has(Plant::OlderKeyLeftOpen)
             && let Some(closing) = opens.as_mut().and_then(|opens| opens.closes.as_mut())

@@ -70,7 +70,19 @@ impl World {
             Act::NewKey { site } => self.new_key(site)?,
             Act::UseOldKey { site, there } => self.use_old_key(site, there),
             Act::BackUp { site } => self.back_up(site),
-            Act::SetBack { site, in_place } => self.set_back(site, in_place),
+            Act::SetBack { site, how } => self.set_back(site, how),
+            Act::Double { site, until, noticed } => self.double(site, until, noticed),
+            Act::DoublePublishes { contested: shared, bytes } => {
+                let name = shared.map_or_else(|| format!("p{now}-double"), contested);
+                let content = self.entropy.bytes(usize::try_from(bytes).unwrap_or(0));
+                self.at_double(|double| double.publish(now, feed, &name, &content));
+            }
+            Act::DoubleDeletes { pick } => self.at_double(|double| {
+                let items = double.items(now, feed).into_iter();
+                let served: Vec<_> = items.filter(|(_, item)| item.winner.is_some()).collect();
+                let name = served.get(Entropy::new(pick).index(served.len())).map(|(name, _)| name.clone());
+                name.map(|name| double.delete(now, feed, &name)).transpose()
+            }),
         }
         Ok(())
     }

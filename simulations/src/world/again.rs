@@ -2,6 +2,7 @@
 
 use super::{HEAL_BEATS_MAX, World};
 use crate::check::Fault;
+use crate::options::Back;
 
 impl World {
     pub(super) fn back_up(&mut self, site: usize) {
@@ -13,52 +14,64 @@ impl World {
     }
 
     /// What only this machine knew is gone with it; what another one has must come back.
-    pub(super) fn set_back(&mut self, site: usize, in_place: bool) {
+    pub(super) fn set_back(&mut self, site: usize, how: Back) {
         let Some(at) = self.sites.get_mut(site) else { return };
-        if !at.set_back(self.now, &mut self.quic, in_place) {
+        if !at.set_back(self.now, &mut self.quic, how) {
             return;
         }
         self.interruptions += 1;
-        let how = if in_place { "set back in its place" } else { "restored from its backup" };
-        self.quic.trace.line(self.now, &format!("{} is {how}", at.name));
+        if how == Back::Hasty {
+            self.oracle.doubled.insert(at.id());
+        }
+        self.quic.trace.line(self.now, &format!("{} is set back: {how:?}", at.name));
         self.set_back.insert(site);
         self.oracle.taken_back(site, &self.sites);
     }
 
-    /// Each machine that was set back writes again, if need be because a person says so, and what it says arrives.
+    /// Each machine that was set back or ran twice writes again, and what it says arrives. A run that brings everything is enough for that;
+    /// where there is no such link, its people say so.
     pub(super) fn go_on(&mut self) -> Result<(), Fault> {
-        if self.set_back.is_empty() {
-            return Ok(());
+        // Where people went on at once, what they say first may be what shows two histories; once that is cut they say more.
+        let sites = self.set_back.clone();
+        let rounds: &[&str] = if sites.is_empty() { &[] } else { &["again", "more"] };
+        for round in rounds {
+            for site in sites.iter().copied() {
+                self.speak_at(site, &format!("{round}-{site}"))?;
+            }
+            self.resolve_forks()?;
+            self.until_all_arrived().map_err(|Fault { check, what }| Fault {
+                check,
+                what: format!("after machines went on: {what}"),
+            })?;
         }
-        self.until_all_write()?;
-        for site in self.set_back.clone() {
-            let Some(at) = self.sites.get_mut(site) else { continue };
-            let name = format!("again-{site}");
-            let said = at.publish(self.now, self.feed, &name, name.as_bytes());
-            self.said(site, &format!("publishes {name}"), said)?;
-        }
-        self.until_all_arrived().map_err(|Fault { check, what }| Fault {
-            check,
-            what: format!("after machines that were set back went on: {what}"),
-        })
+        Ok(())
     }
 
-    /// A run that brings everything lets a machine that was set back write again; where there is no such link, its people do.
-    fn until_all_write(&mut self) -> Result<(), Fault> {
+    fn speak_at(&mut self, site: usize, name: &str) -> Result<(), Fault> {
         let deadline = self.now + HEAL_BEATS_MAX * self.options.beat;
-        for site in self.set_back.clone() {
-            let hears_all = self.options.shape.hears_all(site);
-            while let Some(at) = self.sites.get_mut(site).filter(|at| !at.writes(self.feed)) {
-                if !hears_all && !at.is_silent() {
-                    at.resume_writing(self.feed);
-                } else if self.now > deadline {
-                    let what =
-                        format!("{} was set back, and does not write though its lines are whole", at.name);
-                    return Err(Fault { check: "again", what });
-                } else {
-                    self.step()?;
-                }
+        let hears_all = self.options.shape.hears_all(site);
+        loop {
+            let Some(at) = self.sites.get_mut(site) else { return Ok(()) };
+            if !hears_all && !at.is_silent() {
+                at.resume_writing(self.feed);
             }
+            let said = at.publish(self.now, self.feed, name, name.as_bytes());
+            if said.is_ok() {
+                return self.said(site, &format!("publishes {name}"), said);
+            }
+            if self.now > deadline {
+                let what = format!("{} still does not write though its lines are whole", at.name);
+                return Err(Fault { check: "again", what });
+            }
+            self.beat()?;
+        }
+    }
+
+    /// Lets a beat pass.
+    pub(super) fn beat(&mut self) -> Result<(), Fault> {
+        let until = self.now + self.options.beat;
+        while self.now < until {
+            self.step()?;
         }
         Ok(())
     }

@@ -1,0 +1,136 @@
+//! Second machines with a site's key: they run beside it for a while, and what both signed is found, proved and cut.
+
+use protocol::id::{LogId, SiteId};
+use protocol::log::NamedOp;
+
+use super::{HANG_UP_AFTER, HANG_UP_BEAT, HEAL_BEATS_MAX, World};
+use crate::check::{Fault, forks};
+use crate::net::{Line, SECOND};
+use crate::site::{Site, Unsaid};
+
+/// Milliseconds of the line to a second machine: it stands elsewhere.
+const DELAY_MS: u64 = 40;
+
+/// A second machine with the key of a site.
+#[derive(Debug)]
+pub(super) struct Double {
+    pub(super) site: Site,
+    of: usize,
+    until: u64,
+    /// When each of its links runs next, and when its connection is closed after.
+    runs: Vec<(u64, Option<u64>)>,
+}
+
+impl Double {
+    /// When something of it is due that no line brings.
+    pub(super) fn due(&self) -> Option<u64> {
+        let runs = self.runs.iter().flat_map(|(at, hang_up)| [Some(*at), *hang_up]).flatten();
+        runs.chain(self.site.wake_at()).chain([self.until]).min()
+    }
+}
+
+impl World {
+    pub(super) fn double(&mut self, of: usize, until: u64, noticed: bool) {
+        let host = self.sites.len() + self.doubles_made;
+        let Some(site) = self.sites.get(of) else { return };
+        let site = site.double(self.now, &mut self.quic, host, noticed);
+        let delay = DELAY_MS * SECOND / 1000;
+        for end in &site.links {
+            self.quic.net.lay(host, end.peer_host, Line { delay, ..Line::default() });
+        }
+        let how = if noticed { "folder" } else { "machine" };
+        self.quic.trace.line(self.now, &format!("a copy of the {how} of {} starts", site.name));
+        if !noticed {
+            self.oracle.doubled.insert(site.id());
+        }
+        self.doubles_made += 1;
+        self.interruptions += 1;
+        self.set_back.insert(of);
+        let runs = site.links.iter().enumerate();
+        let runs = runs.map(|(at, _)| (self.now + SECOND * (1 + at as u64), None)).collect();
+        self.doubles.push(Double { site, of, until, runs });
+    }
+
+    /// Somebody does something at a second machine, if one runs.
+    pub(super) fn at_double(&mut self, does: impl FnOnce(&mut Site) -> Result<Option<NamedOp>, Unsaid>) {
+        let Some(double) = self.doubles.last_mut() else { return };
+        let said = does(&mut double.site);
+        let name = double.site.name;
+        match said {
+            Ok(Some(named)) => {
+                let what = named.op.body.coordinate().map_or("", |at| at.name.as_str());
+                self.quic.trace.line(self.now, &format!("the copy of {name} speaks of {what}: {}", named.id));
+                self.oracle.note_double(double.of, named);
+            }
+            Ok(None) => {}
+            Err(_) => self.quic.trace.line(self.now, &format!("the copy of {name} is refused")),
+        }
+    }
+
+    /// Runs the links of second machines, and switches off those whose time is over.
+    pub(super) fn run_doubles(&mut self) {
+        let beat = self.options.beat;
+        for Double { site, runs, .. } in &mut self.doubles {
+            for (link, (run, hang_up)) in runs.iter_mut().enumerate() {
+                if hang_up.is_some_and(|at| at <= self.now) {
+                    *hang_up = None;
+                    site.hang_up(self.now, &mut self.quic);
+                }
+                if *run <= self.now {
+                    *run = self.now + beat;
+                    *hang_up = (beat >= HANG_UP_BEAT).then_some(self.now + HANG_UP_AFTER);
+                    site.sync(self.now, &mut self.quic, link);
+                }
+            }
+        }
+        self.switch_off(self.now);
+    }
+
+    /// Switches off the second machines whose time is over by then: what they alone had is gone.
+    pub(super) fn switch_off(&mut self, by: u64) {
+        for Double { site, of, .. } in self.doubles.extract_if(.., |double| double.until <= by) {
+            self.quic.boot(site.host, &site.key);
+            self.quic.trace.line(self.now, &format!("the copy of {} is switched off", site.name));
+            if let Some(at) = self.sites.get_mut(of) {
+                at.answers_for(&site);
+            }
+        }
+    }
+
+    /// The origin says how far each log counts of which two histories are known. Where two are known, a proof must reach it.
+    pub(super) fn resolve_forks(&mut self) -> Result<(), Fault> {
+        let deadline = self.now + HEAL_BEATS_MAX * self.options.beat;
+        let hears_all = self.options.shape.hears_all(0);
+        for author in self.oracle.doubled.clone() {
+            while self.is_forked(author) {
+                let Some(origin) = self.sites.first_mut() else { return Ok(()) };
+                if !hears_all && !origin.is_silent() {
+                    origin.resume_writing(self.feed);
+                }
+                let Ok(cuts) = origin.resolve_forks(self.now, self.feed, author) else {
+                    if self.now > deadline {
+                        let what =
+                            "an author signed two histories, and the origin was shown no proof".to_owned();
+                        return Err(Fault { check: "forks", what });
+                    }
+                    self.beat()?;
+                    continue;
+                };
+                for (log, len) in cuts {
+                    let text = format!("the origin cuts the log of {author} after {len} ops");
+                    self.quic.trace.line(self.now, &text);
+                    self.oracle.cut(log, len);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether two histories of an author are known to sites and none was cut.
+    fn is_forked(&self, author: SiteId) -> bool {
+        let Some(site) = self.sites.iter().find(|site| site.id() == author) else { return false };
+        let open = |log: &LogId| !self.oracle.cuts.contains_key(log);
+        let shown = self.sites.iter().flat_map(|site| &site.forks).filter(|log| log.author == author);
+        forks::forked(site, &self.sites).any(|(log, _)| open(&log)) || shown.into_iter().any(open)
+    }
+}
