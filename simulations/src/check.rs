@@ -9,11 +9,13 @@ pub mod forks;
 pub mod honesty;
 pub mod permission;
 pub mod queues;
+pub mod ready;
 pub mod resurrection;
 pub mod row_20;
 pub mod seals;
 pub mod stamps;
 pub mod theft;
+pub mod words;
 
 use crate::oracle::Seen;
 

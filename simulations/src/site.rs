@@ -93,6 +93,10 @@ pub struct Site {
     pub ended: Vec<(Outcome, Tally)>,
     /// How sessions ended that this site ended.
     pub closed: Vec<Outcome>,
+    /// What this site said that a peer has of a log, since the last look.
+    pub claims: Vec<(SiteId, LogId, u64)>,
+    /// Runs that ended as done though bytes of theirs were not synced.
+    pub ended_unsynced: usize,
     /// Logs of which two histories were signed, as far as this site was shown.
     pub forks: BTreeSet<LogId>,
     /// The most bytes that waited to be sent on one lane.
@@ -159,6 +163,8 @@ impl Site {
             clock: Clock::default(),
             ended: Vec::new(),
             closed: Vec::new(),
+            claims: Vec::new(),
+            ended_unsynced: 0,
             forks: BTreeSet::new(),
             waiting_bytes_peak: 0,
             held_bytes_peak: 0,
@@ -542,7 +548,12 @@ impl Site {
                         drop(self.store().remember(end.peer, &end.name, &memory));
                     }
                 }
+                Output::PeerHolds(held) => {
+                    self.claims.extend(held.into_iter().map(|(log, len)| (end.peer, log, len)));
+                }
                 Output::RunEnded { outcome, tally } => {
+                    let unsynced = self.conversations.get(at).is_some_and(|one| !one.kept.is_empty());
+                    self.ended_unsynced += usize::from(unsynced && outcome == Outcome::Done);
                     self.learned(at, outcome, &tally);
                     self.seal_due |= tally.ops_in > 0;
                     self.ended.push((outcome, tally));
@@ -556,7 +567,6 @@ impl Site {
                     quic.close(now, talk, outcome.close_code());
                 }
                 Output::Stated(_)
-                | Output::PeerHolds(_)
                 | Output::Unserved(_)
                 | Output::Forecast(_)
                 | Output::RunBegan

@@ -156,6 +156,7 @@ impl World {
         self.resolve_forks()?;
         self.until_all_arrived()?;
         let healed_in = self.now - self.options.healed_at;
+        by("ready", check::ready::check(self.seen()))?;
         self.go_on()?;
         let flips = self.flip_bits()?;
         self.report(healed_in, flips)
@@ -305,6 +306,7 @@ impl World {
 
     /// Power that went inside a sync comes back; what stands under a seal is followed from run to run.
     fn look_after(&mut self) -> Result<(), Fault> {
+        by("words", check::words::check(&mut self.sites))?;
         for at in 0..self.sites.len() {
             if self.sites.get(at).is_some_and(|site| site.disk().is_dark()) {
                 self.lose_power(at, false)?;

@@ -1,5 +1,7 @@
 //! Nothing that was acknowledged is lost: its author holds the op and the bytes, whatever became of power and disk since.
 
+use protocol::feed::Item;
+
 use crate::oracle::Seen;
 
 /// # Errors
@@ -19,11 +21,13 @@ pub fn check(seen: Seen<'_>) -> Result<(), String> {
         if !site.holds(fact.id) {
             return Err(format!("{} acknowledged an op about {} and lost it", site.name, fact.name()));
         }
-        // Bytes that rotted or were swept are there where they are served, and need not be elsewhere.
+        // Bytes that rotted or were swept are there where they are served, and need not be elsewhere. A sweep leaves those of a build that
+        // lost a clash as well: a person may choose it.
         let dropped = seen.rotted || site.swept;
-        let served =
-            || site.item(seen.now, seen.feed, fact.name()).is_some_and(|item| item.winner == Some(fact.id));
-        if fact.publish().is_some() && !site.is_whole(fact.id) && (!dropped || served()) {
+        let stands =
+            |item: Item| item.winner == Some(fact.id) || (!seen.rotted && item.clash.contains(&fact.id));
+        let needed = || site.item(seen.now, seen.feed, fact.name()).is_some_and(stands);
+        if fact.publish().is_some() && !site.is_whole(fact.id) && (!dropped || needed()) {
             return Err(format!("{} acknowledged the bytes of {} and lost them", site.name, fact.name()));
         }
     }

@@ -1,0 +1,30 @@
+//! A site's word of a run holds: what it says that a peer has is there, and a run that ended as done left nothing that was not synced.
+
+use crate::site::Site;
+
+/// Looks at what was said since the last look: of what a peer has now nobody may say that it had it before.
+///
+/// # Errors
+/// Whose word did not hold.
+pub fn check(sites: &mut [Site]) -> Result<(), String> {
+    for at in 0..sites.len() {
+        let Some(site) = sites.get_mut(at) else { continue };
+        let (name, claims) = (site.name, std::mem::take(&mut site.claims));
+        if site.ended_unsynced > 0 {
+            return Err(format!(
+                "{name} told that a run was done before its disk had all that the run brought"
+            ));
+        }
+        for (peer, log, len) in claims {
+            let Some(peer) = sites.iter().find(|site| site.id() == peer) else { continue };
+            let held = peer.store().log_longest(log).unwrap_or_default();
+            if held < len {
+                return Err(format!(
+                    "{name} said that {} has {len} ops of a log of which it has {held}",
+                    peer.name
+                ));
+            }
+        }
+    }
+    Ok(())
+}
