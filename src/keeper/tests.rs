@@ -22,6 +22,10 @@ fn moved() -> Body {
 }
 
 fn a_feed() -> (SiteKey, Store, FeedId) {
+    a_feed_on(Arc::new(FakeDisk::new()))
+}
+
+fn a_feed_on(disk: Arc<FakeDisk>) -> (SiteKey, Store, FeedId) {
     let key = SiteKey::from_seed(&[1; 32]);
     let genesis = Genesis {
         kind: FeedKind::Raw,
@@ -35,7 +39,7 @@ fn a_feed() -> (SiteKey, Store, FeedId) {
     };
     let feed = genesis.feed_id();
     let index = engine::InMemory::default();
-    let store = Store::open_on(Arc::new(FakeDisk::new()), Box::new(index), Options::new(1)).unwrap();
+    let store = Store::open_on(disk, Box::new(index), Options::new(1)).unwrap();
     let name = "tools".to_owned();
     let record = FeedRecord { name, genesis, strict: false, local_wins: false, open_reads: false };
     store.put_feed(&record).unwrap();
@@ -144,4 +148,20 @@ fn a_site_that_waits_has_heard_all_once_a_run_lacks_nothing_but_bytes() {
         let heard = own_log::wholly_heard(&agreed(flows), outcome, &tally);
         assert_eq!(heard == [feed], all, "{flows} {outcome:?} {tally:?}");
     }
+}
+
+/// What damage took of this site's own log was signed, and others may hold it: signing on from before it would be a second history.
+#[test]
+fn a_site_whose_own_log_lost_its_end_signs_nothing_before_that_is_back() {
+    let disk = Arc::new(FakeDisk::new());
+    let (key, store, feed) = a_feed_on(Arc::clone(&disk));
+    let site = SiteStore::new(store.clone(), key);
+    site.author(feed, vec![moved(), moved()]).unwrap();
+    disk.damage(1, |pack| {
+        let at = pack.windows(6).position(|part| part == b"stable").unwrap();
+        pack[at] ^= 1;
+    });
+    store.verify(|_| {}).unwrap();
+    let refused = site.author(feed, vec![moved()]);
+    assert!(matches!(refused, Err(AuthorError::SetBack { lost: 2 })), "{refused:?}");
 }

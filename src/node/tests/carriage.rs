@@ -59,6 +59,33 @@ async fn bytes_on_demand_come_when_a_client_asks() {
     assert_eq!(states(&tokyo.node).await["tool"], "ready");
 }
 
+/// P14: what a filter leaves out is known all the same, and so its deletion comes: nothing is wanted once the filter is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_of_what_a_filter_leaves_out_comes_all_the_same() {
+    let (ny, tokyo) = pulled().await;
+    let filter = |text: &str| api::LinkChange { filter: Some(text.to_owned()), ..Default::default() };
+    set(&tokyo.node, filter("name=acme-*")).await.unwrap();
+    publish(&ny.node, "other", b"not wanted").await.unwrap();
+    settle(&tokyo.node).await;
+    assert_eq!(states(&tokyo.node).await["other"], "filtered-out");
+    ny.node.delete("tools", "other", "1.0", String::new(), false).await.unwrap();
+    settle(&tokyo.node).await;
+    assert_eq!(states(&tokyo.node).await["other"], states(&ny.node).await["other"]);
+    assert_eq!(states(&tokyo.node).await["other"], "deleted");
+}
+
+/// A live link's dialler hears that the listener has news, and runs: nobody asks, and its interval is a quarter of an hour.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_listening_site_publishes_comes_over_a_live_link_by_itself() {
+    let (ny, tokyo) = pulled().await;
+    publish(&ny.node, "tool", b"bytes").await.unwrap();
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while states(&tokyo.node).await.get("tool").is_none_or(|state| state != "ready") {
+        assert!(tokio::time::Instant::now() < deadline, "the news never came");
+        tokio::task::yield_now().await;
+    }
+}
+
 /// E27: a run that takes much of a feed away is held, additions are applied, and a person lets the deletions take effect; the hold
 /// outlives a restart.
 #[tokio::test(flavor = "multi_thread")]

@@ -448,6 +448,21 @@ fn a_damaged_batch_is_told_its_log_set_back_and_mended_by_pulling_it_again() {
     assert_eq!((verified.damage.len(), verified.logs_set_back.len()), (1, 0));
 }
 
+/// Whoever sees an op may pass it on: one whose sync failed was never there, and can be said again.
+#[test]
+fn ops_whose_sync_failed_are_seen_by_nobody() {
+    let (disk, _, store) = fresh();
+    let mut origin = Author::new(21);
+    let feed = store.put_feed(&record(&origin)).unwrap();
+    let said = origin.says(feed, vec![publish("a", "1", b"a")]);
+    disk.fail_next_sync();
+    store.append(std::slice::from_ref(&said)).unwrap_err();
+    assert_eq!(store.log_state(origin.log(feed)).unwrap(), None);
+    assert_eq!(store.op(said.inner().ops()[0].id).unwrap(), None);
+    store.append(&[said]).unwrap();
+    assert_eq!(store.log_state(origin.log(feed)).unwrap().unwrap().after.len(), 1);
+}
+
 #[test]
 fn verify_sets_a_damaged_log_back() {
     let (disk, _, store) = fresh();

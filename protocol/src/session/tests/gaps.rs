@@ -67,20 +67,26 @@ fn a_narrow_link_leaves_gaps_alone() {
     assert_eq!(leaf.served().len(), 2);
 }
 
+/// The leaf asks for a run, and the other end says what it has: its ops are awaited then.
+fn awaiting(leaf: &mut Site, ny: &mut Site) -> Wire {
+    let mut wire = connect(leaf, ny, Switches::PULL, Switches::MIRROR);
+    wire.settle(leaf, ny);
+    wire.dialler.run(Instant(1), leaf);
+    for frame in drain(&mut wire.dialler, leaf) {
+        wire.listener.handle(Instant(1), WALL, Input::Control(&frame), ny);
+    }
+    for frame in drain(&mut wire.listener, ny) {
+        wire.dialler.handle(Instant(1), WALL, Input::Control(&frame), leaf);
+    }
+    drain(&mut wire.dialler, leaf);
+    wire
+}
+
 /// [P-48] Only the op that was left out fits its place.
 #[test]
 fn another_op_in_the_place_of_one_left_out_is_not_taken() {
     let (mut leaf, mut ny) = left_out();
-    let mut wire = connect(&leaf, &ny, Switches::PULL, Switches::MIRROR);
-    wire.settle(&mut leaf, &mut ny);
-    wire.dialler.run(Instant(1), &leaf);
-    for frame in drain(&mut wire.dialler, &mut leaf) {
-        wire.listener.handle(Instant(1), WALL, Input::Control(&frame), &ny);
-    }
-    for frame in drain(&mut wire.listener, &mut ny) {
-        wire.dialler.handle(Instant(1), WALL, Input::Control(&frame), &leaf);
-    }
-    drain(&mut wire.dialler, &mut leaf);
+    let mut wire = awaiting(&mut leaf, &mut ny);
     let mut forged = Site::new(1);
     forged.publish("a", b"a");
     forged.publish("b", b"b");
@@ -88,6 +94,28 @@ fn another_op_in_the_place_of_one_left_out_is_not_taken() {
     let batch = forged.run(ny.own_log(), 2, 0).unwrap().unwrap();
     wire.dialler.handle(Instant(1), WALL, Input::Ops(&OpsFrame::Ops(batch).encode()), &leaf);
     drain(&mut wire.dialler, &mut leaf);
+    assert!(leaf.filled.is_empty(), "nothing of it is handed out to be stored");
     assert!(!leaf.served().contains_key("evil"));
+    assert_eq!(leaf.gaps(ny.own_log()).len(), 1);
+}
+
+/// [P-48] Nor does another where the batch goes on beyond what is held, to a head that is right: whoever passes it on chose what lies before.
+#[test]
+fn a_relay_puts_no_other_op_in_the_place_of_one_left_out_under_a_head_that_is_right() {
+    let (mut leaf, mut ny) = left_out();
+    ny.publish("c", b"c");
+    let mut wire = awaiting(&mut leaf, &mut ny);
+    let mut forged = Site::new(1);
+    forged.publish("a", b"a");
+    forged.publish("b", b"b");
+    forged.publish("evil", b"evil");
+    let mut batch = forged.run(ny.own_log(), 2, 0).unwrap().unwrap();
+    let next = ny.run(ny.own_log(), 3, 0).unwrap().unwrap();
+    batch.entries.extend(next.entries);
+    batch.head = next.head;
+    assert_eq!((batch.first, batch.head.head.len, batch.entries.len()), (2, 4, 2));
+    wire.dialler.handle(Instant(1), WALL, Input::Ops(&OpsFrame::Ops(batch).encode()), &leaf);
+    drain(&mut wire.dialler, &mut leaf);
+    assert!(leaf.filled.is_empty(), "nothing of it is handed out to be stored");
     assert_eq!(leaf.gaps(ny.own_log()).len(), 1);
 }
