@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use simulations::decoders::{DECODERS, examples};
 use simulations::lines::cross;
-use simulations::many::{each, find};
+use simulations::many::{each, find, outlive};
 use simulations::model::{CLOCKS, cell};
 use simulations::options::{Kept, Layer, Options, numbers};
 use simulations::plant::{Plant, SEEDS_MAX};
@@ -41,6 +41,9 @@ struct Arguments {
     /// Run seeds once each for so long instead.
     #[arg(long)]
     minutes: Option<u64>,
+    /// Tell what fails as it was found, and do not make it smaller.
+    #[arg(long)]
+    as_found: bool,
     /// Over plain streams instead of QUIC, in short runs.
     #[arg(long)]
     pipes: bool,
@@ -92,7 +95,7 @@ fn main() -> anyhow::Result<()> {
     }
     let end = arguments.from.saturating_add(arguments.seeds);
     if arguments.once {
-        let played = each(arguments.from, end, |seed| play(arguments.options(seed)).map(drop), || false);
+        let played = each(arguments.from, end, |seed| outlive(arguments.options(seed)).map(drop), || false);
         let played = played.or_else(|(seed, broken)| fails(&mut out, &arguments, seed, broken))?;
         writeln!(out, "{} passed, 0 failed", played.len())?;
         return Ok(());
@@ -191,6 +194,9 @@ fn watch(out: &mut impl Write, arguments: &Arguments, minutes: u64) -> anyhow::R
 
 /// Makes a failure smaller and says how to see it again.
 fn fails<T>(out: &mut impl Write, arguments: &Arguments, seed: u64, broken: Broken) -> anyhow::Result<T> {
+    if arguments.as_found {
+        return Err(anyhow::Error::new(broken));
+    }
     writeln!(out, "{broken}\nmaking it smaller")?;
     let small = shrink(&arguments.options(seed), broken);
     writeln!(out, "{}", small.options)?;

@@ -8,7 +8,7 @@ use std::thread::{available_parallelism, scope};
 use crate::check::Fault;
 use crate::options::{Layer, Options};
 use crate::plant::{Plant, SEEDS_MAX};
-use crate::world::{Broken, play};
+use crate::world::{Broken, Report, play};
 
 /// What each of the seeds from `from` on gives, until `to` is reached, the first fails, or there is `enough`. In order of the seeds.
 ///
@@ -54,16 +54,22 @@ pub struct Caught {
     pub fault: Fault,
 }
 
-/// The first seed that finds a bug, if one does. A program that stops by itself has found it, too.
+/// Plays a seed to its end. A program that stops by itself broke a promise, too.
+///
+/// # Errors
+/// The promise that did not hold.
+pub fn outlive(options: Options) -> Result<Report, Broken> {
+    let seed = options.seed;
+    catch_unwind(AssertUnwindSafe(|| play(options))).unwrap_or_else(|_panic| {
+        let what = "an assertion of the site itself failed".to_owned();
+        Err(Broken { seed, fault: Fault { check: "panic", what }, lines: Vec::new() })
+    })
+}
+
+/// The first seed that finds a bug, if one does.
 #[must_use]
 pub fn find(plant: Plant) -> Option<Caught> {
-    let play = |seed, plant| {
-        let options = Options { plant, ..Options::over(Layer::Pipes, seed, None) };
-        catch_unwind(AssertUnwindSafe(|| play(options))).unwrap_or_else(|_panic| {
-            let what = "an assertion of the site itself failed".to_owned();
-            Err(Broken { seed, fault: Fault { check: "panic", what }, lines: Vec::new() })
-        })
-    };
+    let play = |seed, plant| outlive(Options { plant, ..Options::over(Layer::Pipes, seed, None) });
     let found = each(0, SEEDS_MAX, |seed| play(seed, Some(plant)), || false).err();
     // What fails without the bug as well says nothing of it.
     let found = found.filter(|(seed, _)| play(*seed, None).is_ok());
