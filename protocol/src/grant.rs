@@ -271,6 +271,13 @@ impl Authority {
         self.closed.leaves_out(log, seq)
     }
 
+    /// How far a log of an earlier key counts, as a later key of its author said: none of it, where that one did not name it. Nothing for a
+    /// log that is not closed.
+    #[must_use]
+    pub fn closed_at(&self, log: LogId) -> Option<Option<&Tip>> {
+        self.closed.end(log)
+    }
+
     /// Whether `me` said it: what a site says counts there, with a right to it or without.
     #[must_use]
     pub fn is_own(&self, place: Place, me: SiteId) -> bool {

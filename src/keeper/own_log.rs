@@ -2,6 +2,7 @@
 //! writes the store alone: whoever signs passes the random step to a later epoch, and lets nothing be signed between the two.
 
 use protocol::fault::Outcome;
+use protocol::grant::Authority;
 use protocol::id::{FeedId, LogId, SiteId};
 use protocol::log::{Head, Mmr};
 use protocol::op::{Closing, OpenEpoch, Tip};
@@ -36,12 +37,18 @@ fn tip(head: &Head) -> Tip {
     Tip { author: head.log.author, epoch: head.log.epoch, len: head.len, root: head.root }
 }
 
-/// The first op of a later epoch. `own` are the heads of the site's logs in the feed.
-fn opening(own: &[Head], key: &SiteKey) -> OpenEpoch {
+/// The first op of a later epoch. `own` are the heads of the site's logs in the feed. What an earlier closing left out of one stays left out,
+/// whoever has gone on with it since.
+fn opening(own: &[Head], key: &SiteKey, authority: Option<&Authority>) -> OpenEpoch {
     let generation = key.succession().generation();
     let earlier = own.iter().filter(|head| generation_of(head.log.epoch) < generation);
-    let closes =
-        (generation > 0).then(|| Closing { key: key.public(), accepted: earlier.map(tip).collect() });
+    let counted = |head: &Head| match authority.and_then(|authority| authority.closed_at(head.log)) {
+        Some(None) => None,
+        Some(Some(end)) if end.len < head.len => Some(end.clone()),
+        Some(Some(_)) | None => Some(tip(head)),
+    };
+    let closes = (generation > 0)
+        .then(|| Closing { key: key.public(), accepted: earlier.filter_map(counted).collect() });
     OpenEpoch { known: own.last().map(tip), closes }
 }
 
@@ -101,7 +108,7 @@ fn chosen(
     if anew || older || cut(log(epoch)).is_some() {
         let later = later_epoch(newest.max(epoch), key, step()?)?;
         store.write_in(feed, later).map_err(AppendError::Write)?;
-        return Ok((log(later), Some(opening(&own, key))));
+        return Ok((log(later), Some(opening(&own, key, authority.as_deref()))));
     }
     let forks = store.forks(Some(feed))?;
     let is_origin = authority.as_ref().is_some_and(|authority| authority.is_origin(me));
@@ -112,7 +119,7 @@ fn chosen(
         store.write_in(feed, epoch).map_err(AppendError::Write)?;
     }
     let begins = epoch > 1 && store.log_state(log(epoch))?.is_none();
-    Ok((log(epoch), begins.then(|| opening(&own, key))))
+    Ok((log(epoch), begins.then(|| opening(&own, key, authority.as_deref()))))
 }
 
 /// Whether this site waits in any feed to learn what it said there.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{LogId, SiteId};
-use crate::op::{Closing, Place};
+use crate::op::{Closing, Place, Tip};
 use crate::succession::generation_of;
 
 /// What later keys left of the logs that earlier ones signed.
@@ -12,7 +12,7 @@ pub(super) struct Closed {
     /// For each author, the newest key that closed logs: its number.
     newest: BTreeMap<SiteId, u64>,
     /// How far closed logs count: the furthest that any later key said.
-    ends: BTreeMap<LogId, u64>,
+    ends: BTreeMap<LogId, Tip>,
     /// Authors of whom two keys claim to be the same one of the succession.
     pub(super) contested: BTreeSet<SiteId>,
 }
@@ -31,8 +31,10 @@ impl Closed {
             for tip in closing.accepted.iter().filter(|tip| tip.author == author) {
                 let log = LogId { epoch: tip.epoch, ..place.log };
                 if generation_of(log.epoch) < generation {
-                    let end = closed.ends.entry(log).or_default();
-                    *end = (*end).max(tip.len);
+                    let end = closed.ends.entry(log).or_insert_with(|| tip.clone());
+                    if end.len < tip.len {
+                        end.clone_from(tip);
+                    }
                 }
             }
         }
@@ -46,6 +48,12 @@ impl Closed {
             return generation > 0;
         }
         let later = self.newest.get(&log.author).is_some_and(|newest| generation < *newest);
-        later && self.ends.get(&log).is_none_or(|end| seq >= *end)
+        later && self.ends.get(&log).is_none_or(|end| seq >= end.len)
+    }
+
+    /// How far a log counts by what is said of its end: none of it, where it is closed and not named.
+    pub(super) fn end(&self, log: LogId) -> Option<Option<&Tip>> {
+        let later = self.newest.get(&log.author).is_some_and(|newest| generation_of(log.epoch) < *newest);
+        later.then(|| self.ends.get(&log))
     }
 }

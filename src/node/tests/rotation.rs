@@ -130,8 +130,15 @@ async fn the_old_key_opens_nothing_once_the_new_one_was_shown() {
         wall_clock(),
     );
     store.append(&[protocol::grant::Permitted::local(said, false).unwrap()]).unwrap();
-    let theft = names(&ny.node).await.into_iter().find(|(name, _)| name == "theft");
-    assert_ne!(theft.map(|(_, state)| state).as_deref(), Some("ready"));
+    // The site itself is told of it, and changes its key once more: what was left out stays left out.
+    settle(&la.node).await;
+    assert_eq!(la.node.inner.site.store().log_state(log).unwrap().unwrap().after.len(), held.len() + 1);
+    la.node.rotate_key(false).await.unwrap();
+    settle(&la.node).await;
+    for node in [&ny.node, &la.node] {
+        let theft = names(node).await.into_iter().find(|(name, _)| name == "theft");
+        assert_ne!(theft.map(|(_, state)| state).as_deref(), Some("ready"));
+    }
     assert_eq!(ny.node.package("tools", "real", "1.0").await.unwrap().state, "ready");
 }
 
