@@ -501,6 +501,18 @@ impl Site {
         }
     }
 
+    /// What came is to be durable: at once, or after a slow sync.
+    fn begin_to_settle(&mut self, now: u64, quic: &mut Quic, at: usize) {
+        if self.has(Plant::SettledBeforeSync) {
+            self.settled(now, quic, at);
+        }
+        if self.sync_nanos == 0 {
+            self.settle(now, quic, at);
+        } else if let Some(one) = self.conversations.get_mut(at) {
+            one.settled_at = Some(now + self.sync_nanos);
+        }
+    }
+
     /// Does what the session asks for.
     fn drain(&mut self, now: u64, quic: &mut Quic, at: usize) {
         while let Some(output) = self.conversations.get_mut(at).and_then(|one| one.session.poll()) {
@@ -532,16 +544,7 @@ impl Site {
                 Output::Fork(_) if self.has(Plant::ForkProofDropped) => {}
                 Output::Fork(proof) if self.store().put_fork(&proof).is_ok() => {}
                 Output::Fork(_) => self.spoil(now, quic, at, Input::Failed),
-                Output::Settle => {
-                    if self.has(Plant::SettledBeforeSync) {
-                        self.settled(now, quic, at);
-                    }
-                    if self.sync_nanos == 0 {
-                        self.settle(now, quic, at);
-                    } else if let Some(one) = self.conversations.get_mut(at) {
-                        one.settled_at = Some(now + self.sync_nanos);
-                    }
-                }
+                Output::Settle => self.begin_to_settle(now, quic, at),
                 Output::Remember(memory) => {
                     if !self.is_spoilt(at) {
                         // What is not remembered costs a comparison.

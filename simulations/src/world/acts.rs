@@ -15,13 +15,7 @@ impl World {
     pub(super) fn act(&mut self, act: Act) -> Result<(), Fault> {
         let (now, feed) = (self.now, self.feed);
         match act {
-            Act::Publish { site, contested: shared, bytes } => {
-                let name = shared.map_or_else(|| format!("p{now}-{site}"), contested);
-                let content = self.entropy.bytes(usize::try_from(bytes).unwrap_or(0));
-                let Some(at) = self.sites.get_mut(site) else { return Ok(()) };
-                let said = at.publish(now, feed, &name, &content);
-                self.said(site, &format!("publishes {name}, {bytes} bytes"), said)?;
-            }
+            Act::Publish { site, contested: shared, bytes } => self.publish(site, shared, bytes)?,
             Act::Delete { site, pick } => self.delete(site, pick)?,
             Act::Restore { site, pick } => {
                 let Some(at) = self.sites.get_mut(site) else { return Ok(()) };
@@ -85,6 +79,15 @@ impl World {
             }),
         }
         Ok(())
+    }
+
+    fn publish(&mut self, site: usize, shared: Option<u64>, bytes: u64) -> Result<(), Fault> {
+        let (now, feed) = (self.now, self.feed);
+        let name = shared.map_or_else(|| format!("p{now}-{site}"), contested);
+        let content = self.entropy.bytes(usize::try_from(bytes).unwrap_or(0));
+        let Some(at) = self.sites.get_mut(site) else { return Ok(()) };
+        let said = at.publish(now, feed, &name, &content);
+        self.said(site, &format!("publishes {name}, {bytes} bytes"), said)
     }
 
     fn with(&mut self, site: usize, change: impl FnOnce(&mut Site)) {
