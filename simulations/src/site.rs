@@ -94,7 +94,7 @@ pub struct Site {
     /// How sessions ended that this site ended.
     pub closed: Vec<Outcome>,
     /// What this site said that a peer has of a log, since the last look.
-    pub claims: Vec<(SiteId, LogId, u64)>,
+    pub claims: Vec<(SiteId, Vec<(LogId, u64)>)>,
     /// Runs that ended as done though bytes of theirs were not synced.
     pub ended_unsynced: usize,
     /// Logs of which two histories were signed, as far as this site was shown.
@@ -453,6 +453,12 @@ impl Site {
         self.drain(now, quic, at);
     }
 
+    /// A run that is told as done has left nothing that its disk may still lose.
+    fn note_end(&mut self, at: usize, outcome: Outcome) {
+        let unsynced = self.conversations.get(at).is_some_and(|one| !one.kept.is_empty());
+        self.ended_unsynced += usize::from(unsynced && outcome == Outcome::Done);
+    }
+
     fn is_spoilt(&self, at: usize) -> bool {
         self.conversations.get(at).is_some_and(|one| one.spoilt)
     }
@@ -551,12 +557,9 @@ impl Site {
                         drop(self.store().remember(end.peer, &end.name, &memory));
                     }
                 }
-                Output::PeerHolds(held) => {
-                    self.claims.extend(held.into_iter().map(|(log, len)| (end.peer, log, len)));
-                }
+                Output::PeerHolds(held) => self.claims.push((end.peer, held)),
                 Output::RunEnded { outcome, tally } => {
-                    let unsynced = self.conversations.get(at).is_some_and(|one| !one.kept.is_empty());
-                    self.ended_unsynced += usize::from(unsynced && outcome == Outcome::Done);
+                    self.note_end(at, outcome);
                     self.learned(at, outcome, &tally);
                     self.seal_due |= tally.ops_in > 0;
                     self.ended.push((outcome, tally));

@@ -15,7 +15,8 @@ pub fn check(sites: &mut [Site]) -> Result<(), String> {
                 "{name} told that a run was done before its disk had all that the run brought"
             ));
         }
-        for (peer, log, len) in claims {
+        let each = claims.into_iter().flat_map(|(peer, held)| held.into_iter().map(move |held| (peer, held)));
+        for (peer, (log, len)) in each {
             let Some(peer) = sites.iter().find(|site| site.id() == peer) else { continue };
             let held = peer.store().log_longest(log).unwrap_or_default();
             if held < len {
