@@ -19,7 +19,7 @@ pub mod view;
 use std::collections::{BTreeSet, VecDeque};
 
 pub use forecast::Forecast;
-pub use greeting::{Agreed, AgreedFeed, Stated, Terms, Twin, judged};
+pub use greeting::{Agreed, AgreedFeed, Stated, Terms, Twin, Versions, judged};
 pub use inbound::Memory;
 pub use outbound::travelling_root;
 pub use signals::{Config, Event, Input, Keys, Output, Side, UnservedThere};

@@ -16,12 +16,14 @@ use protocol::session::Side;
 use protocol::summary::{Summary, Tree};
 use protocol::switches::Switches;
 use protocol::time::{Hlc, Timestamp};
+use protocol::timetable::Record;
 use quinn_proto::{Dir, StreamId};
 
 use crate::entropy::Entropy;
 use crate::net::{Line, SECOND};
+use crate::options::Share;
 use crate::quic::{Heard, Quic, Talk};
-use crate::site::{LinkEnd, Site, WALL_START_MS, genesis};
+use crate::site::{LinkEnd, LinkState, Site, WALL_START_MS, genesis, grant_of};
 
 const HONEST: usize = 0;
 const FRIEND: usize = 1;
@@ -76,7 +78,15 @@ impl Rig {
         let feed = origin.feed_id();
         let end = |name: &str, peer_host, peer, switches, side| {
             let name = name.to_owned();
-            LinkEnd { name, peer_host, peer, switches, side }
+            LinkEnd {
+                name,
+                peer_host,
+                peer,
+                switches,
+                side,
+                state: LinkState::Open,
+                record: Record::default(),
+            }
         };
         let ids: Vec<SiteId> = sites.iter().map(Site::id).collect();
         if let ([honest, friend], [honest_id, friend_id]) = (sites.as_mut_slice(), ids.as_slice()) {
@@ -85,9 +95,10 @@ impl Rig {
             friend.links.push(end("honest", HONEST, *honest_id, Switches::MIRROR, Side::Dialler));
             honest.join(origin.clone());
             friend.join(origin);
-            honest.grant(0, feed, *friend_id);
+            let write = |to| Body::Grant(grant_of(to, Share::All, None));
+            honest.say(0, feed, write(*friend_id)).expect("the disk has room");
             if author {
-                honest.grant(0, feed, key.site_id());
+                honest.say(0, feed, write(key.site_id())).expect("the disk has room");
             }
             drop(honest.publish(0, feed, "honest", b"work"));
         }
@@ -170,6 +181,8 @@ impl Rig {
             peer: self.key.site_id(),
             switches: ask,
             side: Side::Dialler,
+            state: LinkState::Open,
+            record: Record::default(),
         };
         let now = self.now;
         if let Some(honest) = self.sites.first_mut() {

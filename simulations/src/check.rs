@@ -11,6 +11,7 @@ pub mod permission;
 pub mod queues;
 pub mod ready;
 pub mod resurrection;
+pub mod rights;
 pub mod row_20;
 pub mod seals;
 pub mod stamps;
@@ -44,6 +45,7 @@ pub fn always(seen: Seen<'_>) -> Result<(), Fault> {
     by("doubles", doubles::check(seen))?;
     by("forks", forks::check(seen))?;
     by("permission", permission::check(seen))?;
+    by("rights", rights::check(seen))?;
     by("resurrection", resurrection::check(seen))?;
     by("row 20", row_20::check(seen))?;
     by("queues", queues::check(seen))
@@ -55,6 +57,7 @@ pub fn always(seen: Seen<'_>) -> Result<(), Fault> {
 /// The promise that does not hold.
 pub fn at_rest(seen: Seen<'_>) -> Result<(), Fault> {
     always(seen)?;
+    by("rights", rights::everywhere(seen))?;
     by("convergence", convergence::check(seen))?;
     by("durability", durability::check(seen))?;
     by("theft", theft::check(seen))?;

@@ -202,6 +202,7 @@ fn session(bytes: &[u8]) -> bool {
             new_feeds: Openness::default(),
             priority: Priority::default(),
             refuses: None,
+            versions: Default::default(),
             barred: vec![],
             memory: Memory::default(),
             keys: Default::default(),

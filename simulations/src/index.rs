@@ -24,8 +24,10 @@ struct Flushed {
 const STALE_BYTES: usize = 2;
 /// Bytes of an op's name, and the zero before it, behind a coordinate.
 const FACT_BYTES: usize = 33;
-/// Where the key of what is said of a feed names the topic, and the topic of seals.
-const TOPIC: (usize, u8) = (32, 2);
+/// Where the key of what is said of a feed names the topic, and the topics of rights and of seals.
+const TOPIC: usize = 32;
+const RIGHTS: u8 = 1;
+const SEALS: u8 = 2;
 
 /// An engine whose index forgets. Clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -90,6 +92,14 @@ impl Forgetful {
         ])
     }
 
+    /// One word about rights is forgotten.
+    fn forget_a_right(index: &dyn Index) -> Result<(), Broken> {
+        let said = index.page(Tree::Said, &[], &[], usize::MAX)?;
+        let mut rights = said.into_iter().filter(|(key, _)| key.get(TOPIC) == Some(&RIGHTS));
+        let Some((key, _)) = rights.next() else { return Ok(()) };
+        index.apply(&[Change { tree: Tree::Said, key, value: None }])
+    }
+
     /// Power goes: of what was changed since the last flush only the first `left` changes are there when the index is opened again.
     pub fn lose_power(&mut self, left: usize) {
         let mut kept = locked(&self.kept);
@@ -120,6 +130,9 @@ impl Engine for Forgetful {
         if locked(&self.kept).plant == Some(Plant::DeleteForgottenAtStart) {
             Self::forget_a_fact(&*live)?;
         }
+        if locked(&self.kept).plant == Some(Plant::RightsForgottenAtStart) {
+            Self::forget_a_right(&*live)?;
+        }
         Ok(Arc::new(Watched { live, kept: Arc::clone(&self.kept) }))
     }
 
@@ -139,9 +152,7 @@ impl Watched {
                 let stale = change.value.as_ref().is_some_and(|value| value.len() == STALE_BYTES);
                 change.tree == Tree::View && stale && stands().is_some_and(|value| value.len() > STALE_BYTES)
             }
-            Some(Plant::SealIgnored) => {
-                change.tree == Tree::Said && change.key.get(TOPIC.0) == Some(&TOPIC.1)
-            }
+            Some(Plant::SealIgnored) => change.tree == Tree::Said && change.key.get(TOPIC) == Some(&SEALS),
             _ => false,
         }
     }

@@ -2,6 +2,8 @@
 
 mod keys;
 mod machines;
+mod programs;
+mod rulings;
 
 use std::fmt;
 
@@ -10,6 +12,7 @@ use crate::net::{Cut, SECOND};
 use crate::plant::Plant;
 use crate::topology::{NAMES, Shape, TOPOLOGIES, Topology};
 pub use machines::Back;
+pub use rulings::{Change, Ruling, Share};
 
 /// Beats until faults end. A link runs every beat or two.
 const BEATS: u64 = 150;
@@ -56,6 +59,12 @@ pub enum Fault {
     /// Disks take this long to sync.
     SlowSync {
         nanos: u64,
+    },
+    /// A site's program speaks these protocol versions.
+    Versions {
+        site: usize,
+        min: u16,
+        max: u16,
     },
 }
 
@@ -144,6 +153,19 @@ pub enum Act {
     DoubleDeletes {
         pick: u64,
     },
+    /// The program stops in the midst of a session, once so many events more of it are done.
+    Kill {
+        site: usize,
+        after: u64,
+    },
+    /// The program stops, and another one starts that speaks these protocol versions.
+    Upgrade {
+        site: usize,
+        min: u16,
+        max: u16,
+    },
+    /// A person rules who may write, or what a link lets through.
+    Rule(Ruling),
 }
 
 /// What the sites speak over.
@@ -226,6 +248,10 @@ impl Options {
         options.acts.extend(options.some_cut_writes(&mut entropy.fork("cut writes")));
         options.acts.extend(options.some_machines(&mut entropy.fork("machines")));
         options.acts.extend(options.some_new_keys(&mut entropy.fork("new keys")));
+        options.acts.extend(options.some_kills(&mut entropy.fork("kills")));
+        options.mix_versions(&mut entropy.fork("versions"));
+        let rulings = options.some_rulings(&mut entropy.fork("rulings"));
+        options.acts.extend(rulings);
         options.acts.sort_by_key(|(at, _)| *at);
         options
     }

@@ -1,26 +1,33 @@
 //! What was said, by whom and whether it was acknowledged: a list of facts. It draws no conclusions.
 
+mod spread;
+mod words;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use protocol::grant::Verb;
 use protocol::id::{FeedId, LogId, OpId, SiteId};
 use protocol::log::NamedOp;
 use protocol::op::{Body, Delete, Place, Publish};
+use protocol::time::Hlc;
 
 use crate::site::Site;
 use crate::topology::Shape;
+pub use spread::Spread;
+pub use words::{Said, Word, Words};
 
 /// One op that people caused.
 #[derive(Debug, Clone)]
 pub struct Fact {
     pub site: usize,
     pub id: OpId,
+    pub place: Place,
+    pub stamp: Hlc,
     pub body: Body,
     /// Whether it was acknowledged. What was not may exist or not; its author's store knows.
     pub certain: bool,
     /// Its author's machine was set back to before it. It exists where anybody has it, and these sites, which had it then, must not lose it.
     pub witnesses: Option<BTreeSet<usize>>,
-    /// Where in which log it is.
-    pub place: Place,
     /// It lies behind the cut of a forked log: it counts at its author's alone.
     pub cut_off: bool,
 }
@@ -56,6 +63,12 @@ pub struct Oracle {
     pub doubled: BTreeSet<SiteId>,
     /// How far forked logs count of which the origin said that.
     pub cuts: BTreeMap<LogId, u64>,
+    /// Who may write.
+    pub words: Words,
+    /// How far everything may have come.
+    pub spread: Spread,
+    /// Whether something was ruled, so that ops may be where rights and links of now would not bring them, or not be where they would.
+    pub ruled: bool,
 }
 
 impl Oracle {
@@ -64,9 +77,10 @@ impl Oracle {
         if let Body::Publish(publish) = &named.op.body {
             self.published_bytes += publish.manifest.size();
         }
-        let (place, witnesses) = (named.op.place, None);
-        let body = named.op.body;
-        self.facts.push(Fact { site, id: named.id, body, certain, witnesses, place, cut_off: false });
+        let (place, stamp) = (named.op.place, named.op.stamp);
+        let (id, body) = (named.id, named.op.body);
+        let (witnesses, cut_off) = (None, false);
+        self.facts.push(Fact { site, id, place, stamp, body, certain, witnesses, cut_off });
     }
 
     /// Notes an op of a second machine with a site's key: it exists where anybody else has it.
@@ -84,6 +98,11 @@ impl Oracle {
         }
         self.sealed.clear();
         self.cuts.insert(log, len);
+    }
+
+    /// Everything gets as far as it does while links are as they are.
+    pub fn flow(&mut self, shape: &Shape) {
+        self.spread.flow(shape, &self.facts);
     }
 
     /// A machine was set back: what it said since and lost is known to those alone that have it.
@@ -108,26 +127,35 @@ impl Oracle {
         })
     }
 
-    /// What must be at a site in the end, by the links alone.
+    /// Each fact with the sites at which it must be in the end: where links bring it from those that hold it.
     #[must_use]
-    pub fn due<'a>(&'a self, at: usize, sites: &'a [Site], shape: &Shape) -> Vec<&'a Fact> {
+    pub fn due<'a>(&'a self, seen: Seen<'a>) -> Vec<(&'a Fact, BTreeSet<usize>)> {
+        let Seen { sites, shape, .. } = seen;
         let reach: Vec<[BTreeSet<usize>; 2]> =
             (0..shape.sites()).map(|site| [shape.reach(site, false), shape.reach(site, true)]).collect();
-        self.facts(sites)
-            .filter(|fact| {
-                let deletes = fact.delete().is_some();
-                if fact.cut_off {
-                    return at == fact.site && sites.get(at).is_some_and(|site| site.holds(fact.id));
-                }
-                if fact.witnesses.is_some() {
-                    let mut holders = sites.iter().enumerate().filter(|(_, site)| site.holds(fact.id));
-                    return holders.any(|(from, _)| shape.flow(from, deletes).contains(&at));
-                }
-                let Some([adds, both]) = reach.get(fact.site) else { return false };
-                let reached = if deletes { both } else { adds };
-                reached.contains(&at)
-            })
-            .collect()
+        let due = |fact: &'a Fact| {
+            let deletes = fact.delete().is_some();
+            if fact.cut_off {
+                let at_home = sites.get(fact.site).filter(|site| site.holds(fact.id)).map(|_| fact.site);
+                return (fact, at_home.into_iter().collect());
+            }
+            if !self.ruled && fact.witnesses.is_none() {
+                let reach =
+                    reach.get(fact.site).map(|[adds, removals]| if deletes { removals } else { adds });
+                return (fact, reach.cloned().unwrap_or_default());
+            }
+            let holds = |at: &usize| sites.get(*at).is_some_and(|site| site.holds(fact.id));
+            let holders: BTreeSet<usize> = (0..sites.len()).filter(holds).collect();
+            // Who has not heard that the author may write passes nothing of it on.
+            let known = |at: &usize| {
+                let known = seen.known.get(*at);
+                fact.site == 0 || known.is_some_and(|known| self.words.granted(known, fact.place.log.author))
+            };
+            let mut reached = shape.closure(holders.iter().copied().filter(known).collect(), deletes);
+            reached.extend(holders);
+            (fact, reached)
+        };
+        self.facts(sites).map(due).collect()
     }
 }
 
@@ -139,20 +167,48 @@ pub struct Seen<'a> {
     pub shape: &'a Shape,
     pub sites: &'a [Site],
     pub oracle: &'a Oracle,
+    /// The words about rights that each site knows.
+    pub known: &'a [BTreeSet<OpId>],
     /// Whether bits have rotted on a disk.
     pub rotted: bool,
 }
 
 impl Seen<'_> {
-    /// Whether a fact counts beyond its author's.
-    #[must_use]
-    pub fn counts(&self, fact: &Fact) -> bool {
-        self.is_author(fact.site) && !fact.cut_off
+    /// Whether an op may do something, by the words that a site knows. The origin may everything.
+    fn may(&self, at: usize, fact: &Fact, verb: Verb) -> bool {
+        let known = self.known.get(at);
+        fact.site == 0
+            || known.is_some_and(|known| {
+                self.oracle.words.let_count(known, (fact.place, fact.stamp), verb, fact.name())
+            })
     }
 
-    /// Whether a site may write in the feed.
+    /// Whether a publish counts for everybody, or a delete removes what anybody published, as far as a site knows.
     #[must_use]
-    pub fn is_author(&self, site: usize) -> bool {
-        self.shape.authors.get(site).copied().unwrap_or(false)
+    pub fn counts(&self, at: usize, fact: &Fact) -> bool {
+        let verb = if fact.delete().is_some() { Verb::DeleteWide } else { Verb::Publish };
+        !fact.cut_off && self.may(at, fact, verb)
+    }
+
+    /// Whether one fact is a delete that at a site removes the publish that the other one is.
+    #[must_use]
+    pub fn removes(&self, at: usize, by: &Fact, of: &Fact) -> bool {
+        let Some(publish) = of.publish().filter(|_| by.delete().is_some() && by.name() == of.name()) else {
+            return false;
+        };
+        let own = || by.site == of.site && !by.cut_off && self.may(at, by, Verb::DeleteOwn);
+        !publish.supersedes.contains(&by.id) && (self.counts(at, by) || own())
+    }
+
+    /// Whether a publish brings back, over deletes that count, bytes that were not what they had removed.
+    #[must_use]
+    pub fn reuses(&self, at: usize, fact: &Fact, among: &[&Fact]) -> bool {
+        let Some(publish) = fact.publish() else { return false };
+        let overruled = |of: &&&Fact| {
+            let removes = |by: &&&Fact| publish.supersedes.contains(&by.id) && self.removes(at, by, of);
+            self.counts(at, of) && among.iter().any(|by| removes(&by))
+        };
+        let mut before = among.iter().filter(overruled).filter_map(|of| of.publish()).peekable();
+        before.peek().is_some() && !before.any(|of| of.manifest.same_bytes(&publish.manifest))
     }
 }

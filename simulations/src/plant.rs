@@ -66,6 +66,22 @@ pub enum Plant {
     DoublesLetIn,
     /// A proof that an author signed two histories is not kept.
     ForkProofDropped,
+    /// A revoke accepts what its author says later.
+    RevokeAcceptsLater,
+    /// Less is granted, and nothing taken back.
+    NarrowedGrantStays,
+    /// A grant is said without its end.
+    GrantWithoutEnd,
+    /// The index loses one word about rights whenever the program starts.
+    RightsForgottenAtStart,
+    /// The logs of a site whose rights were taken back are not passed on.
+    RevokedLogsStop,
+    /// A session goes on when its link is changed.
+    SessionOutlivesItsTerms,
+    /// A link that was removed lets its site in.
+    RemovedLinkAdmits,
+    /// A site speaks every protocol version, as it says.
+    VersionsNotCompared,
 }
 
 impl Plant {

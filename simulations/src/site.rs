@@ -5,6 +5,8 @@ pub mod keys;
 mod life;
 mod lying;
 mod people;
+mod rulings;
+mod settling;
 mod wire;
 
 use std::collections::BTreeSet;
@@ -19,9 +21,10 @@ use protocol::log::NamedOp;
 use protocol::op::{Body, Genesis, Seal};
 use protocol::package::FeedKind;
 use protocol::session::tally::Tally;
-use protocol::session::{Config, Input, Keys, Output, Session, Side, Terms};
+use protocol::session::{Config, Input, Keys, Output, Session, Side, Terms, Versions};
 use protocol::switches::Switches;
 use protocol::time::{Instant, Timestamp};
+use protocol::timetable::Record;
 use protocol::transfer::Stored;
 
 use crate::disk::InMemory;
@@ -33,6 +36,7 @@ use crate::quic::{Quic, Talk};
 use again::Again;
 use lying::{Lying, Wanted};
 pub use people::Unsaid;
+pub use rulings::{LinkState, grant_of};
 use wire::{Arrival, Wire};
 pub(crate) use wire::{next_frame, varint};
 
@@ -48,6 +52,9 @@ pub struct LinkEnd {
     pub peer: SiteId,
     pub switches: Switches,
     pub side: Side,
+    pub state: LinkState,
+    /// How its last runs went, as far as a refusal puts the next one off.
+    pub record: Record,
 }
 
 impl Conversation {
@@ -108,6 +115,13 @@ pub struct Site {
     /// Whether a connection is closed once its run is over, as where links run rarely.
     pub hangs_up: bool,
     seal_due: bool,
+    /// The protocol versions that its program speaks.
+    pub versions: Versions,
+    /// After so many events more its program stops where it is.
+    stops_after: Option<u64>,
+    is_stopped: bool,
+    /// Links of which the other end refused a run.
+    pub refused: BTreeSet<usize>,
     /// Whether bytes that nothing standing needs were dropped here.
     pub swept: bool,
     /// Blobs that a peer was told to be durable here.
@@ -171,6 +185,10 @@ impl Site {
             sync_nanos: 0,
             hangs_up: false,
             seal_due: false,
+            versions: Versions::default(),
+            stops_after: None,
+            is_stopped: false,
+            refused: BTreeSet::new(),
             swept: false,
             promised: BTreeSet::new(),
             seals: Vec::new(),
@@ -246,7 +264,8 @@ impl Site {
             self.pump(now, quic);
             return;
         }
-        let Some(end) = self.links.get(link).cloned() else { return };
+        let end = self.links.get(link).filter(|end| end.state == LinkState::Open).cloned();
+        let Some(end) = end else { return };
         let Some(talk) = quic.dial(now, self.host, end.peer_host, end.peer) else { return };
         let mut session = self.session(now, &end);
         let view = self.view(now);
@@ -274,7 +293,8 @@ impl Site {
             name: self.name.to_owned(),
             terms: terms.collect(),
             priority: Default::default(),
-            refuses: None,
+            refuses: (end.state == LinkState::Paused).then_some(Reason::LinkPaused),
+            versions: self.spoken(),
             barred: self.barred(end.peer, self.wall(now)),
             new_feeds: Default::default(),
             memory: store.memory(end.peer, &end.name).expect("the store reads"),
@@ -287,7 +307,10 @@ impl Site {
     /// A connection of this host stands, or another site opened one.
     pub fn connected(&mut self, now: u64, quic: &mut Quic, talk: Talk, from: Option<SiteId>) {
         if let Some(site) = from {
-            let known = self.links.iter().position(|end| end.peer == site && end.side == Side::Listener);
+            let known = self.links.iter().position(|end| {
+                let gone = end.state == LinkState::Removed && !self.has(Plant::RemovedLinkAdmits);
+                end.peer == site && end.side == Side::Listener && !gone
+            });
             let Some(link) = known else {
                 quic.close(now, talk, 1);
                 return;
@@ -306,6 +329,8 @@ impl Site {
     /// A connection is gone.
     pub fn lost(&mut self, now: u64, quic: &mut Quic, talk: Talk) {
         if let Some(at) = self.conversations.iter().position(|one| one.talk == talk) {
+            // What arrived with the end is read first: it may say why.
+            self.converse(now, quic, at);
             self.feed_session(now, quic, at, Input::Closed);
         }
         self.conversations.retain(|one| one.talk != talk);
@@ -322,6 +347,9 @@ impl Site {
     /// Moves everything that can move: arrived frames in, outputs done, frames out.
     pub fn pump(&mut self, now: u64, quic: &mut Quic) {
         for at in 0..self.conversations.len() {
+            if self.is_stopped {
+                return;
+            }
             let due = self.conversations.get(at).and_then(|one| one.session.wake_at());
             if due.is_some_and(|due| due <= instant(now)) {
                 self.feed_session(now, quic, at, Input::Tick);
@@ -335,6 +363,10 @@ impl Site {
         for one in &self.conversations {
             self.waiting_bytes_peak = self.waiting_bytes_peak.max(one.wire.waiting_bytes());
             self.held_bytes_peak = self.held_bytes_peak.max(one.wire.held_bytes());
+        }
+        // What a program had not handed over when it stopped is gone.
+        if self.is_stopped {
+            return;
         }
         self.conversations.retain(|one| !one.session.is_closed() || one.wire.has_more(quic, one.talk));
         quic.flush(now, self.host);
@@ -356,40 +388,6 @@ impl Site {
         }
     }
 
-    /// Closes every connection whose run is over.
-    pub fn hang_up(&mut self, now: u64, quic: &mut Quic) {
-        for one in self.conversations.iter().filter(|one| !one.session.is_running()) {
-            quic.close(now, one.talk, Outcome::Done.close_code());
-        }
-        self.conversations.retain(|one| one.session.is_running());
-    }
-
-    /// The disk makes durable what was kept.
-    fn settle(&mut self, now: u64, quic: &mut Quic, at: usize) {
-        if let Some(one) = self.conversations.get_mut(at) {
-            one.settled_at = None;
-        }
-        let synced = self.store().sync().is_ok();
-        // What another sync that failed took back in the meantime is gone, and this one knows nothing of it.
-        let era = self.conversations.get_mut(at).and_then(|one| one.era.take());
-        let whole = era.is_none_or(|era| era == self.store().era());
-        let synced = (synced && whole) || self.has(Plant::RefusedBytesIgnored);
-        if self.has(Plant::SettledBeforeSync) {
-            return;
-        }
-        if synced {
-            self.settled(now, quic, at);
-        } else {
-            self.spoil(now, quic, at, Input::Failed);
-        }
-    }
-
-    fn settled(&mut self, now: u64, quic: &mut Quic, at: usize) {
-        let kept = self.conversations.get_mut(at).map(|one| std::mem::take(&mut one.kept));
-        self.promised.extend(kept.unwrap_or_default());
-        self.feed_session(now, quic, at, Input::Settled);
-    }
-
     /// The store failed a session: it ends, and nothing more of it is kept.
     fn spoil(&mut self, now: u64, quic: &mut Quic, at: usize, input: Input<'_>) {
         if self.has(Plant::RefusedBytesIgnored) {
@@ -405,6 +403,9 @@ impl Site {
     fn converse(&mut self, now: u64, quic: &mut Quic, at: usize) {
         loop {
             self.drain(now, quic, at);
+            if self.is_stopped {
+                return;
+            }
             let Some(one) = self.conversations.get_mut(at) else { return };
             // Outside a run ops have no place, and the session says so; inside one they may only be early.
             let awaits_ops = !one.session.is_running() || one.session.awaits_ops();
@@ -451,12 +452,6 @@ impl Site {
         let Some(one) = self.conversations.get_mut(at) else { return };
         one.session.handle(instant(now), wall, input, &view);
         self.drain(now, quic, at);
-    }
-
-    /// A run that is told as done has left nothing that its disk may still lose.
-    fn note_end(&mut self, at: usize, outcome: Outcome) {
-        let unsynced = self.conversations.get(at).is_some_and(|one| !one.kept.is_empty());
-        self.ended_unsynced += usize::from(unsynced && outcome == Outcome::Done);
     }
 
     fn is_spoilt(&self, at: usize) -> bool {
@@ -507,21 +502,11 @@ impl Site {
         }
     }
 
-    /// What came is to be durable: at once, or after a slow sync.
-    fn begin_to_settle(&mut self, now: u64, quic: &mut Quic, at: usize) {
-        if self.has(Plant::SettledBeforeSync) {
-            self.settled(now, quic, at);
-        }
-        if self.sync_nanos == 0 {
-            self.settle(now, quic, at);
-        } else if let Some(one) = self.conversations.get_mut(at) {
-            one.settled_at = Some(now + self.sync_nanos);
-        }
-    }
-
     /// Does what the session asks for.
     fn drain(&mut self, now: u64, quic: &mut Quic, at: usize) {
-        while let Some(output) = self.conversations.get_mut(at).and_then(|one| one.session.poll()) {
+        while !self.comes_to_its_stop()
+            && let Some(output) = self.conversations.get_mut(at).and_then(|one| one.session.poll())
+        {
             let Some((talk, link)) = self.conversations.get(at).map(|one| (one.talk, one.link)) else {
                 return;
             };
@@ -559,16 +544,15 @@ impl Site {
                 }
                 Output::PeerHolds(held) => self.claims.push((end.peer, held)),
                 Output::RunEnded { outcome, tally } => {
-                    self.note_end(at, outcome);
+                    self.note_run(at, outcome);
                     self.learned(at, outcome, &tally);
-                    self.seal_due |= tally.ops_in > 0;
-                    self.ended.push((outcome, tally));
+                    self.run_ended(link, outcome, tally);
                 }
                 Output::Up(agreed) => self.let_in(now, end.peer, agreed.peer_store),
                 Output::Note(note) => self.noticed(now, end.peer, note),
                 Output::Close(outcome) => {
                     self.closed_for(now, end.peer, outcome);
-                    self.closed.push(outcome);
+                    self.note_end(link, outcome);
                     quic.flush(now, self.host);
                     quic.close(now, talk, outcome.close_code());
                 }

@@ -203,7 +203,8 @@ impl Shape {
     #[must_use]
     pub fn reach(&self, from: usize, deletes: bool) -> BTreeSet<usize> {
         let writes = self.authors.get(from).copied().unwrap_or(false);
-        if writes { self.flow(from, deletes) } else { BTreeSet::from([from]) }
+        let from = BTreeSet::from([from]);
+        if writes { self.closure(from, deletes) } else { from }
     }
 
     /// Whether some link brings a site everything of the feed.
@@ -216,23 +217,27 @@ impl Shape {
         })
     }
 
-    /// Where an op that is at a site gets to from there, whoever said it.
+    /// Where that gets to which is at some sites, whoever said it.
     #[must_use]
-    pub fn flow(&self, from: usize, deletes: bool) -> BTreeSet<usize> {
-        let mut reached = BTreeSet::from([from]);
+    pub fn closure(&self, from: BTreeSet<usize>, deletes: bool) -> BTreeSet<usize> {
+        self.beyond(from, |on| if deletes { on.in_delete } else { on.in_add })
+    }
+
+    /// The sites to which a chain of links leads, each of which lets something in by its receiver's switches.
+    #[must_use]
+    pub fn beyond(
+        &self,
+        mut reached: BTreeSet<usize>,
+        lets_in: impl Fn(Switches) -> bool,
+    ) -> BTreeSet<usize> {
         loop {
             let before = reached.len();
             for link in &self.links {
                 let effective = link.effective();
-                let (into, out) = if deletes {
-                    (effective.in_delete, effective.out_delete)
-                } else {
-                    (effective.in_add, effective.out_add)
-                };
-                if into && reached.contains(&link.listener) {
+                if lets_in(effective) && reached.contains(&link.listener) {
                     reached.insert(link.dialler);
                 }
-                if out && reached.contains(&link.dialler) {
+                if lets_in(effective.flip()) && reached.contains(&link.dialler) {
                     reached.insert(link.listener);
                 }
             }

@@ -5,10 +5,12 @@ mod again;
 mod doubles;
 mod keys;
 mod making;
+mod rulings;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::id::FeedId;
+use protocol::fault::{Outcome, Reason};
+use protocol::id::{FeedId, OpId};
 
 use crate::check::{self, Fault, by};
 use crate::entropy::Entropy;
@@ -17,7 +19,8 @@ use crate::options::{Act, Layer, Options};
 use crate::oracle::{Oracle, Seen};
 use crate::quic::{Heard, Quic};
 use crate::site::{Site, genesis};
-use crate::topology::NAMES;
+use crate::topology::{NAMES, Shape};
+use acts::Fall;
 use doubles::Double;
 
 /// Two clocks wrong in opposite ways hold an op back for up to twice the skew; beyond that, so many beats.
@@ -46,6 +49,8 @@ pub struct Report {
     pub published_bytes: u64,
     /// Bits flipped and mended.
     pub flips: u64,
+    /// Sessions that a rule ended, at all sites.
+    pub refused: BTreeMap<Reason, usize>,
     /// Names at which several builds stand, and packages that were followed under a seal, at all sites.
     pub clashes: usize,
     pub sealed: usize,
@@ -68,6 +73,8 @@ pub struct Broken {
 #[derive(Debug)]
 pub struct World {
     options: Options,
+    /// Sites and links as they are now.
+    shape: Shape,
     now: u64,
     quic: Quic,
     sites: Vec<Site>,
@@ -80,6 +87,8 @@ pub struct World {
     runs_seen: Vec<usize>,
     entropy: Entropy,
     oracle: Oracle,
+    /// The words about rights that each site knows.
+    known: Vec<BTreeSet<OpId>>,
     interruptions: u64,
     rotted: bool,
     /// Sites whose machine was set back or ran twice.
@@ -87,6 +96,8 @@ pub struct World {
     /// Second machines that run now, and how many ever did.
     doubles: Vec<Double>,
     doubles_made: usize,
+    /// Sites whose first key a thief used.
+    robbed: BTreeSet<usize>,
     steps: u64,
 }
 
@@ -136,12 +147,15 @@ impl World {
             looked_at: 0,
             entropy: entropy.fork("world"),
             oracle: Oracle::default(),
+            known: Vec::new(),
             interruptions: 0,
             rotted: false,
             set_back: BTreeSet::new(),
             doubles: Vec::new(),
             doubles_made: 0,
+            robbed: BTreeSet::new(),
             steps: 0,
+            shape: options.shape.clone(),
             options,
         };
         world.link(&entropy);
@@ -167,6 +181,7 @@ impl World {
             self.step()?;
             if self.now >= self.looked_at + LOOK_BEATS * self.options.beat {
                 self.looked_at = self.now;
+                self.take_stock();
                 check::always(self.seen())?;
                 by("queues", check::queues::under_way(self.quic.net.under_way()))?;
             }
@@ -182,6 +197,7 @@ impl World {
         for site in &mut self.sites {
             site.disk().heal();
             site.sync_nanos = 0;
+            site.stop_after(None);
         }
         self.quic.trace.line(self.now, "everything heals");
     }
@@ -195,6 +211,7 @@ impl World {
             while self.now < next_look {
                 self.step()?;
             }
+            self.take_stock();
             match check::at_rest(self.seen()) {
                 Ok(()) => return Ok(()),
                 Err(Fault { check, what }) if self.now > deadline => {
@@ -207,7 +224,7 @@ impl World {
 
     /// Bits rot at a site that holds nothing of its own alone. What rots is found and comes again.
     fn flip_bits(&mut self) -> Result<u64, Fault> {
-        let shape = &self.options.shape;
+        let shape = &self.shape;
         // What the site says must come back to it: its bytes are then at one from which it takes them.
         let comes_back = |at: usize| {
             [false, true].into_iter().all(|deletes| {
@@ -265,7 +282,7 @@ impl World {
 
     fn timetable(&mut self) {
         for at in 0..self.runs.len() {
-            let Some(link) = self.options.shape.links.get(at) else { continue };
+            let Some(link) = self.shape.links.get(at) else { continue };
             let (dialler, every) = (link.dialler, link.every);
             let Some((run, hang_up)) = self.runs.get_mut(at) else { continue };
             let (runs, closes) = (*run <= self.now, hang_up.is_some_and(|at| at <= self.now));
@@ -306,11 +323,14 @@ impl World {
 
     /// Power that went inside a sync comes back; what stands under a seal is followed from run to run.
     fn look_after(&mut self) -> Result<(), Fault> {
-        by("words", check::words::check(&mut self.sites))?;
+        by("words", check::words::check(&mut self.sites, &self.oracle.doubled))?;
         for at in 0..self.sites.len() {
             if self.sites.get(at).is_some_and(|site| site.disk().is_dark()) {
-                self.lose_power(at, false)?;
+                self.fall(at, Fall::PowerInAWrite)?;
+            } else if self.sites.get(at).is_some_and(Site::is_stopped) {
+                self.fall(at, Fall::Program)?;
             }
+            self.put_off(at);
             let Some(site) = self.sites.get(at) else { continue };
             let ended = site.ended.len();
             if self.runs_seen.get(at) != Some(&ended) {
@@ -327,9 +347,10 @@ impl World {
         Seen {
             now: self.now,
             feed: self.feed,
-            shape: &self.options.shape,
+            shape: &self.shape,
             sites: &self.sites,
             oracle: &self.oracle,
+            known: &self.known,
             rotted: self.rotted,
         }
     }
@@ -349,12 +370,23 @@ impl World {
             content_bytes: tallies().map(|(_, tally)| tally.content_in_bytes).sum(),
             published_bytes: self.oracle.published_bytes,
             flips,
+            refused: self.refused(),
             clashes,
             sealed: self.oracle.sealed.len(),
             waiting_peak: most(|site| site.waiting_bytes_peak),
             held_peak: most(|site| site.held_bytes_peak),
             lines: self.quic.trace.lines().to_vec(),
         })
+    }
+
+    fn refused(&self) -> BTreeMap<Reason, usize> {
+        let mut refused = BTreeMap::new();
+        for outcome in self.sites.iter().flat_map(|site| &site.closed) {
+            if let Outcome::Refused(reason) = outcome {
+                *refused.entry(*reason).or_default() += 1;
+            }
+        }
+        refused
     }
 
     fn broken(&self, fault: Fault) -> Broken {

@@ -83,6 +83,7 @@ impl Node {
             terms,
             priority: link.priority,
             refuses,
+            versions: Default::default(),
             barred: locked(&self.inner.lives).barred(link.peer, wall_clock()),
             new_feeds,
             memory: store.memory(link.peer, &link.name).map_err(|error| failed(&error))?,

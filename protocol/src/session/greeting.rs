@@ -14,6 +14,29 @@ use crate::time::Timestamp;
 use super::Config;
 use super::stop::Stop;
 
+/// The protocol versions that a site speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Versions {
+    pub min: u16,
+    pub max: u16,
+}
+
+impl Default for Versions {
+    /// Those of this program.
+    fn default() -> Self {
+        Self { min: VERSION_MIN, max: VERSION_MAX }
+    }
+}
+
+impl Versions {
+    /// The highest version that both speak.
+    #[must_use]
+    pub fn meet(self, other: Self) -> Option<u16> {
+        let version = self.max.min(other.max);
+        (version >= self.min && version >= other.min).then_some(version)
+    }
+}
+
 /// What one site states of one feed on a link, in its own terms: its mode where it dials, its grant where it listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
@@ -122,8 +145,8 @@ pub(super) fn hello(config: &Config, now: Timestamp) -> Hello {
         filter: terms.filter.clone(),
     };
     Hello {
-        version_min: VERSION_MIN,
-        version_max: VERSION_MAX,
+        version_min: config.versions.min,
+        version_max: config.versions.max,
         store: config.store,
         name: config.name.clone(),
         now,
@@ -181,10 +204,8 @@ pub(super) fn welcome(
     if let Some(reason) = config.refuses {
         return Err(reason.into());
     }
-    let version = hello.version_max.min(VERSION_MAX);
-    if version < hello.version_min || version < VERSION_MIN {
-        return Err(Reason::VersionsApart.into());
-    }
+    let theirs = Versions { min: hello.version_min, max: hello.version_max };
+    let version = config.versions.meet(theirs).ok_or(Reason::VersionsApart)?;
     let peer_succession = keys_of_peer(config, &hello.succession)?;
     let mut answers = Vec::with_capacity(hello.feeds.len());
     let mut feeds = Vec::with_capacity(hello.feeds.len());
@@ -255,7 +276,7 @@ pub(super) fn agree(config: &Config, welcome: Welcome, now: Timestamp) -> Result
     if config.me == config.peer {
         return Err(Reason::SameSite.into());
     }
-    if welcome.version < VERSION_MIN || welcome.version > VERSION_MAX {
+    if welcome.version < config.versions.min || welcome.version > config.versions.max {
         return Err(Reason::VersionsApart.into());
     }
     if welcome.feeds.len() != config.terms.len() {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Agreed, Forecast, Memory, Stated, Terms};
+use super::{Agreed, Forecast, Memory, Stated, Terms, Versions};
 use crate::fault::{Misbehaved, Outcome, Reason};
 use crate::fork::ForkProof;
 use crate::frame::{Fate, Offered, Openness, Taken};
@@ -41,6 +41,7 @@ pub struct Config {
     pub barred: Vec<StoreId>,
     /// Whether feeds may come on the link that are not in `terms`.
     pub new_feeds: Openness,
+    pub versions: Versions,
     pub memory: Memory,
     pub keys: Keys,
     /// Fresh randomness: reconciliation is salted with it, so that nobody can aim at it beforehand.

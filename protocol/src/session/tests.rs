@@ -269,6 +269,7 @@ fn config(side: Side, me: &Site, peer: &Site, switches: Switches) -> Config {
         }],
         priority: Default::default(),
         refuses: None,
+        versions: Default::default(),
         barred: vec![],
         new_feeds: Default::default(),
         memory: me.memory.clone(),

@@ -18,8 +18,7 @@ pub fn check(seen: Seen<'_>, interruptions: u64) -> Result<(), String> {
         seen.oracle.facts(seen.sites).filter_map(|fact| fact.publish().map(|publish| (fact, publish)));
     let due: u64 = publishes
         .map(|(fact, publish)| {
-            let receivers = seen.shape.reach(fact.site, false).len().saturating_sub(1);
-            publish.manifest.size().saturating_mul(receivers as u64)
+            publish.manifest.size().saturating_mul(seen.oracle.spread.receivers(fact.id) as u64)
         })
         .sum();
     let most = if interruptions == 0 {

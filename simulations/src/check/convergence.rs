@@ -7,45 +7,53 @@ use protocol::id::OpId;
 
 use crate::oracle::{Fact, Seen};
 
+/// What decides what a site serves to all, and what it serves then.
+type Roots<'a> = BTreeMap<BTreeSet<OpId>, (String, &'a str)>;
+
 /// # Errors
 /// What a site lacks, or where two differ.
 pub fn check(seen: Seen<'_>) -> Result<(), String> {
-    let mut roots: BTreeMap<BTreeSet<OpId>, (String, &str)> = BTreeMap::new();
+    let mut roots = Roots::new();
+    let all_due = seen.oracle.due(seen);
     for (at, site) in seen.sites.iter().enumerate() {
-        let due = seen.oracle.due(at, seen.sites, seen.shape);
+        let due = all_due.iter().filter(|(_, reached)| reached.contains(&at));
+        let due: Vec<&Fact> = due.map(|(fact, _)| *fact).collect();
         if let Some(lacking) = due.iter().find(|fact| !site.holds(fact.id)) {
             return Err(format!("{} lacks what was said about {}", site.name, lacking.name()));
         }
         complete(seen, at, &due)?;
-        let shared = due.iter().filter(|fact| seen.counts(fact)).map(|fact| fact.id).collect();
-        // What a site hides from itself alone is not in its root.
-        let hides = due.iter().any(|fact| fact.site == at && !seen.counts(fact) && fact.delete().is_some());
-        if !hides {
-            let root = format!("{:?}", site.store().state_root(seen.feed, site.look(seen.now)));
-            let (other, name) = roots.entry(shared).or_insert_with(|| (root.clone(), site.name));
-            if *other != root {
-                return Err(format!("{name} and {} hold the same and serve other things", site.name));
-            }
-        }
+        agrees(seen, at, &due, &mut roots)?;
     }
     Ok(())
+}
+
+/// Two sites that know the same words about rights, and the same that counts by them, serve the same.
+fn agrees<'a>(seen: Seen<'a>, at: usize, due: &[&Fact], roots: &mut Roots<'a>) -> Result<(), String> {
+    let (Some(site), Some(known)) = (seen.sites.get(at), seen.known.get(at)) else { return Ok(()) };
+    // What a site hides from itself alone is not in its root.
+    if due.iter().any(|fact| fact.site == at && fact.delete().is_some() && !seen.counts(at, fact)) {
+        return Ok(());
+    }
+    let travels = |fact: &&&Fact| !fact.cut_off && seen.shape.authors.get(fact.site) == Some(&true);
+    let counted = due.iter().filter(travels).map(|fact| fact.id);
+    let shared = counted.chain(known.iter().copied()).collect();
+    let root = format!("{:?}", site.store().state_root(seen.feed, site.look(seen.now)));
+    let (other, name) = roots.entry(shared).or_insert_with(|| (root.clone(), site.name));
+    if *other == root {
+        return Ok(());
+    }
+    Err(format!("{name} and {} hold the same and serve other things", site.name))
 }
 
 /// A name is served where a publish is left that no delete or hide removes, with all its bytes; and otherwise it is not.
 fn complete(seen: Seen<'_>, at: usize, due: &[&Fact]) -> Result<(), String> {
     let Some(site) = seen.sites.get(at) else { return Ok(()) };
-    let names: BTreeSet<&str> = due.iter().map(|fact| fact.name()).collect();
-    for name in names {
-        let about = || due.iter().filter(|fact| fact.name() == name);
-        let left = about().any(|fact| {
-            let Some(publish) = fact.publish().filter(|_| seen.counts(fact)) else { return false };
-            let removes = |by: &&Fact| match by.delete() {
-                Some(_) if seen.counts(by) => !publish.supersedes.contains(&by.id),
-                Some(hide) => by.site == at && hide.saw.contains(&fact.id),
-                None => false,
-            };
-            !about().any(removes)
-        });
+    let mut by_name: BTreeMap<&str, Vec<&Fact>> = BTreeMap::new();
+    for fact in due {
+        by_name.entry(fact.name()).or_default().push(fact);
+    }
+    for (name, about) in by_name {
+        let left = about.iter().any(|fact| is_left(seen, at, fact, &about));
         let item = site.item(seen.now, seen.feed, name);
         let served = item.as_ref().filter(|item| item.standing == Standing::Served && !item.local);
         match (left, served.and_then(|item| item.winner)) {
@@ -62,6 +70,14 @@ fn complete(seen: Seen<'_>, at: usize, due: &[&Fact]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn is_left(seen: Seen<'_>, at: usize, fact: &Fact, about: &[&Fact]) -> bool {
+    let hides = |by: &Fact| by.site == at && by.delete().is_some_and(|hide| hide.saw.contains(&fact.id));
+    fact.publish().is_some()
+        && seen.counts(at, fact)
+        && !about.iter().any(|by| seen.removes(at, by, fact) || !seen.counts(at, by) && hides(by))
+        && !seen.reuses(at, fact, about)
 }
 
 /// Whether a site from which this one takes additions has all bytes of a publish.

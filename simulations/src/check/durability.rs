@@ -24,9 +24,13 @@ pub fn check(seen: Seen<'_>) -> Result<(), String> {
         // Bytes that rotted or were swept are there where they are served, and need not be elsewhere. A sweep leaves those of a build that
         // lost a clash as well: a person may choose it.
         let dropped = seen.rotted || site.swept;
-        let stands =
-            |item: Item| item.winner == Some(fact.id) || (!seen.rotted && item.clash.contains(&fact.id));
-        let needed = || site.item(seen.now, seen.feed, fact.name()).is_some_and(stands);
+        let item = || site.item(seen.now, seen.feed, fact.name());
+        // What stands at its own site alone has nowhere to come back from once it rotted.
+        let stands = |item: Item| {
+            (item.winner == Some(fact.id) && !(item.local && seen.rotted))
+                || (!seen.rotted && item.clash.contains(&fact.id))
+        };
+        let needed = || item().is_some_and(stands);
         if fact.publish().is_some() && !site.is_whole(fact.id) && (!dropped || needed()) {
             return Err(format!("{} acknowledged the bytes of {} and lost them", site.name, fact.name()));
         }

@@ -5,7 +5,7 @@ use protocol::id::{LogId, OpId};
 use protocol::op::{Body, Tip};
 
 use crate::options::CONTESTED;
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Words};
 use crate::site::Site;
 
 /// Looks at what all fight over, at one site after a run, and remembers what stands under a seal.
@@ -39,7 +39,7 @@ pub fn follow(
         }
         // Where nothing clashes, what was worked out before the seal came still holds.
         let unsealed = !item.local && item.seal_matters && item.seal.is_none();
-        let covers = |winner| unsealed && is_covered(site, sites, winner);
+        let covers = |winner| unsealed && is_covered(site, sites, winner, &oracle.words);
         if item.winner.is_some_and(covers) {
             return Err(format!("{} does not know that {} is under a seal which it holds", site.name, key.1));
         }
@@ -63,8 +63,12 @@ fn holds_what_is_sealed(site: &Site, feed: protocol::id::FeedId) -> bool {
 }
 
 /// Whether a seal that its origin said, and that is here, covers an op.
-fn is_covered(site: &Site, sites: &[Site], op: OpId) -> bool {
+fn is_covered(site: &Site, sites: &[Site], op: OpId, words: &Words) -> bool {
     let Some(place) = site.store().op(op).ok().flatten().map(|named| named.op.place) else { return false };
+    // A seal that was said while the op did not count fixes nothing.
+    if words.took_back(place.log.author) {
+        return false;
+    }
     let covers =
         |tip: &Tip| tip.author == place.log.author && tip.epoch == place.log.epoch && place.seq < tip.len;
     let mut seals = sites.iter().flat_map(|site| &site.seals);

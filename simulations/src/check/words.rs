@@ -1,12 +1,17 @@
 //! A site's word of a run holds: what it says that a peer has is there, and a run that ended as done left nothing that was not synced.
 
+use std::collections::BTreeSet;
+
+use protocol::id::SiteId;
+
 use crate::site::Site;
 
-/// Looks at what was said since the last look: of what a peer has now nobody may say that it had it before.
+/// Looks at what was said since the last look: of what a peer has now nobody may say that it had it before. Of logs by authors of `two`
+/// histories a peer may hold the other one, which is no shorter for that.
 ///
 /// # Errors
 /// Whose word did not hold.
-pub fn check(sites: &mut [Site]) -> Result<(), String> {
+pub fn check(sites: &mut [Site], two: &BTreeSet<SiteId>) -> Result<(), String> {
     for at in 0..sites.len() {
         let Some(site) = sites.get_mut(at) else { continue };
         let (name, claims) = (site.name, std::mem::take(&mut site.claims));
@@ -16,7 +21,7 @@ pub fn check(sites: &mut [Site]) -> Result<(), String> {
             ));
         }
         let each = claims.into_iter().flat_map(|(peer, held)| held.into_iter().map(move |held| (peer, held)));
-        for (peer, (log, len)) in each {
+        for (peer, (log, len)) in each.filter(|(_, (log, _))| !two.contains(&log.author)) {
             let Some(peer) = sites.iter().find(|site| site.id() == peer) else { continue };
             let held = peer.store().log_longest(log).unwrap_or_default();
             if held < len {

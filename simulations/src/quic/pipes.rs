@@ -345,6 +345,7 @@ impl Pipes {
         let [from, to] = [end, other(end)].map(|end| held.hosts.get(end).copied().unwrap_or(0));
         self.leave(joint, end);
         let told = net.carry(now, from, to, 0, SILENT_MAX).unwrap_or(now + SILENT_MAX);
-        self.at(told, Due::Parted { joint, end: other(end) });
+        // The bytes that went before it are there to be read first.
+        self.at(told + 1, Due::Parted { joint, end: other(end) });
     }
 }

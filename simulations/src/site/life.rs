@@ -58,6 +58,39 @@ impl Site {
         self.begin_anew(now, quic);
     }
 
+    /// The program is killed and starts again. What it gave to the disk is there, synced or not; what its index held in memory may not be.
+    pub fn be_killed(&mut self, now: u64, quic: &mut Quic) {
+        self.conversations.clear();
+        self.store = None;
+        let left = self.entropy.index(self.index.unflushed() + 1);
+        self.index.lose_power(left);
+        self.begin_anew(now, quic);
+    }
+
+    /// The program is to stop, wherever it is then, after so many events of its sessions more.
+    pub const fn stop_after(&mut self, events: Option<u64>) {
+        self.stops_after = events;
+    }
+
+    /// Whether the program stopped in the middle of something.
+    #[must_use]
+    pub const fn is_stopped(&self) -> bool {
+        self.is_stopped
+    }
+
+    /// Counts an event. Tells whether the program stops before it.
+    pub(super) const fn comes_to_its_stop(&mut self) -> bool {
+        match self.stops_after {
+            Some(0) => {
+                self.stops_after = None;
+                self.is_stopped = true;
+            }
+            Some(left) => self.stops_after = Some(left - 1),
+            None => {}
+        }
+        self.is_stopped
+    }
+
     pub(super) fn begin_anew(&mut self, now: u64, quic: &mut Quic) {
         self.open();
         self.clock = match self.plant {
@@ -66,6 +99,8 @@ impl Site {
         };
         self.seal_due = true;
         self.forget_lives();
+        self.is_stopped = false;
+        self.stops_after = None;
         quic.boot(self.host, &self.first);
     }
 

@@ -77,6 +77,11 @@ impl View for Lying {
 
     fn logs(&self, feed: FeedId) -> Result<Vec<LogState>, Unreadable> {
         let mut logs = self.view.logs(feed)?;
+        if self.has(Plant::RevokedLogsStop)
+            && let Some(authority) = self.view.authority(feed)?
+        {
+            logs.retain(|state| authority.accepted_len(state.log).is_none());
+        }
         if self.has(Plant::RelayForgotten) {
             let origin = self.view.authority(feed)?.and_then(|authority| authority.origin());
             logs.retain(|state| state.log.author == self.me || Some(state.log.author) == origin);

@@ -8,7 +8,7 @@ use protocol::grant::Permitted;
 use protocol::id::{FeedId, LogId, OpId, SiteId};
 use protocol::log::{Mmr, NamedOp, Verified};
 use protocol::manifest::{File, Manifest};
-use protocol::op::{Body, Delete, Genesis, Grant, Publish, Rights};
+use protocol::op::{Body, Delete, Genesis, Publish};
 use protocol::package::{Coordinate, FeedKind};
 use protocol::switches::Switches;
 
@@ -131,18 +131,6 @@ impl Site {
         }
     }
 
-    /// Lets another site write in the feed.
-    pub fn grant(&mut self, now: u64, feed: FeedId, grantee: SiteId) {
-        let grant = Grant {
-            grantee,
-            label: String::new(),
-            rights: Rights::WRITE,
-            prefix: String::new(),
-            expires: None,
-        };
-        self.say(now, feed, Body::Grant(grant)).expect("the disk has room");
-    }
-
     /// Publishes a package of one file, unless the name is taken or was deleted.
     ///
     /// # Errors
@@ -156,7 +144,10 @@ impl Site {
     ) -> Result<Option<NamedOp>, Unsaid> {
         let item = self.item(now, feed, name);
         let free = item.is_none_or(|item| {
-            matches!(item.standing, Standing::Absent | Standing::Parked | Standing::NotAuthorised)
+            matches!(
+                item.standing,
+                Standing::Absent | Standing::Parked | Standing::Held | Standing::NotAuthorised
+            )
         });
         if !free {
             return Ok(None);

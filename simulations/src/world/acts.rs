@@ -3,6 +3,7 @@
 use packetboat::store::BlobState;
 use protocol::id::BlobId;
 use protocol::log::NamedOp;
+use protocol::session::Versions;
 
 use super::World;
 use crate::check::{Fault, by, causality};
@@ -10,6 +11,15 @@ use crate::entropy::Entropy;
 use crate::options::{Act, contested};
 use crate::site::{Site, Unsaid};
 use crate::topology::NAMES;
+
+/// How a site's program ends against its will.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fall {
+    Power,
+    PowerInAWrite,
+    /// The program alone: what it gave to the disk is there.
+    Program,
+}
 
 impl World {
     pub(super) fn act(&mut self, act: Act) -> Result<(), Fault> {
@@ -24,7 +34,8 @@ impl World {
                 let Some((name, _)) = gone.get(Entropy::new(pick).index(gone.len())) else { return Ok(()) };
                 let said = at.restore(now, feed, name);
                 let done = matches!(said, Ok(Some(_)));
-                let back = at.item(now, feed, name).is_some_and(|item| item.winner.is_some());
+                let item = at.item(now, feed, name);
+                let back = item.is_some_and(|item| item.winner.is_some() || !item.reused.is_empty());
                 // Where a clock was set back, the bytes may be of an op that waits again, and so of none that stood.
                 let back = back || at.was_set_back;
                 self.said(site, &format!("restores {name}"), said)?;
@@ -33,7 +44,7 @@ impl World {
                     return Err(Fault { check: "people", what });
                 }
             }
-            Act::PowerLoss { site } => self.lose_power(site, true)?,
+            Act::PowerLoss { site } => self.fall(site, Fall::Power)?,
             Act::PowerLossInSync { site, after } => {
                 self.with(site, |at| at.disk().cut_in_sync(after));
             }
@@ -77,6 +88,9 @@ impl World {
                 let name = served.get(Entropy::new(pick).index(served.len())).map(|(name, _)| name.clone());
                 name.map(|name| double.delete(now, feed, &name)).transpose()
             }),
+            Act::Kill { site, after } => self.with(site, |at| at.stop_after(Some(after))),
+            Act::Upgrade { site, min, max } => self.upgrade(site, Versions { min, max }),
+            Act::Rule(ruling) => self.rule(&ruling),
         }
         Ok(())
     }
@@ -140,7 +154,7 @@ impl World {
     }
 
     /// What was acknowledged before is there after.
-    pub(super) fn lose_power(&mut self, site: usize, whole: bool) -> Result<(), Fault> {
+    pub(super) fn fall(&mut self, site: usize, how: Fall) -> Result<(), Fault> {
         self.interruptions += 1;
         let (now, feed) = (self.now, self.feed);
         let Some(at) = self.sites.get_mut(site) else { return Ok(()) };
@@ -150,13 +164,19 @@ impl World {
         };
         let root = |at: &Site| format!("{:?}", at.store().state_root(feed, at.look(now)));
         let (before, root_before) = (lengths(at), root(at));
-        at.lose_power(now, &mut self.quic);
+        match how {
+            Fall::Power | Fall::PowerInAWrite => at.lose_power(now, &mut self.quic),
+            Fall::Program => at.be_killed(now, &mut self.quic),
+        }
         let (after, root_after) = (lengths(at), root(at));
-        self.quic.trace.line(now, &format!("{} loses power", at.name));
+        let what = if how == Fall::Program { "stops in the midst of a session" } else { "loses power" };
+        self.quic.trace.line(now, &format!("{} {what}", at.name));
         let lost = |blob: &BlobId| !matches!(at.store().blob_state(*blob), Ok(BlobState::Complete { .. }));
         if at.promised.iter().any(lost) {
-            let what =
-                "a loss of power took bytes of which a peer had been told that they are durable".to_owned();
+            let what = format!(
+                "{} {what} and lost bytes of which a peer had been told that they are durable",
+                at.name
+            );
             return Err(Fault { check: "durability", what });
         }
         let shorter = before.iter().any(|(log, len)| {
@@ -164,8 +184,8 @@ impl World {
         });
         // What was served before a clock was set back may have to wait again once it is worked out anew.
         let same = before == after && !at.was_set_back;
-        if shorter || (whole && same && root_before != root_after) {
-            let what = "a loss of power changed what had been acknowledged".to_owned();
+        if shorter || (how != Fall::PowerInAWrite && same && root_before != root_after) {
+            let what = format!("{} {what}, and what had been acknowledged is another thing", at.name);
             return Err(Fault { check: "durability", what });
         }
         Ok(())

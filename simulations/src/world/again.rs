@@ -49,7 +49,7 @@ impl World {
 
     fn speak_at(&mut self, site: usize, name: &str) -> Result<(), Fault> {
         let deadline = self.now + HEAL_BEATS_MAX * self.options.beat;
-        let hears_all = self.options.shape.hears_all(site);
+        let hears_all = self.shape.hears_all(site);
         loop {
             let Some(at) = self.sites.get_mut(site) else { return Ok(()) };
             if !hears_all && !at.is_silent() {

@@ -16,12 +16,13 @@ impl World {
 
     pub(super) fn use_old_key(&mut self, site: usize, there: usize) {
         let (now, feed) = (self.now, self.feed);
-        // Of a machine that was set back it is not known here how far its older keys' logs count.
-        if self.set_back.contains(&site) {
+        // Of a machine that was set back it is not known here how far its older keys' logs count; a second theft at another site would be a fork.
+        if self.set_back.contains(&site) || self.robbed.contains(&site) {
             return;
         }
         let Ok([victim, host]) = self.sites.get_disjoint_mut([site, there]) else { return };
         if let Some(named) = host.forge(now, feed, victim) {
+            self.robbed.insert(site);
             let text = format!("a thief of {}'s first key signs {} at {}", victim.name, named.id, host.name);
             self.quic.trace.line(now, &text);
         }

@@ -1,13 +1,14 @@
 //! A world before anything happens in it: lines laid, sites paired, and wrong from the start what is to be wrong.
 
-use protocol::session::Side;
+use protocol::session::{Side, Versions};
+use protocol::timetable::Record;
 
 use super::World;
 use crate::entropy::Entropy;
 use crate::net::{Line, SECOND};
-use crate::options::Fault;
+use crate::options::{Fault, Share};
 use crate::quic::Quic;
-use crate::site::{LinkEnd, Site};
+use crate::site::{LinkEnd, LinkState, Site, grant_of};
 
 impl World {
     pub(super) fn link(&mut self, entropy: &Entropy) {
@@ -24,7 +25,15 @@ impl World {
             for (host, peer_host, peer, switches, side) in ends {
                 let name = format!("link-{at}");
                 if let Some(site) = self.sites.get_mut(host) {
-                    site.links.push(LinkEnd { name, peer_host, peer, switches, side });
+                    site.links.push(LinkEnd {
+                        name,
+                        peer_host,
+                        peer,
+                        switches,
+                        side,
+                        state: LinkState::Open,
+                        record: Record::default(),
+                    });
                 }
             }
         }
@@ -32,12 +41,14 @@ impl World {
 
     /// The origin lets the others write, and what it says of that is handed over as at pairing.
     pub(super) fn pair(&mut self) {
-        let Some((origin, others)) = self.sites.split_first_mut() else { return };
-        for other in &*others {
-            if self.options.shape.authors.get(other.host) == Some(&true) {
-                origin.grant(0, self.feed, other.id());
+        for at in 1..self.sites.len() {
+            if self.shape.authors.get(at) == Some(&true)
+                && let Some(grantee) = self.sites.get(at).map(Site::id)
+            {
+                self.give(grant_of(grantee, Share::All, None));
             }
         }
+        let Some((origin, others)) = self.sites.split_first_mut() else { return };
         for other in others {
             other.adopt(self.feed, origin);
         }
@@ -84,6 +95,12 @@ impl World {
                     if let Some(site) = self.sites.get_mut(site) {
                         site.clock_ahead_ms = ahead_ms;
                     }
+                }
+                Fault::Versions { site, min, max } => {
+                    if let Some(site) = self.sites.get_mut(site) {
+                        site.versions = Versions { min, max };
+                    }
+                    self.relink_all();
                 }
                 Fault::SlowSync { nanos } => {
                     for site in &mut self.sites {

@@ -14,6 +14,8 @@ mod machines;
 mod malformed;
 /// Bugs put in on purpose.
 mod plants;
+/// Rights, links and programs that change in mid-run.
+mod rulings;
 /// Whole worlds by seed.
 mod seeds;
 /// Every way to join three sites.

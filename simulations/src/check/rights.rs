@@ -1,0 +1,57 @@
+//! Who may write is judged everywhere by what is known there of it: nothing that does not count by that is served as if it did.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::id::OpId;
+
+use crate::oracle::{Fact, Seen};
+
+/// # Errors
+/// What is served against the rights that are known where it is.
+pub fn check(seen: Seen<'_>) -> Result<(), String> {
+    let facts: BTreeMap<OpId, &Fact> = seen.oracle.facts(seen.sites).map(|fact| (fact.id, fact)).collect();
+    for (at, site) in seen.sites.iter().enumerate() {
+        for (name, item) in site.items(seen.now, seen.feed) {
+            let Some(fact) = item.winner.and_then(|id| facts.get(&id)) else { continue };
+            // Behind a cut that a site has not heard of yet it counts there.
+            if fact.cut_off {
+                continue;
+            }
+            match (seen.counts(at, fact), item.local) {
+                (false, false) => {
+                    return Err(format!("{} serves {name}, whose author might not publish it", site.name));
+                }
+                (false, true) if fact.site != at => {
+                    return Err(format!("{} takes {name} of another site for its own", site.name));
+                }
+                (true, true) => {
+                    return Err(format!(
+                        "{} says that {name} counts there alone, and it does not",
+                        site.name
+                    ));
+                }
+                (true, false) | (false, true) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every word about rights is known wherever a link leads on which anything flows, one way or the other.
+///
+/// # Errors
+/// Who does not know what is known at the other end.
+pub fn everywhere(seen: Seen<'_>) -> Result<(), String> {
+    for word in seen.oracle.words.iter() {
+        let knows = |at: &usize| seen.known.get(*at).is_some_and(|known| known.contains(&word.id));
+        let told: BTreeSet<usize> = (0..seen.sites.len()).filter(knows).collect();
+        let due = seen.shape.beyond(told.clone(), |on| !on.is_off());
+        if let Some(site) = due.difference(&told).next().and_then(|at| seen.sites.get(*at)) {
+            return Err(format!("{} does not know what was said about rights", site.name));
+        }
+        if word.certain && !told.contains(&0) {
+            return Err("the origin does not know what it said about rights".to_owned());
+        }
+    }
+    Ok(())
+}
