@@ -323,7 +323,7 @@ impl World {
 
     /// Power that went inside a sync comes back; what stands under a seal is followed from run to run.
     fn look_after(&mut self) -> Result<(), Fault> {
-        by("words", check::words::check(&mut self.sites, &self.oracle.doubled))?;
+        by("words", check::words::check(&mut self.sites, &self.oracle.doubled, &self.set_back))?;
         for at in 0..self.sites.len() {
             if self.sites.get(at).is_some_and(|site| site.disk().is_dark()) {
                 self.fall(at, Fall::PowerInAWrite)?;

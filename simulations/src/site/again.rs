@@ -125,7 +125,7 @@ impl Site {
     /// which nothing tells. It dials what this one dials.
     pub fn double(&self, now: u64, quic: &mut Quic, host: usize, noticed: bool) -> Self {
         let mut double = Self::new(self.name, host, &self.entropy.fork("double"));
-        double.key = self.key.clone();
+        (double.key, double.first) = (self.key.clone(), self.first.clone());
         double.store = None;
         (double.disk, double.index) = (self.disk.imaged(), self.index.imaged());
         double.links = self.links.iter().filter(|end| end.side == Side::Dialler).cloned().collect();
