@@ -96,6 +96,15 @@ impl Succession {
         self.0.len() <= other.0.len() && self.0.iter().zip(&other.0).all(|(one, two)| one.key == two.key)
     }
 
+    /// The longer of two, where one goes on from the other.
+    #[must_use]
+    pub fn longer<'a>(&'a self, other: &'a Self) -> Option<&'a Self> {
+        if self.is_start_of(other) {
+            return Some(other);
+        }
+        other.is_start_of(self).then_some(self)
+    }
+
     /// The newest key of `site`, if each was named by the one before it. Weak keys and malleable signatures are refused. [P-58]
     ///
     /// # Errors

@@ -16,14 +16,13 @@ use protocol::session::Side;
 use protocol::summary::{Summary, Tree};
 use protocol::switches::Switches;
 use protocol::time::{Hlc, Timestamp};
-use protocol::timetable::Record;
 use quinn_proto::{Dir, StreamId};
 
 use crate::entropy::Entropy;
 use crate::net::{Line, SECOND};
 use crate::options::Share;
 use crate::quic::{Heard, Quic, Talk};
-use crate::site::{LinkEnd, LinkState, Site, WALL_START_MS, genesis, grant_of};
+use crate::site::{LinkEnd, Site, WALL_START_MS, genesis, grant_of};
 
 const HONEST: usize = 0;
 const FRIEND: usize = 1;
@@ -77,16 +76,7 @@ impl Rig {
         let origin = genesis(sites.first().map_or(SiteId([0; 32]), Site::id));
         let feed = origin.feed_id();
         let end = |name: &str, peer_host, peer, switches, side| {
-            let name = name.to_owned();
-            LinkEnd {
-                name,
-                peer_host,
-                peer,
-                switches,
-                side,
-                state: LinkState::Open,
-                record: Record::default(),
-            }
+            LinkEnd::new(name.to_owned(), peer_host, peer, switches, side)
         };
         let ids: Vec<SiteId> = sites.iter().map(Site::id).collect();
         if let ([honest, friend], [honest_id, friend_id]) = (sites.as_mut_slice(), ids.as_slice()) {
@@ -175,15 +165,7 @@ impl Rig {
     /// # Panics
     /// When the two cannot connect, which is no cheat's doing.
     pub fn be_dialled(&mut self, ask: Switches) {
-        let end = LinkEnd {
-            name: "dialled".to_owned(),
-            peer_host: CHEAT,
-            peer: self.key.site_id(),
-            switches: ask,
-            side: Side::Dialler,
-            state: LinkState::Open,
-            record: Record::default(),
-        };
+        let end = LinkEnd::new("dialled".to_owned(), CHEAT, self.key.site_id(), ask, Side::Dialler);
         let now = self.now;
         if let Some(honest) = self.sites.first_mut() {
             honest.links.push(end);

@@ -57,6 +57,14 @@ pub struct LinkEnd {
     pub record: Record,
 }
 
+impl LinkEnd {
+    /// An end that is open and over which nothing ran yet.
+    #[must_use]
+    pub fn new(name: String, peer_host: usize, peer: SiteId, switches: Switches, side: Side) -> Self {
+        Self { name, peer_host, peer, switches, side, state: LinkState::Open, record: Record::default() }
+    }
+}
+
 impl Conversation {
     fn new(talk: Talk, link: usize, session: Session) -> Self {
         let (wire, kept) = (Wire::default(), Vec::new());

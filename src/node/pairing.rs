@@ -434,7 +434,7 @@ fn judged(
         return Err(Reason::TicketExpired);
     }
     let known = site.store().keys_of(joiner).map_err(|error| failed(&error))?.succession;
-    if !known.is_start_of(&joining.succession) && !joining.succession.is_start_of(&known) {
+    if known.longer(&joining.succession).is_none() {
         return Err(Reason::KeyContested);
     }
     record.used = Some((joiner, joining.name.clone()));

@@ -239,6 +239,10 @@ impl Node {
 
     /// A linked site has heard of this site's keys up to that number.
     pub(super) async fn peer_knows_keys(&self, peer: SiteId, number: u64) {
+        // Nobody has to be told of a first key.
+        if number == 0 {
+            return;
+        }
         let noting =
             self.blocking(move |site| note_keys(site, peer, |keys| keys.told = keys.told.max(number)));
         match noting.await {

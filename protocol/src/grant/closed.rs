@@ -47,8 +47,7 @@ impl Closed {
         if self.contested.contains(&log.author) {
             return generation > 0;
         }
-        let later = self.newest.get(&log.author).is_some_and(|newest| generation < *newest);
-        later && self.ends.get(&log).is_none_or(|end| seq >= end.len)
+        self.end(log).is_some_and(|end| end.is_none_or(|end| seq >= end.len))
     }
 
     /// How far a log counts by what is said of its end: none of it, where it is closed and not named.

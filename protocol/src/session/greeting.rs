@@ -180,14 +180,9 @@ pub(super) fn answered(config: &Config, welcome: &Welcome) -> Vec<Stated> {
 /// The peer's keys, by what it says and what is known of it. [P-73]
 fn keys_of_peer(config: &Config, said: &Succession) -> Result<Succession, Stop> {
     said.check(config.peer).map_err(|_forged| Misbehaved::FrameMalformed)?;
-    if config.keys.peer.is_start_of(said) {
-        return Ok(said.clone());
-    }
     // A peer that was restored may not know of its newest key; with a key too old to be taken it does not come this far.
-    if said.is_start_of(&config.keys.peer) {
-        return Ok(config.keys.peer.clone());
-    }
-    Err(Reason::KeyContested.into())
+    let longer = config.keys.peer.longer(said).cloned();
+    longer.ok_or_else(|| Reason::KeyContested.into())
 }
 
 /// The listener's answer to HELLO.

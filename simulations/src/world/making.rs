@@ -1,14 +1,13 @@
 //! A world before anything happens in it: lines laid, sites paired, and wrong from the start what is to be wrong.
 
 use protocol::session::{Side, Versions};
-use protocol::timetable::Record;
 
 use super::World;
 use crate::entropy::Entropy;
 use crate::net::{Line, SECOND};
 use crate::options::{Fault, Share};
 use crate::quic::Quic;
-use crate::site::{LinkEnd, LinkState, Site, grant_of};
+use crate::site::{LinkEnd, Site, grant_of};
 
 impl World {
     pub(super) fn link(&mut self, entropy: &Entropy) {
@@ -25,15 +24,7 @@ impl World {
             for (host, peer_host, peer, switches, side) in ends {
                 let name = format!("link-{at}");
                 if let Some(site) = self.sites.get_mut(host) {
-                    site.links.push(LinkEnd {
-                        name,
-                        peer_host,
-                        peer,
-                        switches,
-                        side,
-                        state: LinkState::Open,
-                        record: Record::default(),
-                    });
+                    site.links.push(LinkEnd::new(name, peer_host, peer, switches, side));
                 }
             }
         }
