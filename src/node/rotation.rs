@@ -137,7 +137,13 @@ impl Node {
         if !under_way {
             self.event(Event::KeyRotated { key: key.clone(), waiting: waiting.clone() });
             for name in self.link_names().into_keys() {
-                self.renew_either(&name);
+                // A run may be asked for at the other end at this moment: an incoming session ends after its next run.
+                let incoming = self.known_link(&name).is_ok_and(|link| !link.is_outgoing());
+                if incoming && self.twin(&name).is_none() {
+                    self.with_link(&name, |state| state.renew = true);
+                } else {
+                    self.renew(&name);
+                }
             }
         }
         if waiting.is_empty() {
