@@ -369,21 +369,6 @@ impl Node {
         }
     }
 
-    /// The same for a link of either direction: the other site opens an incoming one again.
-    pub(super) fn renew_either(&self, name: &str) {
-        let incoming = self.known_link(name).is_ok_and(|link| !link.is_outgoing());
-        if !incoming || self.twin(name).is_some() {
-            return self.renew(name);
-        }
-        let now = self.with_link(name, |state| {
-            state.renew = state.running;
-            !state.renew
-        });
-        if now == Some(true) {
-            self.reconnect(name);
-        }
-    }
-
     /// Lets a live link that this site opens run at once.
     pub(super) fn wake_live(&self, name: &str) {
         self.with_link(name, |state| {

@@ -137,19 +137,25 @@ impl Node {
         if !under_way {
             self.event(Event::KeyRotated { key: key.clone(), waiting: waiting.clone() });
             for name in self.link_names().into_keys() {
-                // A run may be asked for at the other end at this moment: an incoming session ends after its next run.
-                let incoming = self.known_link(&name).is_ok_and(|link| !link.is_outgoing());
-                if incoming && self.twin(&name).is_none() {
-                    self.with_link(&name, |state| state.renew = true);
-                } else {
-                    self.renew(&name);
-                }
+                self.renew(&name);
             }
         }
         if waiting.is_empty() {
             self.show_newest().await?;
         }
         Ok(Rotated { site: self.me().to_string(), key, waiting })
+    }
+
+    /// Ends the standing sessions of sites that dial this one and have not heard of its newest key: they hear of it when they dial again. Not
+    /// at the rotation itself, when a run may just be asked for at the other end.
+    pub(super) async fn renew_untold(&self) {
+        let untold = self.untold().await.unwrap_or_default();
+        for (name, link) in self.link_names() {
+            let idle = self.with_link(&name, |state| !state.running) == Some(true);
+            if !link.is_outgoing() && idle && untold.contains(&link.peer_name) {
+                self.reconnect(&name);
+            }
+        }
     }
 
     /// Draws the next key and puts it in the place of the newest, which is kept beside it.

@@ -497,7 +497,7 @@ impl Node {
             state.begins
         });
         if self.with_link(&link.name, |state| std::mem::take(&mut state.renew)) == Some(true) {
-            self.renew_either(&link.name);
+            self.renew(&link.name);
         }
         self.inner.counts.look_again();
         self.run_settled(&link.name, &record);

@@ -20,6 +20,14 @@ async fn shown(node: &Node) {
     assert!(!late, "{:?} have not heard of it", node.own_key().await.unwrap().waiting);
 }
 
+/// Each comes anew, as sites do whose lines break, and hears what is new.
+async fn dial_again(diallers: &[&Node]) {
+    for node in diallers {
+        node.cut_connections();
+        settle(node).await;
+    }
+}
+
 /// Three sites in a row: New York, Los Angeles, Tokyo. Each dials the one before.
 async fn row() -> (Lab, Lab, Lab) {
     let (ny, la, tokyo) = (lab("NY").await, lab("LA").await, lab("Tokyo").await);
@@ -45,8 +53,7 @@ async fn a_site_changes_its_key_and_nobody_has_to_be_paired_again() {
     assert_eq!(la.node.inner.endpoint.shown(), first, "nobody has heard of the new one yet");
     publish(&la.node, "after", b"2").await.unwrap();
     for _ in 0..2 {
-        settle(&la.node).await;
-        settle(&tokyo.node).await;
+        dial_again(&[&la.node, &tokyo.node]).await;
     }
     shown(&la.node).await;
     assert!(!older_path(la.folder.path()).exists());
@@ -64,8 +71,7 @@ async fn a_site_changes_its_key_and_nobody_has_to_be_paired_again() {
     ny.node.rotate_key(false).await.unwrap();
     publish(&ny.node, "origin", b"3").await.unwrap();
     for _ in 0..2 {
-        settle(&la.node).await;
-        settle(&tokyo.node).await;
+        dial_again(&[&la.node, &tokyo.node]).await;
     }
     shown(&ny.node).await;
     for node in [&ny.node, &la.node, &tokyo.node] {
@@ -78,8 +84,7 @@ async fn a_site_changes_its_key_and_nobody_has_to_be_paired_again() {
     la.node.rotate_key(false).await.unwrap();
     la.node.delete("tools", "before", "1.0", String::new(), false).await.unwrap();
     for _ in 0..2 {
-        settle(&la.node).await;
-        settle(&tokyo.node).await;
+        dial_again(&[&la.node, &tokyo.node]).await;
     }
     shown(&la.node).await;
     assert_eq!(la.node.own_key().await.unwrap().number, 2);
@@ -248,7 +253,7 @@ async fn a_key_that_changes_during_a_transfer_fails_no_run() {
     drop(seen);
     let runs = tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap().unwrap();
     assert_eq!(runs.runs.last().map(|run| run.outcome.as_str()), Some("done"), "{runs:?}");
-    settle(&la.node).await;
+    dial_again(&[&la.node]).await;
     for node in [&ny.node, &la.node] {
         shown(node).await;
         let all = node.runs(None, None, 100).await.unwrap().runs;
