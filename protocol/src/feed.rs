@@ -108,7 +108,7 @@ pub struct Item {
     pub unauthorised: Vec<OpId>,
     /// The op by which a person chose the winner.
     pub resolved: Option<OpId>,
-    /// The seal that covers the winner.
+    /// The seal that covers the winner. Kept with an item that no seal decides, it may be older than the seal that came since.
     pub seal: Option<u64>,
     /// Whether a further seal could change the winner.
     pub seal_matters: bool,

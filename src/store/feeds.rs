@@ -184,7 +184,11 @@ impl Store {
         })?;
         let Some(entry @ ViewEntry::Known { .. }) = entry else { return Ok(true) };
         let kept = self.seen(feed, (name, version), entry, &eyes)?;
-        let worked_out = self.seen(feed, (name, version), ViewEntry::Stale, &eyes)?;
+        let mut worked_out = self.seen(feed, (name, version), ViewEntry::Stale, &eyes)?;
+        // A seal that decides nothing leaves what is kept as it is.
+        if !worked_out.seal_matters {
+            worked_out.seal = kept.seal;
+        }
         // Ops that came in between are no fault.
         Ok(kept == worked_out || self.newest_generation()? != before)
     }

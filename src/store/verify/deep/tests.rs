@@ -1,5 +1,7 @@
 //! A sound store passes, whatever it went through; each thing that is derived and wrong is found, named and mended.
 
+use protocol::op::{Body, Seal, Tip};
+
 use super::super::super::engine::Change;
 use super::super::super::keys::{LogEntry, ViewEntry};
 use super::*;
@@ -126,6 +128,19 @@ fn what_stands_is_worked_out_again() {
     assert_eq!(site.deep().wrong, 0);
     let item = site.store.item(site.feed, "p0", "1", look(&site.author)).unwrap().unwrap();
     assert!(item.winner.is_some(), "{item:?}");
+}
+
+/// A version of one build is served alike under a seal and without: what was worked out before the seal came still holds.
+#[test]
+fn a_seal_over_versions_that_were_looked_at_before_is_no_fault() {
+    let mut site = site();
+    let log = site.author.log(site.feed);
+    let after = site.store.log_state(log).unwrap().unwrap().after;
+    let tip = Tip { author: log.author, epoch: log.epoch, len: after.len(), root: after.root() };
+    let seal = Seal { index: 1, frontier: vec![tip], state_root: [0; 32] };
+    site.store.append(&[site.author.says(site.feed, vec![Body::Seal(seal)])]).unwrap();
+    let deep = site.deep();
+    assert_eq!((deep.wrong, deep.ops), (0, 14), "{deep:?}");
 }
 
 /// A loss of power may have taken what an index still knows: no fault, and nothing to be built anew.
