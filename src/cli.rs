@@ -30,6 +30,7 @@ use std::process::ExitCode;
 use crate::api::Problem;
 use clap::{Args, Parser, Subcommand};
 use client::Client;
+use protocol::limits::SESSIONS_MAX;
 
 /// Replicates package feeds between sites.
 ///
@@ -346,6 +347,9 @@ struct Ends(u8);
 /// How long threads that wait for a disk may still take when the program ends.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 
+/// Threads that may wait for a disk beside those of sessions: requests of people and clients.
+const THREADS_BESIDE: usize = 512;
+
 /// Runs the program and gives its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -359,7 +363,8 @@ pub fn main() -> ExitCode {
     if !serving {
         logs(level);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match runtime.enable_all().max_blocking_threads(SESSIONS_MAX + THREADS_BESIDE).build() {
         Ok(runtime) => runtime,
         Err(error) => {
             return explained(&anyhow::Error::new(error).context("the program cannot start"), cli.json);

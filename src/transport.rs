@@ -1,6 +1,7 @@
 //! QUIC between sites.
 
 pub mod background;
+pub mod budget;
 mod callers;
 pub mod endpoint;
 pub mod framing;

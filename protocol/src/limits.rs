@@ -203,3 +203,103 @@ pub const SITE_LIVES_MS: u64 = 15 * 60 * 1000;
 
 /// Lives of one site that are remembered: a restored site has two for a while.
 pub const SITE_LIVES_MAX: usize = 8;
+
+/// Bytes one stream may have in flight. quinn-proto kills a connection whose stream has over 1,024
+/// holes; a stream of 2 MiB in full packets cannot have that many.
+pub const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+
+/// Bytes one connection may have in flight where there are few: three times the bandwidth-delay product of 100 Mbit/s at 600 ms.
+pub const CONNECTION_WINDOW_BYTES: u32 = 24 << 20;
+
+/// The least that one connection may have in flight, and what it has until it is known how many there are. Ops that came before their time
+/// fill their stream, and beside them the frames for which they wait must have room: with less, both ends would wait for ever.
+pub const CONNECTION_WINDOW_BYTES_MIN: u32 = 2 * STREAM_WINDOW_BYTES;
+
+/// Streams a peer may open in each direction beside the bulk lanes: control, ops and one being replaced.
+pub const SPARE_STREAMS: u8 = 4;
+
+/// Handshakes under way before newcomers must prove their address first, at the cost of a round trip.
+pub const HANDSHAKES_UNPROVEN_MAX: usize = 64;
+
+/// Handshakes of strangers of one network (a /24, or a /56 of IPv6) a second. A site that retries its links calls once in seconds; a
+/// handshake is about a millisecond of work for each end.
+pub const HANDSHAKES_A_SECOND: u64 = 10;
+
+/// Handshakes of strangers of one network that are let through at once, after a pause: an office that comes back calls with all its sites.
+pub const HANDSHAKES_AT_ONCE: u64 = 64;
+
+/// Networks whose calls are counted: an IPv6 attacker has any number of them. 200 KiB.
+pub const NETWORKS_REMEMBERED_MAX: usize = 4096;
+
+/// Connection attempts waiting to be looked at. quinn's own default is 65,536.
+pub const INCOMING_MAX: usize = 256;
+
+/// Bytes buffered for all waiting attempts. quinn's own default is 100 MiB.
+pub const INCOMING_BYTES_MAX: u64 = 4 << 20;
+
+/// Bytes buffered for one waiting attempt: a first flight and its repeats.
+pub const INCOMING_BYTES_EACH_MAX: u64 = 64 << 10;
+
+/// How long a silent connection is believed.
+pub const IDLE_MS_MAX: u32 = 30_000;
+
+/// Sessions at once. Each holds a thread and its windows; few companies have so many sites that one of them is in touch with at once.
+pub const SESSIONS_MAX: usize = 512;
+
+/// Bytes that all connections together may have in flight, each way, beside [`CONNECTION_WINDOW_BYTES_MIN`] of each. Nineteen have the
+/// window of a fast long link, [`CONNECTION_WINDOW_BYTES`].
+pub const FLIGHT_BYTES_MAX: u64 = 400 << 20;
+
+/// Bytes of control frames that wait to be written, of one session. Only a peer that asks and does not read gets there: reconciling a
+/// million logs takes about this much.
+pub const CONTROL_BYTES_MAX: usize = 64 << 20;
+
+/// The same, of all sessions together: from there on whoever has more waiting than its share is given up.
+pub const CONTROL_BYTES_ALL_MAX: usize = 256 << 20;
+
+/// How long a visitor may take for its handshake: eight round trips of the longest link.
+pub const HANDSHAKE_MS_MAX: u64 = 10_000;
+
+/// Admitted connections that wait to be taken up; further ones wait in their handshake.
+pub const ADMITTED_WAITING_MAX: usize = 16;
+
+/// Frames that wait in one outgoing lane: one being written, one ready behind it.
+pub const LANE_FRAMES_MAX: usize = 2;
+
+/// Frames read from all control and piece lanes and not yet handled. With one more in each reader's
+/// hands that is at most 18 MiB; behind them the peer is slowed down by flow control.
+pub const HEARD_FRAMES_MAX: usize = 8;
+
+/// Ops frames read and not yet handled.
+pub const HEARD_OPS_FRAMES_MAX: usize = 2;
+
+/// How long a peer that finished its control stream may take to close the connection.
+pub const GOODBYE_MS_MAX: u64 = 5_000;
+
+/// How long the last control frames, a refusal mostly, may take to reach the peer before the connection is closed over them.
+pub const FAREWELL_MS_MAX: u64 = 1_000;
+
+/// Endings and steps of a link's runs that a slow listener may be behind by.
+pub const WATCHED_MAX: usize = 64;
+
+/// Events that a slow reader may be behind by before it is sent away.
+pub const READER_BEHIND_MAX: usize = 1024;
+
+/// Notes kept of one teller: its links times its feeds, for a large site.
+pub const NOTES_PER_TELLER_MAX: usize = 256;
+
+/// Progress lines that may wait for a slow reader; later ones replace what has no room.
+pub const STEPS_WAITING_MAX: usize = 16;
+
+/// Ops in one answer to a client that asks for the log: a page.
+pub const LOG_OPS_MAX: usize = 1000;
+
+/// How long an answer to a client may wait for the next op: under the half minute after which proxies give up.
+pub const LOG_WAIT_MS_MAX: u64 = 25_000;
+
+/// Events in one answer to a client: a page.
+pub const RECENT_EVENTS_MAX: usize = 1000;
+
+/// Bytes of a webhook's secret, at least and at most, by the Standard Webhooks specification.
+pub const WEBHOOK_SECRET_BYTES_MIN: usize = 24;
+pub const WEBHOOK_SECRET_BYTES_MAX: usize = 64;

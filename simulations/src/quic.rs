@@ -13,6 +13,7 @@ use packetboat::identity::SiteKey;
 use packetboat::transport::settings::{self, Pace};
 use packetboat::transport::tls::{self, Alpn, Expected, Peers};
 use protocol::id::SiteId;
+use protocol::limits::CONNECTION_WINDOW_BYTES;
 use quinn_proto::{
     Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, Event, StreamId, TimeSource, VarInt,
 };
@@ -25,6 +26,12 @@ use pipes::Pipes;
 
 /// The name a dialler gives: never used, identity is the key.
 const NAME: &str = "site.invalid";
+
+/// Gives a connection the window that a node gives where it has few.
+fn widen(connection: &mut Connection) {
+    connection.set_receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES));
+    connection.set_send_window(u64::from(CONNECTION_WINDOW_BYTES));
+}
 
 /// Which connection of which host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -180,7 +187,8 @@ impl Quic {
         let mut config = settings::client(Arc::new(tls), Pace::Background);
         let ids = host.ids.clone();
         config.initial_dst_cid_provider(Arc::new(move || ids.next()));
-        let (handle, connection) = host.endpoint.connect(at, config, address(to), NAME).ok()?;
+        let (handle, mut connection) = host.endpoint.connect(at, config, address(to), NAME).ok()?;
+        widen(&mut connection);
         host.connections.insert(handle, connection);
         host.dialled.insert(handle, true);
         self.drive(now, from);
@@ -231,7 +239,8 @@ impl Quic {
         let event = host.endpoint.handle(at, address(from), None, None, BytesMut::from(bytes), &mut buffer);
         match event {
             Some(DatagramEvent::NewConnection(incoming)) => {
-                if let Ok((handle, connection)) = host.endpoint.accept(incoming, at, &mut buffer, None) {
+                if let Ok((handle, mut connection)) = host.endpoint.accept(incoming, at, &mut buffer, None) {
+                    widen(&mut connection);
                     host.connections.insert(handle, connection);
                 }
             }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use protocol::fault::{Outcome, Reason};
 use protocol::id::{FeedId, LogId, RunId};
+use protocol::limits::READER_BEHIND_MAX;
 use protocol::link::Link;
 use protocol::session::Agreed;
 use protocol::switches::Verdict;
@@ -29,9 +30,6 @@ pub(super) use kept::{Awaited, Keeping, kept_from, kept_page};
 
 /// Numbers set aside with one write, which a restart may leave out.
 const NUMBERS_AT_ONCE: u64 = 1024;
-/// Events that a slow reader may be behind by before it is sent away.
-const READER_BEHIND_MAX: usize = 1024;
-
 /// The site's events while the node runs.
 #[derive(Debug)]
 pub(super) struct Events {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::id::{FeedId, SiteId};
-use protocol::limits::{LINK_NOTES_MAX, STAMP_AHEAD_MS_MAX};
+use protocol::limits::{LINK_NOTES_MAX, NOTES_PER_TELLER_MAX, STAMP_AHEAD_MS_MAX};
 use protocol::link::Link;
 use protocol::session::Agreed;
 use protocol::switches::Switches;
@@ -14,9 +14,6 @@ use super::sessions::{LinkState, tell};
 use super::{Node, locked};
 use crate::keeper::wall_clock;
 use crate::transport::pump::Command;
-
-/// Notes kept of one teller: its links times its feeds, for a large site.
-const NOTES_PER_TELLER_MAX: usize = 256;
 
 /// The newest note of each teller about each of its links and feeds.
 pub(super) type Notes = BTreeMap<(FeedId, SiteId, SiteId), LinkNote>;

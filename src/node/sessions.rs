@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use protocol::fault::{Outcome, Reason};
 use protocol::id::{BlobId, FeedId, RunId, SiteId};
+use protocol::limits::{SESSIONS_MAX, WATCHED_MAX};
 use protocol::link::{Dial, Link};
 use protocol::session::tally::Tally;
 use protocol::session::{Agreed, Forecast, Side};
@@ -29,9 +30,6 @@ use crate::transport::tls::{Alpn, Whom};
 
 /// How long one address is tried.
 const DIAL_WITHIN: Duration = Duration::from_secs(10);
-
-/// Endings and steps of a link's runs that a slow listener may be behind by.
-const WATCHED_MAX: usize = 64;
 
 /// What happens on a link, for whoever waits for it.
 #[derive(Debug, Clone)]
@@ -172,6 +170,8 @@ pub(super) enum ConnectError {
     Store(String),
     #[error("both sites dial each other and {0} is to open the connection")]
     Waits(String),
+    #[error("this site has {SESSIONS_MAX} sessions, which is all it may have at once; it tries again")]
+    Full,
 }
 
 /// Tells a session something. One that just ended needs telling no more.
@@ -274,7 +274,10 @@ impl Node {
                         ),
                         Some(link) => {
                             node.give_way(&link.name);
-                            drop(node.attach(link, Side::Listener, accepted.connection));
+                            let name = link.name.clone();
+                            if let Err(error) = node.attach(link, Side::Listener, accepted.connection) {
+                                tracing::warn!(link = %name, %error, "a call of the other site was not taken");
+                            }
                         }
                         None => accepted.connection.close(
                             Outcome::Refused(Reason::SiteUnknown).close_code().into(),
@@ -337,6 +340,10 @@ impl Node {
         connection: Connection,
     ) -> Result<UnboundedSender<Command>, ConnectError> {
         let config = self.config(&link, side)?;
+        let Some(share) = self.inner.endpoint.share(&connection) else {
+            connection.close(Outcome::Refused(Reason::Busy).close_code().into(), b"too many sessions");
+            return Err(ConnectError::Full);
+        };
         let (told, shown) = (config.keys.mine.generation(), key_of(&connection));
         let keeper = self.inner.site.keeper(&link);
         let (commands, commanded) = unbounded_channel();
@@ -355,7 +362,7 @@ impl Node {
             state.turn
         };
         tell(&commands, Command::Pace(super::hours::caps(&link, wall_clock())));
-        drop(drive(connection, config, Box::new(keeper), commanded, happening));
+        drop(drive(connection, share, config, Box::new(keeper), commanded, happening));
         let node = self.clone();
         tokio::spawn(async move { node.follow(link, Spoken { turn, told, shown }, happenings).await });
         Ok(commands)
@@ -520,6 +527,7 @@ impl Node {
         let outcome = match error {
             ConnectError::Dial(DialError::Refused { .. }) => Outcome::Refused(Reason::SiteUnknown),
             ConnectError::Store(_) => Outcome::Fault,
+            ConnectError::Full => Outcome::Refused(Reason::Busy),
             ConnectError::NoAddress(_)
             | ConnectError::Waits(_)
             | ConnectError::Resolve { .. }

@@ -14,10 +14,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use protocol::limits::CONNECTION_WINDOW_BYTES;
 use quinn_proto::RttEstimator;
 use quinn_proto::congestion::{Controller, ControllerFactory};
 
-use super::settings::{CONNECTION_WINDOW_BYTES, INITIAL_WINDOW_BYTES};
+use super::settings::INITIAL_WINDOW_BYTES;
 
 #[cfg(test)]
 mod tests;
@@ -29,7 +30,7 @@ const TARGET_SHALLOW_MIN: Duration = Duration::from_millis(6);
 /// The queue as a part of the base round trip time that counts as one.
 const TARGET_PART_OF_BASE: u32 = 10;
 /// Loss over which the window shrinks whatever the delay says.
-const LOSS_PERCENT_MAX: u64 = 8;
+const LOSS_PERCENT_BORNE: u64 = 8;
 /// Loss above the least seen of late that, with a queue, betrays a shallow one.
 const LOSS_PERMILLE_OF_OVERFLOW: u64 = 15;
 /// Packets after which a share of loss is worth judging.
@@ -151,7 +152,7 @@ impl Loss {
             self.recent_permille.pop_front();
         }
         (self.acked, self.lost) = (0, 0);
-        if permille > LOSS_PERCENT_MAX * 10 {
+        if permille > LOSS_PERCENT_BORNE * 10 {
             Verdict::Heavy
         } else if permille > usual + LOSS_PERMILLE_OF_OVERFLOW {
             Verdict::Rising

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::settings::{HANDSHAKES_A_SECOND, HANDSHAKES_AT_ONCE, NETWORKS_REMEMBERED_MAX};
+use protocol::limits::{HANDSHAKES_A_SECOND, HANDSHAKES_AT_ONCE, NETWORKS_REMEMBERED_MAX};
 
 /// What one network has left.
 #[derive(Debug, Clone, Copy)]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use protocol::id::SiteId;
+use protocol::limits::{ADMITTED_WAITING_MAX, HANDSHAKE_MS_MAX, HANDSHAKES_UNPROVEN_MAX, INCOMING_MAX};
 use quinn::{Connection, ConnectionError, Incoming, TokioRuntime, VarInt};
 use quinn_proto::crypto::rustls::HandshakeData;
 use rustls::crypto::CryptoProvider;
@@ -14,19 +15,14 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::time::timeout;
 
+use super::budget::{Budget, Share};
 use super::callers::Callers;
-use super::settings::{self, HANDSHAKES_UNPROVEN_MAX, INCOMING_MAX, Pace};
+use super::settings::{self, Pace};
 use super::tls::{self, Alpn, Expected, Peers, ProviderError, SERVER_NAME, Whom, WrongSite, site_of_spki};
 use crate::identity::SiteKey;
 
 #[cfg(test)]
 mod tests;
-
-/// How long a visitor may take for its handshake: eight round trips of the longest link.
-const HANDSHAKE_MS_MAX: u64 = 10_000;
-
-/// Admitted connections waiting for [`Endpoint::accept`]; further ones wait in their handshake.
-const ADMITTED_WAITING_MAX: usize = 16;
 
 /// The code a connection is closed with when its site was forgotten while its handshake ran.
 /// None of the codes of outcomes: no session was begun.
@@ -106,6 +102,7 @@ pub struct Endpoint {
     pace: Pace,
     provider: Arc<CryptoProvider>,
     admitted: Mutex<mpsc::Receiver<Accepted>>,
+    budget: Arc<Budget>,
 }
 
 impl fmt::Debug for Endpoint {
@@ -139,7 +136,7 @@ impl Endpoint {
         let (sender, receiver) = mpsc::channel(ADMITTED_WAITING_MAX);
         tokio::spawn(listen(quinn.clone(), Arc::clone(&peers), sender));
         let key = std::sync::Mutex::new(key.clone());
-        Ok(Self { quinn, key, peers, pace, provider, admitted: Mutex::new(receiver) })
+        Ok(Self { quinn, key, peers, pace, provider, admitted: Mutex::new(receiver), budget: Arc::default() })
     }
 
     /// The address of the socket.
@@ -169,6 +166,12 @@ impl Endpoint {
         self.quinn.set_server_config(Some(settings::server(key, tls, self.pace)));
         *self.key() = key.clone();
         Ok(())
+    }
+
+    /// The share of a session over one of its connections in what all of them may hold in memory. None where there are as many as there may be.
+    #[must_use]
+    pub fn share(&self, connection: &Connection) -> Option<Share> {
+        self.budget.join(connection)
     }
 
     /// Calls the site `expected` at `address`. A connection means only that `expected` answered: it

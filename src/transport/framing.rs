@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 mod tests;
 
 /// Bytes of the longest length.
-const LENGTH_BYTES_MAX: usize = 8;
+const LENGTH_BYTES_LONGEST: usize = 8;
 
 /// Why a frame could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +62,7 @@ pub async fn read_frame<R: AsyncRead + Unpin>(stream: &mut R) -> Result<Option<B
 }
 
 async fn read_length<R: AsyncRead + Unpin>(stream: &mut R) -> Result<Option<u64>, ReadFrameError> {
-    let mut head = [0; LENGTH_BYTES_MAX];
+    let mut head = [0; LENGTH_BYTES_LONGEST];
     let (first, rest) = head.split_at_mut(1);
     if stream.read(first).await.map_err(ReadFrameError::Broken)? == 0 {
         return Ok(None);
@@ -113,7 +113,7 @@ async fn write_length<W: AsyncWrite + Unpin>(stream: &mut W, frame: &[u8]) -> Re
         Ok(length) if frame.len() <= FRAME_BYTES_MAX => VarInt::from_u32(length),
         Ok(_) | Err(_) => return Err(oversized),
     };
-    let mut head = BytesMut::with_capacity(LENGTH_BYTES_MAX);
+    let mut head = BytesMut::with_capacity(LENGTH_BYTES_LONGEST);
     length.encode(&mut head);
     stream.write_all(&head).await.map_err(WriteFrameError::Broken)
 }

@@ -1,18 +1,19 @@
 //! The streams of a link's connection: control, ops and piece lanes, each read and written by a task of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::fault::Misbehaved;
-use protocol::limits::BULK_LANES;
+use protocol::limits::{BULK_LANES, GOODBYE_MS_MAX, LANE_FRAMES_MAX};
 use protocol::session::Side;
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::budget::Share;
 use super::framing::{ReadFrameError, read_frame, write_frame, write_frame_paced};
 use super::throttle::Throttle;
 
@@ -20,19 +21,6 @@ use super::throttle::Throttle;
 pub(crate) const KIND_OPS: u8 = 0x01;
 /// The first byte of a stream that carries pieces.
 pub(crate) const KIND_PIECE: u8 = 0x02;
-
-/// Frames that wait in one outgoing lane: one being written, one ready behind it.
-pub(crate) const LANE_FRAMES_MAX: usize = 2;
-
-/// Frames read from all control and piece lanes and not yet handled. With one more in each reader's
-/// hands that is at most 18 MiB; behind them the peer is slowed down by flow control.
-pub(crate) const HEARD_FRAMES_MAX: usize = 8;
-
-/// Ops frames read and not yet handled.
-pub(crate) const HEARD_OPS_FRAMES_MAX: usize = 2;
-
-/// How long a peer that finished its control stream may take to close the connection.
-const GOODBYE_MS_MAX: u64 = 5_000;
 
 const PRIORITY_CONTROL: i32 = 2;
 const PRIORITY_OPS: i32 = 1;
@@ -183,7 +171,7 @@ async fn hear_lane(connection: Connection, mut stream: RecvStream, ears: Ears, o
 pub(crate) async fn speak_control(
     sending: oneshot::Receiver<SendStream>,
     mut frames: mpsc::UnboundedReceiver<Vec<u8>>,
-    waiting_bytes: Arc<AtomicUsize>,
+    share: Arc<Share>,
 ) {
     let Ok(mut stream) = sending.await else { return };
     // Setting a priority or finishing fails only on a stream that the peer stopped, which the next write tells.
@@ -192,7 +180,7 @@ pub(crate) async fn speak_control(
         if write_frame(&mut stream, &frame).await.is_err() {
             return;
         }
-        waiting_bytes.fetch_sub(frame.len(), Ordering::Relaxed);
+        share.written(frame.len());
     }
     drop(stream.finish());
     drop(stream.stopped().await);

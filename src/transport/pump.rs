@@ -3,7 +3,6 @@
 mod talk;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use protocol::fault::Outcome;
@@ -11,6 +10,7 @@ use protocol::fork::ForkProof;
 use protocol::frame::{Offered, Taken};
 use protocol::grant::{Permitted, RightsProof};
 use protocol::id::{BlobId, FeedId, LogId};
+use protocol::limits::{FAREWELL_MS_MAX, HEARD_FRAMES_MAX, HEARD_OPS_FRAMES_MAX};
 use protocol::link::Caps;
 use protocol::log::{Filling, Verified};
 use protocol::session::tally::Tally;
@@ -24,15 +24,13 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
-use super::lane::{self, Ears, HEARD_FRAMES_MAX, HEARD_OPS_FRAMES_MAX, Lane};
+use super::budget::Share;
+use super::lane::{self, Ears, Lane};
 use super::throttle::Throttle;
 use talk::{Talk, Wires};
 
 #[cfg(test)]
 mod tests;
-
-/// How long the last control frames, a refusal mostly, may take to reach the peer before the connection is closed over them.
-const FAREWELL_MS_MAX: u64 = 1_000;
 
 /// What a session's pump needs of this site's store beyond reading it. It is called on a thread that may block.
 pub trait Keeper: View + Send {
@@ -153,20 +151,22 @@ pub enum Happening {
     Closed(Outcome),
 }
 
-/// Drives a session over a connection of the link protocol until it ends, and closes the connection.
+/// Drives a session over a connection of the link protocol until it ends, and closes the connection. `share` is its part of what the node's
+/// sessions may hold in memory, and is given back with the end.
 ///
 /// Dropping the sender of `commands` ends the session as if it had been told to close as
 /// [`Outcome::Done`]. Aborting the task ends it as [`Outcome::Interrupted`]. The outcome that is
 /// returned is also the last happening. Must be called inside a tokio runtime.
 pub fn drive(
     connection: Connection,
+    share: Share,
     config: Config,
     keeper: Box<dyn Keeper>,
     commands: mpsc::UnboundedReceiver<Command>,
     happenings: mpsc::UnboundedSender<Happening>,
 ) -> JoinHandle<Outcome> {
     tokio::spawn(async move {
-        let outcome = pump(connection, config, keeper, commands, happenings.clone()).await;
+        let outcome = pump(connection, share, config, keeper, commands, happenings.clone()).await;
         // Nobody may be listening any more; the outcome is returned as well.
         drop(happenings.send(Happening::Closed(outcome)));
         outcome
@@ -175,6 +175,7 @@ pub fn drive(
 
 async fn pump(
     connection: Connection,
+    share: Share,
     config: Config,
     keeper: Box<dyn Keeper>,
     commands: mpsc::UnboundedReceiver<Command>,
@@ -194,9 +195,9 @@ async fn pump(
     let room = Arc::new(Notify::new());
     let (ops_lane, piece_lanes) = Lane::all(&mut tasks, &connection, &room, &outward);
     let (control, control_frames) = mpsc::unbounded_channel();
-    let waiting_bytes = Arc::new(AtomicUsize::new(0));
+    let share = Arc::new(share);
     let mut speaking = JoinSet::new();
-    speaking.spawn(lane::speak_control(to_send, control_frames, Arc::clone(&waiting_bytes)));
+    speaking.spawn(lane::speak_control(to_send, control_frames, Arc::clone(&share)));
 
     let wires = Wires {
         heard,
@@ -204,7 +205,7 @@ async fn pump(
         commands,
         happenings,
         control,
-        waiting_bytes,
+        share,
         ops_lane,
         piece_lanes,
         room,

@@ -4,7 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::limits;
+use protocol::limits::{
+    self, CONNECTION_WINDOW_BYTES_MIN, IDLE_MS_MAX, INCOMING_BYTES_EACH_MAX, INCOMING_BYTES_MAX,
+    INCOMING_MAX, SPARE_STREAMS, STREAM_WINDOW_BYTES,
+};
 use quinn_proto::congestion::CubicConfig;
 use quinn_proto::{
     ClientConfig, EndpointConfig, HashedConnectionIdGenerator, IdleTimeout, ServerConfig, TransportConfig,
@@ -15,46 +18,11 @@ use ring::{hkdf, hmac};
 use super::background::{Background, Fixed};
 use crate::identity::SiteKey;
 
-/// Bytes one stream may have in flight. quinn-proto kills a connection whose stream has over 1,024
-/// holes; a stream of 2 MiB in full packets cannot have that many.
-pub const STREAM_WINDOW_BYTES: u32 = 2 << 20;
-
-/// Bytes one connection may have in flight: three times the bandwidth-delay product of 100 Mbit/s at 600 ms.
-pub const CONNECTION_WINDOW_BYTES: u32 = 24 << 20;
-
 /// Bytes sent before the first acknowledgement: saves about one round trip for a small answer on a long link.
 pub const INITIAL_WINDOW_BYTES: u64 = 64 << 10;
 
 /// How often an idle connection speaks, so that a peer that was restarted can answer with a reset.
 pub const KEEP_ALIVE_MS: u64 = 5_000;
-
-/// How long a silent connection is believed.
-pub const IDLE_MS_MAX: u32 = 30_000;
-
-/// Streams a peer may open in each direction beside the bulk lanes: control, ops and one being replaced.
-pub const SPARE_STREAMS: u8 = 4;
-
-/// Handshakes under way before newcomers must prove their address first, at the cost of a round trip.
-pub const HANDSHAKES_UNPROVEN_MAX: usize = 64;
-
-/// Handshakes of strangers of one network (a /24, or a /56 of IPv6) a second. A site that retries its links calls once in seconds; a
-/// handshake is about a millisecond of work for each end.
-pub const HANDSHAKES_A_SECOND: u64 = 10;
-
-/// Handshakes of strangers of one network that are let through at once, after a pause: an office that comes back calls with all its sites.
-pub const HANDSHAKES_AT_ONCE: u64 = 64;
-
-/// Networks whose calls are counted: an IPv6 attacker has any number of them. 200 KiB.
-pub const NETWORKS_REMEMBERED_MAX: usize = 4096;
-
-/// Connection attempts waiting to be looked at. quinn's own default is 65,536.
-pub const INCOMING_MAX: usize = 256;
-
-/// Bytes buffered for all waiting attempts. quinn's own default is 100 MiB.
-pub const INCOMING_BYTES_MAX: u64 = 4 << 20;
-
-/// Bytes buffered for one waiting attempt: a first flight and its repeats.
-pub const INCOMING_BYTES_EACH_MAX: u64 = 64 << 10;
 
 /// How a connection shares the link with other traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -77,8 +45,8 @@ pub fn transport(pace: Pace) -> TransportConfig {
     let mut config = TransportConfig::default();
     config
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
-        .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
-        .send_window(u64::from(CONNECTION_WINDOW_BYTES))
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES_MIN))
+        .send_window(u64::from(CONNECTION_WINDOW_BYTES_MIN))
         .max_concurrent_uni_streams(VarInt::from_u32(
             u32::from(limits::BULK_LANES) + u32::from(SPARE_STREAMS),
         ))

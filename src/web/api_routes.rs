@@ -11,7 +11,7 @@ use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{delete, get, post, put};
 use futures_util::stream;
-use protocol::limits::HTTP_JSON_BYTES_MAX;
+use protocol::limits::{HTTP_JSON_BYTES_MAX, STEPS_WAITING_MAX};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
@@ -27,9 +27,6 @@ use crate::node::Step;
 const PAGE: usize = 1000;
 /// Runs told where the caller names no number.
 const RUNS: usize = 50;
-/// Progress lines that may wait for a slow reader; later ones replace what has no room.
-const STEPS_WAITING_MAX: usize = 16;
-
 pub(super) type Answered = Result<Response<Body>, Refusal>;
 pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
 

@@ -12,6 +12,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Response};
 use axum::routing::get;
 use futures_util::stream;
+use protocol::limits::RECENT_EVENTS_MAX;
 use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
@@ -24,9 +25,8 @@ use crate::api::events as shapes;
 use crate::events::{Recorded, Selection};
 use crate::node::{EventReader, Node, asked_for};
 
-/// Events in one answer where the caller names no number, and at most.
+/// Events in one answer where the caller names no number.
 const RECENT: usize = 100;
-const RECENT_MAX: usize = 1000;
 /// A quiet stream says that it lives, so that proxies keep it and readers notice a dead one.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(15);
 /// Where a browser or library says what it last got.
@@ -58,7 +58,7 @@ impl EventsQuery {
 
 async fn recent(State(served): State<Served>, asked: Asked<EventsQuery>) -> Answered {
     let asked = query(asked)?;
-    let limit = asked.limit.unwrap_or(RECENT).clamp(1, RECENT_MAX);
+    let limit = asked.limit.unwrap_or(RECENT).clamp(1, RECENT_EVENTS_MAX);
     Ok(told(served.node.recent_events(asked.selection()?, limit).await?))
 }
 

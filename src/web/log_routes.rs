@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
+use protocol::limits::{LOG_OPS_MAX, LOG_WAIT_MS_MAX};
 
 use super::Served;
 use super::answer::told;
@@ -11,11 +12,8 @@ use super::sent::Sent;
 use crate::api::log as shapes;
 use crate::node::OpsAsked;
 
-/// Ops in one answer where the caller names no number, and at most.
+/// Ops in one answer where the caller names no number.
 const OPS: usize = 50;
-const OPS_MAX: usize = 1000;
-/// How long an answer may wait for the next op at most.
-const WAIT_MS_MAX: u64 = 25_000;
 
 pub(super) fn routes() -> Router<Served> {
     Router::new()
@@ -39,8 +37,8 @@ async fn ops(State(served): State<Served>, asked: Asked<OpsQuery>) -> Answered {
         feed,
         author,
         after,
-        limit: limit.unwrap_or(OPS).clamp(1, OPS_MAX),
-        wait_ms: wait_ms.unwrap_or(0).min(WAIT_MS_MAX),
+        limit: limit.unwrap_or(OPS).clamp(1, LOG_OPS_MAX),
+        wait_ms: wait_ms.unwrap_or(0).min(LOG_WAIT_MS_MAX),
     };
     Ok(told(served.node.ops(asked).await?))
 }

@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
+use protocol::limits::{WEBHOOK_SECRET_BYTES_MAX, WEBHOOK_SECRET_BYTES_MIN};
 use ring::hmac;
 use zeroize::Zeroizing;
 
@@ -15,13 +16,12 @@ use crate::identity::owner_only;
 const PREFIX: &str = "whsec_";
 /// Bytes of a secret that is made here.
 const BYTES: usize = 32;
-/// Bytes that the specification allows.
-const BYTES_MIN: usize = 24;
-const BYTES_MAX: usize = 64;
 
 /// A text that is no secret. It is not repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("that is no webhook secret: it must be whsec_ and the base64 of {BYTES_MIN} to {BYTES_MAX} bytes")]
+#[error(
+    "that is no webhook secret: it must be whsec_ and the base64 of {WEBHOOK_SECRET_BYTES_MIN} to {WEBHOOK_SECRET_BYTES_MAX} bytes"
+)]
 pub(crate) struct BadSecret;
 
 /// Why a secret cannot be had from its file.
@@ -57,7 +57,11 @@ impl Secret {
     pub(crate) fn parse(text: &str) -> Result<Self, BadSecret> {
         let encoded = text.trim().strip_prefix(PREFIX).ok_or(BadSecret)?;
         let bytes = Zeroizing::new(BASE64.decode(encoded.as_bytes()).map_err(|_says_where| BadSecret)?);
-        if (BYTES_MIN..=BYTES_MAX).contains(&bytes.len()) { Ok(Self(bytes)) } else { Err(BadSecret) }
+        if (WEBHOOK_SECRET_BYTES_MIN..=WEBHOOK_SECRET_BYTES_MAX).contains(&bytes.len()) {
+            Ok(Self(bytes))
+        } else {
+            Err(BadSecret)
+        }
     }
 
     /// As the receiver is given it.

@@ -84,6 +84,9 @@ const MARKS: [(&str, &str); 4] = [
     (concat!("#[ig", "nore"), "a test that does not run shows nothing"),
     (concat!("#[should_", "panic"), "assert on the error, not on a panic"),
 ];
+/// Where what others send comes in.
+const DOORS: [&str; 5] = ["src/gateway", "src/transport", "src/web", "src/webhook", "protocol/src/session"];
+const LIMITS: &str = "protocol/src/limits.rs";
 const SLEEP: &str = concat!("sle", "ep(");
 const SUFFIXES: [&str; 9] =
     ["Manager", "Helper", "Handler", "Service", "Processor", "Util", "Utils", "Info", "Data"];
@@ -176,6 +179,36 @@ fn smell_faults(source: &Source) -> Vec<String> {
         }
     }
     faults
+}
+
+/// Limits on what others send that stand where only who wrote them finds them.
+fn limit_faults(source: &Source) -> Vec<String> {
+    if !source.is_under(&DOORS) || source.is_test() {
+        return Vec::new();
+    }
+    let limit = |line: &str| {
+        let name = bare(line).trim_start().split("const ").nth(1)?.split(':').next()?;
+        name.ends_with("_MAX").then(|| name.to_owned())
+    };
+    let found = source.code().filter_map(|(at, line)| Some((at, limit(line)?)));
+    found
+        .map(|(at, name)| {
+            format!(
+                "{}:{at}: {name}: what a peer or client can push against stands in {LIMITS}, with its reason",
+                source.path
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn every_limit_that_others_can_push_against_stands_in_one_file() {
+    none(&sources().iter().flat_map(limit_faults).collect::<Vec<_>>());
+    let found = limit_faults(&Source {
+        path: "src/web/doors.rs".to_owned(),
+        text: "use a::B_MAX;\n    pub(super) const BODY_BYTES_MAX: u64 = 1;".to_owned(),
+    });
+    assert!(found.len() == 1 && found[0].starts_with("src/web/doors.rs:2: BODY_BYTES_MAX"), "{found:?}");
 }
 
 #[test]

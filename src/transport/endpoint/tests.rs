@@ -201,7 +201,7 @@ async fn strangers_who_call_too_often_are_turned_away_before_a_handshake_and_kno
     let listener = listener(LOOPBACK, &[2], false);
     let stranger = dialler(3);
     let mut before_a_handshake = 0;
-    for _ in 0..2 * settings::HANDSHAKES_AT_ONCE + 20 {
+    for _ in 0..2 * protocol::limits::HANDSHAKES_AT_ONCE + 20 {
         let outcome = dial(&stranger, &listener, 1, Alpn::Link).await;
         before_a_handshake += u64::from(matches!(outcome, Err(DialError::Handshake { .. })));
     }
@@ -215,7 +215,7 @@ async fn strangers_who_call_too_often_are_turned_away_before_a_handshake_and_kno
         }
     };
     drop(timeout(PATIENCE, listener.accept()).await.unwrap().unwrap());
-    for _ in 0..2 * settings::HANDSHAKES_AT_ONCE {
+    for _ in 0..2 * protocol::limits::HANDSHAKES_AT_ONCE {
         dial(&known, &listener, 1, Alpn::Link).await.unwrap();
         drop(timeout(PATIENCE, listener.accept()).await.unwrap().unwrap());
     }

@@ -1,7 +1,6 @@
 //! The thread of one session: takes in what streams, clock and owner bring, and does what the session asks for, in order.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -17,13 +16,10 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep_until;
 
 use super::{Command, Happening, KeepError, Keeper};
+use crate::transport::budget::Share;
 use crate::transport::endpoint::is_refusal;
 use crate::transport::lane::{Heard, Lane};
 use crate::transport::throttle::Throttle;
-
-/// Bytes of control frames that wait to be written. Only a peer that asks and does not read gets
-/// there: reconciling a million logs takes about this much.
-const CONTROL_WAITING_BYTES_MAX: usize = 64 << 20;
 
 /// Milliseconds between two reports of progress.
 const PROGRESS_EVERY_MS: u64 = 200;
@@ -41,8 +37,8 @@ pub(super) struct Wires {
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
     pub(super) happenings: mpsc::UnboundedSender<Happening>,
     pub(super) control: mpsc::UnboundedSender<Vec<u8>>,
-    /// Bytes in `control` that no stream has taken yet.
-    pub(super) waiting_bytes: Arc<AtomicUsize>,
+    /// Counts the bytes in `control` that no stream has taken yet.
+    pub(super) share: Arc<Share>,
     pub(super) ops_lane: Lane,
     pub(super) piece_lanes: Vec<Lane>,
     /// Notified when a lane has room again.
@@ -321,11 +317,10 @@ impl Talk {
     }
 
     fn send(&mut self, frame: Vec<u8>) {
-        let bytes = frame.len();
-        let waiting = self.wires.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let fits = self.wires.share.waits(frame.len());
         // The writer is gone only with the connection, which is heard of from the readers.
         drop(self.wires.control.send(frame));
-        if waiting.saturating_add(bytes) > CONTROL_WAITING_BYTES_MAX {
+        if !fits {
             let now = self.now();
             self.session.handle(now, wall(), Input::Broken(Misbehaved::Stalled), &*self.keeper);
         }

@@ -16,6 +16,7 @@ use quinn::{ConnectionError, SendStream};
 
 use super::*;
 use crate::identity::SiteKey;
+use crate::transport::budget::Budget;
 use crate::transport::endpoint::{CLOSE_FORGOTTEN, Endpoint, is_refusal};
 use crate::transport::framing::{read_frame, write_frame};
 use crate::transport::settings::Pace;
@@ -110,7 +111,8 @@ impl End {
     fn start(connection: &Connection, config: Config, site: &Site) -> Self {
         let (commands, told) = mpsc::unbounded_channel();
         let (happened, happenings) = mpsc::unbounded_channel();
-        let task = drive(connection.clone(), config, Box::new(site.clone()), told, happened);
+        let share = Arc::<Budget>::default().join(connection).unwrap();
+        let task = drive(connection.clone(), share, config, Box::new(site.clone()), told, happened);
         Self { commands, happenings, task }
     }
 
