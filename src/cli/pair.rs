@@ -161,5 +161,16 @@ async fn invite(context: &Context, request: api::InviteRequest) -> anyhow::Resul
         text::ago(invite.body.preview.expires_ms),
         invite.body.preview.addresses.join(" or ")
     ));
+    if invite
+        .body
+        .preview
+        .addresses
+        .iter()
+        .all(|address| address.starts_with("127.") || address.starts_with("[::1]"))
+    {
+        text::say_error(
+            "Only this machine reaches that address. For another one: --address HOST:PORT, by which it reaches this site",
+        );
+    }
     Ok(())
 }

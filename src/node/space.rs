@@ -19,13 +19,16 @@ use crate::api::{self, Problem};
 use crate::events::Event;
 use crate::keeper::SiteStore;
 use crate::publish::{NewVersion, publish};
-use crate::store::{BlobState, FeedRecord, ReadError, Reclaimed, Swept};
+use crate::store::{BlobState, FeedRecord, ReadError, Reclaimed, SweepError, Swept};
 
 /// How often what nothing needs is dropped. Uploads that no version names go at the third sweep.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
 /// A pack of which no more than this is live is written anew: rewriting a fuller one costs more than it gives.
 const LIVE_PERCENT_MAX: u64 = 60;
+
+/// The same on a full disk, where what was dropped must make room: a hundredth of a pack is a large package.
+const LIVE_PERCENT_FULL_MAX: u64 = 99;
 
 /// Versions in the trash that one answer names.
 const VERSIONS_MAX: usize = 1000;
@@ -41,6 +44,12 @@ pub(super) async fn sweep_now_and_then(inner: Weak<Inner>) {
             Err(problem) => tracing::warn!(problem = problem.detail, "the sweep could not go on"),
         }
     }
+}
+
+/// Gives the disk back what is dead, where that is much of a pack; of a full disk, whatever there is.
+fn reclaimed(site: &SiteStore) -> Result<Reclaimed, SweepError> {
+    let store = site.store();
+    store.reclaim(if store.is_full() { LIVE_PERCENT_FULL_MAX } else { LIVE_PERCENT_MAX })
 }
 
 fn told(swept: Swept, reclaimed: Reclaimed, trash: (u64, u64), dry_run: bool) -> Sweeping {
@@ -70,7 +79,7 @@ impl Node {
         self.blocking(move |site| {
             let (swept, trash) = site.store().sweep_after(site.look(), grace_ms, dry_run)?;
             let reclaimed =
-                if dry_run { Reclaimed::default() } else { site.store().reclaim(LIVE_PERCENT_MAX)? };
+                if dry_run { Reclaimed::default() } else { reclaimed(site)? };
             Ok(told(swept, reclaimed, (trash.blobs, trash.bytes), dry_run))
         })
         .await
@@ -140,7 +149,7 @@ impl Node {
     pub async fn empty_trash(&self) -> Result<Sweeping, Problem> {
         self.blocking(|site| {
             let swept = site.store().empty_trash(site.look())?;
-            let reclaimed = site.store().reclaim(LIVE_PERCENT_MAX)?;
+            let reclaimed = reclaimed(site)?;
             Ok(told(swept, reclaimed, (0, 0), false))
         })
         .await

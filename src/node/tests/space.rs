@@ -199,3 +199,21 @@ async fn a_full_disk_takes_nothing_in_reads_and_deletes_and_recovers_by_itself()
     }
     publish(&ny, "mine", b"mine").await.unwrap();
 }
+
+/// What is dead in packs that are nearly whole is not worth moving the rest, unless the room is needed.
+#[tokio::test]
+async fn a_full_disk_gets_back_all_that_is_dead() {
+    let folder = tempfile::tempdir().unwrap();
+    let free = Arc::new(AtomicU64::new(10_000_000_000));
+    let ny = tight(folder.path(), "New York", &free).await;
+    feed(&ny, "tools").await;
+    publish(&ny, "stays", &[1; 18 << 20]).await.unwrap();
+    publish(&ny, "goes", &[2; 2 << 20]).await.unwrap();
+    delete(&ny, "goes").await;
+    let emptied = ny.empty_trash().await.unwrap();
+    assert_eq!((emptied.blobs, emptied.packs), (1, 0), "{emptied:?}");
+    free.store(999_999_999, Ordering::SeqCst);
+    let swept = ny.sweep(false).await.unwrap();
+    assert!(swept.packs == 1 && swept.bytes_freed >= 2 << 20, "{swept:?}");
+    assert_eq!(ny.open_file("tools", "stays", "1.0", "file.bin").await.unwrap().size, 18 << 20);
+}
