@@ -165,8 +165,8 @@ struct Inner {
     hooks: webhooks::Hooks,
     /// Held while arrivals are looked at for events.
     looking: tokio::sync::Mutex<()>,
-    /// That the disk is low was told, and it is still so.
-    disk_low: AtomicBool,
+    /// What was told of the disk.
+    room: space::Room,
     /// Feeds of which it was told that their origin is not heard of any more, and it is still so.
     feeds_stale: Mutex<BTreeSet<String>>,
     /// How bytes are looked after.
@@ -275,7 +275,7 @@ impl Node {
             events,
             looking: tokio::sync::Mutex::default(),
             hooks: webhooks::Hooks::new(&data.join("key")),
-            disk_low: AtomicBool::new(false),
+            room: space::Room::default(),
             feeds_stale: Mutex::default(),
             keeping,
             scrub: Mutex::default(),

@@ -1,7 +1,7 @@
 //! Room on this site's disk: sweeping, the trash, and what is told when there is too little.
 
 use std::sync::Weak;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use protocol::feed::Standing;
@@ -12,6 +12,7 @@ use protocol::time::Hlc;
 
 use super::feeds::{named, package};
 use super::problem::not_found;
+use super::sessions::tell;
 use super::{Inner, Node, locked};
 use crate::api::ruling::Version;
 use crate::api::space::{Space, Sweeping, Trash, Trashed};
@@ -20,6 +21,7 @@ use crate::events::Event;
 use crate::keeper::SiteStore;
 use crate::publish::{NewVersion, publish};
 use crate::store::{BlobState, FeedRecord, ReadError, Reclaimed, SweepError, Swept};
+use crate::transport::pump::Command;
 
 /// How often what nothing needs is dropped. Uploads that no version names go at the third sweep.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
@@ -32,6 +34,15 @@ const LIVE_PERCENT_FULL_MAX: u64 = 99;
 
 /// Versions in the trash that one answer names.
 const VERSIONS_MAX: usize = 1000;
+
+/// How the disk was when it was looked at last.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    /// That it is low was told, and it is still so.
+    low: AtomicBool,
+    /// Something was not taken in for want of room, and nobody went on since.
+    full: AtomicBool,
+}
 
 /// Sweeps until the node is gone.
 pub(super) async fn sweep_now_and_then(inner: Weak<Inner>) {
@@ -78,8 +89,7 @@ impl Node {
         let grace_ms = self.grace_ms();
         self.blocking(move |site| {
             let (swept, trash) = site.store().sweep_after(site.look(), grace_ms, dry_run)?;
-            let reclaimed =
-                if dry_run { Reclaimed::default() } else { reclaimed(site)? };
+            let reclaimed = if dry_run { Reclaimed::default() } else { reclaimed(site)? };
             Ok(told(swept, reclaimed, (trash.blobs, trash.bytes), dry_run))
         })
         .await
@@ -165,7 +175,7 @@ impl Node {
         found.await.unwrap_or_default()
     }
 
-    /// Why a run ended for want of room, where it was this site's.
+    /// Why a run ended for want of room, where it was this site's, which then goes on once there is some.
     pub(super) fn want_of_room(&self) -> Option<String> {
         let store = self.inner.site.store();
         let (free, reserve) = (store.free_bytes().ok()?, store.reserve_bytes());
@@ -173,7 +183,11 @@ impl Node {
             "this site's disk is full: {free} bytes are free and {reserve} are kept; free space on it, or here: packetboat \
              trash empty, packetboat evict, then packetboat sweep"
         );
-        (free < self.disk_low_bytes()).then_some(full)
+        if free >= self.disk_low_bytes() {
+            return None;
+        }
+        self.inner.room.full.store(true, Ordering::Relaxed);
+        Some(full)
     }
 
     /// Free bytes below which somebody should hear of it: at half of it nothing more is taken in.
@@ -186,23 +200,35 @@ impl Node {
         // A system that does not say how much is free has nothing to be told of.
         let Some(free_bytes) = self.space().await.free_bytes else { return };
         let low = free_bytes < floor_bytes;
-        if low && !self.inner.disk_low.swap(low, Ordering::Relaxed) {
+        if low && !self.inner.room.low.swap(low, Ordering::Relaxed) {
             self.event(Event::DiskLow { free_bytes, floor_bytes });
-        } else if !low && self.inner.disk_low.swap(low, Ordering::Relaxed) {
-            // Runs that stopped for want of room need not wait for their interval.
+        } else if !low {
+            self.inner.room.low.store(low, Ordering::Relaxed);
+        }
+        let full = self.inner.site.store().is_full();
+        // Runs that stopped for want of room need not wait as long as refused ones do.
+        if !full && self.inner.room.full.swap(full, Ordering::Relaxed) {
             self.wake_links_in(None);
+        } else if full {
+            self.inner.room.full.store(full, Ordering::Relaxed);
         }
     }
 
-    /// The links that bring something of this feed, or of any, run now, as far as their windows let them.
+    /// The links that bring something of this feed, or of any, run now, as far as their windows let them; the other site is asked for those that
+    /// it dials.
     pub(super) fn wake_links_in(&self, feed: Option<FeedId>) {
         for state in locked(&self.inner.links).values_mut() {
             let brings = |on: &protocol::link::LinkFeed| {
                 on.switches.flows_in() && feed.is_none_or(|feed| feed == on.feed)
             };
-            if !state.link.paused && state.link.is_outgoing() && state.link.feeds.iter().any(brings) {
+            if state.link.paused || !state.link.feeds.iter().any(brings) {
+                continue;
+            }
+            if state.link.is_outgoing() {
                 // News alone would wait as long as failed runs do.
                 state.want(crate::store::Trigger::Manual);
+            } else if let Some(commands) = &state.commands {
+                tell(commands, Command::Run);
             }
         }
     }
