@@ -117,9 +117,11 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Tells a person, once a session, of a log that was not known to be forked.
+    /// Tells a person, once a session, of a log that was not known to be forked, or of which the histories part before the cut.
     fn note_fork(&mut self, log: LogId) -> Result<(), Unreadable> {
-        let known = self.view.forks(log.feed)?.iter().any(|fork| fork.log() == log);
+        let cut = self.view.authority(log.feed)?.and_then(|authority| authority.cut(log).map(|cut| cut.len()));
+        let open = |fork: &ForkProof| fork.log() == log && fork.freezes(log, cut, false);
+        let known = self.view.forks(log.feed)?.iter().any(open);
         if self.shown.told.insert(log) && !known {
             self.outputs.push_back(Output::Note(Event::Forked { log }));
         }

@@ -1,5 +1,6 @@
 //! Second machines with a site's key: they run beside it for a while, and what both signed is found, proved and cut.
 
+use protocol::fork::ForkProof;
 use protocol::id::{LogId, SiteId};
 use protocol::log::NamedOp;
 
@@ -126,11 +127,18 @@ impl World {
         Ok(())
     }
 
-    /// Whether two histories of an author are known to sites and none was cut.
+    /// Whether two histories of an author are known to sites and no cut lies where they part. Where the origin holds the longer one, it knows
+    /// of the other one's end alone: what it says then may be a place at which they differ already, and that is proved to it in turn.
     fn is_forked(&self, author: SiteId) -> bool {
         let Some(site) = self.sites.iter().find(|site| site.id() == author) else { return false };
-        let open = |log: &LogId| !self.oracle.cuts.contains_key(log);
+        let cut = |log: LogId| self.oracle.cuts.get(&log).copied();
+        let parts_before_cut = |(log, seq)| cut(log).is_none_or(|len| seq < len);
+        let open = |proof: ForkProof| proof.freezes(proof.log(), cut(proof.log()), false);
+        let proofs = |site: &Site| site.store().forks(Some(self.feed)).unwrap_or_default();
+        let proved = self.sites.iter().flat_map(proofs).filter(|proof| proof.log().author == author);
         let shown = self.sites.iter().flat_map(|site| &site.forks).filter(|log| log.author == author);
-        forks::forked(site, &self.sites).any(|(log, _)| open(&log)) || shown.into_iter().any(open)
+        forks::forked(site, &self.sites).any(parts_before_cut)
+            || proved.into_iter().any(open)
+            || shown.into_iter().any(|log| cut(*log).is_none())
     }
 }
