@@ -204,7 +204,7 @@ impl World {
 
     fn until_all_arrived(&mut self) -> Result<(), Fault> {
         let begun = self.now;
-        let deadline = begun + HEAL_SKEW + HEAL_BEATS_MAX * self.options.beat;
+        let mut deadline = begun + HEAL_SKEW + HEAL_BEATS_MAX * self.options.beat;
         loop {
             // The longer it takes, the rarer the look.
             let next_look = self.now + self.options.beat.max((self.now - begun) / 4);
@@ -212,6 +212,12 @@ impl World {
                 self.step()?;
             }
             self.take_stock();
+            // What a machine that was set back unnoticed seals by itself may be the first that contradicts what it said.
+            if self.forked().is_some() {
+                self.resolve_forks()?;
+                deadline = self.now + HEAL_SKEW + HEAL_BEATS_MAX * self.options.beat;
+                continue;
+            }
             match check::at_rest(self.seen()) {
                 Ok(()) => return Ok(()),
                 Err(Fault { check, what }) if self.now > deadline => {

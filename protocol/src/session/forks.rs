@@ -119,11 +119,29 @@ impl Context<'_> {
 
     /// Tells a person, once a session, of a log that was not known to be forked, or of which the histories part before the cut.
     fn note_fork(&mut self, log: LogId) -> Result<(), Unreadable> {
-        let cut = self.view.authority(log.feed)?.and_then(|authority| authority.cut(log).map(|cut| cut.len()));
+        let cut =
+            self.view.authority(log.feed)?.and_then(|authority| authority.cut(log).map(|cut| cut.len()));
         let open = |fork: &ForkProof| fork.log() == log && fork.freezes(log, cut, false);
         let known = self.view.forks(log.feed)?.iter().any(open);
         if self.shown.told.insert(log) && !known {
             self.outputs.push_back(Output::Note(Event::Forked { log }));
+        }
+        Ok(())
+    }
+
+    /// A cut brings the signed head of the history that counts. Who holds another one up to there has the proof of that, also where nothing of
+    /// the log flows to it: what it holds could be neither passed on nor told apart from what counts.
+    fn prove_cuts_wrong(&mut self) -> Result<(), Stop> {
+        for feed in self.feeds.iter().filter(|on| !on.effective.is_off()).map(|on| on.feed) {
+            let Some(authority) = self.view.authority(feed)? else { continue };
+            for state in self.view.logs(feed)? {
+                if let Some(CutAt::Head(signed)) = authority.cut(state.log)
+                    && concerns(state.log, self.me, self.view)?
+                    && let Some(proof) = self.view.fork(&signed)?
+                {
+                    self.keep_fork(proof)?;
+                }
+            }
         }
         Ok(())
     }
@@ -167,6 +185,7 @@ impl Session {
 
     /// Shows the peer the proofs that it may not have.
     pub(super) fn show_forks(&mut self, view: &dyn View) -> Result<(), Stop> {
+        self.receiving(view, |_, context| context.prove_cuts_wrong())?;
         let mut news = Vec::new();
         for on in self.feeds().iter().filter(|on| !on.effective.is_off()) {
             for proof in view.forks(on.feed)? {

@@ -102,29 +102,34 @@ impl World {
     pub(super) fn resolve_forks(&mut self) -> Result<(), Fault> {
         let deadline = self.now + HEAL_BEATS_MAX * self.options.beat;
         let hears_all = self.options.shape.hears_all(0);
-        for author in self.oracle.doubled.clone() {
-            while self.is_forked(author) {
-                let Some(origin) = self.sites.first_mut() else { return Ok(()) };
-                if !hears_all && !origin.is_silent() {
-                    origin.resume_writing(self.feed);
+        while let Some(author) = self.forked() {
+            let Some(origin) = self.sites.first_mut() else { return Ok(()) };
+            if !hears_all && !origin.is_silent() {
+                origin.resume_writing(self.feed);
+            }
+            let Ok(cuts) = origin.resolve_forks(self.now, self.feed, author) else {
+                if self.now > deadline {
+                    let what = "an author signed two histories, and the origin was shown no proof".to_owned();
+                    return Err(Fault { check: "forks", what });
                 }
-                let Ok(cuts) = origin.resolve_forks(self.now, self.feed, author) else {
-                    if self.now > deadline {
-                        let what =
-                            "an author signed two histories, and the origin was shown no proof".to_owned();
-                        return Err(Fault { check: "forks", what });
-                    }
-                    self.beat()?;
-                    continue;
-                };
-                for (log, len) in cuts {
-                    let text = format!("the origin cuts the log of {author} after {len} ops");
-                    self.quic.trace.line(self.now, &text);
-                    self.oracle.cut(log, len);
-                }
+                self.beat()?;
+                continue;
+            };
+            for (log, len) in cuts {
+                let text = format!("the origin cuts the log of {author} after {len} ops");
+                self.quic.trace.line(self.now, &text);
+                self.oracle.cut(log, len);
             }
         }
         Ok(())
+    }
+
+    /// An author of two histories that are not resolved: the origin first, which says nothing of others in a log of its own that is forked.
+    pub(super) fn forked(&self) -> Option<SiteId> {
+        let origin = self.sites.first().map(Site::id);
+        let mut authors: Vec<SiteId> = self.oracle.doubled.iter().copied().collect();
+        authors.sort_by_key(|author| Some(*author) != origin);
+        authors.into_iter().find(|author| self.is_forked(*author))
     }
 
     /// Whether two histories of an author are known to sites and no cut lies where they part. Where the origin holds the longer one, it knows

@@ -145,39 +145,39 @@ fn a_cut_by_the_origin_lets_the_author_go_on_in_a_later_epoch() {
     assert_eq!(names(&ny), ["after", "before"]);
 }
 
-/// [P-55] Of a longer history the origin sees no more than the other one's end, and its cut may lie behind the place where the two part. Then
-/// that is proved in turn, people hear that the log is open again, and a lower cut resolves it.
+/// [P-55] Where two histories are as long the origin knows of the other one's end alone, and its cut may lie behind the place where they part.
+/// Then that is proved in turn, whichever way ops flow, people hear that the log is open again, and a lower cut resolves it.
 #[test]
 fn a_cut_behind_the_place_where_histories_part_is_proved_wrong_and_told() {
-    let (mut ny, mut la, mut copy) = scene();
-    let log = la.own_log();
-    for n in 0..3 {
-        la.publish(&format!("la-{n}"), b"1");
-    }
-    connect(&la, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut la, &mut ny);
-    for n in 0..2 {
-        copy.publish(&format!("copy-{n}"), b"2");
-    }
-    let meet = |copy: &mut Site, ny: &mut Site| {
-        let (outcome, _) = connect(copy, ny, Switches::PULL, Switches::PUSH).sync(copy, ny);
-        assert_eq!(outcome, Outcome::Done);
-    };
-    meet(&mut copy, &mut ny);
-    assert_eq!(ny.forks.iter().map(ForkProof::len).collect::<Vec<_>>(), [3]);
-    ny.say(cut(&ny, log, 2));
-    ny.notes.clear();
-    copy.notes.clear();
-    for _ in 0..2 {
+    for (asks, allows) in [(Switches::PULL, Switches::PUSH), (Switches::PUSH, Switches::PULL)] {
+        let (mut ny, mut la, mut copy) = scene();
+        let log = la.own_log();
+        for n in 0..2 {
+            la.publish(&format!("la-{n}"), b"1");
+            copy.publish(&format!("copy-{n}"), b"2");
+        }
+        connect(&la, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut la, &mut ny);
+        let meet = |copy: &mut Site, ny: &mut Site| {
+            for _ in 0..2 {
+                let (outcome, _) = connect(copy, ny, asks, allows).sync(copy, ny);
+                assert_eq!(outcome, Outcome::Done, "{asks}");
+            }
+        };
         meet(&mut copy, &mut ny);
+        assert_eq!(ny.forks.iter().map(ForkProof::len).collect::<Vec<_>>(), [3], "{asks}");
+        ny.say(cut(&ny, log, 2));
+        ny.notes.clear();
+        copy.notes.clear();
+        meet(&mut copy, &mut ny);
+        for site in [&ny, &copy] {
+            assert_eq!(site.forks.iter().map(ForkProof::len).min(), Some(2), "{asks}");
+            assert_eq!(site.notes, [Event::Forked { log }], "{asks}");
+        }
+        ny.say(cut(&ny, log, 1));
+        ny.notes.clear();
+        meet(&mut copy, &mut ny);
+        assert_eq!((names(&ny), ny.notes.len()), (vec!["before".to_owned()], 0), "{asks}");
     }
-    for site in [&ny, &copy] {
-        assert_eq!(site.forks.iter().map(ForkProof::len).min(), Some(2));
-        assert_eq!(site.notes, [Event::Forked { log }], "and once");
-    }
-    ny.say(cut(&ny, log, 1));
-    ny.notes.clear();
-    meet(&mut copy, &mut ny);
-    assert_eq!((names(&ny), ny.notes.len()), (vec!["before".to_owned()], 0));
 }
 
 /// [P-55] A cut counts only if an origin says it and the author signed that state: else a site could cut others off.
