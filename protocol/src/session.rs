@@ -315,7 +315,7 @@ impl Session {
                 self.pull_due = polled.pull;
                 self.outbound.done = polled.pull.is_none();
                 if polled.pull.is_none() {
-                    self.peer_holds();
+                    self.peer_compared(view)?;
                 }
                 let salt = self.config.salt;
                 self.receiving(view, |inbound, context| inbound.supplied(polled.supply, salt, context))
@@ -400,8 +400,7 @@ impl Session {
         self.unserved_there(applied.unserved)?;
         self.tally.refused_there = applied.refused.into_iter().collect();
         let told = std::mem::take(&mut self.outbound.told);
-        let held = told.iter().map(|(log, reach)| (*log, reach.len)).collect();
-        self.outputs.push_back(Output::PeerHolds(held));
+        self.peer_holds(&told, view)?;
         if let Some(exports) = applied.exports {
             self.receiving(view, |inbound, context| {
                 inbound.peer_applied(exports, &told, context);
@@ -476,7 +475,7 @@ impl Session {
         if pull.is_none() {
             self.inbound.nothing_to_do();
         }
-        self.same(&supply);
+        self.same(&supply, view)?;
         self.send(&Frame::Polled(Polled { supply, pull }));
         Ok(())
     }
@@ -491,7 +490,7 @@ impl Session {
         {
             let feeds = self.feeds();
             let supply = self.outbound.supply(pull, self.config.store, &feeds, &self.inbound.copy, view)?;
-            self.same(&supply);
+            self.same(&supply, view)?;
             self.send(&Frame::Supply(supply));
         }
         if self.inbound.is_done() && self.outbound.done && self.pull_due.is_none() {

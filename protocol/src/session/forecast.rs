@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::outbound::Outbound;
+use super::outbound::{Heads, Outbound};
 use super::stop::Stop;
 use super::view::{Unreadable, View};
 use super::{Output, Phase, Session};
@@ -97,15 +97,29 @@ impl Session {
     }
 
     /// Where there is nothing to tell, the peer has all that was compared.
-    pub(super) fn same(&mut self, supply: &Supply) {
-        if matches!(supply, Supply::Same) {
-            self.peer_holds();
-        }
+    pub(super) fn same(&mut self, supply: &Supply, view: &dyn View) -> Result<(), Unreadable> {
+        if matches!(supply, Supply::Same) { self.peer_compared(view) } else { Ok(()) }
     }
 
-    pub(super) fn peer_holds(&mut self) {
-        let held = self.outbound.compared.iter().map(|(log, reach)| (*log, reach.len)).collect();
+    /// The peer asks for nothing of what was compared.
+    pub(super) fn peer_compared(&mut self, view: &dyn View) -> Result<(), Unreadable> {
+        let compared = std::mem::take(&mut self.outbound.compared);
+        let held = self.peer_holds(&compared, view);
+        self.outbound.compared = compared;
+        held
+    }
+
+    /// The peer has these logs. Who only pushes offers its own log before it knows of a grant, and a peer may refuse it: of a log whose author
+    /// is granted nothing, as far as is known here, nothing is said.
+    pub(super) fn peer_holds(&mut self, heads: &Heads, view: &dyn View) -> Result<(), Unreadable> {
+        let mut held = Vec::new();
+        for on in self.feeds() {
+            let Some(authority) = view.authority(on.feed)? else { continue };
+            let of = heads.iter().filter(|(log, _)| log.feed == on.feed && authority.is_author(log.author));
+            held.extend(of.map(|(log, reach)| (*log, reach.len)));
+        }
         self.outputs.push_back(Output::PeerHolds(held));
+        Ok(())
     }
 
     pub(super) fn flows(&self, feed: FeedId) -> bool {

@@ -63,6 +63,8 @@ struct Site {
     memory: Memory,
     ended: Vec<(Outcome, Tally)>,
     notes: Vec<Event>,
+    /// What it was last told that a peer holds.
+    there: Vec<(LogId, u64)>,
     unserved: Vec<UnservedThere>,
     /// Ops that came later than their places.
     filled: Vec<(u64, NamedOp)>,
@@ -88,6 +90,7 @@ impl Site {
             memory: Memory::default(),
             ended: Vec::new(),
             notes: Vec::new(),
+            there: Vec::new(),
             unserved: Vec::new(),
             filled: Vec::new(),
             forks: Vec::new(),
@@ -299,6 +302,7 @@ fn drain(session: &mut Session, site: &mut Site) -> Vec<Vec<u8>> {
             Output::Settle => session.handle(now, wall, Input::Settled, site),
             Output::Remember(memory) => site.memory = memory,
             Output::Note(event) => site.notes.push(event),
+            Output::PeerHolds(held) => site.there = held,
             Output::Fork(proof) => site.forks.push(*proof),
             Output::Learn(proof) => site.learn(&proof),
             Output::Unserved(fates) => site.unserved.extend(fates),
@@ -306,7 +310,6 @@ fn drain(session: &mut Session, site: &mut Site) -> Vec<Vec<u8>> {
             Output::Offered(_)
             | Output::Taken(_)
             | Output::Stated(_)
-            | Output::PeerHolds(_)
             | Output::Up(_)
             | Output::Forecast(_)
             | Output::RunBegan

@@ -35,6 +35,27 @@ fn a_site_that_only_pushes_learns_its_rights_and_that_they_were_taken_back() {
     assert_eq!(shop.authority.rights(shop.id()), Rights::default());
 }
 
+/// [P-13] Who only pushes offers a log of its own without a grant, and the peer refuses it: nobody says then that the peer has it. With the
+/// grant the same is said of the same log.
+#[test]
+fn nothing_is_said_to_be_there_that_the_peer_refused() {
+    let (mut hub, mut shop) = (Site::new(1), Site::new(2));
+    shop.publish("a", b"a");
+    for granted in [false, true] {
+        if granted {
+            hub.grant(&shop);
+        }
+        let mut wire = connect(&shop, &hub, Switches::PUSH, Switches::PUSH.flip());
+        for _ in 0..2 {
+            let (outcome, _) = wire.sync(&mut shop, &mut hub);
+            assert_eq!(outcome, Outcome::Done);
+            let here = hub.log(shop.own_log()).unwrap().len();
+            let told: Vec<(LogId, u64)> = granted.then_some((shop.own_log(), 1)).into_iter().collect();
+            assert_eq!((here, &shop.there), (u64::from(granted), &told));
+        }
+    }
+}
+
 /// [P-15] What is known costs no proofs again.
 #[test]
 fn rights_that_are_known_are_not_proved_again() {
