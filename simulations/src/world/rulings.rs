@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use packetboat::store::{Shelf, Topic};
+use protocol::grant::RightsProof;
 use protocol::id::{LogId, OpId, SiteId};
+use protocol::log::Batch;
 use protocol::op::{Body, Grant, Tip};
 use protocol::session::Versions;
 use protocol::switches::Switches;
@@ -215,8 +217,11 @@ impl World {
         let known = |site: &Site| -> BTreeSet<OpId> {
             let held = site.store().ops_about(feed, Topic::Rights).unwrap_or_default();
             let told = site.store().records(Shelf::Rights, feed.as_bytes(), &[], usize::MAX);
-            let told = told.unwrap_or_default().into_iter();
-            let told = told.filter_map(|(key, _)| key.last_chunk::<32>().copied().map(OpId));
+            // One proof has all words of its batch.
+            let proof =
+                |(_, bytes): (Vec<u8>, Vec<u8>)| RightsProof::check(Batch::decode(&bytes).ok()?, feed).ok();
+            let told = told.unwrap_or_default().into_iter().filter_map(proof);
+            let told = told.flat_map(|proof| proof.ops().iter().map(|named| named.id).collect::<Vec<_>>());
             held.into_iter().map(|named| named.id).chain(told).collect()
         };
         self.known = self.sites.iter().map(known).collect();
