@@ -208,7 +208,8 @@ impl Site {
         let Some(one) = self.conversations.get(at) else { return };
         let agreed = one.session.agreed();
         let whole = agreed.map(|agreed| own_log::wholly_heard(agreed, outcome, tally)).unwrap_or_default();
-        if outcome == Outcome::Done || !whole.is_empty() {
+        // Bytes may be nowhere any more; all ops came.
+        if outcome == Outcome::Done || tally.blobs_missing > 0 {
             self.again.unheard.remove(&one.link);
         }
         for feed in whole {
