@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::grant::Verb;
 use protocol::id::{FeedId, LogId, OpId, SiteId};
 use protocol::log::NamedOp;
-use protocol::op::{Body, Delete, Place, Publish};
+use protocol::op::{Body, Closing, Delete, Place, Publish};
 use protocol::time::Hlc;
 
 use crate::site::Site;
@@ -176,11 +176,22 @@ pub struct Seen<'a> {
 impl Seen<'_> {
     /// Whether an op may do something, by the words that a site knows. The origin may everything.
     fn may(&self, at: usize, fact: &Fact, verb: Verb) -> bool {
-        let known = self.known.get(at);
-        fact.site == 0
-            || known.is_some_and(|known| {
-                self.oracle.words.let_count(known, (fact.place, fact.stamp), verb, fact.name())
-            })
+        let by_words =
+            |known| self.oracle.words.let_count(known, (fact.place, fact.stamp), verb, fact.name());
+        !self.is_closed(at, fact) && (fact.site == 0 || self.known.get(at).is_some_and(by_words))
+    }
+
+    /// Whether a site knows that a later key of a fact's author accepts its log only up to before it, for the author lost it with its machine.
+    #[must_use]
+    pub fn is_closed(&self, at: usize, fact: &Fact) -> bool {
+        let Place { log, seq } = fact.place;
+        let accepts = |closing: &Closing| {
+            let mut tips = closing.accepted.iter();
+            tips.any(|tip| tip.author == log.author && tip.epoch == log.epoch && seq < tip.len)
+        };
+        let site = self.sites.get(at).filter(|_| fact.witnesses.is_some());
+        let closings = site.map(|site| site.closings(log)).unwrap_or_default();
+        !closings.is_empty() && !closings.iter().any(accepts)
     }
 
     /// Whether a publish counts for everybody, or a delete removes what anybody published, as far as a site knows.

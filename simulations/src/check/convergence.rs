@@ -73,7 +73,10 @@ fn complete(seen: Seen<'_>, at: usize, due: &[&Fact]) -> Result<(), String> {
 }
 
 fn is_left(seen: Seen<'_>, at: usize, fact: &Fact, about: &[&Fact]) -> bool {
-    let hides = |by: &Fact| by.site == at && by.delete().is_some_and(|hide| hide.saw.contains(&fact.id));
+    let hides = |by: &Fact| {
+        let saw = by.delete().is_some_and(|hide| hide.saw.contains(&fact.id));
+        by.site == at && saw && !seen.is_closed(at, by)
+    };
     fact.publish().is_some()
         && seen.counts(at, fact)
         && !about.iter().any(|by| seen.removes(at, by, fact) || !seen.counts(at, by) && hides(by))

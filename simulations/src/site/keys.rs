@@ -2,10 +2,10 @@
 
 use packetboat::keeper::own_log;
 use protocol::grant::Permitted;
-use protocol::id::FeedId;
-use protocol::log::{Head, NamedOp, Verified};
+use protocol::id::{FeedId, LogId};
+use protocol::log::{Entry, Head, NamedOp, Verified};
 use protocol::manifest::File;
-use protocol::op::{Body, Publish};
+use protocol::op::{Body, Closing, Op, OpenEpoch, Place, Publish};
 use protocol::succession::generation_of;
 use protocol::time::Hlc;
 
@@ -59,5 +59,24 @@ impl Site {
         let named = said.ops().first().cloned();
         self.store().append(&[Permitted::local(said, false).ok()?]).ok()?;
         named
+    }
+
+    /// What later keys of a log's author accept of its earlier keys' logs, as far as it is held here.
+    #[must_use]
+    pub fn closings(&self, log: LogId) -> Vec<Closing> {
+        let heads =
+            self.store().heads(log.feed).unwrap_or_default().into_iter().map(|signed| signed.head.log);
+        let later = heads.filter(|other| {
+            other.author == log.author && generation_of(other.epoch) > generation_of(log.epoch)
+        });
+        let closing = |log: LogId| {
+            let batches = self.store().batches(log, 0, 1).unwrap_or_default();
+            let Some(Entry::Op(first)) = batches.first()?.entries.first() else { return None };
+            match Op::decode_statement(Place { log, seq: 0 }, first).ok()?.body {
+                Body::OpenEpoch(OpenEpoch { closes, .. }) => closes,
+                _ => None,
+            }
+        };
+        later.filter_map(closing).collect()
     }
 }
