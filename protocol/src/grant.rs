@@ -258,6 +258,11 @@ impl Authority {
         self.cuts.get(&log).cloned()
     }
 
+    /// All cuts, with the logs they are of.
+    pub fn cuts(&self) -> impl Iterator<Item = (LogId, &CutAt)> {
+        self.cuts.iter().map(|(log, at)| (*log, at))
+    }
+
     /// Whether an op lies beyond what counts of a log: of one with two histories, or of one that a later key of its author closed.
     #[must_use]
     pub fn is_cut_off(&self, log: LogId, seq: u64) -> bool {

@@ -134,10 +134,10 @@ impl Context<'_> {
     fn prove_cuts_wrong(&mut self) -> Result<(), Stop> {
         for feed in self.feeds.iter().filter(|on| !on.effective.is_off()).map(|on| on.feed) {
             let Some(authority) = self.view.authority(feed)? else { continue };
-            for state in self.view.logs(feed)? {
-                if let Some(CutAt::Head(signed)) = authority.cut(state.log)
-                    && concerns(state.log, self.me, self.view)?
-                    && let Some(proof) = self.view.fork(&signed)?
+            for (log, at) in authority.cuts() {
+                if let CutAt::Head(signed) = at
+                    && concerns(log, self.me, self.view)?
+                    && let Some(proof) = self.view.fork(signed)?
                 {
                     self.keep_fork(proof)?;
                 }
