@@ -1,12 +1,15 @@
 //! From records to index: what each record of the packs means for the index, whether it was just written or is read again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+
+use protocol::id::BlobId;
 
 use super::engine::{Broken, Change, Index};
 use super::keys::{self, BlobEntry, Location, LogEntry, Tree};
 use super::packs::record::{self, Kind};
 use super::packs::{Packs, Start, footer::Place};
+use super::view::want_again;
 use super::{ops, records, sweep};
 
 /// Changes gathered before they are applied in sorted order: sled takes sorted keys twice as fast.
@@ -33,6 +36,8 @@ pub(crate) const fn needs_payload(kind: Kind) -> bool {
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     by_key: BTreeMap<(Tree, Vec<u8>), Step>,
+    /// Blobs that were dropped: each feed that names one wants it, should it be needed again.
+    dropped: BTreeSet<BlobId>,
 }
 
 #[derive(Debug)]
@@ -64,6 +69,11 @@ impl Changes {
             Some(Step::RemoveAt(_)) | None => Step::RemoveAt(at),
         };
         self.by_key.insert((tree, key), step);
+    }
+
+    pub(crate) fn drop_blob(&mut self, blob: BlobId, at: Location) {
+        self.remove_at(Tree::Blob, keys::blob(blob), at);
+        self.dropped.insert(blob);
     }
 
     pub(crate) fn raise(&mut self, key: Vec<u8>, entry: &LogEntry) {
@@ -103,7 +113,14 @@ impl Changes {
             };
             changes.push(Change { tree: *tree, key: key.clone(), value });
         }
-        index.apply(&changes)
+        index.apply(&changes)?;
+        for blob in &self.dropped {
+            // The mark of a want may have gone before the drop, and its op may be of long before what is replayed.
+            if index.value(Tree::Blob, &keys::blob(*blob))?.is_none() {
+                want_again(index, *blob)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -104,8 +104,11 @@ pub(super) struct Dropped {
 pub(super) fn replay(changes: &mut Changes, payload: &[u8]) {
     let Ok(dropped) = keys::decode::<Vec<Dropped>>(payload) else { return };
     for Dropped { extent, id, at } in dropped {
-        let tree = if extent { Tree::Extent } else { Tree::Blob };
-        changes.remove_at(tree, id.to_vec(), at);
+        if extent {
+            changes.remove_at(Tree::Extent, id.to_vec(), at);
+        } else {
+            changes.drop_blob(BlobId(id), at);
+        }
     }
 }
 

@@ -11,12 +11,27 @@ use protocol::package::Coordinate;
 use protocol::session::view::{Growth, Holding, LogState, Missing, Unreadable, View};
 use protocol::transfer;
 
-use super::engine::Change;
+use super::engine::{Broken, Change, Index};
 use super::keys::{self, BlobEntry, Tree};
 use super::{BlobState, Look, PutError, ReadError, Store};
 
 /// Wants looked at under one hold of the index.
 const PAGE_WANTS: usize = 256;
+
+/// Notes in an index that every feed that names a blob needs it.
+pub(super) fn want_again(index: &dyn Index, blob: BlobId) -> Result<(), Broken> {
+    let mut from = Vec::new();
+    loop {
+        let page = index.page(Tree::Use, blob.as_bytes(), &from, PAGE_WANTS)?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        from = keys::after(last);
+        let want = |(key, _): &(Vec<u8>, Vec<u8>)| {
+            let key = keys::want(keys::feed_of_use(key)?, blob);
+            Ok(Change { tree: Tree::Want, key, value: Some(Vec::new()) })
+        };
+        index.apply(&page.iter().map(want).collect::<Result<Vec<_>, _>>()?)?;
+    }
+}
 
 /// A store with the site that looks and the time: what a session reads.
 #[derive(Debug, Clone)]
@@ -56,19 +71,7 @@ impl Store {
 
     /// Notes that a blob which was here is needed again by every feed that names it.
     pub(super) fn want_again(&self, blob: BlobId) -> Result<(), ReadError> {
-        Ok(self.with_index(|index| {
-            let mut from = Vec::new();
-            loop {
-                let page = index.page(Tree::Use, blob.as_bytes(), &from, PAGE_WANTS)?;
-                let Some((last, _)) = page.last() else { return Ok(()) };
-                from = keys::after(last);
-                let want = |(key, _): &(Vec<u8>, Vec<u8>)| {
-                    let key = keys::want(keys::feed_of_use(key)?, blob);
-                    Ok(Change { tree: Tree::Want, key, value: Some(Vec::new()) })
-                };
-                index.apply(&page.iter().map(want).collect::<Result<Vec<_>, _>>()?)?;
-            }
-        })?)
+        Ok(self.with_index(|index| want_again(index, blob))?)
     }
 }
 

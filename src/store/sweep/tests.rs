@@ -1,5 +1,6 @@
 //! What goes, what stays, and what comes back from the disk.
 
+use protocol::filter::Filter;
 use protocol::id::FeedId;
 use protocol::limits::EXTENT_BYTES;
 
@@ -84,6 +85,26 @@ fn a_deleted_version_goes_a_served_one_stays_and_no_rebuild_brings_it_back() {
     }
     ingest(&site.store, &gone).unwrap();
     assert_eq!(read(&site.reopen(false).store, id(&gone)).unwrap(), gone);
+}
+
+/// A deletion that counts no more brings a version back: what a sweep dropped of it is wanted, also where power went before the index knew.
+#[test]
+fn what_a_sweep_dropped_is_wanted_again_after_a_loss_of_power() {
+    let mut site = Site::new();
+    let op = site.publish("gone", b"gone");
+    let wants = |site: &Site| {
+        site.store.with_index(|index| index.page(Tree::Want, site.feed.as_bytes(), &[], 2)).unwrap().len()
+    };
+    assert!(site.store.missing_blobs(site.feed, look(&site.author), &Filter::default()).unwrap().is_empty());
+    assert_eq!(wants(&site), 0, "it is here");
+    site.store.checkpoint().unwrap();
+    site.delete("gone", op);
+    let swept: u64 = (0..3).map(|_| site.sweep().blobs).sum();
+    assert_eq!((swept, wants(&site)), (1, 1));
+    site.engine.cut_power();
+    let site = site.reopen(true);
+    assert_eq!(site.store.blob_state(id(b"gone")).unwrap(), BlobState::Missing);
+    assert_eq!(wants(&site), 1);
 }
 
 #[test]
