@@ -33,9 +33,14 @@ impl Clock {
     pub fn after_start(store: &Store, look: Look) -> Result<Self, ReadError> {
         let mut clock = Self::default();
         for (feed, _) in store.feeds()? {
+            let authority = store.authority(feed)?;
             for signed in store.heads(feed)? {
                 let (log, len) = (signed.head.log, signed.head.len);
                 let newest = stamps(&store.batches(log, len.saturating_sub(1), 0)?, log).max();
+                // Whoever found an old key goes on with its log and gives any stamps.
+                if let Some(Some(end)) = authority.as_ref().and_then(|authority| authority.closed_at(log)) {
+                    clock.see(log, stamps(&store.batches(log, end.len.saturating_sub(1), 0)?, log), look);
+                }
                 clock.see(log, newest, look);
                 // Behind one that waits, others may wait that are due sooner.
                 if newest.is_some_and(|stamp| stamp.is_ahead_of(look.now)) {
