@@ -122,6 +122,17 @@ fn chosen(
     Ok((log(epoch), begins.then(|| opening(&own, key, authority.as_deref()))))
 }
 
+/// Whether a peer holds more of the log in which this site would go on than this site ever had: it was set back. What it knows that damage
+/// took is no news.
+///
+/// # Errors
+/// The disk failed.
+pub fn is_behind(store: &Store, me: SiteId, log: LogId, len: u64) -> Result<bool, ReadError> {
+    let newest = heads(store, me, log.feed)?.last().map_or(1, |last| last.log.epoch);
+    let epoch = store.writing(log.feed)?.map_or(newest, |writing| writing.epoch);
+    Ok(log.author == me && log.epoch == epoch && store.log_longest(log)? < len)
+}
+
 /// Whether this site waits in any feed to learn what it said there.
 ///
 /// # Errors

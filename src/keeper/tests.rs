@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use protocol::fault::Outcome;
 use protocol::frame::Openness;
 use protocol::id::StoreId;
-use protocol::op::{Genesis, SetRef};
+use protocol::op::{Closing, Genesis, OpenEpoch, SetRef, Tip};
 use protocol::package::FeedKind;
 use protocol::session::tally::Tally;
 use protocol::session::{Agreed, AgreedFeed};
@@ -87,6 +87,34 @@ fn what_is_said_once_an_op_of_the_future_is_due_is_stamped_after_it() {
         assert_eq!(clock.newest(at(HOUR_MS - 600_000)).wall(), at(HOUR_MS).now);
         assert_eq!(clock.newest(at(3 * HOUR_MS)), given);
     }
+}
+
+/// [P-8] A thief of a key that its site changed goes on with the log and stamps what it says as it likes. What the site itself said last is
+/// seen after a start as well.
+#[test]
+fn what_a_thief_adds_to_a_closed_log_hides_no_stamps_after_a_start() {
+    let (key, store, feed) = a_feed();
+    let other = SiteKey::from_seed(&[2; 32]);
+    let log = LogId { feed, author: other.site_id(), epoch: 1 };
+    let now = wall_clock();
+    let look = Look { me: key.site_id(), now };
+    let say = |signer: &SiteKey, log, held: &Mmr, body, wall| {
+        let signer = (signer.signing_key(), signer.succession().clone());
+        let said = Verified::author_as(signer, log, held, vec![body], Hlc::default(), wall);
+        store.append(&[Permitted::local(said.clone(), false).unwrap()]).unwrap();
+        said
+    };
+    let before = say(&other, log, &Mmr::default(), moved(), now);
+    let later = other.followed_by(&[3; 32]);
+    let (len, root) = (before.after().len(), before.after().root());
+    let accepted = vec![Tip { author: other.site_id(), epoch: 1, len, root }];
+    let closes = Some(Closing { key: later.public(), accepted });
+    let epoch = protocol::succession::first_epoch(1);
+    let hour_ago = Timestamp(now.0 - HOUR_MS);
+    let opens = Body::OpenEpoch(OpenEpoch { known: None, closes });
+    say(&later, LogId { epoch, ..log }, &Mmr::default(), opens, hour_ago);
+    say(&other, log, before.after(), moved(), hour_ago);
+    assert_eq!(Clock::after_start(&store, look).unwrap().newest(look), before.ops()[0].op.stamp);
 }
 
 /// A copy of this site went on in a later epoch, as copies do, and its ops came here before this site ever said anything.

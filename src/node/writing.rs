@@ -93,6 +93,13 @@ impl Node {
         match event {
             Noticed::Forked { log } => self.fork_seen(&link.name, log),
             Noticed::SetBack => self.awaken(Cause::SetBack).await,
+            Noticed::Ahead { log, len } => {
+                let behind =
+                    self.blocking(move |site| Ok(own_log::is_behind(site.store(), site.me(), log, len)?));
+                if behind.await.unwrap_or(true) {
+                    self.awaken(Cause::SetBack).await;
+                }
+            }
             Noticed::Doubled { life } => {
                 locked(&self.inner.lives).saw(link.peer, life, wall_clock());
                 self.copy_seen(&link.name);

@@ -22,6 +22,8 @@ pub(super) struct Shown {
     there: BTreeSet<(LogId, u64)>,
     /// Logs of which a person was told.
     told: BTreeSet<LogId>,
+    /// Heads of the peer's own logs that it was shown because it told less of them.
+    reminded: BTreeSet<(LogId, u64)>,
     /// Proofs and heads that the peer sent.
     heard: usize,
     /// Proofs about sites of which no grant is known here yet: it may be among the ops that come.
@@ -146,6 +148,32 @@ impl Context<'_> {
         Ok(())
     }
 
+    /// The peer tells less of a log of its own than is here: it was set back to before it said that, and where its store has grown since no
+    /// generation tells it so. The head that it signed does. [P-56]
+    pub(super) fn remind(&mut self, told: &Heads) -> Result<(), Unreadable> {
+        let mut heads = Vec::new();
+        for feed in self.feeds.iter().filter(|on| on.effective.flows_in()).map(|on| on.feed) {
+            let Some(authority) = self.view.authority(feed)? else { continue };
+            let forks = self.view.forks(feed)?;
+            let own = self.view.logs(feed)?.into_iter().filter(|state| state.log.author == self.peer);
+            for (log, len) in own.map(|state| (state.log, state.reach.len)) {
+                let less = told.get(&log).map_or(0, |reach| reach.len) < len;
+                let counts = authority.cut(log).is_none() && !is_frozen(log, &authority, &forks);
+                if less
+                    && counts
+                    && self.shown.reminded.insert((log, len))
+                    && let Some(batch) = self.view.run(log, len.saturating_sub(1), 0)?
+                {
+                    heads.push(batch.head);
+                }
+            }
+        }
+        for heads in heads.chunks(FORKS_PER_FRAME_MAX) {
+            self.send(&Frame::Forks(Forks { heads: heads.to_vec(), forks: vec![] }));
+        }
+        Ok(())
+    }
+
     /// Keeps a proof that is new here, and shows it to the peer if it may not have it.
     fn keep_fork(&mut self, proof: ForkProof) -> Result<(), Unreadable> {
         let log = proof.log();
@@ -222,8 +250,12 @@ impl Session {
         self.receiving(view, |_, context| Ok(context.weigh_forks()?))?;
         for head in heard.heads {
             head.verify().map_err(|_forged| Misbehaved::BatchInvalid)?;
-            agreed(head.head.log)?;
-            if concerns(head.head.log, me, view)?
+            let (log, len) = (head.head.log, head.head.len);
+            agreed(log)?;
+            if log.author == me && len > view.log(log)?.len() {
+                self.outputs.push_back(Output::Note(Event::Ahead { log, len }));
+            }
+            if concerns(log, me, view)?
                 && let Some(proof) = view.fork(&head)?
             {
                 self.receiving(view, |_, context| Ok(context.keep_fork(proof)?))?;

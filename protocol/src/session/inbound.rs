@@ -356,6 +356,7 @@ impl Inbound {
             Some(Known { store: context.peer_store, generation: target.generation, root: half(target.root) });
         context.outputs.push_back(Output::Remember(self.memory()));
         context.weigh_forks()?;
+        context.remind(&self.copy)?;
         let unserved = unserved(std::mem::take(&mut self.pushed), context)?;
         context.applied(unserved)?;
         self.fetch(context)

@@ -150,4 +150,6 @@ pub enum Event {
     Doubled { life: StoreId },
     /// The peer has seen a later state of this site's store.
     SetBack,
+    /// The peer holds more of a log of this site's own than is here.
+    Ahead { log: LogId, len: u64 },
 }

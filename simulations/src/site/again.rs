@@ -165,6 +165,11 @@ impl Site {
                 self.forks.insert(log);
             }
             Event::SetBack => self.awaken(now, Cause::SetBack),
+            Event::Ahead { log, len } => {
+                if own_log::is_behind(self.store(), self.id(), log, len).expect("the store reads") {
+                    self.awaken(now, Cause::SetBack);
+                }
+            }
             Event::Doubled { life } => {
                 self.again.lives.saw(peer, life, wall);
                 self.again.lives.doubled(peer, wall);

@@ -54,10 +54,34 @@ fn a_store_that_was_set_back_hears_so_from_whoever_saw_more_of_it() {
         } else {
             wire(&ny, &la).sync(&mut ny, &mut la);
         }
-        assert_eq!(la.notes, [Event::SetBack], "la dials: {la_dials}");
+        // Who is told before it brings that back also shows it.
+        let shown = (!la_dials).then_some(Event::Ahead { log, len: 2 });
+        let told: Vec<Event> = [Event::SetBack].into_iter().chain(shown).collect();
+        assert_eq!(la.notes, told, "la dials: {la_dials}");
         assert!(ny.notes.is_empty());
         assert_eq!(la.log(log).unwrap().len(), 2, "and what it lost came back");
     }
+}
+
+/// [P-56] A store was set back and has taken in so much since that its generation tells nobody: who holds more of its site's own log shows it,
+/// also where nothing flows back, once a session.
+#[test]
+fn a_site_is_shown_what_it_said_before_it_was_set_back_and_its_store_grew() {
+    let (mut ny, mut la) = (Site::new(1), Site::new(2));
+    ny.grant(&la);
+    connect(&ny, &la, Switches::MIRROR, Switches::MIRROR).sync(&mut ny, &mut la);
+    la.publish("before", b"1");
+    la.publish("lost", b"2");
+    let log = la.own_log();
+    let mut wire = connect(&ny, &la, Switches::PULL, Switches::PUSH);
+    wire.sync(&mut ny, &mut la);
+    la.runs.get_mut(&log).unwrap().pop();
+    la.generation += 1;
+    for _ in 0..2 {
+        wire.sync(&mut ny, &mut la);
+        assert_eq!(la.notes, [Event::Ahead { log, len: 2 }]);
+    }
+    assert!(ny.notes.is_empty() && ny.log(log).unwrap().len() == 2);
 }
 
 /// [P-56] A machine was snapshot before anything was said in it, and set back to that.
