@@ -136,6 +136,8 @@ pub struct Site {
     pub promised: BTreeSet<BlobId>,
     /// The seals that this site said.
     pub seals: Vec<(OpId, Seal)>,
+    /// Those that were lost with its machine and not heard of again when it said another one.
+    pub sealed_over: Vec<OpId>,
     /// A bug of this site, put in on purpose.
     plant: Option<Plant>,
     wanted: Wanted,
@@ -200,6 +202,7 @@ impl Site {
             swept: false,
             promised: BTreeSet::new(),
             seals: Vec::new(),
+            sealed_over: Vec::new(),
             plant: None,
             wanted: Wanted::default(),
             again: Again::default(),
@@ -390,6 +393,8 @@ impl Site {
             if let Some(seal) = due.expect("the store reads") {
                 // A disk that is full or fails costs a seal, which the next run makes up for.
                 if let Ok(said) = self.say(now, feed, Body::Seal(seal.clone())) {
+                    let lost = self.seals.iter().map(|(id, _)| *id).filter(|id| !self.holds(*id));
+                    self.sealed_over.extend(lost.collect::<Vec<_>>());
                     self.seals.push((said.id, seal));
                 }
             }

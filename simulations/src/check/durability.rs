@@ -2,7 +2,7 @@
 
 use protocol::feed::Item;
 
-use crate::oracle::Seen;
+use crate::oracle::{Fact, Seen};
 
 /// # Errors
 /// What is gone.
@@ -24,6 +24,11 @@ pub fn check(seen: Seen<'_>) -> Result<(), String> {
         // Bytes that rotted or were swept are there where they are served, and need not be elsewhere. A sweep leaves those of a build that
         // lost a clash as well: a person may choose it.
         let dropped = seen.rotted || site.swept;
+        // A delete counted until it was cut away, and a sweep took what it had removed.
+        let undone = |by: &&Fact| by.cut_off && by.delete().is_some() && by.name() == fact.name();
+        if site.swept && seen.oracle.facts(seen.sites).any(|by| undone(&by)) {
+            continue;
+        }
         let item = || site.item(seen.now, seen.feed, fact.name());
         // What stands at its own site alone has nowhere to come back from once it rotted.
         let stands = |item: Item| {

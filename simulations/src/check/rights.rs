@@ -37,7 +37,8 @@ pub fn check(seen: Seen<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// Every word about rights is known wherever a link leads on which anything flows, one way or the other.
+/// Every word about rights is known wherever a link leads on which anything flows, one way or the other: ops bring it to where they flow, a
+/// proof to the end to which none do. Of what it has by proof a site passes nothing on with ops.
 ///
 /// # Errors
 /// Who does not know what is known at the other end.
@@ -45,7 +46,10 @@ pub fn everywhere(seen: Seen<'_>) -> Result<(), String> {
     for word in seen.oracle.words.iter() {
         let knows = |at: &usize| seen.known.get(*at).is_some_and(|known| known.contains(&word.id));
         let told: BTreeSet<usize> = (0..seen.sites.len()).filter(knows).collect();
-        let due = seen.shape.beyond(told.clone(), |on| !on.is_off());
+        let said = |at: &usize| seen.sites.get(*at).is_some_and(|site| site.holds(word.id));
+        let said = told.iter().copied().filter(said).collect();
+        let by_ops = seen.shape.beyond(said, |on| on.in_add || on.in_delete);
+        let due = seen.shape.beyond(&told | &by_ops, |on| !on.is_off() && !on.in_add && !on.in_delete);
         if let Some(site) = due.difference(&told).next().and_then(|at| seen.sites.get(*at)) {
             return Err(format!("{} does not know what was said about rights", site.name));
         }

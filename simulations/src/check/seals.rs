@@ -24,6 +24,11 @@ pub fn follow(
     if sites.first().is_some_and(|origin| oracle.doubled.contains(&origin.id())) {
         return Ok(());
     }
+    // One that was set back and sealed anew while others had a seal that it had not heard of again fixed the same twice: one gives way.
+    let held = |seal: &OpId| sites.iter().any(|site| site.holds(*seal));
+    if sites.first().is_some_and(|origin| origin.sealed_over.iter().any(held)) {
+        return Ok(());
+    }
     // A run that was cut may have brought a seal and not yet all that it covers.
     if !holds_what_is_sealed(site, feed) {
         return Ok(());
