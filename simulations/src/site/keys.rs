@@ -72,10 +72,8 @@ impl Site {
         let closing = |log: LogId| {
             let batches = self.store().batches(log, 0, 1).unwrap_or_default();
             let Some(Entry::Op(first)) = batches.first()?.entries.first() else { return None };
-            match Op::decode_statement(Place { log, seq: 0 }, first).ok()?.body {
-                Body::OpenEpoch(OpenEpoch { closes, .. }) => closes,
-                _ => None,
-            }
+            let body = Op::decode_statement(Place { log, seq: 0 }, first).ok()?.body;
+            if let Body::OpenEpoch(OpenEpoch { closes, .. }) = body { closes } else { None }
         };
         later.filter_map(closing).collect()
     }
