@@ -36,10 +36,12 @@ impl Clock {
             let authority = store.authority(feed)?;
             for signed in store.heads(feed)? {
                 let (log, len) = (signed.head.log, signed.head.len);
-                let newest = stamps(&store.batches(log, len.saturating_sub(1), 0)?, log).max();
                 // Whoever found an old key goes on with its log and gives any stamps.
-                if let Some(Some(end)) = authority.as_ref().and_then(|authority| authority.closed_at(log)) {
-                    clock.see(log, stamps(&store.batches(log, end.len.saturating_sub(1), 0)?, log), look);
+                let closed = authority.as_ref().and_then(|authority| authority.closed_at(log)).flatten();
+                let ends = [Some(len), closed.map(|end| end.len)].into_iter().flatten();
+                let mut newest = None;
+                for end in ends {
+                    newest = newest.max(stamps(&store.batches(log, end.saturating_sub(1), 0)?, log).max());
                 }
                 clock.see(log, newest, look);
                 // Behind one that waits, others may wait that are due sooner.

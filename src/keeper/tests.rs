@@ -104,17 +104,21 @@ fn what_a_thief_adds_to_a_closed_log_hides_no_stamps_after_a_start() {
         store.append(&[Permitted::local(said.clone(), false).unwrap()]).unwrap();
         said
     };
-    let before = say(&other, log, &Mmr::default(), moved(), now);
+    let first = say(&other, log, &Mmr::default(), moved(), now);
+    let last = say(&other, log, first.after(), moved(), Timestamp(now.0 + HOUR_MS));
     let later = other.followed_by(&[3; 32]);
-    let (len, root) = (before.after().len(), before.after().root());
+    let (len, root) = (last.after().len(), last.after().root());
     let accepted = vec![Tip { author: other.site_id(), epoch: 1, len, root }];
     let closes = Some(Closing { key: later.public(), accepted });
     let epoch = protocol::succession::first_epoch(1);
-    let hour_ago = Timestamp(now.0 - HOUR_MS);
     let opens = Body::OpenEpoch(OpenEpoch { known: None, closes });
+    let hour_ago = Timestamp(now.0 - HOUR_MS);
     say(&later, LogId { epoch, ..log }, &Mmr::default(), opens, hour_ago);
-    say(&other, log, before.after(), moved(), hour_ago);
-    assert_eq!(Clock::after_start(&store, look).unwrap().newest(look), before.ops()[0].op.stamp);
+    say(&other, log, last.after(), moved(), hour_ago);
+    let mut clock = Clock::after_start(&store, look).unwrap();
+    assert_eq!(clock.newest(look), first.ops()[0].op.stamp, "the last waits, and hides not the one before");
+    let due = Look { now: Timestamp(now.0 + HOUR_MS), ..look };
+    assert_eq!(clock.newest(due), last.ops()[0].op.stamp);
 }
 
 /// A copy of this site went on in a later epoch, as copies do, and its ops came here before this site ever said anything.
