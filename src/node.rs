@@ -137,8 +137,6 @@ struct Inner {
     data: PathBuf,
     /// The lives of sites that called lately.
     lives: Mutex<Lives>,
-    /// Whether the store ever had to learn how far its key has signed: only then may a feed wait for that.
-    awoke: AtomicBool,
     site: SiteStore,
     name: String,
     endpoint: Endpoint,
@@ -250,12 +248,10 @@ impl Node {
         let endpoint = Endpoint::bind(listen, &shown, peers, Pace::Background)?;
         let listen = endpoint.local_addr().unwrap_or(listen);
         let site = SiteStore::new(store, key);
-        let awoke = site.store().awakening()?.is_some();
         let (events, kept) = events::Events::open(&site)?;
         let inner = Inner {
             data: data.to_owned(),
             lives: Mutex::default(),
-            awoke: AtomicBool::new(awoke),
             site,
             name,
             endpoint,

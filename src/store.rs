@@ -13,6 +13,7 @@ mod feeds;
 mod forks;
 mod gaps;
 mod holds;
+mod holes;
 mod index;
 mod ingest;
 mod keys;
@@ -266,6 +267,10 @@ impl Store {
         // A full disk keeps nobody from reading: the old checkpoint still holds.
         if let Err(error) = store.checkpoint() {
             tracing::warn!(%error, "no checkpoint could be written; the next start takes longer");
+        }
+        // A disk that refuses is asked again before anything is signed.
+        if let Err(error) = store.look_after_rebuild() {
+            tracing::warn!(%error, "it could not be noted that damage was stepped over");
         }
         Ok(store)
     }

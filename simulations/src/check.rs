@@ -3,6 +3,7 @@
 pub mod bytes;
 pub mod causality;
 pub mod convergence;
+pub mod damage;
 pub mod doubles;
 pub mod durability;
 pub mod forks;
@@ -14,6 +15,7 @@ pub mod resurrection;
 pub mod rights;
 pub mod row_20;
 pub mod seals;
+pub mod silence;
 pub mod stamps;
 pub mod theft;
 pub mod words;
@@ -41,6 +43,7 @@ pub fn by(check: &'static str, found: Result<(), String>) -> Result<(), Fault> {
 /// # Errors
 /// The promise that does not hold.
 pub fn always(seen: Seen<'_>) -> Result<(), Fault> {
+    by("silence", silence::check(seen))?;
     by("honesty", honesty::check(seen))?;
     by("doubles", doubles::check(seen))?;
     by("forks", forks::check(seen))?;
@@ -59,6 +62,7 @@ pub fn at_rest(seen: Seen<'_>) -> Result<(), Fault> {
     always(seen)?;
     by("rights", rights::everywhere(seen))?;
     by("convergence", convergence::check(seen))?;
+    by("damage", damage::check(seen))?;
     by("durability", durability::check(seen))?;
     by("theft", theft::check(seen))?;
     by("stamps", stamps::check(seen))

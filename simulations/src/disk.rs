@@ -1,5 +1,7 @@
 //! A disk in memory that keeps exactly what a disk must: what was not synced may be gone, whole or in part, after a loss of power.
 
+mod rot;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};

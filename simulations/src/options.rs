@@ -3,6 +3,7 @@
 mod keys;
 mod machines;
 mod programs;
+mod rot;
 mod rulings;
 
 use std::fmt;
@@ -118,6 +119,16 @@ pub enum Act {
     },
     /// Drops what nobody needs, and gives its room back.
     Sweep {
+        site: usize,
+    },
+    /// Bits flip on its disk.
+    Rot {
+        site: usize,
+        pick: u64,
+        bits: u64,
+    },
+    /// Reads everything that it keeps again.
+    Scrub {
         site: usize,
     },
     /// Changes its key.
@@ -252,6 +263,7 @@ impl Options {
         options.mix_versions(&mut entropy.fork("versions"));
         let rulings = options.some_rulings(&mut entropy.fork("rulings"));
         options.acts.extend(rulings);
+        options.acts.extend(options.some_rot(&mut entropy.fork("rot")));
         options.acts.sort_by_key(|(at, _)| *at);
         options
     }

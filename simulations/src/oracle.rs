@@ -28,6 +28,8 @@ pub struct Fact {
     pub certain: bool,
     /// Its author's machine was set back to before it. It exists where anybody has it, and these sites, which had it then, must not lose it.
     pub witnesses: Option<BTreeSet<usize>>,
+    /// Rot took it at its author, for a while or for good.
+    pub rotted: bool,
     /// It lies behind the cut of a forked log: it counts at its author's alone.
     pub cut_off: bool,
 }
@@ -43,6 +45,16 @@ impl Fact {
     #[must_use]
     pub const fn delete(&self) -> Option<&Delete> {
         if let Body::Delete(delete) = &self.body { Some(delete) } else { None }
+    }
+
+    /// A site no longer has it.
+    fn is_lost(&mut self, at: usize, sites: &[Site]) {
+        if let Some(witnesses) = &mut self.witnesses {
+            witnesses.remove(&at);
+        } else if self.site == at {
+            let has = |(at, site): (usize, &Site)| site.holds(self.id).then_some(at);
+            self.witnesses = Some(sites.iter().enumerate().filter_map(has).collect());
+        }
     }
 
     /// The name it is about.
@@ -79,8 +91,8 @@ impl Oracle {
         }
         let (place, stamp) = (named.op.place, named.op.stamp);
         let (id, body) = (named.id, named.op.body);
-        let (witnesses, cut_off) = (None, false);
-        self.facts.push(Fact { site, id, place, stamp, body, certain, witnesses, cut_off });
+        let (witnesses, rotted, cut_off) = (None, false, false);
+        self.facts.push(Fact { site, id, place, stamp, body, certain, witnesses, rotted, cut_off });
     }
 
     /// Notes an op of a second machine with a site's key: it exists where anybody else has it.
@@ -109,14 +121,23 @@ impl Oracle {
     pub fn taken_back(&mut self, at: usize, sites: &[Site]) {
         let Some(site) = sites.get(at) else { return };
         for fact in self.facts.iter_mut().filter(|fact| !site.holds(fact.id)) {
-            if let Some(witnesses) = &mut fact.witnesses {
-                witnesses.remove(&at);
-            } else if fact.site == at {
-                let has = |(at, site): (usize, &Site)| site.holds(fact.id).then_some(at);
-                fact.witnesses = Some(sites.iter().enumerate().filter_map(has).collect());
-            }
+            fact.is_lost(at, sites);
         }
         self.sealed.retain(|(under, _), _| *under != at);
+    }
+
+    /// Rot took what a machine held: what that said is known to those alone that have it.
+    pub fn lost_to_rot(&mut self, at: usize, sites: &[Site]) {
+        let Some(site) = sites.get(at) else { return };
+        for fact in self.facts.iter_mut().filter(|fact| !site.holds(fact.id)) {
+            fact.rotted |= fact.site == at && fact.witnesses.is_none();
+            fact.is_lost(at, sites);
+        }
+    }
+
+    /// What rot took at a site of what it had acknowledged, for a while or for good.
+    pub fn rotted_at(&self, at: usize) -> impl Iterator<Item = &Fact> {
+        self.facts.iter().filter(move |fact| fact.site == at && fact.certain && fact.rotted)
     }
 
     /// The facts that exist: those acknowledged that no machine was set back from, and of the others those that somebody holds.
@@ -169,8 +190,8 @@ pub struct Seen<'a> {
     pub oracle: &'a Oracle,
     /// The words about rights that each site knows.
     pub known: &'a [BTreeSet<OpId>],
-    /// Whether bits have rotted on a disk.
-    pub rotted: bool,
+    /// The sites at which bits have rotted.
+    pub rotted: &'a BTreeSet<usize>,
 }
 
 impl Seen<'_> {

@@ -46,6 +46,14 @@ pub enum Plant {
     PartTakenForWhole,
     /// Bytes are served without a look at their hash, and one in a few has rotted.
     RottenBytesServed,
+    /// A scrub reads some packs and not the others.
+    ScrubEndsEarly,
+    /// What the end of a site's own log held before it rotted is taken for never said, and the log goes on from there.
+    DamagedLogGoesOn,
+    /// What rot took and came back is not noted as back.
+    HealedBlobUnnoted,
+    /// Of the bytes that are wanted those are forgotten that rotted.
+    RottedBytesUnwanted,
     /// Bytes that are here are fetched again.
     BytesFetchedAgain,
     /// Frames are queued whether the line takes them or not.

@@ -1,11 +1,13 @@
 //! One site: the real store on a disk in memory, the real session over real QUIC. It does what the node's pump does, without threads.
 
 mod again;
+mod handed;
 pub mod keys;
 mod life;
 mod lying;
 mod people;
 mod rulings;
+mod scrub;
 mod settling;
 mod wire;
 
@@ -34,9 +36,11 @@ use crate::net::SECOND;
 use crate::plant::Plant;
 use crate::quic::{Quic, Talk};
 use again::Again;
+use handed::Handed;
 use lying::{Lying, Wanted};
 pub use people::Unsaid;
 pub use rulings::{LinkState, grant_of};
+use scrub::Rot;
 use wire::{Arrival, Wire};
 pub(crate) use wire::{next_frame, varint};
 
@@ -142,6 +146,8 @@ pub struct Site {
     plant: Option<Plant>,
     wanted: Wanted,
     again: Again,
+    handed: Handed,
+    rot: Rot,
     entropy: Entropy,
 }
 
@@ -206,6 +212,8 @@ impl Site {
             plant: None,
             wanted: Wanted::default(),
             again: Again::default(),
+            handed: Handed::default(),
+            rot: Rot::default(),
             entropy,
         };
         site.open();
@@ -230,6 +238,9 @@ impl Site {
             peers: self.links.iter().map(|end| end.peer).collect(),
             plant: self.plant,
             wanted: Wanted::clone(&self.wanted),
+            store: self.store().clone(),
+            handed: self.handed.clone(),
+            rotted: self.unwanted(now),
         }
     }
 
@@ -308,7 +319,7 @@ impl Site {
             versions: self.spoken(),
             barred: self.barred(end.peer, self.wall(now)),
             new_feeds: Default::default(),
-            memory: store.memory(end.peer, &end.name).expect("the store reads"),
+            memory: self.reads(|store| store.memory(end.peer, &end.name)).unwrap_or_default(),
             keys: Keys { mine: self.key.succession().clone(), peer: Default::default() },
             salt: self.entropy.next().to_le_bytes(),
         };
@@ -389,8 +400,8 @@ impl Site {
     /// Seals what came, where this site is the origin of a feed.
     fn seal(&mut self, now: u64) {
         for (feed, _) in self.store().feeds().expect("the store reads") {
-            let due = packetboat::statement::seal::due(self.store(), feed, self.look(now));
-            if let Some(seal) = due.expect("the store reads") {
+            let due = self.reads(|store| packetboat::statement::seal::due(store, feed, self.look(now)));
+            if let Some(Some(seal)) = due {
                 // A disk that is full or fails costs a seal, which the next run makes up for.
                 if let Ok(said) = self.say(now, feed, Body::Seal(seal.clone())) {
                     let lost = self.seals.iter().map(|(id, _)| *id).filter(|id| !self.holds(*id));

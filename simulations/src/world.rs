@@ -5,6 +5,7 @@ mod again;
 mod doubles;
 mod keys;
 mod making;
+mod rot;
 mod rulings;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,7 +91,8 @@ pub struct World {
     /// The words about rights that each site knows.
     known: Vec<BTreeSet<OpId>>,
     interruptions: u64,
-    rotted: bool,
+    /// Sites at which bits have rotted.
+    rotted: BTreeSet<usize>,
     /// Sites whose machine was set back or ran twice.
     set_back: BTreeSet<usize>,
     /// Second machines that run now, and how many ever did.
@@ -149,7 +151,7 @@ impl World {
             oracle: Oracle::default(),
             known: Vec::new(),
             interruptions: 0,
-            rotted: false,
+            rotted: BTreeSet::new(),
             set_back: BTreeSet::new(),
             doubles: Vec::new(),
             doubles_made: 0,
@@ -167,6 +169,7 @@ impl World {
     fn run(&mut self) -> Result<Report, Fault> {
         self.until_faults_end()?;
         self.heal();
+        self.scrub_all();
         self.resolve_forks()?;
         self.until_all_arrived()?;
         let healed_in = self.now - self.options.healed_at;
@@ -182,7 +185,7 @@ impl World {
             if self.now >= self.looked_at + LOOK_BEATS * self.options.beat {
                 self.looked_at = self.now;
                 self.take_stock();
-                check::always(self.seen())?;
+                self.always()?;
                 by("queues", check::queues::under_way(self.quic.net.under_way()))?;
             }
         }
@@ -223,7 +226,7 @@ impl World {
                 Err(Fault { check, what }) if self.now > deadline => {
                     return Err(Fault { check, what: format!("after all that time: {what}") });
                 }
-                Err(_) => check::always(self.seen())?,
+                Err(_) => self.always()?,
             }
         }
     }
@@ -247,7 +250,7 @@ impl World {
             let Some(site) = self.sites.get_mut(at) else { continue };
             if let Some((pack, offset)) = site.flip_bit() {
                 flips += 1;
-                self.rotted = true;
+                self.rotted.insert(at);
                 let text = format!("{} finds a bit flipped in pack {pack} at {offset}", site.name);
                 self.quic.trace.line(self.now, &text);
             }
@@ -329,7 +332,8 @@ impl World {
 
     /// Power that went inside a sync comes back; what stands under a seal is followed from run to run.
     fn look_after(&mut self) -> Result<(), Fault> {
-        by("words", check::words::check(&mut self.sites, &self.oracle.doubled, &self.set_back))?;
+        let forgetful = self.set_back.union(&self.rotted).copied().collect();
+        by("words", check::words::check(&mut self.sites, &self.oracle.doubled, &forgetful))?;
         for at in 0..self.sites.len() {
             if self.sites.get(at).is_some_and(|site| site.disk().is_dark()) {
                 self.fall(at, Fall::PowerInAWrite)?;
@@ -343,7 +347,13 @@ impl World {
                 if let Some(seen) = self.runs_seen.get_mut(at) {
                     *seen = ended;
                 }
-                by("seals", check::seals::follow(at, &self.sites, self.now, self.feed, &mut self.oracle))?;
+                self.look_after_rot(at);
+                if !self.forgets_seals(at) {
+                    by(
+                        "seals",
+                        check::seals::follow(at, &self.sites, self.now, self.feed, &mut self.oracle),
+                    )?;
+                }
             }
         }
         Ok(())
@@ -357,7 +367,7 @@ impl World {
             sites: &self.sites,
             oracle: &self.oracle,
             known: &self.known,
-            rotted: self.rotted,
+            rotted: &self.rotted,
         }
     }
 

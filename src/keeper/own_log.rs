@@ -13,7 +13,7 @@ use protocol::time::Timestamp;
 
 use super::AuthorError;
 use crate::identity::SiteKey;
-use crate::store::{AppendError, Cause, ReadError, Store};
+use crate::store::{AppendError, Cause, ReadError, Store, SweepError};
 
 /// The log that a site's next ops of its own go to.
 #[derive(Debug, Clone)]
@@ -74,6 +74,10 @@ pub fn next(
     anew: bool,
     step: impl FnOnce() -> Result<u32, AuthorError>,
 ) -> Result<OwnLog, AuthorError> {
+    store.look_after_rebuild().map_err(|error| match error {
+        SweepError::Write(error) => AuthorError::Append(AppendError::Write(error)),
+        SweepError::Read(error) => AuthorError::Read(error),
+    })?;
     if let Some(awakening) = store.waits(feed)? {
         return Err(AuthorError::Restored { what: awakening.cause.words() });
     }
@@ -171,8 +175,17 @@ pub fn wholly_heard(agreed: &Agreed, outcome: Outcome, tally: &Tally) -> Vec<Fee
     agreed.feeds.iter().filter(lets_in).map(|on| on.feed).collect()
 }
 
-/// Lets a site that waits write in a feed again, in a later epoch, which nothing it said before can contradict. Gives that epoch, or
-/// nothing where it does not wait.
+/// Whether damage took the end of the log in which this site writes, and that did not come back.
+fn is_short(store: &Store, me: SiteId, feed: FeedId) -> Result<bool, ReadError> {
+    let newest = || heads(store, me, feed).map(|own| own.last().map_or(1, |head| head.log.epoch));
+    let epoch = store.writing(feed)?.map_or_else(newest, |writing| Ok(writing.epoch))?;
+    let log = LogId { feed, author: me, epoch };
+    let held = store.log_state(log)?.map_or(0, |state| state.after.len());
+    Ok(store.log_longest(log)? > held)
+}
+
+/// Lets a site that waits, or whose own log lost its end to damage, write in a feed again: in a later epoch, which nothing it said before
+/// can contradict. Gives that epoch, or nothing where neither is so.
 ///
 /// # Errors
 /// The disk refused, or there is no randomness.
@@ -182,7 +195,7 @@ pub fn resume(
     feed: FeedId,
     step: impl FnOnce() -> Result<u32, AuthorError>,
 ) -> Result<Option<u64>, AuthorError> {
-    if store.waits(feed)?.is_none() {
+    if store.waits(feed)?.is_none() && !is_short(store, key.site_id(), feed)? {
         return Ok(None);
     }
     let before = store.writing(feed)?.map_or(0, |writing| writing.epoch);

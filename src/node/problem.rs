@@ -81,7 +81,9 @@ impl From<AuthorError> for Problem {
             }
             AuthorError::SetBack { .. } => {
                 Self::new(500, "integrity", "This site's own log is damaged", error.to_string())
-                    .hint("run `packetboat sync` with a site that has this feed, then try again")
+                    .hint(
+                        "run `packetboat sync` with a site that has this feed; where none is left, `packetboat resume-writing`",
+                    )
             }
             AuthorError::Restored { .. } => {
                 Self::new(503, "restored", "This site learns what it said before it says more", error.to_string())

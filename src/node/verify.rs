@@ -13,7 +13,7 @@ use crate::api::Problem;
 use crate::api::keeping::{Damage, Deep, Healed, Verification};
 use crate::events::Event;
 use crate::keeper::SiteStore;
-use crate::store::{Mended, Open, ReadError};
+use crate::store::{Loss, Mended, Open, ReadError};
 
 /// Versions named of all that lack bytes.
 const VERSIONS_NAMED_MAX: usize = 100;
@@ -200,6 +200,11 @@ impl Node {
 
     /// Tells new damage, has it healed by the next runs, and notes what is back.
     pub(super) async fn look_after_damage(&self) {
+        match self.blocking(|site| Ok(site.store().look_into_damage()?)).await {
+            Ok(loss) if loss != Loss::default() => self.wake_links_in(None),
+            Ok(_) => {}
+            Err(problem) => tracing::warn!(problem = problem.detail, "damage could not be looked into"),
+        }
         self.tell_damage();
         let after = async {
             let open = self.want_damaged().await?;

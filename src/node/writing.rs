@@ -1,7 +1,5 @@
 //! When a site that was restored or copied may write again: once a peer brought back what it said, or a person says that none is left.
 
-use std::sync::atomic::Ordering;
-
 use protocol::fault::{Outcome, Reason};
 use protocol::id::FeedId;
 use protocol::link::Link;
@@ -29,7 +27,6 @@ impl Node {
     pub(super) async fn awaken(&self, cause: Cause) {
         match self.blocking(move |site| Ok(site.awaken(cause, wall_clock())?)).await {
             Ok(true) => {
-                self.inner.awoke.store(true, Ordering::Relaxed);
                 self.awoke(cause);
             }
             Ok(false) => {}
@@ -41,9 +38,6 @@ impl Node {
 
     /// A run is over: where everything of a feed flowed in, this site knows what it said there, and goes on in a later epoch.
     pub(super) async fn learned(&self, link: &Link, outcome: Outcome, tally: &Tally) {
-        if !self.inner.awoke.load(Ordering::Relaxed) {
-            return;
-        }
         let agreed = self.with_link(&link.name, |state| state.agreed.clone()).flatten();
         let whole = agreed.map(|agreed| own_log::wholly_heard(&agreed, outcome, tally)).unwrap_or_default();
         if let Err(problem) = self.resume(whole).await {

@@ -62,9 +62,15 @@ pub struct Mended {
     pub packs: u64,
 }
 
-/// Findings that nobody was told of yet.
+/// Places remembered at which readers came upon damage. What is read there again is remembered again.
+const SUSPECTS_MAX: usize = 256;
+
+/// Findings that nobody was told of yet, and places at which a reader could not read and that nobody looked into yet.
 #[derive(Debug, Default)]
-pub(super) struct Findings(Vec<Damage>);
+pub(super) struct Findings {
+    untold: Vec<Damage>,
+    suspects: Vec<Location>,
+}
 
 fn place_key(pack: u32, offset: u64) -> Vec<u8> {
     keys::joined(&[&pack.to_be_bytes(), &offset.to_be_bytes()])
@@ -74,20 +80,42 @@ impl Store {
     /// What was found damaged since the last call.
     #[must_use]
     pub fn damage_found(&self) -> Vec<Damage> {
-        std::mem::take(&mut locked(&self.inner.findings).0)
+        std::mem::take(&mut locked(&self.inner.findings).untold)
+    }
+
+    /// A reader of ops or of a record found other bytes there than were written. It may hold locks, so that what they took is found out
+    /// later, by [`Store::look_into_damage`].
+    pub(super) fn suspect(&self, at: Location) {
+        let mut findings = locked(&self.inner.findings);
+        if findings.suspects.len() < SUSPECTS_MAX && !findings.suspects.contains(&at) {
+            findings.suspects.push(at);
+        }
+    }
+
+    /// Looks into what readers of ops came upon since the last call: what is damaged is noted and wanted again, as if a scrub had found it.
+    ///
+    /// # Errors
+    /// As [`Store::verify`].
+    pub fn look_into_damage(&self) -> Result<Loss, SweepError> {
+        self.look_after_rebuild()?;
+        let suspects = std::mem::take(&mut locked(&self.inner.findings).suspects);
+        if suspects.is_empty() { Ok(Loss::default()) } else { self.checked_at(&suspects) }
     }
 
     /// Notes what is damaged and not noted yet, and has everything wanted again that it took.
     pub(super) fn condemn(&self, found: Vec<Damage>, spoilt: &[(u32, Place)]) -> Result<Loss, SweepError> {
         let mut loss = Loss::default();
-        for damage in found {
+        for damage in &found {
             if self.record(Shelf::Damage, &place_key(damage.pack, damage.offset))?.is_none()
                 && self.inner.packs.has(damage.pack)
             {
-                loss.places.push(damage);
+                loss.places.push(damage.clone());
             }
         }
         if loss.places.is_empty() {
+            // The notes outlive a loss of power, and the index may have forgotten what they took out of it.
+            self.reopen_gaps(&found)?;
+            loss.logs = self.set_back_damaged(&found)?;
             return Ok(loss);
         }
         let mut gone: Vec<Dropped> = Vec::new();
@@ -115,8 +143,8 @@ impl Store {
         let note = |damage: &Damage| (place_key(damage.pack, damage.offset), Some(keys::encode(damage)));
         self.write_records(Shelf::Damage, loss.places.iter().map(note))?;
         let mut findings = locked(&self.inner.findings);
-        let room = FINDINGS_MAX.saturating_sub(findings.0.len());
-        findings.0.extend(loss.places.iter().take(room).cloned());
+        let room = FINDINGS_MAX.saturating_sub(findings.untold.len());
+        findings.untold.extend(loss.places.iter().take(room).cloned());
         Ok(loss)
     }
 
@@ -250,6 +278,7 @@ impl Store {
                 }
             }
         }
+        logs.extend(self.holed_logs()?);
         // Damage that was mended stays in its pack and harms nobody.
         let mut back = Vec::new();
         for log in logs {
@@ -336,7 +365,10 @@ impl Store {
             self.write_records(Shelf::Lost, back)?;
         }
         let open = self.open_damage(look)?;
-        if open.blobs.is_empty() && open.logs.is_empty() {
+        // A loss of power may have made the index forget that logs were set back.
+        self.reopen_gaps(&open.places)?;
+        let again = self.set_back_damaged(&open.places)?;
+        if open.blobs.is_empty() && open.logs.is_empty() && again.is_empty() {
             let packs: BTreeSet<u32> = open.places.iter().map(|damage| damage.pack).collect();
             for pack in packs {
                 self.write_anew(pack)?;

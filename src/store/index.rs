@@ -1,7 +1,7 @@
 //! The index as the store uses it: always there, because a broken one is set aside and built again from the packs.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::engine::{Broken, Change, Engine, Index};
@@ -30,6 +30,8 @@ pub(crate) struct IndexRoom {
     generation: u128,
     current: RwLock<Current>,
     rebuilds: AtomicU64,
+    /// Words may have been stepped over that could not be read, and nobody looked after that yet.
+    stepped_over: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -52,6 +54,7 @@ impl IndexRoom {
             generation,
             current: RwLock::new(Current { index: None, era: packs.era() }),
             rebuilds: AtomicU64::new(0),
+            stepped_over: AtomicBool::new(false),
         };
         let fits = checkpoint.filter(|checkpoint| checkpoint.generation == generation);
         let usable = room.engine.open().and_then(|index| {
@@ -85,10 +88,11 @@ impl IndexRoom {
     /// Brings an index from `start` to the packs' end and says, last of all, whose index it is: one
     /// whose building was cut short is never taken for a whole one.
     fn fill(&self, index: &dyn Index, packs: &Packs, start: Start) -> Result<(), ReplayError> {
-        let unreadable = replay::all(index, packs, start)?;
-        if unreadable > 0 {
-            tracing::warn!(unreadable, "records in the packs cannot be read");
+        let unread = replay::all(index, packs, start)?;
+        if unread.records > 0 {
+            tracing::warn!(unreadable = unread.records, "records in the packs cannot be read");
         }
+        self.stepped_over.fetch_or(unread.words, Ordering::Relaxed);
         if index.value(Tree::About, keys::GENERATION)?.is_none() {
             index.apply(&[about(keys::CHECKPOINT, &0_u64), about(keys::GENERATION, &self.generation)])?;
         }
@@ -101,6 +105,16 @@ impl IndexRoom {
         let Some(number) = read(keys::CHECKPOINT)? else { return Ok(false) };
         let same = keys::decode::<u128>(&generation)? == self.generation;
         Ok(same && keys::decode::<u64>(&number)? >= checkpoint)
+    }
+
+    /// Whether words that could not be read were stepped over, and nobody looked after that yet.
+    pub(crate) fn has_stepped_over(&self) -> bool {
+        self.stepped_over.load(Ordering::Relaxed)
+    }
+
+    /// Somebody looked after what was stepped over.
+    pub(crate) fn stepped_over_is_looked_after(&self) {
+        self.stepped_over.store(false, Ordering::Relaxed);
     }
 
     /// How often this index was built anew since it was opened.

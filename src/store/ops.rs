@@ -20,7 +20,7 @@ use super::gaps;
 use super::keys::{self, Arrival, BatchEntry, Location, LogEntry, OpEntry, Tree, ViewEntry};
 use super::packs::record::{Draft, Kind};
 use super::replay::Changes;
-use super::{ReadError, Shelf, Store, WriteError, locked};
+use super::{ReadError, Store, WriteError, locked};
 
 /// Version of a batch's layout in its record.
 const LAYOUT: u8 = 1;
@@ -152,7 +152,12 @@ pub(super) fn take_apart(payload: &[u8]) -> Option<Parts<'_>> {
 }
 
 impl Parts<'_> {
-    fn batch(&self) -> Batch {
+    /// The head and the log at the batch's end.
+    pub(super) fn end(self) -> (Option<SignedHead>, Mmr) {
+        (Some(self.prelude.head), self.prelude.after)
+    }
+
+    pub(super) fn batch(&self) -> Batch {
         let mut statements = self.ops.iter().map(|(_, _, _, statement)| statement.to_vec());
         let entry = |mark: &Mark| match mark {
             Mark::Op { .. } => Entry::Op(statements.next().unwrap_or_default()),
@@ -281,6 +286,7 @@ impl Store {
         for verified in batches.iter().map(Permitted::inner) {
             self.enter(verified.log().feed, verified.ops());
             self.count(verified.log().feed, verified.ops());
+            self.reconnect(verified.log())?;
         }
         Ok(generation)
     }
@@ -361,6 +367,7 @@ impl Store {
                     batch
                 }
                 Err(at) => {
+                    self.suspect(at);
                     let (pack, offset) = (at.pack, at.offset);
                     return Err(ReadError::CorruptRecord { folder: self.folder(), pack, offset });
                 }
@@ -368,8 +375,9 @@ impl Store {
             if !batches.is_empty() && bytes > bytes_max {
                 break;
             }
-            next = batch.head.head.len;
-            batches.extend(batch.beyond(from));
+            // After damage was mended, batches overlap.
+            let begun = std::mem::replace(&mut next, batch.head.head.len);
+            batches.extend(batch.beyond(begun));
         }
         Ok(batches)
     }
@@ -425,36 +433,6 @@ impl Store {
         }
     }
 
-    /// Sets a log back to the last position before damage, so that it is pulled again from whoever has it, and forgets how far peers
-    /// were followed. Nothing is changed when no batch is damaged.
-    ///
-    /// # Errors
-    /// See [`AppendError`].
-    pub fn set_back(&self, log: LogId) -> Result<(), AppendError> {
-        let _no_append = locked(&self.inner.generation);
-        let Some(entry) = self.log_entry(log)? else { return Ok(()) };
-        let mut after = Mmr::default();
-        let mut head = None;
-        while after.len() < entry.after.len() {
-            let Ok((batch, _)) = self.batch_at(log, after.len())? else { break };
-            let Some(verified) = batch.beyond(after.len()).and_then(|batch| batch.verify(&after).ok()) else {
-                break;
-            };
-            head = Some(verified.head().clone());
-            after = verified.after().clone();
-        }
-        if after.len() == entry.after.len() {
-            return Ok(());
-        }
-        tracing::warn!(author = %log.author, held = entry.after.len(), good = after.len(), "a log is damaged");
-        let shorter = LogEntry { head, after, longest: entry.longest.max(entry.after.len()) };
-        self.change(Tree::Log, keys::log(log), Some(keys::encode(&shorter)))?;
-        for (key, _) in self.records(Shelf::Cursors, &[], &[], usize::MAX)? {
-            self.remove_record(Shelf::Cursors, &key)?;
-        }
-        Ok(())
-    }
-
     /// One op by its name.
     ///
     /// # Errors
@@ -483,7 +461,11 @@ impl Store {
         let Some(named) = named else {
             // Behind the end of a log that damage set back it is not here, until a sync has brought it again.
             let held = self.log_state(place.log)?.map_or(0, |state| state.after.len());
-            return if place.seq < held { Err(corrupt()) } else { Ok(None) };
+            if place.seq >= held {
+                return Ok(None);
+            }
+            self.suspect(batch);
+            return Err(corrupt());
         };
         Ok(Some(named))
     }

@@ -77,7 +77,7 @@ pub enum Shelf {
 }
 
 impl Shelf {
-    const fn code(self) -> u8 {
+    pub(super) const fn code(self) -> u8 {
         match self {
             Self::Feeds => 1,
             Self::Links => 2,
@@ -257,10 +257,9 @@ impl Store {
         };
         let payload = self.read_location(at)?;
         let written = payload.and_then(|payload| keys::decode::<Written>(&payload).ok());
-        written.and_then(|written| written.value).ok_or_else(|| ReadError::CorruptRecord {
-            folder: self.folder(),
-            pack: at.pack,
-            offset: at.offset,
+        written.and_then(|written| written.value).ok_or_else(|| {
+            self.suspect(at);
+            ReadError::CorruptRecord { folder: self.folder(), pack: at.pack, offset: at.offset }
         })
     }
 }

@@ -10,7 +10,7 @@ use super::keys::{self, BlobEntry, Location, LogEntry, Tree};
 use super::packs::record::{self, Kind};
 use super::packs::{Packs, Start, footer::Place};
 use super::view::want_again;
-use super::{ops, records, sweep};
+use super::{holes, ops, records, sweep};
 
 /// Changes gathered before they are applied in sorted order: sled takes sorted keys twice as fast.
 const CHANGES_MAX: usize = 1 << 15;
@@ -141,19 +141,31 @@ pub(crate) fn record(changes: &mut Changes, kind: Kind, id: [u8; 32], at: Locati
     }
 }
 
-/// Applies every record from `start` on. Records that cannot be read are damage: they are stepped over and counted.
-pub(crate) fn all(index: &dyn Index, packs: &Packs, start: Start) -> Result<u64, ReplayError> {
-    let mut unreadable: u64 = 0;
+/// What could not be read while an index was filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Unread {
+    pub(crate) records: u64,
+    /// Ops or what this site noted may be among them.
+    pub(crate) words: bool,
+}
+
+/// Applies every record from `start` on. Records that cannot be read are damage: they are stepped over and counted, and a log ends before
+/// them.
+pub(crate) fn all(index: &dyn Index, packs: &Packs, start: Start) -> Result<Unread, ReplayError> {
+    let mut unread = Unread::default();
     let mut changes = Changes::default();
     for number in packs.numbers().into_iter().filter(|&number| number >= start.pack) {
         let contents = packs.contents(number)?;
-        unreadable = unreadable.saturating_add(contents.damage.len().try_into().unwrap_or(u64::MAX));
+        unread.records = unread.records.saturating_add(contents.damage.len().try_into().unwrap_or(u64::MAX));
+        // What a hole held nobody knows.
+        unread.words |= !contents.damage.is_empty();
         for place in contents.places {
             if number == start.pack && place.offset < start.offset {
                 continue;
             }
             if !one(&mut changes, packs, number, &place)? {
-                unreadable = unreadable.saturating_add(1);
+                unread.records = unread.records.saturating_add(1);
+                unread.words |= matches!(place.header.kind, Kind::Ops | Kind::Meta);
             }
             if changes.by_key.len() >= CHANGES_MAX {
                 std::mem::take(&mut changes).apply(index)?;
@@ -161,7 +173,11 @@ pub(crate) fn all(index: &dyn Index, packs: &Packs, start: Start) -> Result<u64,
         }
     }
     changes.apply(index)?;
-    Ok(unreadable)
+    // A batch may be replayed that lies behind one which was found damaged before.
+    if unread.words || holes::is_damage_noted(index)? {
+        holes::cut(index, packs)?;
+    }
+    Ok(unread)
 }
 
 fn one(changes: &mut Changes, packs: &Packs, pack: u32, place: &Place) -> io::Result<bool> {

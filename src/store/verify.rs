@@ -6,7 +6,7 @@ use protocol::id::{BlobId, LogId};
 use serde::{Deserialize, Serialize};
 
 use super::damage::Loss;
-use super::keys::BlobEntry;
+use super::keys::{BlobEntry, Location};
 use super::life::Life;
 use super::packs::scan::Found;
 use super::packs::{Damage, footer::Place};
@@ -91,6 +91,7 @@ impl Store {
     /// # Errors
     /// When the disk fails other than by giving wrong bytes, or takes no notes of what is damaged.
     pub fn verify(&self, mut progress: impl FnMut(Progress)) -> Result<Verified, SweepError> {
+        self.look_after_rebuild()?;
         let mut verified = Verified { format_mended: self.mend_format()?, ..Verified::default() };
         let packs = self.inner.packs.all();
         let mut told = Progress::default();
@@ -129,6 +130,7 @@ impl Store {
     /// # Errors
     /// As [`Store::verify`].
     pub fn scrub(&self, from: ScrubPlace, bytes_max: u64) -> Result<Scrubbed, SweepError> {
+        self.look_after_rebuild()?;
         let packs = self.inner.packs.all();
         let Some((number, file, end)) = packs.into_iter().find(|pack| pack.0 >= from.pack) else {
             let (_, blobs) = self.verify_blobs()?;
@@ -147,6 +149,20 @@ impl Store {
         };
         let loss = self.condemn(findings.damage, &findings.spoilt)?;
         Ok(Scrubbed { next: Some(next), bytes: findings.bytes, loss })
+    }
+
+    /// Reads and checks single records.
+    pub(super) fn checked_at(&self, places: &[Location]) -> Result<Loss, SweepError> {
+        let packs = self.inner.packs.all();
+        let mut findings = Findings::default();
+        for at in places {
+            let Some((number, file, end)) = packs.iter().find(|pack| pack.0 == at.pack) else { continue };
+            let check = self.inner.packs.check(*number, &**file, *end, (at.offset, 1), |found| {
+                findings.take(*number, found);
+            });
+            check.map_err(|error| self.unreadable(error))?;
+        }
+        self.condemn(findings.damage, &findings.spoilt)
     }
 
     /// Looks for each blob's records. Gives how many are whole, and those that counted as whole though a pack of theirs is gone.

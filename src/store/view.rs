@@ -75,31 +75,43 @@ impl Store {
     }
 }
 
-/// What a session is told of a failure: its whole story in one line.
-fn told(error: &ReadError) -> Unreadable {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
+impl SiteView {
+    /// Looks into damage that a session came upon, so that the next one need not fail of it.
+    fn look_into(&self, error: &ReadError) {
+        if matches!(error, ReadError::CorruptRecord { .. })
+            && let Err(error) = self.store.look_into_damage()
+        {
+            tracing::warn!(%error, "damage could not be noted");
+        }
     }
-    // The session ends with no more than the word that it was this site's fault.
-    tracing::error!(reason = text, "a session ends: this site's store cannot be read");
-    Unreadable(text)
-}
 
-/// Bytes that are not here, or are here and bad, are for the session simply not here.
-fn absent<T>(read: Result<T, ReadError>) -> Result<Option<T>, Unreadable> {
-    match read {
-        Ok(value) => Ok(Some(value)),
-        Err(ReadError::Missing { .. } | ReadError::Corrupt { .. }) => Ok(None),
-        Err(
-            error @ (ReadError::CorruptRecord { .. }
-            | ReadError::Unreadable { .. }
-            | ReadError::Disk { .. }
-            | ReadError::Incomplete(_)
-            | ReadError::Index(_)),
-        ) => Err(told(&error)),
+    /// What a session is told of a failure: its whole story in one line.
+    fn told(&self, error: &ReadError) -> Unreadable {
+        self.look_into(error);
+        let mut text = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        // The session ends with no more than the word that it was this site's fault.
+        tracing::error!(reason = text, "a session ends: this site's store cannot be read");
+        Unreadable(text)
+    }
+
+    /// Bytes that are not here, or are here and bad, are for the session simply not here.
+    fn absent<T>(&self, read: Result<T, ReadError>) -> Result<Option<T>, Unreadable> {
+        match read {
+            Ok(value) => Ok(Some(value)),
+            Err(ReadError::Missing { .. } | ReadError::Corrupt { .. }) => Ok(None),
+            Err(
+                error @ (ReadError::CorruptRecord { .. }
+                | ReadError::Unreadable { .. }
+                | ReadError::Disk { .. }
+                | ReadError::Incomplete(_)
+                | ReadError::Index(_)),
+            ) => Err(self.told(&error)),
+        }
     }
 }
 
@@ -110,35 +122,35 @@ impl View for SiteView {
     }
 
     fn logs(&self, feed: FeedId) -> Result<Vec<LogState>, Unreadable> {
-        let heads = self.store.heads(feed).map_err(|error| told(&error))?;
+        let heads = self.store.heads(feed).map_err(|error| self.told(&error))?;
         let state = |signed: SignedHead| {
             let head = signed.head;
             let (gaps, _) = self.store.gaps(head.log)?;
             Ok(LogState { log: head.log, reach: Reach { len: head.len, root: head.root, gaps } })
         };
-        heads.into_iter().map(state).collect::<Result<_, ReadError>>().map_err(|error| told(&error))
+        heads.into_iter().map(state).collect::<Result<_, ReadError>>().map_err(|error| self.told(&error))
     }
 
     fn log(&self, log: LogId) -> Result<Mmr, Unreadable> {
-        let state = self.store.log_state(log).map_err(|error| told(&error))?;
+        let state = self.store.log_state(log).map_err(|error| self.told(&error))?;
         Ok(state.map(|state| state.after).unwrap_or_default())
     }
 
     fn gap(&self, log: LogId, seq: u64) -> Result<Option<OpId>, Unreadable> {
-        self.store.gap(log, seq).map_err(|error| told(&error))
+        self.store.gap(log, seq).map_err(|error| self.told(&error))
     }
 
     fn first_gap(&self, log: LogId) -> Result<Option<u64>, Unreadable> {
-        Ok(self.store.gaps(log).map_err(|error| told(&error))?.1)
+        Ok(self.store.gaps(log).map_err(|error| self.told(&error))?.1)
     }
 
     fn authority(&self, feed: FeedId) -> Result<Option<Authority>, Unreadable> {
-        let authority = self.store.authority(feed).map_err(|error| told(&error))?;
+        let authority = self.store.authority(feed).map_err(|error| self.told(&error))?;
         Ok(authority.map(|authority| Authority::clone(&authority)))
     }
 
     fn rights(&self, feed: FeedId, bytes_max: usize) -> Result<Vec<Batch>, Unreadable> {
-        self.store.rights_proofs(feed, bytes_max).map_err(|error| told(&error))
+        self.store.rights_proofs(feed, bytes_max).map_err(|error| self.told(&error))
     }
 
     fn fate(
@@ -147,11 +159,11 @@ impl View for SiteView {
         at: &Coordinate,
         publish: OpId,
     ) -> Result<Option<(Fate, Vec<OpId>)>, Unreadable> {
-        self.store.fate(feed, at, publish, self.look).map_err(|error| told(&error))
+        self.store.fate(feed, at, publish, self.look).map_err(|error| self.told(&error))
     }
 
     fn grown_since(&self, feed: FeedId, generation: u64) -> Result<Vec<Growth>, Unreadable> {
-        let changed = self.store.changed_since(generation).map_err(|error| told(&error))?;
+        let changed = self.store.changed_since(generation).map_err(|error| self.told(&error))?;
         let of_feed = changed.logs.into_iter().filter(|(log, _)| log.feed == feed);
         Ok(of_feed.map(|(log, first)| Growth { log, first }).collect())
     }
@@ -160,44 +172,50 @@ impl View for SiteView {
         let bytes_max = u64::try_from(bytes_target).unwrap_or(u64::MAX);
         let batches = match self.store.batches(log, from, bytes_max) {
             Ok(batches) => batches,
-            // A damaged log is not served further, and is pulled again from whoever has it.
-            Err(error @ ReadError::CorruptRecord { .. }) => {
-                return self.store.set_back(log).map(|()| None).map_err(|_worse| told(&error));
+            // A damaged log is not served further, and is pulled again from whoever has it: the next session tells how long it is.
+            Err(error) => {
+                let told = self.told(&error);
+                drop(self.store.set_back(log));
+                return Err(told);
             }
-            Err(error) => return Err(told(&error)),
         };
-        // The last head signs everything before it, so the batches are one run.
-        Ok(batches.into_iter().reduce(|mut run, next| {
+        // The last head signs everything before it, so the batches are one run, unless what was left out spans the end of one.
+        let mut batches = batches.into_iter();
+        let Some(mut run) = batches.next() else { return Ok(None) };
+        for next in batches {
+            if next.first != run.head.head.len {
+                break;
+            }
             run.entries.extend(next.entries);
             run.head = next.head;
-            run
-        }))
+        }
+        Ok(Some(run))
     }
 
     fn root_at(&self, log: LogId, len: u64) -> Result<Option<[u8; 32]>, Unreadable> {
-        self.store.root_at(log, len).map_err(|error| told(&error))
+        self.store.root_at(log, len).map_err(|error| self.told(&error))
     }
 
     fn fork(&self, head: &SignedHead) -> Result<Option<ForkProof>, Unreadable> {
-        self.store.fork_by(head).map_err(|error| told(&error))
+        self.store.fork_by(head).map_err(|error| self.told(&error))
     }
 
     fn forks(&self, feed: FeedId) -> Result<Vec<ForkProof>, Unreadable> {
-        self.store.forks(Some(feed)).map_err(|error| told(&error))
+        self.store.forks(Some(feed)).map_err(|error| self.told(&error))
     }
 
     fn missing(&self, feed: FeedId, filter: &Filter) -> Result<Vec<Missing>, Unreadable> {
-        self.store.missing_blobs(feed, self.look, filter).map_err(|error| told(&error))
+        self.store.missing_blobs(feed, self.look, filter).map_err(|error| self.told(&error))
     }
 
     fn holding(&self, blob: BlobId) -> Result<Holding, Unreadable> {
-        let state = self.store.blob_state(blob).map_err(|error| told(&error))?;
+        let state = self.store.blob_state(blob).map_err(|error| self.told(&error))?;
         let missing = match state {
             BlobState::Missing => return Ok(Holding::Missing),
             BlobState::Complete { .. } => return Ok(Holding::Complete),
             BlobState::Partial { missing, .. } => missing.into_iter().flatten().collect(),
         };
-        let outline = absent(self.store.outline(blob))?.flatten();
+        let outline = self.absent(self.store.outline(blob))?.flatten();
         Ok(outline.map_or(Holding::Missing, |outline| Holding::Partial {
             outline: Outline::clone(&outline),
             missing,
@@ -205,28 +223,28 @@ impl View for SiteView {
     }
 
     fn carries(&self, feed: FeedId, blob: BlobId, filter: &Filter) -> Result<bool, Unreadable> {
-        self.store.carries(feed, blob, self.look, filter).map_err(|error| told(&error))
+        self.store.carries(feed, blob, self.look, filter).map_err(|error| self.told(&error))
     }
 
     fn keeps(&self, blob: BlobId) -> Result<bool, Unreadable> {
-        self.store.keeps(blob, self.look).map_err(|error| told(&error))
+        self.store.keeps(blob, self.look).map_err(|error| self.told(&error))
     }
 
     fn small(&self, blob: BlobId) -> Result<Option<Vec<u8>>, Unreadable> {
-        match self.store.blob_entry(blob).map_err(|error| told(&error))? {
-            Some(BlobEntry::Small { .. }) => absent(self.store.read_extent(blob, 0)),
+        match self.store.blob_entry(blob).map_err(|error| self.told(&error))? {
+            Some(BlobEntry::Small { .. }) => self.absent(self.store.read_extent(blob, 0)),
             Some(BlobEntry::Large { .. }) | None => Ok(None),
         }
     }
 
     fn outline(&self, blob: BlobId) -> Result<Option<Outline>, Unreadable> {
-        let outline = absent(self.store.outline(blob))?.flatten();
+        let outline = self.absent(self.store.outline(blob))?.flatten();
         Ok(outline.map(|outline| Outline::clone(&outline)))
     }
 
     fn extent(&self, blob: BlobId, index: u32) -> Result<Option<Vec<u8>>, Unreadable> {
-        match self.store.blob_entry(blob).map_err(|error| told(&error))? {
-            Some(BlobEntry::Large { .. }) => absent(self.store.read_extent(blob, index)),
+        match self.store.blob_entry(blob).map_err(|error| self.told(&error))? {
+            Some(BlobEntry::Large { .. }) => self.absent(self.store.read_extent(blob, index)),
             Some(BlobEntry::Small { .. }) | None => Ok(None),
         }
     }

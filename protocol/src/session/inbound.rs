@@ -73,6 +73,9 @@ pub(super) struct Inbound {
     pub(super) refused_logs: BTreeSet<LogId>,
     /// Logs refused in this session: that they are shorter here than told is no loss.
     given_up: BTreeSet<LogId>,
+    /// Logs that were refused in an earlier run because their authors had no rights as far as this site knew then: damage may have taken
+    /// what gave them, and it comes back.
+    pub(super) unpermitted: BTreeSet<LogId>,
     transfer: Transfer,
     /// Outlines of which only parts came yet: the size, and the parts by their first extent.
     outlines: BTreeMap<BlobId, (u64, BTreeMap<u32, Vec<Cv>>)>,
@@ -96,6 +99,7 @@ impl Inbound {
             target: None,
             refused_logs: BTreeSet::new(),
             given_up: BTreeSet::new(),
+            unpermitted: BTreeSet::new(),
             transfer: Transfer::new(),
             outlines: BTreeMap::new(),
             forsaken: BTreeSet::new(),
@@ -114,7 +118,8 @@ impl Inbound {
     pub(super) fn begin(&mut self) {
         self.stage = Stage::Idle;
         self.target = None;
-        self.given_up.append(&mut self.refused_logs);
+        let refused = std::mem::take(&mut self.refused_logs);
+        self.given_up.extend(refused.into_iter().filter(|log| !self.unpermitted.contains(log)));
         self.transfer = Transfer::new();
         self.outlines.clear();
         self.pushed.clear();
@@ -171,6 +176,8 @@ impl Inbound {
                 let counts = authority.cut(*log).map_or(u64::MAX, |cut| cut.len());
                 match held.get(log) {
                     _ if is_frozen(*log, authority, &forks) => false,
+                    // Its author may be known here since.
+                    _ if self.unpermitted.contains(log) && !authority.is_author(log.author) => false,
                     Some(have) => *have < taken.len.min(counts),
                     None => counts > 0 && authority.is_author(log.author),
                 }

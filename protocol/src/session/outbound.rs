@@ -244,9 +244,11 @@ impl Outbound {
                 self.stretches.pop_front();
                 continue;
             }
-            let run = view.run(stretch.log, stretch.from, OPS_FRAME_BYTES_TARGET)?;
-            let run = run.map(|batch| up_to_cut(batch, stretch.to, view)).transpose()?.flatten();
-            let Some(mut batch) = run else {
+            let Some(run) = view.run(stretch.log, stretch.from, OPS_FRAME_BYTES_TARGET)? else {
+                // The peer would take this site for a cheat if the run went on without what it was told.
+                return Err(Unreadable("damage took a part of a log that a peer was told of".to_owned()));
+            };
+            let Some(mut batch) = up_to_cut(run, stretch.to, view)? else {
                 self.stretches.pop_front();
                 continue;
             };

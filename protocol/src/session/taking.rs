@@ -74,6 +74,7 @@ impl Inbound {
             }
             Err(Reason::AuthorNotAllowed) => {
                 self.refused_logs.insert(log);
+                self.unpermitted.insert(log);
                 context.tally.refuse(Reason::AuthorNotAllowed, ops);
                 Ok(())
             }

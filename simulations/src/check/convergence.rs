@@ -84,7 +84,7 @@ fn is_left(seen: Seen<'_>, at: usize, fact: &Fact, about: &[&Fact]) -> bool {
 }
 
 /// Whether a site from which this one takes additions has all bytes of a publish.
-fn someone_has(seen: Seen<'_>, at: usize, publish: OpId) -> bool {
+pub(super) fn someone_has(seen: Seen<'_>, at: usize, publish: OpId) -> bool {
     let from = seen.shape.feeders(at);
     from.iter().any(|from| seen.sites.get(*from).is_some_and(|site| site.is_whole(publish)))
 }

@@ -2,6 +2,7 @@
 
 use protocol::feed::Item;
 
+use super::convergence::someone_has;
 use crate::oracle::{Fact, Seen};
 
 /// # Errors
@@ -23,7 +24,8 @@ pub fn check(seen: Seen<'_>) -> Result<(), String> {
         }
         // Bytes that rotted or were swept are there where they are served, and need not be elsewhere. A sweep leaves those of a build that
         // lost a clash as well: a person may choose it.
-        let dropped = seen.rotted || site.swept;
+        let rotted = seen.rotted.contains(&fact.site);
+        let dropped = rotted || site.swept;
         // A delete counted until it was cut away, and a sweep took what it had removed.
         let undone = |by: &&Fact| by.cut_off && by.delete().is_some() && by.name() == fact.name();
         if site.swept && seen.oracle.facts(seen.sites).any(|by| undone(&by)) {
@@ -32,10 +34,11 @@ pub fn check(seen: Seen<'_>) -> Result<(), String> {
         let item = || site.item(seen.now, seen.feed, fact.name());
         // What stands at its own site alone has nowhere to come back from once it rotted.
         let stands = |item: Item| {
-            (item.winner == Some(fact.id) && !(item.local && seen.rotted))
-                || (!seen.rotted && item.clash.contains(&fact.id))
+            (item.winner == Some(fact.id) && !(item.local && rotted))
+                || (!rotted && item.clash.contains(&fact.id))
         };
-        let needed = || item().is_some_and(stands);
+        // What rotted and is nowhere from where it could come is lost, and its site says so.
+        let needed = || item().is_some_and(stands) && (!rotted || someone_has(seen, fact.site, fact.id));
         if fact.publish().is_some() && !site.is_whole(fact.id) && (!dropped || needed()) {
             return Err(format!("{} acknowledged the bytes of {} and lost them", site.name, fact.name()));
         }

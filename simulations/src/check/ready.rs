@@ -7,12 +7,12 @@ use protocol::op::Body;
 use crate::oracle::Seen;
 use crate::site::Site;
 
-/// Looks once everything came to rest. Where bits have rotted, a read is how that is found.
+/// Looks once everything came to rest, and every site was scrubbed where bits have rotted.
 ///
 /// # Errors
 /// Which bytes are not what was told of them.
 pub fn check(seen: Seen<'_>) -> Result<(), String> {
-    for site in seen.sites.iter().filter(|_| !seen.rotted) {
+    for site in seen.sites {
         for (name, item) in site.items(seen.now, seen.feed) {
             let winner = item.winner.and_then(|id| site.store().op(id).ok().flatten());
             if let Some(Body::Publish(publish)) = winner.map(|named| named.op.body) {

@@ -224,11 +224,14 @@ impl Site {
 
     /// Lets this site write again where it waits. A disk that refuses leaves it waiting.
     pub fn resume_writing(&mut self, feed: FeedId) {
-        if !self.again.awoke {
+        if !self.again.awoke && !self.rot.any {
             return;
         }
         let step = self.entropy.next();
         if self.has(Plant::EpochNotOpened) {
+            if !matches!(self.store().waits(feed), Ok(Some(_))) {
+                return;
+            }
             let heads = self.store().heads(feed).unwrap_or_default().into_iter();
             let own = heads.map(|signed| signed.head.log).filter(|log| log.author == self.id());
             let newest = own.map(|log| log.epoch).max().unwrap_or(1);

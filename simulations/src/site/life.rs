@@ -95,7 +95,7 @@ impl Site {
         self.open();
         self.clock = match self.plant {
             Some(Plant::ClockLostAtStart) => Clock::default(),
-            _ => Clock::after_start(self.store(), self.look(now)).expect("the store reads"),
+            _ => self.reads(|store| Clock::after_start(store, self.look(now))).unwrap_or_default(),
         };
         self.seal_due = true;
         self.forget_lives();
@@ -107,7 +107,9 @@ impl Site {
     /// Flips a bit of a sealed pack and reads everything again. Tells where it was.
     pub fn flip_bit(&mut self) -> Option<(u32, usize)> {
         let at = self.disk.flip_bit(&mut self.entropy)?;
-        self.store().verify(|_step| {}).expect("the store reads");
+        self.rot.any = true;
+        let found = self.store().verify(|_step| {}).expect("the store reads");
+        self.rot.told.extend(found.logs_set_back);
         Some(at)
     }
 }

@@ -1,10 +1,10 @@
 //! The store as a session sees it, and how a site with a bug in it sees it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use packetboat::store::SiteView;
+use packetboat::store::{SiteView, Store};
 use protocol::filter::Filter;
 use protocol::fork::ForkProof;
 use protocol::frame::Fate;
@@ -17,6 +17,7 @@ use protocol::package::Coordinate;
 use protocol::session::view::{Growth, Holding, LogState, Missing, Unreadable, View};
 use protocol::time::Hlc;
 
+use super::handed::Handed;
 use crate::plant::Plant;
 
 /// A session asks twice in a run what is missing.
@@ -34,6 +35,10 @@ pub(super) struct Lying {
     pub(super) peers: Vec<SiteId>,
     pub(super) plant: Option<Plant>,
     pub(super) wanted: Wanted,
+    pub(super) store: Store,
+    pub(super) handed: Handed,
+    /// Blobs that are forgotten to be wanted.
+    pub(super) rotted: BTreeSet<BlobId>,
 }
 
 impl Lying {
@@ -64,6 +69,9 @@ impl Lying {
         let tired = |one: &Missing| wanted.get(&one.blob).is_some_and(|(_, asked)| *asked > ASKED_MAX);
         match self.plant {
             Some(Plant::WantListLost) => missing.into_iter().filter(|one| !tired(one)).collect(),
+            Some(Plant::RottedBytesUnwanted) => {
+                missing.into_iter().filter(|one| !self.rotted.contains(&one.blob)).collect()
+            }
             Some(Plant::BytesFetchedAgain) => wanted.values().map(|(one, _)| *one).collect(),
             _ => missing,
         }
@@ -127,7 +135,9 @@ impl View for Lying {
     }
 
     fn run(&self, log: LogId, from: u64, bytes_target: usize) -> Result<Option<Batch>, Unreadable> {
-        self.view.run(log, from, bytes_target)
+        let run = self.view.run(log, from, bytes_target)?;
+        self.handed.run(&self.store, run.as_ref());
+        Ok(run)
     }
 
     fn root_at(&self, log: LogId, len: u64) -> Result<Option<[u8; 32]>, Unreadable> {
@@ -173,14 +183,20 @@ impl View for Lying {
         {
             *byte ^= 1;
         }
+        self.handed.small(blob, bytes.as_ref());
         Ok(bytes)
     }
 
     fn outline(&self, blob: BlobId) -> Result<Option<Outline>, Unreadable> {
-        self.view.outline(blob)
+        let outline = self.view.outline(blob)?;
+        self.handed.outline(blob, outline.as_ref());
+        Ok(outline)
     }
 
     fn extent(&self, blob: BlobId, index: u32) -> Result<Option<Vec<u8>>, Unreadable> {
-        self.view.extent(blob, index)
+        let bytes = self.view.extent(blob, index)?;
+        let outline = if bytes.is_some() { self.view.outline(blob)? } else { None };
+        self.handed.extent(outline.as_ref(), index, bytes.as_ref());
+        Ok(bytes)
     }
 }

@@ -2,7 +2,7 @@
 
 use packetboat::keeper::own_log::{self, OwnLog};
 use packetboat::statement::forks;
-use packetboat::store::{BlobState, FeedRecord, ReadError};
+use packetboat::store::{BlobState, FeedRecord, Store};
 use protocol::feed::{Item, Standing};
 use protocol::grant::Permitted;
 use protocol::id::{FeedId, LogId, OpId, SiteId};
@@ -25,11 +25,6 @@ pub struct Unsaid {
 /// Packs of which at most so much is live are written anew.
 const LIVE_PERCENT_MAX: u64 = 70;
 
-/// What is asked of a disk here can be answered: bytes that are wrong are told, and nothing else fails.
-fn read<T>(read: Result<T, ReadError>) -> T {
-    read.expect("the store reads")
-}
-
 pub(super) fn coordinate(name: &str) -> Coordinate {
     Coordinate::new(FeedKind::Raw, name, "1").expect("a plain name")
 }
@@ -40,7 +35,8 @@ pub(super) fn manifest(file: File) -> Manifest {
 
 impl Site {
     /// Makes the feed known here.
-    pub fn join(&self, genesis: Genesis) {
+    pub fn join(&mut self, genesis: Genesis) {
+        self.rot.joined = Some(genesis.clone());
         let record = FeedRecord {
             name: genesis.name.clone(),
             genesis,
@@ -75,7 +71,7 @@ impl Site {
         author: SiteId,
     ) -> Result<Vec<(LogId, u64)>, Unsaid> {
         let unsaid = |_error| Unsaid { doubtful: None };
-        let record = read(self.store().feed(feed)).ok_or(Unsaid { doubtful: None })?;
+        let record = self.reads(|store| store.feed(feed)).flatten().ok_or(Unsaid { doubtful: None })?;
         let cuts = forks::cuts(self.store(), self.id(), feed, &record, author, None, "").map_err(unsaid)?;
         let mut said = Vec::new();
         for (at, body) in cuts.into_iter().enumerate() {
@@ -93,7 +89,7 @@ impl Site {
         }
         let step = self.entropy.fork("epoch").next();
         let own = own_log::next(self.store(), &self.key, feed, anew, || Ok(low(step)));
-        let Ok(OwnLog { log, mut opens, held }) = own else { return Err(unsaid()) };
+        let Ok(OwnLog { log, mut opens, held }) = self.as_if_unsaid(own, feed) else { return Err(unsaid()) };
         if self.has(Plant::OlderKeyLeftOpen)
             && let Some(closing) = opens.as_mut().and_then(|opens| opens.closes.as_mut())
         {
@@ -213,12 +209,13 @@ impl Site {
 
     /// What a sweep does that takes the first package that is served for one that nobody needs.
     fn drop_what_is_served(&self, now: u64) {
-        for (feed, _) in read(self.store().feeds()) {
+        for (feed, _) in self.reads(Store::feeds).unwrap_or_default() {
             let items = self.items(now, feed).into_iter();
             for (name, _) in items.filter(|(_, item)| item.winner.is_some()).take(1) {
-                let evicting = read(self.store().begin_eviction(feed, &coordinate(&name), self.look(now)));
+                let at = coordinate(&name);
+                let evicting = self.reads(|store| store.begin_eviction(feed, &at, self.look(now))).flatten();
                 let Some(evicting) = evicting else { continue };
-                let blobs = read(evicting.last_here());
+                let Ok(blobs) = evicting.last_here() else { continue };
                 // A disk that refuses drops nothing.
                 drop(evicting.confirm(&blobs));
             }
@@ -228,20 +225,20 @@ impl Site {
     /// What stands at a name.
     #[must_use]
     pub fn item(&self, now: u64, feed: FeedId, name: &str) -> Option<Item> {
-        self.store().item(feed, name, "1", self.look(now)).expect("the store reads")
+        self.reads(|store| store.item(feed, name, "1", self.look(now))).flatten()
     }
 
     /// Every name with what stands there.
     #[must_use]
     pub fn items(&self, now: u64, feed: FeedId) -> Vec<(String, Item)> {
-        let items = self.store().items(feed, "", None, usize::MAX, self.look(now)).expect("the store reads");
-        items.into_iter().map(|(at, item)| (at.name, item)).collect()
+        let items = self.reads(|store| store.items(feed, "", None, usize::MAX, self.look(now)));
+        items.unwrap_or_default().into_iter().map(|(at, item)| (at.name, item)).collect()
     }
 
     /// Every publish of a name that is held here.
     #[must_use]
     pub fn publishes(&self, feed: FeedId, name: &str) -> Vec<(OpId, Publish)> {
-        let facts = self.store().facts(feed, name, "1").expect("the store reads");
+        let facts = self.reads(|store| store.facts(feed, name, "1")).unwrap_or_default();
         let publish = |named: NamedOp| {
             if let Body::Publish(publish) = named.op.body { Some((named.id, publish)) } else { None }
         };
@@ -251,13 +248,13 @@ impl Site {
     /// Whether an op is held here.
     #[must_use]
     pub fn holds(&self, op: OpId) -> bool {
-        matches!(self.store().op(op), Ok(Some(_)))
+        self.reads(|store| store.op(op)).flatten().is_some()
     }
 
     /// Whether an op is held here and does not wait until it is due.
     #[must_use]
     pub fn counts(&self, now: u64, op: OpId) -> bool {
-        let held = self.store().op(op).ok().flatten();
+        let held = self.reads(|store| store.op(op)).flatten();
         held.is_some_and(|named| {
             named.op.place.log.author == self.id() || !named.op.stamp.is_ahead_of(self.wall(now))
         })
@@ -266,7 +263,7 @@ impl Site {
     /// Whether all bytes of an op that publishes are here.
     #[must_use]
     pub fn is_whole(&self, publish: OpId) -> bool {
-        let op = self.store().op(publish).ok().flatten();
+        let op = self.reads(|store| store.op(publish)).flatten();
         let Some(Body::Publish(publish)) = op.map(|named| named.op.body) else { return false };
         let mut files = publish.manifest.files.iter();
         files.all(|file| matches!(self.store().blob_state(file.blob), Ok(BlobState::Complete { .. })))

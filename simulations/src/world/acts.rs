@@ -51,13 +51,7 @@ impl World {
             Act::PowerLossInWrite { site, after } => {
                 self.with(site, |at| at.disk().cut_in_write(after));
             }
-            Act::Restart { site } => {
-                self.interruptions += 1;
-                self.quic.trace.line(now, &format!("{} restarts", NAMES.get(site).unwrap_or(&"?")));
-                if let Some(at) = self.sites.get_mut(site) {
-                    at.restart(now, &mut self.quic);
-                }
-            }
+            Act::Restart { site } => self.restart(site),
             Act::ClockJump { site, ms } => self.with(site, |at| {
                 at.was_set_back |= ms < at.clock_ahead_ms;
                 at.clock_ahead_ms = ms;
@@ -72,6 +66,8 @@ impl World {
             }
             Act::DiskFree { site } => self.with(site, |at| at.disk().limit(None)),
             Act::Sweep { site } => self.with(site, |at| at.sweep(now)),
+            Act::Rot { site, pick, bits } => self.rot(site, pick, bits),
+            Act::Scrub { site } => self.with(site, |at| at.scrub(now)),
             Act::NewKey { site } => self.new_key(site)?,
             Act::UseOldKey { site, there } => self.use_old_key(site, there),
             Act::BackUp { site } => self.back_up(site),
@@ -93,6 +89,14 @@ impl World {
             Act::Rule(ruling) => self.rule(&ruling),
         }
         Ok(())
+    }
+
+    fn restart(&mut self, site: usize) {
+        self.interruptions += 1;
+        self.quic.trace.line(self.now, &format!("{} restarts", NAMES.get(site).unwrap_or(&"?")));
+        if let Some(at) = self.sites.get_mut(site) {
+            at.restart(self.now, &mut self.quic);
+        }
     }
 
     fn publish(&mut self, site: usize, shared: Option<u64>, bytes: u64) -> Result<(), Fault> {
@@ -184,7 +188,10 @@ impl World {
         });
         // What was served before a clock was set back may have to wait again once it is worked out anew.
         let same = before == after && !at.was_set_back;
-        if shorter || (how != Fall::PowerInAWrite && same && root_before != root_after) {
+        // What rot took is no more there, and is looked for once all is at rest.
+        let rotted = self.rotted.contains(&site);
+        if !rotted && shorter || (how != Fall::PowerInAWrite && same && !rotted && root_before != root_after)
+        {
             let what = format!("{} {what}, and what had been acknowledged is another thing", at.name);
             return Err(Fault { check: "durability", what });
         }

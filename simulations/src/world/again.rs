@@ -1,8 +1,11 @@
 //! Machines that are set back to what was kept of them: what is then still known to be said, and that they write again in the end.
 
+use std::collections::BTreeSet;
+
 use super::{HEAL_BEATS_MAX, World};
 use crate::check::Fault;
 use crate::options::Back;
+use crate::site::Site;
 
 impl World {
     pub(super) fn back_up(&mut self, site: usize) {
@@ -32,7 +35,10 @@ impl World {
     /// where there is no such link, its people say so.
     pub(super) fn go_on(&mut self) -> Result<(), Fault> {
         // Where people went on at once, what they say first may be what shows two histories; once that is cut they say more.
-        let sites = self.set_back.clone();
+        // Whoever lost words of its own to rot goes on as one whose machine was set back does.
+        let lost = |at: &&usize| self.sites.get(**at).is_some_and(Site::lost_own_words);
+        let sites: BTreeSet<usize> =
+            self.set_back.iter().chain(self.rotted.iter().filter(lost)).copied().collect();
         let rounds: &[&str] = if sites.is_empty() { &[] } else { &["again", "more"] };
         for round in rounds {
             for site in sites.iter().copied() {

@@ -215,7 +215,7 @@ impl World {
         self.oracle.flow(&self.shape);
         let feed = self.feed;
         let known = |site: &Site| -> BTreeSet<OpId> {
-            let held = site.store().ops_about(feed, Topic::Rights).unwrap_or_default();
+            let held = site.reads(|store| store.ops_about(feed, Topic::Rights)).unwrap_or_default();
             let told = site.store().records(Shelf::Rights, feed.as_bytes(), &[], usize::MAX);
             // One proof has all words of its batch.
             let proof =
@@ -225,5 +225,6 @@ impl World {
             held.into_iter().map(|named| named.id).chain(told).collect()
         };
         self.known = self.sites.iter().map(known).collect();
+        self.note_rot();
     }
 }

@@ -44,6 +44,8 @@ fn kind(act: &Act) -> Option<&'static str> {
         | Act::DiskFull { .. }
         | Act::DiskFree { .. }
         | Act::Sweep { .. }
+        | Act::Rot { .. }
+        | Act::Scrub { .. }
         | Act::BackUp { .. }
         | Act::SetBack { .. }
         | Act::Double { .. }

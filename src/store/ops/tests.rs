@@ -418,6 +418,8 @@ fn a_damaged_batch_is_told_its_log_set_back_and_mended_by_pulling_it_again() {
     assert!(matches!(store.op(said[1].inner().ops()[0].id), Err(ReadError::CorruptRecord { .. })));
     assert_eq!(store.batches(log, 2, u64::MAX).unwrap().len(), 2);
     let view = store.view(look(&origin));
+    // The peer was told of it: the session ends, and the next one tells of less.
+    assert!(view.run(log, 1, usize::MAX).is_err());
     assert_eq!(view.run(log, 1, usize::MAX).unwrap(), None);
     assert_eq!(store.log_state(log).unwrap().unwrap().head, *said[0].inner().head());
     assert_eq!(store.log_longest(log).unwrap(), 4);

@@ -1,0 +1,35 @@
+//! Bits that rot in mid-run, and scrubs that may find them before anybody reads them.
+
+use super::{Act, Back, Options, Ruling};
+use crate::entropy::Entropy;
+
+/// Times at which bits rot in a run, the bits of each, and scrubs beside the last one.
+const ROTS_MAX: u64 = 4;
+const BITS_MAX: u64 = 3;
+const SCRUBS_MAX: u64 = 4;
+
+impl Options {
+    /// In some seeds; in each of them at a few sites.
+    pub(super) fn some_rot(&self, entropy: &mut Entropy) -> Vec<(u64, Act)> {
+        let mut acts = Vec::new();
+        // What two histories of a log come to where a part of one rotted is another tale, and so is what an origin rules that forgot what it
+        // ruled before.
+        let another = |(_, act): &(u64, Act)| {
+            let of_a_link = matches!(act, Act::Rule(Ruling::Link { .. }));
+            let two = matches!(act, Act::Double { .. } | Act::SetBack { how: Back::Hasty, .. });
+            two || (matches!(act, Act::Rule(_)) && !of_a_link)
+        };
+        if self.acts.iter().any(another) || !entropy.chance(400_000) {
+            return acts;
+        }
+        for _ in 0..=entropy.below(ROTS_MAX) {
+            let (at, site) = (entropy.below(self.healed_at), entropy.index(self.shape.sites()));
+            acts.push((at, Act::Rot { site, pick: entropy.next(), bits: 1 + entropy.below(BITS_MAX) }));
+        }
+        for _ in 0..entropy.below(SCRUBS_MAX) {
+            let (at, site) = (entropy.below(self.healed_at), entropy.index(self.shape.sites()));
+            acts.push((at, Act::Scrub { site }));
+        }
+        acts
+    }
+}

@@ -1,0 +1,244 @@
+//! Logs of which damage took a part. Such a log ends before the hole: what lies behind it is not held until it is back, so that what stands
+//! follows from the same ops whether the index was kept or built anew.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+use protocol::id::LogId;
+use protocol::log::{Mmr, NamedOp};
+use protocol::time::Timestamp;
+
+use super::engine::{Broken, Change, Index};
+use super::keys::{self, BatchEntry, LogEntry, OpEntry, Tree, ViewEntry};
+use super::ops::{self, AppendError, take_apart};
+use super::packs::Packs;
+use super::replay::{Changes, ReplayError};
+use super::{Cause, ReadError, Shelf, Store, SweepError, locked};
+
+/// Entries of the index looked at under one hold of it.
+const PAGE_ENTRIES: usize = 512;
+
+/// Shows each entry of a tree under a prefix.
+fn each(
+    index: &dyn Index,
+    tree: Tree,
+    prefix: &[u8],
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), Broken>,
+) -> Result<(), Broken> {
+    let mut from = Vec::new();
+    loop {
+        let page = index.page(tree, prefix, &from, PAGE_ENTRIES)?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        from = keys::after(last);
+        for (key, value) in &page {
+            visit(key, value)?;
+        }
+    }
+}
+
+/// Ends logs in the index: their ops from there on are taken out of it, and what those are about is to be worked out anew. All in one step,
+/// what says that it is done last, for whoever keeps an index that may forget the end of it.
+fn end_logs(index: &dyn Index, ends: &BTreeMap<LogId, LogEntry>) -> Result<(), Broken> {
+    let (mut changes, mut gone) = (Vec::new(), BTreeMap::new());
+    each(index, Tree::Op, &[], |key, value| {
+        let OpEntry { place, .. } = keys::decode(value)?;
+        if ends.get(&place.log).is_some_and(|entry| place.seq >= entry.after.len()) {
+            gone.extend(key.last_chunk::<32>().map(|op| (*op, key.to_vec())));
+        }
+        Ok(())
+    })?;
+    each(index, Tree::Fact, &[], |key, _| {
+        // A zero stands between the coordinate and the op's name.
+        let Some((at, op)) = key.split_last_chunk::<32>() else { return Ok(()) };
+        if let (true, Some((_, at))) = (gone.contains_key(op), at.split_last()) {
+            let value = Some(keys::encode(&ViewEntry::Stale));
+            changes.push(Change { tree: Tree::View, key: at.to_vec(), value });
+        }
+        Ok(())
+    })?;
+    changes.extend(gone.into_values().map(|key| Change { tree: Tree::Op, key, value: None }));
+    for (log, entry) in ends {
+        let end = keys::batch(*log, entry.after.len());
+        each(index, Tree::Gap, &keys::log(*log), |key, _| {
+            if key >= end.as_slice() {
+                changes.push(Change { tree: Tree::Gap, key: key.to_vec(), value: None });
+            }
+            Ok(())
+        })?;
+    }
+    let shorter = |(log, entry): (&LogId, &LogEntry)| Change {
+        tree: Tree::Log,
+        key: keys::log(*log),
+        value: Some(keys::encode(entry)),
+    };
+    changes.extend(ends.iter().map(shorter));
+    index.apply(&changes)
+}
+
+/// How far the batches that the index knows cover a log without a hole, and the ends of those, the last one last.
+fn covered(index: &dyn Index, log: LogId) -> Result<(u64, Vec<BatchEntry>), Broken> {
+    let (mut next, mut ends) = (0, Vec::new());
+    each(index, Tree::Batch, &keys::log(log), |key, value| {
+        let entry: BatchEntry = keys::decode(value)?;
+        let last = key.last_chunk::<8>().map_or(0, |last| u64::from_be_bytes(*last));
+        if entry.first <= next && last >= next {
+            next = last.saturating_add(1);
+            ends.push(entry);
+        }
+        Ok(())
+    })?;
+    Ok((next, ends))
+}
+
+/// The logs with a hole before their ends, and the batches before it.
+fn holed(index: &dyn Index) -> Result<Vec<(LogId, LogEntry, Vec<BatchEntry>)>, Broken> {
+    let mut logs = Vec::new();
+    each(index, Tree::Log, &[], |key, value| {
+        logs.push((keys::log_of(key)?, keys::decode::<LogEntry>(value)?));
+        Ok(())
+    })?;
+    let mut found = Vec::new();
+    for (log, entry) in logs {
+        let (next, batches) = covered(index, log)?;
+        if next < entry.after.len() {
+            found.push((log, entry, batches));
+        }
+    }
+    Ok(found)
+}
+
+/// Ends each log before its first hole, after an index was filled from packs in which something is damaged: of what is whole behind it each
+/// batch said how long the log is.
+pub(super) fn cut(index: &dyn Index, packs: &Packs) -> Result<(), ReplayError> {
+    let mut ends = BTreeMap::new();
+    for (log, entry, batches) in holed(index)? {
+        let (mut head, mut after) = (None, Mmr::default());
+        for BatchEntry { at, .. } in batches.into_iter().rev() {
+            let payload = packs.read(at)?.map(|(_, payload)| payload);
+            if let Some(parts) = payload.as_deref().and_then(take_apart) {
+                (head, after) = parts.end();
+                break;
+            }
+        }
+        let held = entry.after.len();
+        tracing::warn!(author = %log.author, held, good = after.len(), "a log has a hole: damage took a part of it");
+        ends.insert(log, LogEntry { head, after, longest: entry.longest.max(held) });
+    }
+    if !ends.is_empty() {
+        end_logs(index, &ends)?;
+    }
+    Ok(())
+}
+
+/// Whether damage is noted that was not mended yet.
+pub(super) fn is_damage_noted(index: &dyn Index) -> Result<bool, Broken> {
+    Ok(!index.page(Tree::Record, &keys::record(Shelf::Damage.code(), &[]), &[], 1)?.is_empty())
+}
+
+impl Store {
+    /// Sets a log back to the last position before damage, so that it is pulled again from whoever has it, and forgets how far peers
+    /// were followed. Nothing is changed when no batch is damaged.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub fn set_back(&self, log: LogId) -> Result<(), AppendError> {
+        let _no_append = locked(&self.inner.generation);
+        let Some(entry) = self.log_entry(log)? else { return Ok(()) };
+        let mut after = Mmr::default();
+        let mut head = None;
+        while after.len() < entry.after.len() {
+            let Ok((batch, _)) = self.batch_at(log, after.len())? else { break };
+            let Some(verified) = batch.beyond(after.len()).and_then(|batch| batch.verify(&after).ok()) else {
+                break;
+            };
+            head = Some(verified.head().clone());
+            after = verified.after().clone();
+        }
+        let good = after.len();
+        if good == entry.after.len() {
+            return Ok(());
+        }
+        tracing::warn!(author = %log.author, held = entry.after.len(), good, "a log is damaged");
+        // First, so that a disk that refuses leaves no log shorter of which peers are believed to have told all.
+        self.forget_cursors().map_err(|error| match error {
+            SweepError::Write(error) => AppendError::Write(error),
+            SweepError::Read(error) => AppendError::Read(error),
+        })?;
+        let shorter = LogEntry { head, after, longest: entry.longest.max(entry.after.len()) };
+        let ends = BTreeMap::from([(log, shorter)]);
+        {
+            let _folding = self.inner.folding.write().unwrap_or_else(PoisonError::into_inner);
+            self.with_index(|index| end_logs(index, &ends)).map_err(ReadError::from)?;
+        }
+        self.forget_derived(log.feed);
+        Ok(())
+    }
+
+    /// The logs that the index says to be longer than the batches that it knows.
+    pub(super) fn holed_logs(&self) -> Result<Vec<LogId>, ReadError> {
+        let found = self.with_index(holed)?;
+        Ok(found.into_iter().map(|(log, ..)| log).collect())
+    }
+
+    fn forget_cursors(&self) -> Result<(), SweepError> {
+        for (key, _) in self.records(Shelf::Cursors, &[], &[], usize::MAX)? {
+            self.remove_record(Shelf::Cursors, &key)?;
+        }
+        Ok(())
+    }
+
+    /// Goes on with a log behind a hole that was just filled, as far as what lies there is whole: it was held before, and is held again
+    /// without anybody sending it.
+    pub(super) fn reconnect(&self, log: LogId) -> Result<(), ReadError> {
+        while let Some(entry) = self.log_entry(log)?.filter(|entry| entry.longest > entry.after.len()) {
+            let len = entry.after.len();
+            let from = keys::batch(log, len);
+            let page =
+                self.with_index(|index| index.page(Tree::Batch, &keys::log(log), &from, PAGE_ENTRIES))?;
+            let mut found = None;
+            for (_, value) in page {
+                let BatchEntry { first, at } = self.with_index(|_| keys::decode(&value))?;
+                if first == len
+                    && let Some(payload) = self.read_location(at)?
+                    && let Some(verified) =
+                        take_apart(&payload).and_then(|parts| parts.batch().verify(&entry.after).ok())
+                {
+                    found = Some((at, payload, verified));
+                    break;
+                }
+            }
+            let Some((at, payload, verified)) = found else { return Ok(()) };
+            let ops: Vec<NamedOp> = verified.ops().to_vec();
+            {
+                let _folding = self.inner.folding.write().unwrap_or_else(PoisonError::into_inner);
+                self.with_index(|index| {
+                    let mut changes = Changes::default();
+                    ops::replay(&mut changes, at, &payload);
+                    changes.apply(index)
+                })?;
+            }
+            self.enter(log.feed, &ops);
+            self.count(log.feed, &ops);
+        }
+        Ok(())
+    }
+
+    /// After an index was built from packs of which some records could not be read: nobody knows what those said. Peers are compared with
+    /// anew, and this site signs nothing before it heard what it said.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn look_after_rebuild(&self) -> Result<(), SweepError> {
+        if !self.inner.index.has_stepped_over() {
+            return Ok(());
+        }
+        self.forget_cursors()?;
+        // No clock is at hand here, and none decides anything.
+        self.awaken(Cause::SetBack, Timestamp::default())?;
+        self.inner.index.stepped_over_is_looked_after();
+        Ok(())
+    }
+}

@@ -1,0 +1,114 @@
+//! A log of which damage took the middle ends there, with this index and with one that is built anew, and goes on once that is back.
+
+use protocol::grant::Permitted;
+
+use super::*;
+use crate::store::disk::fake::FakeDisk;
+use crate::store::engine::InMemory;
+use crate::store::ops::tests::{Author, delete, look, publish, record};
+use crate::store::tests::open;
+
+struct Holed {
+    disk: FakeDisk,
+    engine: InMemory,
+    store: Store,
+    whole: Store,
+    author: Author,
+    log: LogId,
+}
+
+/// A publish, a second one, and a delete of the first, a batch each; the batch in the middle rots.
+fn holed() -> Holed {
+    let (disk, engine, mut author) = (FakeDisk::new(), InMemory::default(), Author::new(70));
+    let (store, whole) = (open(&disk, &engine), open(&FakeDisk::new(), &InMemory::default()));
+    let feed = store.put_feed(&record(&author)).unwrap();
+    whole.put_feed(&record(&author)).unwrap();
+    let log = author.log(feed);
+    for bodies in [publish("one", "1", b"one"), publish("two", "1", b"two")] {
+        let said = author.says(feed, vec![bodies]);
+        store.append(&[said]).unwrap();
+    }
+    let first = store.facts(feed, "one", "1").unwrap()[0].id;
+    let said = author.says(feed, vec![delete("one", "1", vec![first])]);
+    store.append(&[said]).unwrap();
+    for batch in store.batches(log, 0, u64::MAX).unwrap() {
+        append(&whole, batch);
+    }
+    let entry =
+        store.with_index(|index| index.page(Tree::Batch, &keys::log(log), &keys::batch(log, 1), 1)).unwrap();
+    let at = keys::decode::<BatchEntry>(&entry[0].1).unwrap().at;
+    disk.damage(at.pack, |pack| pack[usize::try_from(at.offset + at.bytes).unwrap() + 63] ^= 1);
+    Holed { disk, engine, store, whole, author, log }
+}
+
+fn append(store: &Store, batch: protocol::log::Batch) {
+    let held = store.log_state(batch.head.head.log).unwrap().map_or_else(Mmr::default, |state| state.after);
+    let verified = batch.beyond(held.len()).unwrap().verify(&held).unwrap();
+    store.append(&[Permitted::local(verified, false).unwrap()]).unwrap();
+}
+
+impl Holed {
+    fn held(&self) -> u64 {
+        self.store.log_state(self.log).unwrap().map_or(0, |state| state.after.len())
+    }
+
+    fn is_served(&self, name: &str) -> bool {
+        let item = self.store.item(self.log.feed, name, "1", look(&self.author)).unwrap();
+        item.is_some_and(|item| item.winner.is_some())
+    }
+}
+
+/// What was worked out with what lies behind the hole is worked out anew without it, and the other way round.
+#[test]
+fn what_lies_behind_a_hole_is_not_held_and_is_again_once_the_hole_is_filled() {
+    for anew in [false, true] {
+        let holed = holed();
+        assert!(!holed.is_served("one") && holed.is_served("two"));
+        if anew {
+            holed.store.rebuild_index().unwrap();
+        } else {
+            holed.store.verify(|_| {}).unwrap();
+        }
+        assert_eq!(holed.held(), 1, "built anew: {anew}");
+        assert!(holed.is_served("one") && !holed.is_served("two"), "built anew: {anew}");
+        assert_eq!(holed.store.verify_deep(look(&holed.author)).unwrap().wrong, 0, "built anew: {anew}");
+        let middle = holed.whole.batches(holed.log, 1, 0).unwrap().swap_remove(0);
+        assert_eq!(middle.head.head.len, 2);
+        append(&holed.store, middle);
+        assert_eq!(holed.held(), 3, "what is whole behind it need not come again; built anew: {anew}");
+        assert!(!holed.is_served("one") && holed.is_served("two"), "built anew: {anew}");
+    }
+}
+
+/// The packs do not say how long the log was whose last batch rotted.
+#[test]
+fn an_index_that_is_built_anew_over_damage_lets_nothing_be_signed_and_asks_peers_anew() {
+    let holed = holed();
+    let peer = protocol::id::SiteId([9; 32]);
+    holed.store.remember(peer, "link", &protocol::session::Memory::default()).unwrap();
+    assert_eq!(holed.store.records(Shelf::Cursors, &[], &[], 9).unwrap().len(), 1);
+    holed.store.rebuild_index().unwrap();
+    holed.store.look_after_rebuild().unwrap();
+    let awakening = holed.store.awakening().unwrap().unwrap();
+    assert_eq!(awakening.cause, Cause::SetBack);
+    assert!(holed.store.records(Shelf::Cursors, &[], &[], 9).unwrap().is_empty());
+    holed.store.look_after_rebuild().unwrap();
+    assert_eq!(holed.store.awakening().unwrap(), Some(awakening), "once for each time");
+    let Holed { disk, engine, store, .. } = holed;
+    drop(store);
+    let store = open(&disk, &engine);
+    assert_eq!(store.awakening().unwrap(), Some(awakening), "an index that was kept is believed");
+}
+
+/// A reader of an op holds locks, and what it came upon is looked into after that.
+#[test]
+fn an_op_that_a_reader_finds_damaged_is_wanted_again_at_once() {
+    let holed = holed();
+    let read = || holed.store.facts(holed.log.feed, "two", "1");
+    assert!(matches!(read(), Err(ReadError::CorruptRecord { .. })));
+    assert_eq!(holed.held(), 3);
+    let loss = holed.store.look_into_damage().unwrap();
+    assert_eq!((loss.places.len(), loss.logs.as_slice(), holed.held()), (1, &[holed.log][..], 1));
+    assert!(read().unwrap().is_empty());
+    assert_eq!(holed.store.open_damage(look(&holed.author)).unwrap().logs, [holed.log]);
+}
