@@ -37,6 +37,9 @@ fn holed() -> Holed {
     let entry =
         store.with_index(|index| index.page(Tree::Batch, &keys::log(log), &keys::batch(log, 1), 1)).unwrap();
     let at = keys::decode::<BatchEntry>(&entry[0].1).unwrap().at;
+    for name in ["one", "two"] {
+        store.item(feed, name, "1", look(&author)).unwrap();
+    }
     disk.damage(at.pack, |pack| pack[usize::try_from(at.offset + at.bytes).unwrap() + 63] ^= 1);
     Holed { disk, engine, store, whole, author, log }
 }
