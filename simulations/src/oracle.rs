@@ -47,7 +47,7 @@ impl Fact {
         if let Body::Delete(delete) = &self.body { Some(delete) } else { None }
     }
 
-    /// A site no longer has it.
+    /// A site has lost it.
     fn is_lost(&mut self, at: usize, sites: &[Site]) {
         if let Some(witnesses) = &mut self.witnesses {
             witnesses.remove(&at);

@@ -248,7 +248,7 @@ impl Store {
         fresh: Option<&[u8]>,
     ) -> Result<bool, ReadError> {
         if let (Tree::Log, Some(fresh)) = (tree, fresh) {
-            // How long a log once was the packs no longer say where damage took its end.
+            // The packs do not say how long a log once was where damage took its end.
             let entry = |value| keys::decode::<keys::LogEntry>(value);
             let (Ok(live), Ok(fresh)) = (entry(live), entry(fresh)) else { return Ok(false) };
             return Ok((live.head, live.after) == (fresh.head, fresh.after) && live.longest >= fresh.longest);
