@@ -185,11 +185,11 @@ impl Store {
     /// Takes places out of the index and has what lay there fetched again. Gives the blobs that were whole until now.
     fn forget_places(&self, gone: &[Dropped]) -> Result<Vec<BlobId>, ReadError> {
         let mut lost = Vec::new();
-        let mut extents = false;
+        let mut extents = BTreeSet::new();
         for Dropped { extent, id, at } in gone {
             if *extent {
                 self.mark_extent_missing(&Cv(*id), *at)?;
-                extents = true;
+                extents.insert(*id);
                 continue;
             }
             let blob = BlobId(*id);
@@ -204,10 +204,12 @@ impl Store {
                 lost.push(blob);
             }
         }
-        if extents {
+        if !extents.is_empty() {
             self.each_blob(|blob, entry| {
-                if matches!(entry, BlobEntry::Large { complete: true, .. })
-                    && !matches!(self.looked_over(blob, entry)?, BlobState::Complete { .. })
+                let BlobEntry::Large { complete, .. } = entry else { return Ok(()) };
+                // One whose pack was written anew is not marked as whole before somebody looks.
+                if !matches!(self.looked_over(blob, entry)?, BlobState::Complete { .. })
+                    && (complete || self.lacks_only(blob, &extents)?)
                 {
                     lost.push(blob);
                 }
@@ -215,6 +217,13 @@ impl Store {
             })?;
         }
         Ok(lost)
+    }
+
+    /// Whether a blob would be whole with these extents.
+    fn lacks_only(&self, blob: BlobId, extents: &BTreeSet<[u8; 32]>) -> Result<bool, ReadError> {
+        let Some(outline) = self.outline(blob)? else { return Ok(false) };
+        let cv = |index: u32| outline.extents.get(usize::try_from(index).ok()?);
+        Ok(self.missing(blob)?.into_iter().all(|index| cv(index).is_some_and(|cv| extents.contains(&cv.0))))
     }
 
     /// Shows every blob that the index knows.
@@ -249,8 +258,12 @@ impl Store {
                 self.mark_blob_missing(blob, outline)?;
             }
             BlobEntry::Large { complete, .. } => {
-                if !self.missing(blob)?.is_empty() && complete {
-                    self.mark_complete(blob, false)?;
+                if !self.missing(blob)?.is_empty() {
+                    if complete {
+                        self.mark_complete(blob, false)?;
+                    } else {
+                        self.want_again(blob)?;
+                    }
                 }
             }
             BlobEntry::Small { .. } => {}

@@ -229,6 +229,32 @@ fn rotted_bytes_of_a_version_that_is_not_served_are_wanted_again() {
     assert!(wanted().is_empty());
 }
 
+/// Where the pack of a large blob's outline was written anew, nobody has looked whether all of it is there when an extent elsewhere rots.
+#[test]
+fn a_blob_of_which_an_extent_rots_is_wanted_again_after_its_outline_was_moved() {
+    let kept = kept(7);
+    let (blob, look) = (id(&kept.contents[1]), look(&kept.author));
+    let wanted = || kept.store.missing_blobs(kept.feed, look, &Filter::default()).unwrap();
+    assert!(wanted().is_empty());
+    let cv = kept.store.outline(blob).unwrap().unwrap().extents[1];
+    let extent = || {
+        let value = kept.store.with_index(|index| index.value(Tree::Extent, &cv.0)).unwrap().unwrap();
+        keys::decode::<Location>(&value).unwrap()
+    };
+    let Some(BlobEntry::Large { outline, .. }) = kept.store.blob_entry(blob).unwrap() else {
+        panic!("it has extents")
+    };
+    kept.store.write_anew(outline.pack).unwrap();
+    let at = extent();
+    let byte = usize::try_from(at.offset).unwrap() + 64 + 100;
+    kept.disk.damage(at.pack, |pack| pack[byte] ^= 1);
+    let loss = kept.store.checked_at(&[at]).unwrap();
+    assert_eq!((loss.places.len(), loss.blobs.as_slice()), (1, &[blob][..]));
+    assert_eq!(wanted().iter().map(|one| one.blob).collect::<Vec<_>>(), [blob]);
+    ingest(&kept.store, &kept.contents[1]).unwrap();
+    assert!(wanted().is_empty());
+}
+
 /// What lies on disk is read by every later version.
 #[test]
 fn a_note_of_damage_is_these_bytes() {
