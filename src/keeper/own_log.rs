@@ -126,15 +126,20 @@ fn chosen(
     Ok((log(epoch), begins.then(|| opening(&own, key, authority.as_deref()))))
 }
 
+/// The log in which a site would go on if it neither waits nor changed its key: that of the epoch it chose, else of its newest.
+fn goes_on_in(store: &Store, me: SiteId, feed: FeedId) -> Result<LogId, ReadError> {
+    let newest = || heads(store, me, feed).map(|own| own.last().map_or(1, |head| head.log.epoch));
+    let epoch = store.writing(feed)?.map_or_else(newest, |writing| Ok(writing.epoch))?;
+    Ok(LogId { feed, author: me, epoch })
+}
+
 /// Whether a peer holds more of the log in which this site would go on than this site ever had: it was set back. What it knows that damage
 /// took is no news.
 ///
 /// # Errors
 /// The disk failed.
 pub fn is_behind(store: &Store, me: SiteId, log: LogId, len: u64) -> Result<bool, ReadError> {
-    let newest = heads(store, me, log.feed)?.last().map_or(1, |last| last.log.epoch);
-    let epoch = store.writing(log.feed)?.map_or(newest, |writing| writing.epoch);
-    Ok(log.author == me && log.epoch == epoch && store.log_longest(log)? < len)
+    Ok(log == goes_on_in(store, me, log.feed)? && store.log_longest(log)? < len)
 }
 
 /// Whether this site waits in any feed to learn what it said there.
@@ -177,9 +182,7 @@ pub fn wholly_heard(agreed: &Agreed, outcome: Outcome, tally: &Tally) -> Vec<Fee
 
 /// Whether damage took the end of the log in which this site writes, and that did not come back.
 fn is_short(store: &Store, me: SiteId, feed: FeedId) -> Result<bool, ReadError> {
-    let newest = || heads(store, me, feed).map(|own| own.last().map_or(1, |head| head.log.epoch));
-    let epoch = store.writing(feed)?.map_or_else(newest, |writing| Ok(writing.epoch))?;
-    let log = LogId { feed, author: me, epoch };
+    let log = goes_on_in(store, me, feed)?;
     let held = store.log_state(log)?.map_or(0, |state| state.after.len());
     Ok(store.log_longest(log)? > held)
 }

@@ -30,6 +30,7 @@ pub(super) use kept::{Awaited, Keeping, kept_from, kept_page};
 
 /// Numbers set aside with one write, which a restart may leave out.
 const NUMBERS_AT_ONCE: u64 = 1024;
+
 /// The site's events while the node runs.
 #[derive(Debug)]
 pub(super) struct Events {
