@@ -12,7 +12,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use protocol::package::{BadName, check_label};
-use tracing_subscriber::EnvFilter;
 
 use nearest::nearest;
 
@@ -161,7 +160,9 @@ pub enum ConfigError {
     Address { key: &'static str, value: String, origin: Origin },
     #[error("the site's name ({origin}) is not allowed")]
     Name { origin: Origin, source: BadName },
-    #[error("log {value:?} ({origin}) is not a level: use error, warn, info, debug or trace")]
+    #[error(
+        "log {value:?} ({origin}) is no level: use error, warn, info, debug or trace, or TARGET=LEVEL with commas between"
+    )]
     Log { value: String, origin: Origin },
     #[error("{key} {value:?} ({origin}) is not {wanted}")]
     Keeping { key: &'static str, value: String, origin: Origin, wanted: &'static str },
@@ -335,7 +336,7 @@ fn decide(
         check_label("site name", name).map_err(|source| ConfigError::Name { origin: *origin, source })?;
     }
     let (log, origin) = pick(Key::Log).unwrap_or_else(|| (LOG.to_owned(), Origin::Default));
-    if EnvFilter::try_new(&log).is_err() || log.is_empty() {
+    if crate::logs::parse(&log).is_none() {
         return Err(ConfigError::Log { value: log, origin });
     }
     let keeping = |key: Key, wanted| {

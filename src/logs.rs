@@ -4,16 +4,16 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, reload};
+use tracing_subscriber::{Layer, reload};
 
 /// How long the level may be raised at most: a day of debug lines fills a small disk.
 pub const RAISED_MS_MAX: u64 = 24 * 3_600_000;
 
 /// Takes a filter up.
-type Apply = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+type Apply = Box<dyn Fn(Targets) -> Result<(), String> + Send + Sync>;
 
 static RUNNING: OnceLock<Logs> = OnceLock::new();
 
@@ -56,11 +56,20 @@ struct Raised {
     until: tokio::time::Instant,
 }
 
-/// Whether each part of a filter names a level. A bare word would be taken for a target, of which everything is written.
-fn names_levels(filter: &str) -> bool {
-    filter.split(',').all(|part| {
-        let level = part.rsplit_once('=').map_or(part, |(_target, level)| level);
-        !level.trim().is_empty() && level.trim().parse::<LevelFilter>().is_ok()
+/// Reads a filter: levels, and levels of targets, with commas between. A bare word is no target, of which all would be written.
+#[must_use]
+pub fn parse(filter: &str) -> Option<Targets> {
+    filter.split(',').try_fold(Targets::new(), |targets, part| {
+        let (target, level) =
+            part.split_once('=').map_or((None, part), |(target, level)| (Some(target), level));
+        let (target, level) = (target.map(str::trim), level.trim());
+        // The library takes no level for one, and numbers too.
+        let level = level.parse::<LevelFilter>().ok().filter(|_| level.starts_with(char::is_alphabetic))?;
+        match target {
+            None => Some(targets.with_default(level)),
+            Some("") => None,
+            Some(target) => Some(targets.with_target(target, level)),
+        }
     })
 }
 
@@ -75,7 +84,7 @@ impl fmt::Debug for Logs {
 /// # Errors
 /// Something else in this process takes the log lines.
 pub fn start(filter: &str) -> Result<(), String> {
-    let (layer, handle) = reload::Layer::new(EnvFilter::try_new(filter).unwrap_or_default());
+    let (layer, handle) = reload::Layer::new(parse(filter).unwrap_or_default());
     let lines =
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_target(false);
     tracing_subscriber::registry()
@@ -125,8 +134,7 @@ impl Logs {
         if life > Duration::from_millis(RAISED_MS_MAX) {
             return Err(LevelError::TooLong);
         }
-        let parsed = EnvFilter::try_new(filter).ok().filter(|_| names_levels(filter));
-        let parsed = parsed.ok_or_else(|| LevelError::Filter(filter.to_owned()))?;
+        let parsed = parse(filter).ok_or_else(|| LevelError::Filter(filter.to_owned()))?;
         let until = tokio::time::Instant::now() + life;
         {
             let mut raised = self.raised();
@@ -153,7 +161,7 @@ impl Logs {
             return;
         }
         *raised = None;
-        let filter = EnvFilter::try_new(&self.inner.configured).unwrap_or_default();
+        let filter = parse(&self.inner.configured).unwrap_or_default();
         if let Err(error) = (self.inner.apply)(filter) {
             tracing::error!(error, "the log level cannot be changed back");
         }
@@ -167,7 +175,7 @@ mod tests {
     fn logs() -> (Logs, Arc<Mutex<Vec<String>>>) {
         let applied: Arc<Mutex<Vec<String>>> = Arc::default();
         let into = Arc::clone(&applied);
-        let apply = move |filter: EnvFilter| {
+        let apply = move |filter: Targets| {
             into.lock().unwrap().push(filter.to_string());
             Ok(())
         };
@@ -188,6 +196,17 @@ mod tests {
         tokio::task::yield_now().await;
         assert_eq!(logs.level(), Level { configured: "warn".into(), now: "warn".into(), left: None });
         assert_eq!(*applied.lock().unwrap(), ["debug", "trace", "warn"]);
+    }
+
+    #[test]
+    fn a_filter_is_levels_of_all_and_of_targets_with_blanks_or_without() {
+        for blank in ["", " ", "\u{a0}", "\u{3000}\t"] {
+            let filter = parse(&format!("{blank}web{blank}={blank}debug{blank},{blank}warn{blank}")).unwrap();
+            assert_eq!(filter.to_string(), "web=debug,warn", "{blank:?}");
+        }
+        for bad in ["", "\u{a0}", "\u{a0}=", "=debug", "3", "web=", "[span{field=3}]=debug=", "debug,,warn"] {
+            assert!(parse(bad).is_none(), "{bad:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

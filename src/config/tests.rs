@@ -72,6 +72,7 @@ fn values_of_the_wrong_kind_are_refused() {
     assert!(matches!(mistake("http = \"localhost\""), ConfigError::Address { key: "http", .. }));
     assert!(matches!(mistake("name = \"a/b\""), ConfigError::Name { .. }));
     assert!(matches!(mistake("log = \"web=loud\""), ConfigError::Log { .. }));
+    assert!(matches!(mistake("log = \" \""), ConfigError::Log { .. }));
     assert!(matches!(mistake("scrub = \"fast\""), ConfigError::Keeping { key: "scrub", .. }));
     assert!(matches!(mistake("scrub_every = \"often\""), ConfigError::Keeping { key: "scrub_every", .. }));
     assert!(matches!(mistake("http = "), ConfigError::Syntax { .. }));

@@ -7,7 +7,7 @@ use protocol::log::NamedOp;
 
 use super::engine::Broken;
 use super::keys::{self, Arrival, BatchEntry, Tree};
-use super::ops::{Parts, take_apart};
+use super::ops::{Parts, newest, take_apart};
 use super::{ReadError, Store};
 
 /// Entries of the index looked at under one hold of it.
@@ -76,7 +76,7 @@ impl Store {
                 let ops = if arrival.late {
                     self.op_at(arrival)?.map(|op| (last, op)).into_iter().collect()
                 } else {
-                    self.ops_of(arrival)?
+                    self.ops_of(last, arrival)?
                 };
                 for (generation, op) in ops.into_iter().filter(|(generation, _)| *generation > after) {
                     if let Some(named) = self.op(op)?.filter(|named| takes(named)) {
@@ -106,19 +106,24 @@ impl Store {
         Ok(page.into_iter().filter(|(generation, _)| *generation <= newest).collect())
     }
 
-    /// The ops of the batch that arrived so, each with its generation.
-    fn ops_of(&self, arrival: Arrival) -> Result<Vec<(u64, OpId)>, ReadError> {
-        let page = self.with_index(|index| {
-            let from = keys::batch(arrival.log, arrival.first);
-            index.page(Tree::Batch, &keys::log(arrival.log), &from, 1)
-        })?;
-        let Some((_, value)) = page.into_iter().next() else { return Ok(Vec::new()) };
-        let BatchEntry { at, .. } = self.with_index(|_| keys::decode(&value))?;
-        let payload = self.read_location(at)?;
-        let Some(Parts { prelude, ops }) = payload.as_deref().and_then(take_apart) else {
-            return Ok(Vec::new());
-        };
-        Ok((prelude.generation..).zip(ops.into_iter().map(|(id, ..)| id)).collect())
+    /// The ops of the batch whose last one arrived with the generation `last`, each with its generation. After damage was mended batches
+    /// overlap, and others may end before it.
+    fn ops_of(&self, last: u64, arrival: Arrival) -> Result<Vec<(u64, OpId)>, ReadError> {
+        let mut from = keys::batch(arrival.log, arrival.first);
+        loop {
+            let page = self.with_index(|index| index.page(Tree::Batch, &keys::log(arrival.log), &from, 1))?;
+            let Some((key, value)) = page.into_iter().next() else { return Ok(Vec::new()) };
+            from = keys::after(&key);
+            let BatchEntry { first, at } = self.with_index(|_| keys::decode(&value))?;
+            if first != arrival.first {
+                continue;
+            }
+            let payload = self.read_location(at)?;
+            let Some(Parts { prelude, ops }) = payload.as_deref().and_then(take_apart) else { continue };
+            if newest(prelude.generation, ops.len()) == last {
+                return Ok((prelude.generation..).zip(ops.into_iter().map(|(id, ..)| id)).collect());
+            }
+        }
     }
 
     /// The op that came for the gap at a position.

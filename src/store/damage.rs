@@ -273,7 +273,7 @@ impl Store {
 
     /// Sets back the logs of which a batch lies in damaged bytes, or in a pack that is gone, and that cannot be read to their end.
     pub(super) fn set_back_damaged(&self, damage: &[Damage]) -> Result<Vec<LogId>, ReadError> {
-        let mut logs = BTreeSet::new();
+        let (mut logs, mut batches) = (BTreeSet::new(), Vec::new());
         let mut from = Vec::new();
         loop {
             let page = self.with_index(|index| {
@@ -285,9 +285,10 @@ impl Store {
             })?;
             let Some((_, _, last)) = page.last() else { break };
             from = keys::after(last);
-            for (log, BatchEntry { at, .. }, _) in page {
+            for (log, BatchEntry { at, .. }, key) in page {
                 if damage.iter().any(|damage| damage.covers(at)) || !self.inner.packs.has(at.pack) {
                     logs.insert(log);
+                    batches.push(key);
                 }
             }
         }
@@ -299,6 +300,7 @@ impl Store {
                 back.push(log);
             }
         }
+        self.forget_damaged_batches(&batches)?;
         Ok(back)
     }
 

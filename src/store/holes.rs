@@ -173,8 +173,52 @@ impl Store {
             let _folding = self.inner.folding.write().unwrap_or_else(PoisonError::into_inner);
             self.with_index(|index| end_logs(index, &ends)).map_err(ReadError::from)?;
         }
+        let behind = self.batch_keys(log, good)?;
+        self.drop_unreadable(&behind)?;
         self.forget_derived(log.feed);
         Ok(())
+    }
+
+    /// The keys of the batches that the index knows of a log and that reach beyond `from`.
+    fn batch_keys(&self, log: LogId, from: u64) -> Result<Vec<Vec<u8>>, ReadError> {
+        let from = keys::batch(log, from);
+        let found = self.with_index(|index| {
+            let mut found = Vec::new();
+            each(index, Tree::Batch, &keys::log(log), |key, _| {
+                if key >= from.as_slice() {
+                    found.push(key.to_vec());
+                }
+                Ok(())
+            })?;
+            Ok(found)
+        })?;
+        Ok(found)
+    }
+
+    /// Takes those of these batches out of the index that cannot be read, as an index that is built anew lacks them. What comes again in
+    /// their place may end elsewhere, and would leave them there for ever. Nothing may be appended meanwhile.
+    fn drop_unreadable(&self, batches: &[Vec<u8>]) -> Result<(), ReadError> {
+        for key in batches {
+            let Some(value) = self.with_index(|index| index.value(Tree::Batch, key))? else { continue };
+            let BatchEntry { at, .. } = self.with_index(|_| keys::decode(&value))?;
+            if self.read_location(at)?.as_deref().and_then(take_apart).is_some() {
+                continue;
+            }
+            self.with_index(|index| {
+                // Not one that was moved to another pack meanwhile.
+                if index.value(Tree::Batch, key)?.as_ref() == Some(&value) {
+                    index.apply(&[Change { tree: Tree::Batch, key: key.clone(), value: None }])?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Takes damaged batches out of the index, after their logs were set back.
+    pub(super) fn forget_damaged_batches(&self, batches: &[Vec<u8>]) -> Result<(), ReadError> {
+        let _no_append = locked(&self.inner.generation);
+        self.drop_unreadable(batches)
     }
 
     /// The logs that the index says to be longer than the batches that it knows.

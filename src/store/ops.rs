@@ -168,6 +168,11 @@ impl Parts<'_> {
     }
 }
 
+/// The generation of the last op of a batch, under which its arrival is kept. One of which all was left out takes a generation too.
+pub(super) fn newest(first: u64, ops: usize) -> u64 {
+    first.saturating_add(u64::try_from(ops).unwrap_or(u64::MAX).saturating_sub(1))
+}
+
 /// What a batch means for the index.
 pub(super) fn replay(changes: &mut Changes, at: Location, payload: &[u8]) {
     if payload.first() == Some(&gaps::LAYOUT) {
@@ -180,8 +185,7 @@ pub(super) fn replay(changes: &mut Changes, at: Location, payload: &[u8]) {
     changes.raise(keys::log(log), &entry);
     let last = head.head.len.saturating_sub(1);
     changes.set(Tree::Batch, keys::batch(log, last), keys::encode(&BatchEntry { first: *first, at }));
-    let count = u64::try_from(parts.ops.len()).unwrap_or(u64::MAX).max(1);
-    let newest = generation.saturating_add(count).saturating_sub(1);
+    let newest = newest(*generation, parts.ops.len());
     let arrival = Arrival { log, first: *first, late: false };
     changes.set(Tree::Arrival, newest.to_be_bytes().to_vec(), keys::encode(&arrival));
     let mut seq = *first;

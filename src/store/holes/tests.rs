@@ -1,6 +1,7 @@
 //! A log of which damage took the middle ends there, with this index and with one that is built anew, and goes on once that is back.
 
 use protocol::grant::Permitted;
+use protocol::session::view::View;
 
 use super::*;
 use crate::store::disk::fake::FakeDisk;
@@ -80,6 +81,33 @@ fn what_lies_behind_a_hole_is_not_held_and_is_again_once_the_hole_is_filled() {
         append(&holed.store, middle);
         assert_eq!(holed.held(), 3, "what is whole behind it need not come again; built anew: {anew}");
         assert!(!holed.is_served("one") && holed.is_served("two"), "built anew: {anew}");
+    }
+}
+
+/// A peer's batches end where it likes. Whoever follows what arrives misses nothing of them, and what the damaged one left in the index goes.
+#[test]
+fn what_comes_again_in_other_batches_than_the_damaged_ones_leaves_nothing_of_those_behind() {
+    for anew in [false, true] {
+        let mut holed = holed();
+        let said = holed.author.says(holed.log.feed, vec![publish("three", "1", b"three")]);
+        holed.whole.append(&[said]).unwrap();
+        let read = holed.store.facts(holed.log.feed, "two", "1");
+        assert!(matches!(read, Err(ReadError::CorruptRecord { .. })));
+        if anew {
+            holed.store.rebuild_index().unwrap();
+        }
+        holed.store.look_into_damage().unwrap();
+        let entries = || holed.store.batch_keys(holed.log, 0).unwrap();
+        assert_eq!(entries().len(), 2, "the first and the last; built anew: {anew}");
+        let before = holed.store.newest_generation().unwrap();
+        let rest = holed.whole.view(look(&holed.author)).run(holed.log, 1, usize::MAX).unwrap().unwrap();
+        assert_eq!((rest.first, rest.head.head.len), (1, 4));
+        append(&holed.store, rest);
+        let arrived = |after| holed.store.arrived(after, u64::MAX, usize::MAX, |_| true).unwrap().1.len();
+        assert_eq!((entries().len(), arrived(before)), (3, 3), "built anew: {anew}");
+        holed.store.mend(look(&holed.author)).unwrap();
+        let deep = holed.store.verify_deep(look(&holed.author)).unwrap();
+        assert_eq!((deep.wrong, deep.index_left_out.as_ref()), (0, None), "{deep:?}; built anew: {anew}");
     }
 }
 
