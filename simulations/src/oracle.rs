@@ -194,6 +194,14 @@ pub struct Seen<'a> {
     pub rotted: &'a BTreeSet<usize>,
 }
 
+/// Whether a later key accepts what an earlier one signed in a place.
+#[must_use]
+pub fn accepts(closing: &Closing, place: Place) -> bool {
+    let Place { log, seq } = place;
+    let mut tips = closing.accepted.iter();
+    tips.any(|tip| tip.author == log.author && tip.epoch == log.epoch && seq < tip.len)
+}
+
 impl Seen<'_> {
     /// Whether an op may do something, by the words that a site knows. The origin may everything.
     fn may(&self, at: usize, fact: &Fact, verb: Verb) -> bool {
@@ -205,14 +213,9 @@ impl Seen<'_> {
     /// Whether a site knows that a later key of a fact's author accepts its log only up to before it, for the author lost it with its machine.
     #[must_use]
     pub fn is_closed(&self, at: usize, fact: &Fact) -> bool {
-        let Place { log, seq } = fact.place;
-        let accepts = |closing: &Closing| {
-            let mut tips = closing.accepted.iter();
-            tips.any(|tip| tip.author == log.author && tip.epoch == log.epoch && seq < tip.len)
-        };
         let site = self.sites.get(at).filter(|_| fact.witnesses.is_some());
-        let closings = site.map(|site| site.closings(log)).unwrap_or_default();
-        !closings.is_empty() && !closings.iter().any(accepts)
+        let closings = site.map(|site| site.closings(fact.place.log)).unwrap_or_default();
+        !closings.is_empty() && !closings.iter().any(|closing| accepts(closing, fact.place))
     }
 
     /// Whether a publish counts for everybody, or a delete removes what anybody published, as far as a site knows.

@@ -16,6 +16,9 @@ const WAITING_MAX: usize = 1024;
 /// Bytes of ops looked at at a time.
 const LOOKED_AT_BYTES: u64 = 256 << 10;
 
+/// Times at which a start looks into damage that it comes upon, one place each, before it goes by the clock on the wall alone.
+const READS_MAX: usize = 16;
+
 /// A site's clock.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Clock {
@@ -26,29 +29,46 @@ pub struct Clock {
 
 impl Clock {
     /// Where the clock goes on after a start: above everything this site said itself, whatever its wall clock says now, and above what it
-    /// had seen of others.
+    /// had seen of others. Damage that it comes upon is looked into.
     ///
     /// # Errors
     /// The store cannot be read.
     pub fn after_start(store: &Store, look: Look) -> Result<Self, ReadError> {
-        let mut clock = Self::default();
-        for (feed, _) in store.feeds()? {
-            let authority = store.authority(feed)?;
-            for signed in store.heads(feed)? {
-                let (log, len) = (signed.head.log, signed.head.len);
-                // Whoever found an old key goes on with its log and gives any stamps.
-                let closed = authority.as_ref().and_then(|authority| authority.closed_at(log)).flatten();
-                let ends = [Some(len), closed.map(|end| end.len)].into_iter().flatten();
-                let mut newest = None;
-                for end in ends {
-                    newest = newest.max(stamps(&store.batches(log, end.saturating_sub(1), 0)?, log).max());
-                }
-                clock.see(log, newest, look);
-                // Behind one that waits, others may wait that are due sooner.
-                if newest.is_some_and(|stamp| stamp.is_ahead_of(look.now)) {
-                    clock.see_all(store, log, look)?;
-                }
+        let mut read = Self::read(store, look);
+        for _ in 1..READS_MAX {
+            if !matches!(read, Err(ReadError::CorruptRecord { .. })) {
+                break;
             }
+            if let Err(error) = store.look_into_damage() {
+                tracing::warn!(%error, "damage could not be noted");
+            }
+            read = Self::read(store, look);
+        }
+        read
+    }
+
+    fn read(store: &Store, look: Look) -> Result<Self, ReadError> {
+        let mut clock = Self::default();
+        // Damage may have taken the record of a feed as well.
+        for signed in store.all_heads()? {
+            let (log, len) = (signed.head.log, signed.head.len);
+            // Whoever found an old key goes on with its log and gives any stamps.
+            let authority = store.authority(log.feed)?;
+            let closed = authority.as_ref().and_then(|authority| authority.closed_at(log)).flatten();
+            let ends = [Some(len), closed.map(|end| end.len)].into_iter().flatten();
+            let mut newest = None;
+            for end in ends {
+                newest = newest.max(stamps(&store.batches(log, end.saturating_sub(1), 0)?, log).max());
+            }
+            clock.see(log, newest, look);
+            // Behind one that waits, others may wait that are due sooner.
+            if newest.is_some_and(|stamp| stamp.is_ahead_of(look.now)) {
+                clock.see_all(store, log, look)?;
+            }
+        }
+        // What lies behind damage is held again once that is mended, and nobody sends it.
+        for log in store.short_logs()? {
+            clock.see(log, stamps(&store.behind_hole(log)?, log), look);
         }
         Ok(clock)
     }

@@ -197,3 +197,53 @@ fn a_site_whose_own_log_lost_its_end_signs_nothing_before_that_is_back() {
     let refused = site.author(feed, vec![moved()]);
     assert!(matches!(refused, Err(AuthorError::SetBack { lost: 2 })), "{refused:?}");
 }
+
+/// Three ops of a feed in batches of their own, the last stamped an hour ahead. Gives that stamp.
+fn three_batches(key: &SiteKey, store: &Store, feed: FeedId) -> (LogId, Hlc) {
+    let log = LogId { feed, author: key.site_id(), epoch: 1 };
+    let (mut held, mut given) = (Mmr::default(), Hlc::default());
+    for ahead_ms in [0, 0, HOUR_MS] {
+        let wall = Timestamp(wall_clock().0 + ahead_ms);
+        let said = Verified::author(key.signing_key(), log, &held, vec![moved()], given, wall);
+        (held, given) = (said.after().clone(), said.ops()[0].op.stamp);
+        store.append(&[Permitted::local(said, false).unwrap()]).unwrap();
+    }
+    (log, given)
+}
+
+fn damage(disk: &FakeDisk, batch: usize) {
+    disk.damage(1, |pack| {
+        let all = pack.windows(6).enumerate().filter(|(_, part)| part == b"stable");
+        let at = all.map(|(at, _)| at).nth(batch).unwrap();
+        pack[at] ^= 1;
+    });
+}
+
+/// Damage took the middle of a log, what lies behind it is held again once that is back, and nobody sends it: what is said next comes after it
+/// all the same, whatever the clock on the wall says by then.
+#[test]
+fn a_start_sees_the_stamps_behind_a_hole_of_a_log() {
+    let disk = Arc::new(FakeDisk::new());
+    let (key, store, feed) = a_feed_on(Arc::clone(&disk));
+    let (log, newest) = three_batches(&key, &store, feed);
+    let look = Look { me: key.site_id(), now: wall_clock() };
+    for held in [1, 0] {
+        damage(&disk, held);
+        store.verify(|_| {}).unwrap();
+        assert_eq!(store.log_state(log).unwrap().map_or(0, |state| state.after.len()), held as u64);
+        assert_eq!(Clock::after_start(&store, look).unwrap().newest(look), newest);
+    }
+}
+
+/// One log's end is damaged and nobody knows it yet, and of another one the feed's record is gone.
+#[test]
+fn a_start_that_comes_upon_damage_sees_what_is_whole() {
+    let disk = Arc::new(FakeDisk::new());
+    let (key, store, feed) = a_feed_on(Arc::clone(&disk));
+    let (log, _) = three_batches(&key, &store, feed);
+    let (_, newest) = three_batches(&key, &store, FeedId([9; 32]));
+    damage(&disk, 2);
+    let look = Look { me: key.site_id(), now: wall_clock() };
+    assert_eq!(Clock::after_start(&store, look).unwrap().newest(look), newest);
+    assert_eq!(store.log_state(log).unwrap().unwrap().after.len(), 2);
+}

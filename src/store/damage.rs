@@ -337,7 +337,10 @@ impl Store {
     }
 
     /// The logs of which less is held than once was.
-    fn short_logs(&self) -> Result<Vec<LogId>, ReadError> {
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn short_logs(&self) -> Result<Vec<LogId>, ReadError> {
         let mut short = Vec::new();
         let mut from = Vec::new();
         loop {

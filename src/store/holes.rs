@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use protocol::id::LogId;
-use protocol::log::{Mmr, NamedOp};
+use protocol::log::{Batch, Mmr, NamedOp};
 use protocol::time::Timestamp;
 
 use super::engine::{Broken, Change, Index};
@@ -232,6 +232,29 @@ impl Store {
             self.remove_record(Shelf::Cursors, &key)?;
         }
         Ok(())
+    }
+
+    /// What lies whole behind the hole of a log: it is held again, without anybody sending it, once the hole is filled.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn behind_hole(&self, log: LogId) -> Result<Vec<Batch>, ReadError> {
+        let Some(entry) = self.log_entry(log)?.filter(|entry| entry.longest > entry.after.len()) else {
+            return Ok(Vec::new());
+        };
+        let mut found = Vec::new();
+        for key in self.batch_keys(log, entry.after.len())? {
+            let value = self.with_index(|index| index.value(Tree::Batch, &key))?;
+            let Some(BatchEntry { at, .. }) =
+                value.map(|value| self.with_index(|_| keys::decode(&value))).transpose()?
+            else {
+                continue;
+            };
+            if let Some(parts) = self.read_location(at)?.as_deref().and_then(take_apart) {
+                found.push(parts.batch());
+            }
+        }
+        Ok(found)
     }
 
     /// Goes on with a log behind a hole that was just filled, as far as what lies there is whole: it was held before, and is held again

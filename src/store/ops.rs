@@ -336,11 +336,23 @@ impl Store {
     /// # Errors
     /// When the disk fails.
     pub fn heads(&self, feed: FeedId) -> Result<Vec<SignedHead>, ReadError> {
+        self.heads_under(feed.as_bytes())
+    }
+
+    /// The newest head of each log, also of feeds that nobody made known here.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn all_heads(&self) -> Result<Vec<SignedHead>, ReadError> {
+        self.heads_under(&[])
+    }
+
+    fn heads_under(&self, prefix: &[u8]) -> Result<Vec<SignedHead>, ReadError> {
         let mut heads = Vec::new();
         let mut from = Vec::new();
         loop {
             let page = self.with_index(|index| {
-                let page = index.page(Tree::Log, feed.as_bytes(), &from, PAGE_ENTRIES)?;
+                let page = index.page(Tree::Log, prefix, &from, PAGE_ENTRIES)?;
                 let entry = |(key, value): (Vec<u8>, Vec<u8>)| Ok((key, keys::decode::<LogEntry>(&value)?));
                 page.into_iter().map(entry).collect::<Result<Vec<_>, _>>()
             })?;

@@ -95,7 +95,7 @@ impl Site {
         self.open();
         self.clock = match self.plant {
             Some(Plant::ClockLostAtStart) => Clock::default(),
-            _ => self.reads(|store| Clock::after_start(store, self.look(now))).unwrap_or_default(),
+            _ => Clock::after_start(self.store(), self.look(now)).unwrap_or_default(),
         };
         self.seal_due = true;
         self.forget_lives();

@@ -45,7 +45,7 @@ fn holed() -> Holed {
     Holed { disk, engine, store, whole, author, log }
 }
 
-fn append(store: &Store, batch: protocol::log::Batch) {
+fn append(store: &Store, batch: Batch) {
     let held = store.log_state(batch.head.head.log).unwrap().map_or_else(Mmr::default, |state| state.after);
     let verified = batch.beyond(held.len()).unwrap().verify(&held).unwrap();
     store.append(&[Permitted::local(verified, false).unwrap()]).unwrap();
