@@ -36,6 +36,7 @@ mod trash;
 mod usage;
 mod verify;
 mod view;
+mod walk;
 mod wanted;
 mod writing;
 

@@ -13,7 +13,7 @@ use protocol::time::Timestamp;
 
 use super::AuthorError;
 use crate::identity::SiteKey;
-use crate::store::{AppendError, Cause, ReadError, Store, SweepError};
+use crate::store::{AppendError, Cause, ReadError, Store};
 
 /// The log that a site's next ops of its own go to.
 #[derive(Debug, Clone)]
@@ -74,10 +74,7 @@ pub fn next(
     anew: bool,
     step: impl FnOnce() -> Result<u32, AuthorError>,
 ) -> Result<OwnLog, AuthorError> {
-    store.look_after_rebuild().map_err(|error| match error {
-        SweepError::Write(error) => AuthorError::Append(AppendError::Write(error)),
-        SweepError::Read(error) => AuthorError::Read(error),
-    })?;
+    store.look_after_rebuild().map_err(AppendError::from)?;
     if let Some(awakening) = store.waits(feed)? {
         return Err(AuthorError::Restored { what: awakening.cause.words() });
     }

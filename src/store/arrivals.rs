@@ -109,12 +109,8 @@ impl Store {
     /// The ops of the batch whose last one arrived with the generation `last`, each with its generation. After damage was mended batches
     /// overlap, and others may end before it.
     fn ops_of(&self, last: u64, arrival: Arrival) -> Result<Vec<(u64, OpId)>, ReadError> {
-        let mut from = keys::batch(arrival.log, arrival.first);
-        loop {
-            let page = self.with_index(|index| index.page(Tree::Batch, &keys::log(arrival.log), &from, 1))?;
-            let Some((key, value)) = page.into_iter().next() else { return Ok(Vec::new()) };
-            from = keys::after(&key);
-            let BatchEntry { first, at } = self.with_index(|_| keys::decode(&value))?;
+        for batch in self.batches_reaching(arrival.log, arrival.first) {
+            let (_, BatchEntry { first, at }) = batch?;
             if first != arrival.first {
                 continue;
             }
@@ -124,6 +120,7 @@ impl Store {
                 return Ok((prelude.generation..).zip(ops.into_iter().map(|(id, ..)| id)).collect());
             }
         }
+        Ok(Vec::new())
     }
 
     /// The op that came for the gap at a position.

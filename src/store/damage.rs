@@ -8,17 +8,13 @@ use std::collections::BTreeSet;
 use protocol::id::{BlobId, LogId};
 use protocol::outline::Cv;
 
-use super::engine::Broken;
 use super::keys::{self, BatchEntry, BlobEntry, Location, Tree};
 use super::packs::Damage;
 use super::packs::footer::Place;
 use super::packs::record::Kind;
 use super::records::Shelf;
 use super::sweep::{Dropped, plus};
-use super::{BlobState, Look, ReadError, Store, SweepError, locked};
-
-/// Entries of the index looked at under one hold of it.
-const PAGE_ENTRIES: usize = 256;
+use super::{BlobState, Look, ReadError, Store, SweepError, locked, walk};
 
 /// Findings kept for whoever asks what was found; more than that is a disk to be replaced.
 const FINDINGS_MAX: usize = 1024;
@@ -161,25 +157,20 @@ impl Store {
 
     /// What the index says lies in those bytes.
     fn pointed_into(&self, tree: Tree, holes: &[&Damage]) -> Result<Vec<Dropped>, ReadError> {
+        let read: fn(&[u8], &[u8]) -> _ = if tree == Tree::Blob {
+            |key, value| Ok((keys::blob_of(key)?.0, keys::location(Tree::Blob, value)?))
+        } else {
+            |key, value| Ok((keys::blob_of(key)?.0, keys::location(Tree::Extent, value)?))
+        };
         let mut inside = Vec::new();
-        let mut from = Vec::new();
-        loop {
-            let page = self.with_index(|index| {
-                let page = index.page(tree, &[], &from, PAGE_ENTRIES)?;
-                page.into_iter()
-                    .map(|(key, value)| Ok((keys::location(tree, &value)?, key)))
-                    .collect::<Result<Vec<_>, Broken>>()
-            })?;
-            let Some((_, last)) = page.last() else { return Ok(inside) };
-            from = keys::after(last);
-            for (at, key) in page {
-                if let (Some(at), Ok(id)) = (at, key.try_into())
-                    && holes.iter().any(|hole| hole.covers(at))
-                {
-                    inside.push(Dropped { extent: tree == Tree::Extent, id, at });
-                }
+        for entry in self.walk(tree, &[], read) {
+            if let (id, Some(at)) = entry?
+                && holes.iter().any(|hole| hole.covers(at))
+            {
+                inside.push(Dropped { extent: tree == Tree::Extent, id, at });
             }
         }
+        Ok(inside)
     }
 
     /// Takes places out of the index and has what lay there fetched again. Gives the blobs that were whole until now.
@@ -205,16 +196,16 @@ impl Store {
             }
         }
         if !extents.is_empty() {
-            self.each_blob(|blob, entry| {
-                let BlobEntry::Large { complete, .. } = entry else { return Ok(()) };
+            for blob in self.blobs() {
+                let (blob, entry) = blob?;
+                let BlobEntry::Large { complete, .. } = entry else { continue };
                 // One whose pack was written anew is not marked as whole before somebody looks.
                 if !matches!(self.looked_over(blob, entry)?, BlobState::Complete { .. })
                     && (complete || self.lacks_only(blob, &extents)?)
                 {
                     lost.push(blob);
                 }
-                Ok(())
-            })?;
+            }
         }
         Ok(lost)
     }
@@ -224,27 +215,6 @@ impl Store {
         let Some(outline) = self.outline(blob)? else { return Ok(false) };
         let cv = |index: u32| outline.extents.get(usize::try_from(index).ok()?);
         Ok(self.missing(blob)?.into_iter().all(|index| cv(index).is_some_and(|cv| extents.contains(&cv.0))))
-    }
-
-    /// Shows every blob that the index knows.
-    pub(super) fn each_blob(
-        &self,
-        mut visit: impl FnMut(BlobId, BlobEntry) -> Result<(), ReadError>,
-    ) -> Result<(), ReadError> {
-        let mut from = Vec::new();
-        loop {
-            let page = self.with_index(|index| {
-                let page = index.page(Tree::Blob, &[], &from, PAGE_ENTRIES)?;
-                let entry =
-                    |(key, value): (Vec<u8>, Vec<u8>)| Ok((keys::blob_of(&key)?, keys::decode(&value)?));
-                page.into_iter().map(entry).collect::<Result<Vec<_>, Broken>>()
-            })?;
-            let Some((last, _)) = page.last() else { return Ok(()) };
-            from = keys::after(last.as_bytes());
-            for (blob, entry) in page {
-                visit(blob, entry)?;
-            }
-        }
     }
 
     /// What is held of a blob, by looking for each of its records, and marking as missing what is not there.
@@ -274,22 +244,11 @@ impl Store {
     /// Sets back the logs of which a batch lies in damaged bytes, or in a pack that is gone, and that cannot be read to their end.
     pub(super) fn set_back_damaged(&self, damage: &[Damage]) -> Result<Vec<LogId>, ReadError> {
         let (mut logs, mut batches) = (BTreeSet::new(), Vec::new());
-        let mut from = Vec::new();
-        loop {
-            let page = self.with_index(|index| {
-                let page = index.page(Tree::Batch, &[], &from, PAGE_ENTRIES)?;
-                let entry = |(key, value): (Vec<u8>, Vec<u8>)| {
-                    Ok((keys::log_of(&key)?, keys::decode::<BatchEntry>(&value)?, key))
-                };
-                page.into_iter().map(entry).collect::<Result<Vec<_>, Broken>>()
-            })?;
-            let Some((_, _, last)) = page.last() else { break };
-            from = keys::after(last);
-            for (log, BatchEntry { at, .. }, key) in page {
-                if damage.iter().any(|damage| damage.covers(at)) || !self.inner.packs.has(at.pack) {
-                    logs.insert(log);
-                    batches.push(key);
-                }
+        for batch in self.walk(Tree::Batch, &[], walk::keyed) {
+            let (key, BatchEntry { at, .. }): (Vec<u8>, _) = batch?;
+            if damage.iter().any(|damage| damage.covers(at)) || !self.inner.packs.has(at.pack) {
+                logs.insert(self.with_index(|_| keys::log_of(&key))?);
+                batches.push(key);
             }
         }
         logs.extend(self.holed_logs()?);
@@ -341,23 +300,13 @@ impl Store {
     /// # Errors
     /// The disk failed.
     pub fn short_logs(&self) -> Result<Vec<LogId>, ReadError> {
-        let mut short = Vec::new();
-        let mut from = Vec::new();
-        loop {
-            let page = self.with_index(|index| {
-                let page = index.page(Tree::Log, &[], &from, PAGE_ENTRIES)?;
-                page.into_iter()
-                    .map(|(key, value)| Ok((keys::decode::<keys::LogEntry>(&value)?, key)))
-                    .collect::<Result<Vec<_>, Broken>>()
-            })?;
-            let Some((_, last)) = page.last() else { return Ok(short) };
-            from = keys::after(last);
-            for (entry, key) in page {
-                if entry.longest > entry.after.len() {
-                    short.push(self.with_index(|_| keys::log_of(&key))?);
-                }
-            }
-        }
+        let logs = self.walk(Tree::Log, &[], |key, value| {
+            Ok((keys::log_of(key)?, keys::decode::<keys::LogEntry>(value)?))
+        });
+        let short = |log: &Result<(LogId, keys::LogEntry), _>| {
+            log.as_ref().map_or(true, |(_, entry)| entry.longest > entry.after.len())
+        };
+        logs.filter(short).map(|log| Ok(log?.0)).collect()
     }
 
     /// Forgets what has come back. Once nothing is missing any more, the packs with damaged bytes are written anew without them: until then

@@ -16,9 +16,6 @@ use super::records::Shelf;
 use super::sweep::{Dropped, needs, plus};
 use super::{BlobState, Look, ReadError, Store, SweepError, Swept, locked};
 
-/// Uses looked at under one hold of the index.
-const PAGE_USES: usize = 512;
-
 /// The publishes of one coordinate whose bytes were dropped here on purpose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Evicted {
@@ -215,22 +212,16 @@ impl Store {
     /// Drops the wants of a blob in feeds where only evicted versions name it, so that polls need not look at them.
     fn unwant_evicted(&self, blob: BlobId) -> Result<(), ReadError> {
         let mut feeds: BTreeMap<FeedId, bool> = BTreeMap::new();
-        let mut from = Vec::new();
-        loop {
-            let page = self.with_index(|index| index.page(Tree::Use, blob.as_bytes(), &from, PAGE_USES))?;
-            let Some((last, _)) = page.last() else { break };
-            from = keys::after(last);
-            for (key, _) in page {
-                let (Ok(feed), Ok(op)) = (keys::feed_of_use(&key), keys::op_of(&key)) else { continue };
-                let evicted = match self.op(op)?.map(|named| named.op.body) {
-                    Some(Body::Publish(Publish { coordinate: at, .. })) => {
-                        self.is_evicted(feed, &at.name, &at.version, op)?
-                    }
-                    Some(_) | None => false,
-                };
-                let all = feeds.entry(feed).or_insert(true);
-                *all = *all && evicted;
-            }
+        for using in self.each_use(blob) {
+            let (feed, op) = using?;
+            let evicted = match self.op(op)?.map(|named| named.op.body) {
+                Some(Body::Publish(Publish { coordinate: at, .. })) => {
+                    self.is_evicted(feed, &at.name, &at.version, op)?
+                }
+                Some(_) | None => false,
+            };
+            let all = feeds.entry(feed).or_insert(true);
+            *all = *all && evicted;
         }
         for (feed, _) in feeds.into_iter().filter(|(_, all)| *all) {
             self.change(Tree::Want, keys::want(feed, blob), None)?;

@@ -24,9 +24,6 @@ use super::ops::Topic;
 use super::records::Shelf;
 use super::{ReadError, Store, WriteError, locked};
 
-/// Feeds listed under one hold of the index.
-const PAGE_FEEDS: usize = 256;
-
 /// Coordinates looked at under one hold of the index.
 const PAGE_ITEMS: usize = 512;
 
@@ -97,17 +94,11 @@ impl Store {
     /// # Errors
     /// When the disk fails.
     pub fn feeds(&self) -> Result<Vec<(FeedId, FeedRecord)>, ReadError> {
-        let mut feeds = Vec::new();
-        let mut from = Vec::new();
-        loop {
-            let page = self.records(Shelf::Feeds, &[], &from, PAGE_FEEDS)?;
-            let Some((last, _)) = page.last() else { return Ok(feeds) };
-            from = keys::after(last);
-            for (_, value) in page {
-                let record: FeedRecord = self.understood(&value)?;
-                feeds.push((record.genesis.feed_id(), record));
-            }
-        }
+        let record = |(_, value): (_, Vec<u8>)| {
+            let record: FeedRecord = self.understood(&value)?;
+            Ok((record.genesis.feed_id(), record))
+        };
+        self.records(Shelf::Feeds, &[], &[], usize::MAX)?.into_iter().map(record).collect()
     }
 
     /// The feed that this site calls `name`.

@@ -9,19 +9,16 @@ use protocol::log::{Batch, Entry, Filling};
 use protocol::op::{Op, Place};
 use serde::{Deserialize, Serialize};
 
-use super::engine::{Broken, Change};
+use super::engine::Change;
 use super::keys::{self, Arrival, Location, OpEntry, Tree};
 use super::ops::{self, AppendError};
 use super::packs::Damage;
 use super::packs::record::{Draft, Kind};
 use super::replay::Changes;
-use super::{ReadError, Store, locked};
+use super::{ReadError, Store, locked, walk};
 
 /// The first byte of such a record.
 pub(super) const LAYOUT: u8 = 2;
-
-/// Entries of the index looked at under one hold of it.
-const PAGE_ENTRIES: usize = 512;
 
 /// What stands in a log for ops that were left out: how many (two to the power of `height`), and their hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,22 +131,14 @@ impl Store {
     /// When the disk fails.
     pub fn gaps(&self, log: LogId) -> Result<(u64, Option<u64>), ReadError> {
         let (mut ops, mut first) = (0_u64, None);
-        let mut from = Vec::new();
-        loop {
-            let page = self.with_index(|index| {
-                let page = index.page(Tree::Gap, &keys::log(log), &from, PAGE_ENTRIES)?;
-                let entry = |(key, value): (Vec<u8>, Vec<u8>)| Ok((key, keys::decode::<Gap>(&value)?));
-                page.into_iter().map(entry).collect::<Result<Vec<_>, Broken>>()
-            })?;
-            let Some((last, _)) = page.last() else { return Ok((ops, first)) };
-            from = keys::after(last);
-            for (key, gap) in page {
-                ops = ops.saturating_add(1_u64.checked_shl(u32::from(gap.height)).unwrap_or(u64::MAX));
-                if gap.height == 0 {
-                    first = first.or_else(|| key.last_chunk::<8>().copied().map(u64::from_be_bytes));
-                }
+        for gap in self.walk(Tree::Gap, &keys::log(log), walk::keyed) {
+            let (key, gap): (_, Gap) = gap?;
+            ops = ops.saturating_add(1_u64.checked_shl(u32::from(gap.height)).unwrap_or(u64::MAX));
+            if gap.height == 0 {
+                first = first.or_else(|| key.last_chunk::<8>().copied().map(u64::from_be_bytes));
             }
         }
+        Ok((ops, first))
     }
 
     /// Puts ops that came later in their places in a batch. One that cannot be read stays left out.
@@ -165,26 +154,22 @@ impl Store {
 
     /// Ops that came later and lie in damaged bytes are lacking again, so that they are asked for again.
     pub(super) fn reopen_gaps(&self, damage: &[Damage]) -> Result<(), ReadError> {
-        let mut from = Vec::new();
-        while !damage.is_empty() {
-            let page = self.with_index(|index| index.page(Tree::Op, &[], &from, PAGE_ENTRIES))?;
-            let Some((last, _)) = page.last() else { break };
-            from = keys::after(last);
-            for (key, value) in page {
-                let Ok(OpEntry { place, batch: at, .. }) = keys::decode::<OpEntry>(&value) else { continue };
-                let Some(hash) = key.last_chunk::<32>().copied() else { continue };
-                // An op in its own batch is the business of that batch's log.
-                if !damage.iter().any(|damage| damage.covers(at)) || self.lies_in_batch(place, at)? {
-                    continue;
-                }
-                let gap = Change {
-                    tree: Tree::Gap,
-                    key: keys::batch(place.log, place.seq),
-                    value: Some(keys::encode(&Gap { height: 0, hash })),
-                };
-                let changes = [gap, Change { tree: Tree::Op, key, value: None }];
-                self.with_index(|index| index.apply(&changes))?;
+        if damage.is_empty() {
+            return Ok(());
+        }
+        for op in self.walk(Tree::Op, &[], |key, value| Ok((keys::op_of(key)?, keys::decode(value)?))) {
+            let (OpId(hash), OpEntry { place, batch: at, .. }) = op?;
+            // An op in its own batch is the business of that batch's log.
+            if !damage.iter().any(|damage| damage.covers(at)) || self.lies_in_batch(place, at)? {
+                continue;
             }
+            let gap = Change {
+                tree: Tree::Gap,
+                key: keys::batch(place.log, place.seq),
+                value: Some(keys::encode(&Gap { height: 0, hash })),
+            };
+            let changes = [gap, Change { tree: Tree::Op, key: hash.to_vec(), value: None }];
+            self.with_index(|index| index.apply(&changes))?;
         }
         Ok(())
     }

@@ -8,9 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::keys;
 use super::{ReadError, Shelf, Store, WriteError};
 
-/// Holds listed under one hold of the index.
-const PAGE_HOLDS: usize = 64;
-
 /// Names of versions that a hold keeps for people.
 pub const HOLD_NAMES_MAX: usize = 20;
 
@@ -55,17 +52,12 @@ impl Store {
     pub fn open_holds(&self, feed: Option<FeedId>) -> Result<Vec<([u8; 8], Hold)>, ReadError> {
         let prefix = feed.map_or_else(Vec::new, |feed| feed.as_bytes().to_vec());
         let mut holds = Vec::new();
-        let mut from = Vec::new();
-        loop {
-            let page = self.records(Shelf::Holds, &prefix, &from, PAGE_HOLDS)?;
-            let Some((last, _)) = page.last() else { return Ok(holds) };
-            from = keys::after(last);
-            for (key, value) in page {
-                if let Some(id) = key.last_chunk::<8>() {
-                    holds.push((*id, self.understood::<Hold>(&value)?));
-                }
+        for (key, value) in self.records(Shelf::Holds, &prefix, &[], usize::MAX)? {
+            if let Some(id) = key.last_chunk::<8>() {
+                holds.push((*id, self.understood::<Hold>(&value)?));
             }
         }
+        Ok(holds)
     }
 
     /// The deletes that wait in a feed.

@@ -16,28 +16,8 @@ use super::keys::{self, BatchEntry, LogEntry, OpEntry, Tree, ViewEntry};
 use super::ops::{self, AppendError, take_apart};
 use super::packs::Packs;
 use super::replay::{Changes, ReplayError};
+use super::walk::each;
 use super::{Cause, ReadError, Shelf, Store, SweepError, locked};
-
-/// Entries of the index looked at under one hold of it.
-const PAGE_ENTRIES: usize = 512;
-
-/// Shows each entry of a tree under a prefix.
-fn each(
-    index: &dyn Index,
-    tree: Tree,
-    prefix: &[u8],
-    mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), Broken>,
-) -> Result<(), Broken> {
-    let mut from = Vec::new();
-    loop {
-        let page = index.page(tree, prefix, &from, PAGE_ENTRIES)?;
-        let Some((last, _)) = page.last() else { return Ok(()) };
-        from = keys::after(last);
-        for (key, value) in &page {
-            visit(key, value)?;
-        }
-    }
-}
 
 /// Ends logs in the index: their ops from there on are taken out of it, and what those are about is to be worked out anew. All in one step,
 /// what says that it is done last, for whoever keeps an index that may forget the end of it.
@@ -163,36 +143,18 @@ impl Store {
         }
         tracing::warn!(author = %log.author, held = entry.after.len(), good, "a log is damaged");
         // First, so that a disk that refuses leaves no log shorter of which peers are believed to have told all.
-        self.forget_cursors().map_err(|error| match error {
-            SweepError::Write(error) => AppendError::Write(error),
-            SweepError::Read(error) => AppendError::Read(error),
-        })?;
+        self.forget_cursors()?;
         let shorter = LogEntry { head, after, longest: entry.longest.max(entry.after.len()) };
         let ends = BTreeMap::from([(log, shorter)]);
         {
             let _folding = self.inner.folding.write().unwrap_or_else(PoisonError::into_inner);
             self.with_index(|index| end_logs(index, &ends)).map_err(ReadError::from)?;
         }
-        let behind = self.batch_keys(log, good)?;
-        self.drop_unreadable(&behind)?;
+        let behind: Result<Vec<_>, _> =
+            self.batches_reaching(log, good).map(|batch| batch.map(|(key, _)| key)).collect();
+        self.drop_unreadable(&behind?)?;
         self.forget_derived(log.feed);
         Ok(())
-    }
-
-    /// The keys of the batches that the index knows of a log and that reach beyond `from`.
-    fn batch_keys(&self, log: LogId, from: u64) -> Result<Vec<Vec<u8>>, ReadError> {
-        let from = keys::batch(log, from);
-        let found = self.with_index(|index| {
-            let mut found = Vec::new();
-            each(index, Tree::Batch, &keys::log(log), |key, _| {
-                if key >= from.as_slice() {
-                    found.push(key.to_vec());
-                }
-                Ok(())
-            })?;
-            Ok(found)
-        })?;
-        Ok(found)
     }
 
     /// Takes those of these batches out of the index that cannot be read, as an index that is built anew lacks them. What comes again in
@@ -243,13 +205,8 @@ impl Store {
             return Ok(Vec::new());
         };
         let mut found = Vec::new();
-        for key in self.batch_keys(log, entry.after.len())? {
-            let value = self.with_index(|index| index.value(Tree::Batch, &key))?;
-            let Some(BatchEntry { at, .. }) =
-                value.map(|value| self.with_index(|_| keys::decode(&value))).transpose()?
-            else {
-                continue;
-            };
+        for batch in self.batches_reaching(log, entry.after.len()) {
+            let (_, BatchEntry { at, .. }) = batch?;
             if let Some(parts) = self.read_location(at)?.as_deref().and_then(take_apart) {
                 found.push(parts.batch());
             }
@@ -262,12 +219,9 @@ impl Store {
     pub(super) fn reconnect(&self, log: LogId) -> Result<(), ReadError> {
         while let Some(entry) = self.log_entry(log)?.filter(|entry| entry.longest > entry.after.len()) {
             let len = entry.after.len();
-            let from = keys::batch(log, len);
-            let page =
-                self.with_index(|index| index.page(Tree::Batch, &keys::log(log), &from, PAGE_ENTRIES))?;
             let mut found = None;
-            for (_, value) in page {
-                let BatchEntry { first, at } = self.with_index(|_| keys::decode(&value))?;
+            for batch in self.batches_reaching(log, len) {
+                let (_, BatchEntry { first, at }) = batch?;
                 if first == len
                     && let Some(payload) = self.read_location(at)?
                     && let Some(verified) =

@@ -229,6 +229,12 @@ pub(crate) fn want(feed: FeedId, blob: BlobId) -> Vec<u8> {
     joined(&[feed.as_bytes(), blob.as_bytes()])
 }
 
+/// The blob in a key of [`Tree::Want`].
+pub(crate) fn blob_of_want(key: &[u8]) -> Result<BlobId, Broken> {
+    let blob = key.last_chunk::<32>().copied().map(BlobId);
+    blob.ok_or_else(|| Broken::new("a want's key does not end with a blob"))
+}
+
 /// The op that a key ends with.
 pub(crate) fn op_of(key: &[u8]) -> Result<OpId, Broken> {
     key.last_chunk::<32>().copied().map(OpId).ok_or_else(|| Broken::new("a key does not end with an op"))

@@ -5,9 +5,6 @@ use protocol::link::Link;
 use super::keys;
 use super::{ReadError, Shelf, Store, WriteError};
 
-/// Links listed under one hold of the index.
-const PAGE_LINKS: usize = 256;
-
 impl Store {
     /// Makes a link known, or changes the one of that name. Durable when this returns.
     ///
@@ -38,15 +35,7 @@ impl Store {
     /// # Errors
     /// When the disk fails.
     pub fn links(&self) -> Result<Vec<Link>, ReadError> {
-        let mut links = Vec::new();
-        let mut from = Vec::new();
-        loop {
-            let page = self.records(Shelf::Links, &[], &from, PAGE_LINKS)?;
-            let Some((last, _)) = page.last() else { return Ok(links) };
-            from = keys::after(last);
-            for (_, value) in page {
-                links.push(self.understood(&value)?);
-            }
-        }
+        let links = self.records(Shelf::Links, &[], &[], usize::MAX)?;
+        links.iter().map(|(_, value)| self.understood(value)).collect()
     }
 }

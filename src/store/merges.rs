@@ -8,9 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::keys;
 use super::{ReadError, Shelf, Store, WriteError};
 
-/// Merges listed under one hold of the index.
-const PAGE_MERGES: usize = 256;
-
 /// One feed that was merged into another, or is about to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Merge {
@@ -41,16 +38,8 @@ impl Store {
     /// # Errors
     /// When the disk fails.
     pub fn merges(&self) -> Result<Vec<Merge>, ReadError> {
-        let mut merges = Vec::new();
-        let mut from = Vec::new();
-        loop {
-            let page = self.records(Shelf::Merges, &[], &from, PAGE_MERGES)?;
-            let Some((last, _)) = page.last() else { return Ok(merges) };
-            from = keys::after(last);
-            for (_, value) in page {
-                merges.push(self.understood::<Merge>(&value)?);
-            }
-        }
+        let merges = self.records(Shelf::Merges, &[], &[], usize::MAX)?;
+        merges.iter().map(|(_, value)| self.understood(value)).collect()
     }
 
     /// The feed that a feed was merged into, over as many merges as there were; none where it was not.

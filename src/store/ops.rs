@@ -20,13 +20,10 @@ use super::gaps;
 use super::keys::{self, Arrival, BatchEntry, Location, LogEntry, OpEntry, Tree, ViewEntry};
 use super::packs::record::{Draft, Kind};
 use super::replay::Changes;
-use super::{ReadError, Store, WriteError, locked};
+use super::{ReadError, Store, SweepError, WriteError, locked};
 
 /// Version of a batch's layout in its record.
 const LAYOUT: u8 = 1;
-
-/// Entries of the index looked at under one hold of it.
-const PAGE_ENTRIES: usize = 512;
 
 /// Why a batch was not appended.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +37,15 @@ pub enum AppendError {
     /// What is held could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+}
+
+impl From<SweepError> for AppendError {
+    fn from(error: SweepError) -> Self {
+        match error {
+            SweepError::Write(error) => Self::Write(error),
+            SweepError::Read(error) => Self::Read(error),
+        }
+    }
 }
 
 /// How far a log is held.
@@ -348,18 +354,8 @@ impl Store {
     }
 
     fn heads_under(&self, prefix: &[u8]) -> Result<Vec<SignedHead>, ReadError> {
-        let mut heads = Vec::new();
-        let mut from = Vec::new();
-        loop {
-            let page = self.with_index(|index| {
-                let page = index.page(Tree::Log, prefix, &from, PAGE_ENTRIES)?;
-                let entry = |(key, value): (Vec<u8>, Vec<u8>)| Ok((key, keys::decode::<LogEntry>(&value)?));
-                page.into_iter().map(entry).collect::<Result<Vec<_>, _>>()
-            })?;
-            let Some((last, _)) = page.last() else { return Ok(heads) };
-            from = keys::after(last);
-            heads.extend(page.into_iter().filter_map(|(_, entry)| entry.head));
-        }
+        let logs = self.walk(Tree::Log, prefix, |_, value| Ok(keys::decode::<LogEntry>(value)?.head));
+        logs.filter_map(Result::transpose).collect()
     }
 
     /// A log's batches from position `from` on, at least one if there is one, and further ones while their statements stay within
@@ -400,18 +396,9 @@ impl Store {
 
     /// A batch that holds position `seq` and its size, or where the damaged one lies. After damage was mended, batches overlap.
     pub(super) fn batch_at(&self, log: LogId, seq: u64) -> Result<Result<(Batch, u64), Location>, ReadError> {
-        let mut from = keys::batch(log, seq);
         let mut damaged = Location { pack: 0, offset: 0, bytes: 0 };
-        loop {
-            let page = self.with_index(|index| {
-                let page = index.page(Tree::Batch, &keys::log(log), &from, 1)?;
-                let entry = |(key, value): (Vec<u8>, Vec<u8>)| Ok((key, keys::decode::<BatchEntry>(&value)?));
-                page.into_iter().map(entry).collect::<Result<Vec<_>, _>>()
-            })?;
-            let Some((key, BatchEntry { first, at })) = page.into_iter().next() else {
-                return Ok(Err(damaged));
-            };
-            from = keys::after(&key);
+        for batch in self.batches_reaching(log, seq) {
+            let (_, BatchEntry { first, at }) = batch?;
             if first > seq {
                 continue;
             }
@@ -423,6 +410,7 @@ impl Store {
             }
             damaged = at;
         }
+        Ok(Err(damaged))
     }
 
     /// The log as it was when the batch that ends at `len` was appended; none when none ends there or it is damaged.
@@ -438,15 +426,12 @@ impl Store {
 
     /// Whether the record at `at` is a batch of the op's log that reaches the op.
     pub(super) fn lies_in_batch(&self, place: Place, at: Location) -> Result<bool, ReadError> {
-        let mut from = keys::batch(place.log, place.seq);
-        loop {
-            let page = self.with_index(|index| index.page(Tree::Batch, &keys::log(place.log), &from, 1))?;
-            let Some((key, value)) = page.into_iter().next() else { return Ok(false) };
-            from = keys::after(&key);
-            if self.with_index(|_| keys::decode::<BatchEntry>(&value))?.at == at {
+        for batch in self.batches_reaching(place.log, place.seq) {
+            if batch?.1.at == at {
                 return Ok(true);
             }
         }
+        Ok(false)
     }
 
     /// One op by its name.
@@ -507,24 +492,15 @@ impl Store {
     /// # Errors
     /// When the disk fails.
     pub fn uses(&self, blob: protocol::id::BlobId, limit: usize) -> Result<Vec<(FeedId, OpId)>, ReadError> {
-        Ok(self.with_index(|index| {
-            let page = index.page(Tree::Use, blob.as_bytes(), &[], limit)?;
-            page.iter().map(|(key, _)| Ok((keys::feed_of_use(key)?, keys::op_of(key)?))).collect()
-        })?)
+        self.each_use(blob).take(limit).collect()
     }
 
     /// The ops that the keys under a prefix end with.
     pub(super) fn ops_under(&self, tree: Tree, prefix: &[u8]) -> Result<Vec<NamedOp>, ReadError> {
         let mut ops = Vec::new();
-        let mut from = Vec::new();
-        loop {
-            let page = self.with_index(|index| index.page(tree, prefix, &from, PAGE_ENTRIES))?;
-            let Some((last, _)) = page.last() else { return Ok(ops) };
-            from = keys::after(last);
-            for (key, _) in &page {
-                let Some(id) = key.last_chunk::<32>() else { continue };
-                ops.extend(self.op(OpId(*id))?);
-            }
+        for id in self.walk(tree, prefix, |key, _| keys::op_of(key)) {
+            ops.extend(self.op(id?)?);
         }
+        Ok(ops)
     }
 }

@@ -14,15 +14,14 @@ use protocol::id::{BlobId, OpId};
 use protocol::op::Body;
 use serde::{Deserialize, Serialize};
 
-use super::engine::Broken;
 use super::keys::{self, BlobEntry, Location, Tree};
 use super::packs::footer::Place;
 use super::packs::record::{Draft, Header, Kind};
 use super::replay::Changes;
 use super::{Look, ReadError, Store, WriteError, locked, records};
 
-/// Entries of the index looked at under one hold of it.
-const PAGE_ENTRIES: usize = 512;
+/// Blobs looked at while nothing new may name them.
+const BLOBS_AT_ONCE: usize = 512;
 
 /// Records dropped by one record.
 const DROPS_AT_ONCE: usize = 4096;
@@ -147,14 +146,15 @@ impl Store {
         };
         let mut swept = Swept::default();
         let mut going = BTreeSet::new();
-        let mut from = Vec::new();
+        let mut blobs = self.blobs();
         loop {
-            let page = self.blob_page(&from)?;
-            let Some((last, _)) = page.last() else { break };
-            from = keys::after(last.as_bytes());
+            let some = blobs.by_ref().take(BLOBS_AT_ONCE).collect::<Result<Vec<_>, _>>()?;
+            if some.is_empty() {
+                break;
+            }
             let mut drops = Vec::new();
             let _naming = self.inner.naming.write().unwrap_or_else(PoisonError::into_inner);
-            for (blob, entry) in page {
+            for (blob, entry) in some {
                 let (at, size) = match entry {
                     BlobEntry::Small { at } => (at, at.bytes),
                     BlobEntry::Large { size, outline, .. } => (outline, size),
@@ -178,14 +178,6 @@ impl Store {
         Ok(swept)
     }
 
-    fn blob_page(&self, from: &[u8]) -> Result<Vec<(BlobId, BlobEntry)>, ReadError> {
-        Ok(self.with_index(|index| {
-            let page = index.page(Tree::Blob, &[], from, PAGE_ENTRIES)?;
-            let entry = |(key, value): (Vec<u8>, Vec<u8>)| Ok((keys::blob_of(&key)?, keys::decode(&value)?));
-            page.into_iter().map(entry).collect::<Result<Vec<_>, Broken>>()
-        })?)
-    }
-
     pub(super) fn write_drops(&self, drops: &[Dropped]) -> Result<(), WriteError> {
         for part in drops.chunks(DROPS_AT_ONCE) {
             let payload = keys::encode(&part);
@@ -202,28 +194,22 @@ impl Store {
 
     /// Whether a publish other than these needs the blob.
     pub(super) fn is_needed_but(&self, blob: BlobId, look: Look, but: &[OpId]) -> Result<bool, ReadError> {
-        let mut from = Vec::new();
-        loop {
-            let page =
-                self.with_index(|index| index.page(Tree::Use, blob.as_bytes(), &from, PAGE_ENTRIES))?;
-            let Some((last, _)) = page.last() else { return Ok(false) };
-            from = keys::after(last);
-            for (key, _) in page {
-                let (Ok(feed), Ok(op)) = (keys::feed_of_use(&key), keys::op_of(&key)) else { continue };
-                if but.contains(&op) {
-                    continue;
-                }
-                // One that damage took comes back, and needs its bytes then.
-                let Some(named) = self.op(op)? else { return Ok(true) };
-                let Body::Publish(publish) = &named.op.body else { continue };
-                let (name, version) = (&publish.coordinate.name, &publish.coordinate.version);
-                if self.item(feed, name, version, look)?.is_some_and(|item| needs(&item, op))
-                    && !self.is_evicted(feed, name, version, op)?
-                {
-                    return Ok(true);
-                }
+        for using in self.each_use(blob) {
+            let (feed, op) = using?;
+            if but.contains(&op) {
+                continue;
+            }
+            // One that damage took comes back, and needs its bytes then.
+            let Some(named) = self.op(op)? else { return Ok(true) };
+            let Body::Publish(publish) = &named.op.body else { continue };
+            let (name, version) = (&publish.coordinate.name, &publish.coordinate.version);
+            if self.item(feed, name, version, look)?.is_some_and(|item| needs(&item, op))
+                && !self.is_evicted(feed, name, version, op)?
+            {
+                return Ok(true);
             }
         }
+        Ok(false)
     }
 
     /// Drops the extents that no outline names, but those in `going`. An ingest that was counting on one is told when it ends.
@@ -233,21 +219,13 @@ impl Store {
         dry_run: bool,
         swept: &mut Swept,
     ) -> Result<(), SweepError> {
-        let mut from = Vec::new();
+        let mut extents =
+            self.walk(Tree::Extent, &[], |key, value| Ok((keys::blob_of(key)?.0, keys::decode(value)?)));
         loop {
-            let mut loose = BTreeMap::new();
-            while loose.len() < EXTENTS_AT_ONCE {
-                let page = self.with_index(|index| {
-                    let page = index.page(Tree::Extent, &[], &from, PAGE_ENTRIES)?;
-                    let entry =
-                        |(key, value): (Vec<u8>, Vec<u8>)| Ok((key, keys::decode::<Location>(&value)?));
-                    page.into_iter().map(entry).collect::<Result<Vec<_>, Broken>>()
-                })?;
-                let Some((last, _)) = page.last() else { break };
-                from = keys::after(last);
-                let key = |(key, at): (Vec<u8>, Location)| Some((<[u8; 32]>::try_from(key).ok()?, at));
-                loose.extend(page.into_iter().filter_map(key));
-            }
+            let mut loose = extents
+                .by_ref()
+                .take(EXTENTS_AT_ONCE)
+                .collect::<Result<BTreeMap<[u8; 32], Location>, _>>()?;
             if loose.is_empty() {
                 return Ok(());
             }
@@ -268,26 +246,22 @@ impl Store {
         loose: &mut BTreeMap<[u8; 32], Location>,
         going: &BTreeSet<BlobId>,
     ) -> Result<(), ReadError> {
-        let mut from = Vec::new();
-        loop {
-            let page = self.blob_page(&from)?;
-            let Some((last, _)) = page.last() else { return Ok(()) };
-            from = keys::after(last.as_bytes());
-            for (blob, entry) in page {
-                if matches!(entry, BlobEntry::Small { .. }) || going.contains(&blob) {
-                    continue;
-                }
-                // An outline that cannot be read is marked missing and comes again; its extents may go.
-                let outline = match self.outline(blob) {
-                    Ok(outline) => outline,
-                    Err(ReadError::Corrupt { .. }) => None,
-                    Err(error) => return Err(error),
-                };
-                for cv in outline.iter().flat_map(|outline| &outline.extents) {
-                    loose.remove(&cv.0);
-                }
+        for blob in self.blobs() {
+            let (blob, entry) = blob?;
+            if matches!(entry, BlobEntry::Small { .. }) || going.contains(&blob) {
+                continue;
+            }
+            // An outline that cannot be read is marked missing and comes again; its extents may go.
+            let outline = match self.outline(blob) {
+                Ok(outline) => outline,
+                Err(ReadError::Corrupt { .. }) => None,
+                Err(error) => return Err(error),
+            };
+            for cv in outline.iter().flat_map(|outline| &outline.extents) {
+                loose.remove(&cv.0);
             }
         }
+        Ok(())
     }
 
     /// Writes what is live in packs of which at most `live_percent_max` is live elsewhere, and removes those packs.

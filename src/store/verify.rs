@@ -168,7 +168,8 @@ impl Store {
     /// Looks for each blob's records. Gives how many are whole, and those that counted as whole though a pack of theirs is gone.
     fn verify_blobs(&self) -> Result<(u64, Vec<BlobId>), SweepError> {
         let (mut whole, mut gone) = (0_u64, Vec::new());
-        self.each_blob(|blob, entry| {
+        for blob in self.blobs() {
+            let (blob, entry) = blob?;
             // Where its pack is there and nothing damaged lies in it, a loss of power took it before it was acknowledged.
             let counted = match entry {
                 BlobEntry::Small { at } => !self.inner.packs.has(at.pack),
@@ -179,8 +180,7 @@ impl Store {
             } else if counted {
                 gone.push(blob);
             }
-            Ok(())
-        })?;
+        }
         self.note_lost(&gone)?;
         Ok((whole, gone))
     }

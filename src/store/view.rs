@@ -13,24 +13,18 @@ use protocol::transfer;
 
 use super::engine::{Broken, Change, Index};
 use super::keys::{self, BlobEntry, Tree};
+use super::walk::each;
 use super::{BlobState, Look, PutError, ReadError, Store};
-
-/// Wants looked at under one hold of the index.
-const PAGE_WANTS: usize = 256;
 
 /// Notes in an index that every feed that names a blob needs it.
 pub(super) fn want_again(index: &dyn Index, blob: BlobId) -> Result<(), Broken> {
-    let mut from = Vec::new();
-    loop {
-        let page = index.page(Tree::Use, blob.as_bytes(), &from, PAGE_WANTS)?;
-        let Some((last, _)) = page.last() else { return Ok(()) };
-        from = keys::after(last);
-        let want = |(key, _): &(Vec<u8>, Vec<u8>)| {
-            let key = keys::want(keys::feed_of_use(key)?, blob);
-            Ok(Change { tree: Tree::Want, key, value: Some(Vec::new()) })
-        };
-        index.apply(&page.iter().map(want).collect::<Result<Vec<_>, _>>()?)?;
-    }
+    let mut wants = Vec::new();
+    each(index, Tree::Use, blob.as_bytes(), |key, _| {
+        let key = keys::want(keys::feed_of_use(key)?, blob);
+        wants.push(Change { tree: Tree::Want, key, value: Some(Vec::new()) });
+        Ok(())
+    })?;
+    index.apply(&wants)
 }
 
 /// A store with the site that looks and the time: what a session reads.

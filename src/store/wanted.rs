@@ -12,9 +12,6 @@ use protocol::time::{Hlc, Timestamp};
 use super::keys::{self, Tree};
 use super::{BlobState, Look, ReadError, Store, sweep};
 
-/// Wants looked at under one hold of the index.
-const PAGE_WANTS: usize = 256;
-
 /// A feed seen through a filter. It remembers the versions of packages that it had to count.
 pub(super) struct Sieve<'a> {
     store: &'a Store,
@@ -69,30 +66,25 @@ impl<'a> Sieve<'a> {
     pub(super) fn needs(&mut self, blob: BlobId) -> Result<Option<Missing>, ReadError> {
         // What a filter leaves out the other end does not send.
         let lost = self.filter.is_everything() && self.store.was_lost(blob)?;
-        let mut from = Vec::new();
         let prefix = keys::joined(&[blob.as_bytes(), self.feed.as_bytes()]);
-        loop {
-            let page = self.store.with_index(|index| index.page(Tree::Use, &prefix, &from, PAGE_WANTS))?;
-            let Some((last, _)) = page.last() else { return Ok(None) };
-            from = keys::after(last);
-            for (key, _) in page {
-                let Some(op) = key.last_chunk::<32>().copied().map(OpId) else { continue };
-                let Some(named) = self.store.op(op)? else { continue };
-                let Body::Publish(publish) = &named.op.body else { continue };
-                let at = &publish.coordinate;
-                let published = match self.passes(op, publish)? {
-                    None if lost => self.kept(op, at)?.then(|| named.op.stamp.wall()),
-                    passes => passes,
-                };
-                let Some(published) = published else { continue };
-                if !self.evicted_too && self.store.is_evicted(self.feed, &at.name, &at.version, op)? {
-                    continue;
-                }
-                if let Some(file) = publish.manifest.files.iter().find(|file| file.blob == blob) {
-                    return Ok(Some(Missing { blob, size: file.size, published }));
-                }
+        for op in self.store.walk(Tree::Use, &prefix, |key, _| keys::op_of(key)) {
+            let op = op?;
+            let Some(named) = self.store.op(op)? else { continue };
+            let Body::Publish(publish) = &named.op.body else { continue };
+            let at = &publish.coordinate;
+            let published = match self.passes(op, publish)? {
+                None if lost => self.kept(op, at)?.then(|| named.op.stamp.wall()),
+                passes => passes,
+            };
+            let Some(published) = published else { continue };
+            if !self.evicted_too && self.store.is_evicted(self.feed, &at.name, &at.version, op)? {
+                continue;
+            }
+            if let Some(file) = publish.manifest.files.iter().find(|file| file.blob == blob) {
+                return Ok(Some(Missing { blob, size: file.size, published }));
             }
         }
+        Ok(None)
     }
 }
 
@@ -110,20 +102,15 @@ impl Store {
     ) -> Result<Vec<Missing>, ReadError> {
         let mut sieve = Sieve::new(self, feed, look, filter);
         let mut missing = Vec::new();
-        let mut from = Vec::new();
-        loop {
-            let page = self.with_index(|index| index.page(Tree::Want, feed.as_bytes(), &from, PAGE_WANTS))?;
-            let Some((last, _)) = page.last() else { return Ok(missing) };
-            from = keys::after(last);
-            for (key, _) in page {
-                let Some(blob) = key.last_chunk::<32>().copied().map(BlobId) else { continue };
-                if matches!(self.blob_state(blob)?, BlobState::Complete { .. }) {
-                    self.unwant(feed, blob)?;
-                } else {
-                    missing.extend(sieve.needs(blob)?);
-                }
+        for blob in self.walk(Tree::Want, feed.as_bytes(), |key, _| keys::blob_of_want(key)) {
+            let blob = blob?;
+            if matches!(self.blob_state(blob)?, BlobState::Complete { .. }) {
+                self.unwant(feed, blob)?;
+            } else {
+                missing.extend(sieve.needs(blob)?);
             }
         }
+        Ok(missing)
     }
 
     /// Whether a publish is served and passes the filter.

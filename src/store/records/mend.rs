@@ -5,11 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::engine::Change;
 use super::super::keys::{self, RecordEntry, Tree};
 use super::super::packs::record::Kind;
-use super::super::{ReadError, Store, SweepError, locked};
+use super::super::{ReadError, Store, SweepError, locked, walk};
 use super::{INLINE_BYTES_MAX, Written};
-
-/// Records of the index looked at under one hold of it.
-const PAGE_RECORDS: usize = 512;
 
 /// What a key comes to: its value as the index keeps it, or that it was removed.
 type Told = BTreeMap<Vec<u8>, Option<RecordEntry>>;
@@ -22,28 +19,18 @@ impl Store {
         let _order = locked(&self.inner.records);
         let packed = self.packed_records()?;
         let (mut again, mut seen) = (Vec::new(), BTreeSet::new());
-        let mut from = Vec::new();
-        loop {
-            let page = self.with_index(|index| {
-                let page = index.page(Tree::Record, &[], &from, PAGE_RECORDS)?;
-                page.into_iter()
-                    .map(|(key, value)| Ok((key, keys::decode::<RecordEntry>(&value)?)))
-                    .collect::<Result<Vec<_>, super::Broken>>()
-            })?;
-            let Some((last, _)) = page.last() else { break };
-            from = keys::after(last);
-            for (key, entry) in page {
-                seen.insert(key.clone());
-                match &entry {
-                    RecordEntry::Inline(value) => {
-                        if packed.get(&key).cloned().flatten().as_ref() != Some(&entry) {
-                            again.extend(written(&key, Some(value.clone())));
-                        }
+        for record in self.walk(Tree::Record, &[], walk::keyed) {
+            let (key, entry): (_, RecordEntry) = record?;
+            seen.insert(key.clone());
+            match &entry {
+                RecordEntry::Inline(value) => {
+                    if packed.get(&key).cloned().flatten().as_ref() != Some(&entry) {
+                        again.extend(written(&key, Some(value.clone())));
                     }
-                    RecordEntry::At(at) => {
-                        if self.read_location(*at)?.is_none() {
-                            self.fall_back(key.clone(), packed.get(&key).cloned().flatten())?;
-                        }
+                }
+                RecordEntry::At(at) => {
+                    if self.read_location(*at)?.is_none() {
+                        self.fall_back(key.clone(), packed.get(&key).cloned().flatten())?;
                     }
                 }
             }

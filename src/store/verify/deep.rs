@@ -153,23 +153,14 @@ impl Store {
                 format!("feed {name}: rights, seals, blocks or downloads were not what its ops say")
             });
         }
-        let mut from = Vec::new();
-        loop {
-            let page = self.with_index(|index| {
-                let page = index.page(Tree::View, feed.as_bytes(), &from, PAGE_ENTRIES)?;
-                page.into_iter()
-                    .map(|(key, _)| Ok((keys::view_of(&key)?, key)))
-                    .collect::<Result<Vec<_>, _>>()
-            })?;
-            let Some((_, last)) = page.last() else { return Ok(()) };
-            from = keys::after(last);
-            for ((package, version), _) in page {
-                plus(&mut deep.versions, 1);
-                if !self.is_folded(feed, &package, &version, look)? {
-                    deep.note(|| format!("feed {name}: {package}@{version} was not what its ops say"));
-                }
+        for coordinate in self.walk(Tree::View, feed.as_bytes(), |key, _| keys::view_of(key)) {
+            let (package, version) = coordinate?;
+            plus(&mut deep.versions, 1);
+            if !self.is_folded(feed, &package, &version, look)? {
+                deep.note(|| format!("feed {name}: {package}@{version} was not what its ops say"));
             }
         }
+        Ok(())
     }
 
     /// The index against one that is built anew in memory.
