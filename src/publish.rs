@@ -117,17 +117,18 @@ pub fn publish(
             }
         }
     }
-    let named = manifest.files.iter().map(|file| (file.blob, file.size));
-    if let Some(over) = site.store().over_quota(feed, named)? {
-        let quota = site.store().quota(feed)?.unwrap_or_default();
-        return Err(PublishError::Quota { feed: record.name.clone(), quota, over });
-    }
     let look = site.look();
     let said = site.author_if(feed, |store| {
         let item = store.item(feed, &coordinate.name, &coordinate.version, look)?;
         let Some(supersedes) = may_publish(store, record, &coordinate, &manifest, item, restore)? else {
             return Ok(Vec::new());
         };
+        // Looked at while nobody else signs: of two that come together one may take the room that both would have.
+        let named = manifest.files.iter().map(|file| (file.blob, file.size));
+        if let Some(over) = store.over_quota(feed, named)? {
+            let quota = store.quota(feed)?.unwrap_or_default();
+            return Err(PublishError::Quota { feed: record.name.clone(), quota, over });
+        }
         let body = Publish { coordinate: coordinate.clone(), manifest, supersedes, provenance };
         Ok::<_, PublishError>(vec![Body::Publish(body)])
     })?;

@@ -100,6 +100,7 @@ impl Store {
         if places.is_empty() {
             return Ok(generation);
         }
+        self.leave_trash(filling.ops().iter())?;
         let payload = encode(filling, &places, generation.saturating_add(1));
         let draft =
             Draft { kind: Kind::Ops, aux: 0, id: *blake3::hash(&payload).as_bytes(), payload: &payload };

@@ -286,6 +286,7 @@ impl Store {
         if payloads.is_empty() {
             return Ok(generation);
         }
+        self.leave_trash(batches.iter().flat_map(|batch| batch.inner().ops()))?;
         let draft =
             |payload| Draft { kind: Kind::Ops, aux: 0, id: *blake3::hash(payload).as_bytes(), payload };
         let drafts: Vec<_> = payloads.iter().map(|payload| draft(payload.as_slice())).collect();

@@ -6,13 +6,15 @@ mod tests;
 use std::collections::BTreeMap;
 
 use protocol::id::BlobId;
+use protocol::log::NamedOp;
+use protocol::op::Body;
 use protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::keys;
 use super::records::Shelf;
 use super::sweep::{SweepError, Swept, plus};
-use super::{BlobState, Look, ReadError, Store, locked};
+use super::{AppendError, BlobState, Look, ReadError, Store, locked};
 
 /// Since when a blob lies in the trash, by this site's clock.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -104,6 +106,23 @@ impl Store {
         let over = self.trashed()?.into_keys().map(|blob| (blob.as_bytes().to_vec(), None));
         self.write_records(Shelf::Trash, over.collect::<Vec<_>>())?;
         Ok(swept)
+    }
+
+    /// What ops name that are about to be stored leaves the trash: a delete that follows before the next sweep begins a time of its own.
+    pub(super) fn leave_trash<'a>(&self, ops: impl Iterator<Item = &'a NamedOp>) -> Result<(), AppendError> {
+        if self.last_record_key(Shelf::Trash)?.is_none() {
+            return Ok(());
+        }
+        let mut over = Vec::new();
+        for named in ops {
+            let Body::Publish(publish) = &named.op.body else { continue };
+            for file in &publish.manifest.files {
+                if self.record(Shelf::Trash, file.blob.as_bytes())?.is_some() {
+                    over.push((file.blob.as_bytes().to_vec(), None));
+                }
+            }
+        }
+        Ok(self.write_records(Shelf::Trash, over)?)
     }
 
     /// When bytes went to the trash, if they were seen there.

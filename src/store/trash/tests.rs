@@ -1,7 +1,7 @@
 //! What is deleted stays for its time, comes back by naming it again, and goes after.
 
 use protocol::id::FeedId;
-use protocol::op::{Body, Publish};
+use protocol::op::Publish;
 
 use super::*;
 use crate::store::disk::fake::FakeDisk;
@@ -81,6 +81,22 @@ fn what_was_taken_back_begins_a_time_of_its_own_when_it_is_deleted_again() {
     site.say(delete("tool", "1", vec![restored]));
     assert_eq!(site.sweep(9).1.blobs, 1, "its first stay in the trash counts for nothing");
     assert_eq!(site.sweep(15).1.blobs, 1);
+    assert_eq!(site.sweep(16).0.blobs, 1);
+}
+
+/// No sweep comes between the two: only the publish itself tells that the bytes were needed.
+#[test]
+fn what_was_taken_back_and_deleted_again_before_a_sweep_saw_it_stays_for_its_whole_time() {
+    let mut site = Site::new();
+    let bytes = Dice::new(5).bytes(90_000);
+    let deleted = site.deleted("tool", &bytes);
+    for _ in 0..3 {
+        site.sweep(0);
+    }
+    let Body::Publish(again) = publish("tool", "1", &bytes) else { unreachable!("it is a publish") };
+    let restored = site.say(Body::Publish(Publish { supersedes: vec![deleted], ..again }));
+    site.say(delete("tool", "1", vec![restored]));
+    assert_eq!(site.sweep(9).1.blobs, 1, "its first stay in the trash counts for nothing");
     assert_eq!(site.sweep(16).0.blobs, 1);
 }
 
