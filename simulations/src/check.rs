@@ -10,6 +10,7 @@ pub mod forks;
 pub mod honesty;
 pub mod permission;
 pub mod queues;
+pub mod quota;
 pub mod ready;
 pub mod resurrection;
 pub mod rights;
@@ -18,6 +19,7 @@ pub mod seals;
 pub mod silence;
 pub mod stamps;
 pub mod theft;
+pub mod trash;
 pub mod words;
 
 use crate::oracle::Seen;

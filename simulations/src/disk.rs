@@ -197,6 +197,12 @@ impl InMemory {
         write(&self.state).bytes_max = bytes_max;
     }
 
+    /// Whether it may run full.
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        read(&self.state).bytes_max.is_some()
+    }
+
     fn used(state: &State) -> u64 {
         state.packs.values().map(|pack| read(&pack.bytes).len() as u64).sum()
     }

@@ -3,6 +3,7 @@
 mod keys;
 mod machines;
 mod programs;
+mod room;
 mod rot;
 mod rulings;
 
@@ -120,6 +121,20 @@ pub enum Act {
     /// Drops what nobody needs, and gives its room back.
     Sweep {
         site: usize,
+    },
+    /// From here on what is deleted stays in its trash for so long.
+    KeepTrash {
+        site: usize,
+        grace_ms: u64,
+    },
+    /// People throw away what is in its trash.
+    EmptyTrash {
+        site: usize,
+    },
+    /// People set the most that the feed may take there, or none.
+    Quota {
+        site: usize,
+        bytes: Option<u64>,
     },
     /// Bits flip on its disk.
     Rot {
@@ -264,6 +279,8 @@ impl Options {
         let rulings = options.some_rulings(&mut entropy.fork("rulings"));
         options.acts.extend(rulings);
         options.acts.extend(options.some_rot(&mut entropy.fork("rot")));
+        options.acts.extend(options.some_trash(&mut entropy.fork("trash")));
+        options.acts.extend(options.some_quotas(&mut entropy.fork("quotas")));
         options.acts.sort_by_key(|(at, _)| *at);
         options
     }

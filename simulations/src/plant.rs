@@ -64,6 +64,12 @@ pub enum Plant {
     RestoreWithoutEffect,
     /// A sweep takes bytes that are served.
     SweepTakesLiveBytes,
+    /// A sweep passes the grace of the trash over.
+    TrashGoesAtOnce,
+    /// What is in the trash stays there for good.
+    TrashNeverGoes,
+    /// A publish is let in though the feed's quota has no room for it.
+    QuotaIgnored,
     /// A new key lets one op more of the older keys' logs count than there is.
     OlderKeyLeftOpen,
     /// A site that is restored from a backup writes at once.

@@ -2,6 +2,7 @@
 
 mod again;
 mod handed;
+mod keeping;
 pub mod keys;
 mod life;
 mod lying;
@@ -15,7 +16,7 @@ use std::collections::BTreeSet;
 
 use packetboat::identity::SiteKey;
 use packetboat::keeper::Clock;
-use packetboat::store::{AppendError, Look, PutError, Store, WriteError};
+use packetboat::store::{AppendError, Look, Store, WriteError};
 use protocol::fault::{Outcome, Reason};
 use protocol::filter::Filter;
 use protocol::id::{BlobId, LogId, OpId, SiteId};
@@ -27,7 +28,6 @@ use protocol::session::{Config, Input, Keys, Output, Session, Side, Terms, Versi
 use protocol::switches::Switches;
 use protocol::time::{Instant, Timestamp};
 use protocol::timetable::Record;
-use protocol::transfer::Stored;
 
 use crate::disk::InMemory;
 use crate::entropy::Entropy;
@@ -37,6 +37,8 @@ use crate::plant::Plant;
 use crate::quic::{Quic, Talk};
 use again::Again;
 use handed::Handed;
+pub use keeping::Held;
+use keeping::Keeping;
 use lying::{Lying, Wanted};
 pub use people::Unsaid;
 pub use rulings::{LinkState, grant_of};
@@ -148,6 +150,7 @@ pub struct Site {
     again: Again,
     handed: Handed,
     rot: Rot,
+    keeping: Keeping,
     entropy: Entropy,
 }
 
@@ -214,6 +217,7 @@ impl Site {
             again: Again::default(),
             handed: Handed::default(),
             rot: Rot::default(),
+            keeping: Keeping::default(),
             entropy,
         };
         site.open();
@@ -502,24 +506,6 @@ impl Site {
         match done {
             Ok(_) => self.clock = clock,
             Err(AppendError::Write(WriteError::DiskFull { .. })) => {
-                self.spoil(now, quic, at, Input::Refused(Reason::DiskFull));
-            }
-            Err(_) => self.spoil(now, quic, at, Input::Failed),
-        }
-    }
-
-    fn keep(&mut self, now: u64, quic: &mut Quic, at: usize, stored: &Stored) {
-        let era = self.store().era();
-        let kept = self.store().keep(stored);
-        let Some(one) = self.conversations.get_mut(at) else { return };
-        one.era.get_or_insert(era);
-        match kept {
-            Ok(()) => {
-                if let Stored::Small { blob, .. } | Stored::Complete { blob } = stored {
-                    one.kept.push(*blob);
-                }
-            }
-            Err(PutError::Write(WriteError::DiskFull { .. })) => {
                 self.spoil(now, quic, at, Input::Refused(Reason::DiskFull));
             }
             Err(_) => self.spoil(now, quic, at, Input::Failed),

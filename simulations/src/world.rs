@@ -5,6 +5,7 @@ mod again;
 mod doubles;
 mod keys;
 mod making;
+mod room;
 mod rot;
 mod rulings;
 
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::fault::{Outcome, Reason};
 use protocol::id::{FeedId, OpId};
 
+use crate::check::trash::Bin;
 use crate::check::{self, Fault, by};
 use crate::entropy::Entropy;
 use crate::net::{Passed, SECOND};
@@ -93,6 +95,8 @@ pub struct World {
     interruptions: u64,
     /// Sites at which bits have rotted.
     rotted: BTreeSet<usize>,
+    /// What is known of the trash of each site that keeps one.
+    bins: BTreeMap<usize, Bin>,
     /// Sites whose machine was set back or ran twice.
     set_back: BTreeSet<usize>,
     /// Second machines that run now, and how many ever did.
@@ -152,6 +156,7 @@ impl World {
             known: Vec::new(),
             interruptions: 0,
             rotted: BTreeSet::new(),
+            bins: BTreeMap::new(),
             set_back: BTreeSet::new(),
             doubles: Vec::new(),
             doubles_made: 0,
@@ -175,6 +180,7 @@ impl World {
         let healed_in = self.now - self.options.healed_at;
         by("ready", check::ready::check(self.seen()))?;
         self.go_on()?;
+        self.write_beyond_quotas()?;
         let flips = self.flip_bits()?;
         self.report(healed_in, flips)
     }
@@ -280,6 +286,7 @@ impl World {
         while self.acts.last().is_some_and(|(at, _)| *at <= self.now) {
             if let Some((_, act)) = self.acts.pop() {
                 self.act(act)?;
+                self.look_into_trash()?;
             }
         }
         self.timetable();
@@ -348,6 +355,7 @@ impl World {
                     *seen = ended;
                 }
                 self.look_after_rot(at);
+                self.look_into_trash()?;
                 if !self.forgets_seals(at) {
                     by(
                         "seals",

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::feed::Standing;
 use protocol::id::OpId;
 
+use super::quota;
 use crate::oracle::{Fact, Seen};
 
 /// What decides what a site serves to all, and what it serves then.
@@ -63,7 +64,12 @@ fn complete(seen: Seen<'_>, at: usize, due: &[&Fact]) -> Result<(), String> {
             }
             (false, Some(_)) => return Err(format!("{} serves {name}, which is gone", site.name)),
             // Bytes that were deleted upstream before they were fetched are nowhere for one to whom no deletions come.
-            (true, Some(winner)) if !site.is_whole(winner) && someone_has(seen, at, winner) => {
+            // What a quota has no room for waits.
+            (true, Some(winner))
+                if !site.is_whole(winner)
+                    && someone_has(seen, at, winner)
+                    && !quota::parks(site, seen.now, seen.feed, winner) =>
+            {
                 return Err(format!("{} lacks bytes of {name}", site.name));
             }
             (true, Some(_)) | (false, None) => {}

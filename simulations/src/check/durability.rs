@@ -3,6 +3,7 @@
 use protocol::feed::Item;
 
 use super::convergence::someone_has;
+use super::quota;
 use crate::oracle::{Fact, Seen};
 
 /// # Errors
@@ -39,7 +40,9 @@ pub fn check(seen: Seen<'_>) -> Result<(), String> {
         };
         // What rotted and is nowhere from where it could come is lost, and its site says so.
         let needed = || item().is_some_and(stands) && (!rotted || someone_has(seen, fact.site, fact.id));
-        if fact.publish().is_some() && !site.is_whole(fact.id) && (!dropped || needed()) {
+        // What was dropped and is needed again waits where a quota has no room for it.
+        let waits = || dropped && quota::parks(site, seen.now, seen.feed, fact.id);
+        if fact.publish().is_some() && !site.is_whole(fact.id) && (!dropped || needed()) && !waits() {
             return Err(format!("{} acknowledged the bytes of {} and lost them", site.name, fact.name()));
         }
     }

@@ -92,6 +92,7 @@ impl Site {
     }
 
     pub(super) fn begin_anew(&mut self, now: u64, quic: &mut Quic) {
+        self.keeping.starts += 1;
         self.open();
         self.clock = match self.plant {
             Some(Plant::ClockLostAtStart) => Clock::default(),

@@ -153,7 +153,9 @@ impl View for Lying {
     }
 
     fn missing(&self, feed: FeedId, filter: &Filter) -> Result<Vec<Missing>, Unreadable> {
-        let missing = self.view.missing(feed, filter)?;
+        // As the node does: what the quota has no room for waits.
+        let missing = self.store.within_quota(feed, self.view.missing(feed, filter)?);
+        let missing = missing.map_err(|error| Unreadable(error.to_string()))?;
         Ok(if self.plant.is_some() { self.distorted(missing) } else { missing })
     }
 

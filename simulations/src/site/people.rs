@@ -2,7 +2,7 @@
 
 use packetboat::keeper::own_log::{self, OwnLog};
 use packetboat::statement::forks;
-use packetboat::store::{BlobState, FeedRecord, Store};
+use packetboat::store::{BlobState, FeedRecord};
 use protocol::feed::{Item, Standing};
 use protocol::grant::Permitted;
 use protocol::id::{FeedId, LogId, OpId, SiteId};
@@ -21,9 +21,6 @@ use crate::plant::Plant;
 pub struct Unsaid {
     pub doubtful: Option<Box<NamedOp>>,
 }
-
-/// Packs of which at most so much is live are written anew.
-const LIVE_PERCENT_MAX: u64 = 70;
 
 pub(super) fn coordinate(name: &str) -> Coordinate {
     Coordinate::new(FeedKind::Raw, name, "1").expect("a plain name")
@@ -160,6 +157,9 @@ impl Site {
         let file =
             File { name: "file".to_owned(), blob: stored.blob, size: stored.size, sha256: stored.sha256 };
         let (coordinate, manifest) = (coordinate(name), manifest(file));
+        if !self.lets_in(feed, &manifest.files) {
+            return Err(unsaid());
+        }
         let body = Publish { coordinate, manifest, supersedes: Vec::new(), provenance: None };
         self.say(now, feed, Body::Publish(body)).map(Some)
     }
@@ -192,34 +192,10 @@ impl Site {
         if !self.has(Plant::RestoreWithoutEffect) {
             again.supersedes = item.deletes;
         }
+        if !self.lets_in(feed, &again.manifest.files) {
+            return Err(Unsaid { doubtful: None });
+        }
         self.say(now, feed, Body::Publish(again)).map(Some)
-    }
-
-    /// Drops the bytes that nothing standing needs, and gives their room back. A disk that refuses is left as it is.
-    pub fn sweep(&mut self, now: u64) {
-        self.swept = true;
-        self.promised.clear();
-        if self.has(Plant::SweepTakesLiveBytes) {
-            self.drop_what_is_served(now);
-        }
-        if self.store().sweep(self.look(now), false, |_, _| false).is_ok() {
-            drop(self.store().reclaim(LIVE_PERCENT_MAX));
-        }
-    }
-
-    /// What a sweep does that takes the first package that is served for one that nobody needs.
-    fn drop_what_is_served(&self, now: u64) {
-        for (feed, _) in self.reads(Store::feeds).unwrap_or_default() {
-            let items = self.items(now, feed).into_iter();
-            for (name, _) in items.filter(|(_, item)| item.winner.is_some()).take(1) {
-                let at = coordinate(&name);
-                let evicting = self.reads(|store| store.begin_eviction(feed, &at, self.look(now))).flatten();
-                let Some(evicting) = evicting else { continue };
-                let Ok(blobs) = evicting.last_here() else { continue };
-                // A disk that refuses drops nothing.
-                drop(evicting.confirm(&blobs));
-            }
-        }
     }
 
     /// What stands at a name.

@@ -1,13 +1,34 @@
 //! What came is made durable, at once or after a slow sync, and only then told.
 
-use protocol::fault::Outcome;
+use packetboat::store::{PutError, WriteError};
+use protocol::fault::{Outcome, Reason};
 use protocol::session::Input;
+use protocol::transfer::Stored;
 
 use super::Site;
 use crate::plant::Plant;
 use crate::quic::Quic;
 
 impl Site {
+    /// Bytes that came.
+    pub(super) fn keep(&mut self, now: u64, quic: &mut Quic, at: usize, stored: &Stored) {
+        let era = self.store().era();
+        let kept = self.store().keep(stored);
+        let Some(one) = self.conversations.get_mut(at) else { return };
+        one.era.get_or_insert(era);
+        match kept {
+            Ok(()) => {
+                if let Stored::Small { blob, .. } | Stored::Complete { blob } = stored {
+                    one.kept.push(*blob);
+                }
+            }
+            Err(PutError::Write(WriteError::DiskFull { .. })) => {
+                self.spoil(now, quic, at, Input::Refused(Reason::DiskFull));
+            }
+            Err(_) => self.spoil(now, quic, at, Input::Failed),
+        }
+    }
+
     /// What came is to be durable: at once, or after a slow sync.
     pub(super) fn begin_to_settle(&mut self, now: u64, quic: &mut Quic, at: usize) {
         if self.has(Plant::SettledBeforeSync) {

@@ -6,7 +6,7 @@ use protocol::log::NamedOp;
 use protocol::session::Versions;
 
 use super::World;
-use crate::check::{Fault, by, causality};
+use crate::check::{Fault, by, causality, quota};
 use crate::entropy::Entropy;
 use crate::options::{Act, contested};
 use crate::site::{Site, Unsaid};
@@ -27,23 +27,7 @@ impl World {
         match act {
             Act::Publish { site, contested: shared, bytes } => self.publish(site, shared, bytes)?,
             Act::Delete { site, pick } => self.delete(site, pick)?,
-            Act::Restore { site, pick } => {
-                let Some(at) = self.sites.get_mut(site) else { return Ok(()) };
-                let items = at.items(now, feed);
-                let gone: Vec<_> = items.into_iter().filter(|(_, item)| !item.deletes.is_empty()).collect();
-                let Some((name, _)) = gone.get(Entropy::new(pick).index(gone.len())) else { return Ok(()) };
-                let said = at.restore(now, feed, name);
-                let done = matches!(said, Ok(Some(_)));
-                let item = at.item(now, feed, name);
-                let back = item.is_some_and(|item| item.winner.is_some() || !item.reused.is_empty());
-                // Where a clock was set back, the bytes may be of an op that waits again, and so of none that stood.
-                let back = back || at.was_set_back;
-                self.said(site, &format!("restores {name}"), said)?;
-                if done && !back {
-                    let what = format!("{name} was restored and is not served at the same site");
-                    return Err(Fault { check: "people", what });
-                }
-            }
+            Act::Restore { site, pick } => self.restore(site, pick)?,
             Act::PowerLoss { site } => self.fall(site, Fall::Power)?,
             Act::PowerLossInSync { site, after } => {
                 self.with(site, |at| at.disk().cut_in_sync(after));
@@ -65,7 +49,10 @@ impl World {
                 self.with(site, |at| at.disk().leave_room(room));
             }
             Act::DiskFree { site } => self.with(site, |at| at.disk().limit(None)),
-            Act::Sweep { site } => self.with(site, |at| at.sweep(now)),
+            Act::Sweep { site } => self.sweep(site)?,
+            Act::KeepTrash { site, grace_ms } => self.keep_trash(site, grace_ms),
+            Act::EmptyTrash { site } => self.empty_trash(site)?,
+            Act::Quota { site, bytes } => self.set_quota(site, bytes),
             Act::Rot { site, pick, bits } => self.rot(site, pick, bits),
             Act::Scrub { site } => self.with(site, |at| at.scrub(now)),
             Act::NewKey { site } => self.new_key(site)?,
@@ -100,12 +87,50 @@ impl World {
     }
 
     fn publish(&mut self, site: usize, shared: Option<u64>, bytes: u64) -> Result<(), Fault> {
+        let name = shared.map_or_else(|| format!("p{}-{site}", self.now), contested);
+        self.publish_at(site, &name, bytes).map(drop)
+    }
+
+    /// Publishes so many fresh bytes. Tells whether that was said.
+    pub(super) fn publish_at(&mut self, site: usize, name: &str, bytes: u64) -> Result<bool, Fault> {
         let (now, feed) = (self.now, self.feed);
-        let name = shared.map_or_else(|| format!("p{now}-{site}"), contested);
         let content = self.entropy.bytes(usize::try_from(bytes).unwrap_or(0));
+        let rotted = self.rotted.contains(&site);
+        let Some(at) = self.sites.get_mut(site) else { return Ok(false) };
+        let before = quota::Before::of(at, now, feed).filter(|_| !rotted);
+        let said = at.publish(now, feed, name, &content);
+        let done = matches!(said, Ok(Some(_)));
+        if let Some(before) = before {
+            by("quota", before.after(at, now, feed, bytes, done))?;
+        }
+        self.said(site, &format!("publishes {name}, {bytes} bytes"), said)?;
+        Ok(done)
+    }
+
+    /// Brings back something that was deleted.
+    fn restore(&mut self, site: usize, pick: u64) -> Result<(), Fault> {
+        let (now, feed) = (self.now, self.feed);
         let Some(at) = self.sites.get_mut(site) else { return Ok(()) };
-        let said = at.publish(now, feed, &name, &content);
-        self.said(site, &format!("publishes {name}, {bytes} bytes"), said)
+        let items = at.items(now, feed);
+        let gone: Vec<_> = items.into_iter().filter(|(_, item)| !item.deletes.is_empty()).collect();
+        let Some((name, _)) = gone.get(Entropy::new(pick).index(gone.len())) else { return Ok(()) };
+        let refused = at.refused_for_room();
+        let said = at.restore(now, feed, name);
+        if at.refused_for_room() > refused {
+            let what = format!("{name} is at {} and no room is left to take it back", at.name);
+            return Err(Fault { check: "quota", what });
+        }
+        let done = matches!(said, Ok(Some(_)));
+        let item = at.item(now, feed, name);
+        let back = item.is_some_and(|item| item.winner.is_some() || !item.reused.is_empty());
+        // Where a clock was set back, the bytes may be of an op that waits again, and so of none that stood.
+        let back = back || at.was_set_back;
+        self.said(site, &format!("restores {name}"), said)?;
+        if done && !back {
+            let what = format!("{name} was restored and is not served at the same site");
+            return Err(Fault { check: "people", what });
+        }
+        Ok(())
     }
 
     fn with(&mut self, site: usize, change: impl FnOnce(&mut Site)) {
@@ -115,11 +140,17 @@ impl World {
     }
 
     fn delete(&mut self, site: usize, pick: u64) -> Result<(), Fault> {
+        let Some(at) = self.sites.get(site) else { return Ok(()) };
+        let items = at.items(self.now, self.feed);
+        let served: Vec<_> = items.into_iter().filter(|(_, item)| item.winner.is_some()).collect();
+        let name = served.get(Entropy::new(pick).index(served.len())).map(|(name, _)| name);
+        name.map_or(Ok(()), |name| self.delete_at(site, name))
+    }
+
+    /// Deletes what is served at a name.
+    pub(super) fn delete_at(&mut self, site: usize, name: &str) -> Result<(), Fault> {
         let (now, feed) = (self.now, self.feed);
         let Some(at) = self.sites.get_mut(site) else { return Ok(()) };
-        let items = at.items(now, feed);
-        let served: Vec<_> = items.into_iter().filter(|(_, item)| item.winner.is_some()).collect();
-        let Some((name, _)) = served.get(Entropy::new(pick).index(served.len())) else { return Ok(()) };
         let said = at.delete(now, feed, name);
         let done = said.is_ok();
         let left = at.item(now, feed, name).is_some_and(|item| item.winner.is_some());

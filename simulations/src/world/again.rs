@@ -28,6 +28,7 @@ impl World {
         }
         self.quic.trace.line(self.now, &format!("{} is set back: {how:?}", at.name));
         self.set_back.insert(site);
+        self.forget_trash(site);
         self.oracle.taken_back(site, &self.sites);
     }
 
@@ -55,6 +56,8 @@ impl World {
 
     fn speak_at(&mut self, site: usize, name: &str) -> Result<(), Fault> {
         let deadline = self.now + HEAL_BEATS_MAX * self.options.beat;
+        // That there is no room is another tale.
+        self.set_quota(site, None);
         let hears_all = self.shape.hears_all(site);
         loop {
             let Some(at) = self.sites.get_mut(site) else { return Ok(()) };

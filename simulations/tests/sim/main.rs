@@ -14,6 +14,8 @@ mod machines;
 mod malformed;
 /// Bugs put in on purpose.
 mod plants;
+/// A trash whose bytes stay for a while, and quotas.
+mod room;
 /// Rights, links and programs that change in mid-run.
 mod rulings;
 /// Whole worlds by seed.

@@ -15,6 +15,8 @@ fn a_bug_that_is_put_in_is_found_by_the_check_of_the_promise_it_breaks() {
         (Plant::HealedBlobUnnoted, "damage"),
         (Plant::RottedBytesUnwanted, "convergence"),
         (Plant::BytesFetchedAgain, "bytes"),
+        (Plant::TrashGoesAtOnce, "trash"),
+        (Plant::QuotaIgnored, "quota"),
         (Plant::RightsIgnored, "permission"),
     ];
     for (plant, check) in found {

@@ -44,6 +44,9 @@ fn kind(act: &Act) -> Option<&'static str> {
         | Act::DiskFull { .. }
         | Act::DiskFree { .. }
         | Act::Sweep { .. }
+        | Act::KeepTrash { .. }
+        | Act::EmptyTrash { .. }
+        | Act::Quota { .. }
         | Act::Rot { .. }
         | Act::Scrub { .. }
         | Act::BackUp { .. }
