@@ -424,8 +424,14 @@ impl View for LinkKeeper {
         self.view().holding(blob)
     }
 
-    fn carries(&self, feed: FeedId, blob: BlobId, filter: &Filter) -> Result<bool, Unreadable> {
-        self.view().carries(feed, blob, filter)
+    fn carries(
+        &self,
+        feed: FeedId,
+        blob: BlobId,
+        filter: &Filter,
+        also: Option<SiteId>,
+    ) -> Result<bool, Unreadable> {
+        self.view().carries(feed, blob, filter, also)
     }
 
     fn keeps(&self, blob: BlobId) -> Result<bool, Unreadable> {

@@ -4,7 +4,7 @@ use protocol::filter::Filter;
 use protocol::fork::ForkProof;
 use protocol::frame::Fate;
 use protocol::grant::Authority;
-use protocol::id::{BlobId, FeedId, LogId, OpId};
+use protocol::id::{BlobId, FeedId, LogId, OpId, SiteId};
 use protocol::log::{Batch, Mmr, Reach, SignedHead};
 use protocol::outline::Outline;
 use protocol::package::Coordinate;
@@ -216,8 +216,14 @@ impl View for SiteView {
         }))
     }
 
-    fn carries(&self, feed: FeedId, blob: BlobId, filter: &Filter) -> Result<bool, Unreadable> {
-        self.store.carries(feed, blob, self.look, filter).map_err(|error| self.told(&error))
+    fn carries(
+        &self,
+        feed: FeedId,
+        blob: BlobId,
+        filter: &Filter,
+        also: Option<SiteId>,
+    ) -> Result<bool, Unreadable> {
+        self.store.carries(feed, blob, self.look, filter, also).map_err(|error| self.told(&error))
     }
 
     fn keeps(&self, blob: BlobId) -> Result<bool, Unreadable> {

@@ -1,16 +1,31 @@
 //! Which bytes are missing here: those of versions that are served and that a filter lets pass.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use protocol::filter::{Candidate, Filter};
-use protocol::id::{BlobId, FeedId, OpId};
+use protocol::grant::Authority;
+use protocol::id::{BlobId, FeedId, OpId, SiteId};
 use protocol::op::{Body, Publish};
 use protocol::package::Coordinate;
 use protocol::session::view::Missing;
 use protocol::time::{Hlc, Timestamp};
 
-use super::keys::{self, Tree};
+use super::keys::{self, OpEntry, Tree};
 use super::{BlobState, Look, ReadError, Store, sweep};
+
+/// The authors whose ops leave this site.
+pub(super) struct Travellers {
+    authority: Arc<Authority>,
+    /// One beside those with rights.
+    also: Option<SiteId>,
+}
+
+impl Travellers {
+    fn have(&self, author: SiteId) -> bool {
+        self.authority.is_author(author) || self.also == Some(author)
+    }
+}
 
 /// A feed seen through a filter. It remembers the versions of packages that it had to count.
 pub(super) struct Sieve<'a> {
@@ -20,12 +35,14 @@ pub(super) struct Sieve<'a> {
     filter: &'a Filter,
     /// Whether what was evicted here counts as needed.
     evicted_too: bool,
+    /// Whose ops count, if not everybody's.
+    of: Option<Travellers>,
     newest: BTreeMap<String, Vec<(Hlc, OpId)>>,
 }
 
 impl<'a> Sieve<'a> {
     pub(super) const fn new(store: &'a Store, feed: FeedId, look: Look, filter: &'a Filter) -> Self {
-        Self { store, feed, look, filter, evicted_too: false, newest: BTreeMap::new() }
+        Self { store, feed, look, filter, evicted_too: false, of: None, newest: BTreeMap::new() }
     }
 
     /// When the version was published, if this publish of it is served and passes.
@@ -70,6 +87,9 @@ impl<'a> Sieve<'a> {
         for op in self.store.walk(Tree::Use, &prefix, |key, _| keys::op_of(key)) {
             let op = op?;
             let Some(named) = self.store.op(op)? else { continue };
+            if self.of.as_ref().is_some_and(|of| !of.have(named.op.place.log.author)) {
+                continue;
+            }
             let Body::Publish(publish) = &named.op.body else { continue };
             let at = &publish.coordinate;
             let published = match self.passes(op, publish)? {
@@ -127,8 +147,9 @@ impl Store {
         Ok(Sieve::new(self, feed, look, filter).passes(op, publish)?.is_some())
     }
 
-    /// Whether a version that passes the filter names the blob. Without a filter any op that names it is enough: another site may
-    /// still serve what this one does not.
+    /// Whether a version that passes the filter names the blob. Without a filter any op that names it and may travel is enough: another site
+    /// may still serve what this one does not. Ops of `also` travel beside those of authors with rights: what counts here alone, and its
+    /// bytes, leaves this site never. [P-13]
     ///
     /// # Errors
     /// When the disk fails, or the bytes of an op are damaged.
@@ -138,13 +159,30 @@ impl Store {
         blob: BlobId,
         look: Look,
         filter: &Filter,
+        also: Option<SiteId>,
     ) -> Result<bool, ReadError> {
+        let Some(authority) = self.authority(feed)? else { return Ok(false) };
+        let of = Travellers { authority, also };
         if filter.is_everything() {
-            let prefix = keys::joined(&[blob.as_bytes(), feed.as_bytes()]);
-            return Ok(!self.with_index(|index| index.page(Tree::Use, &prefix, &[], 1))?.is_empty());
+            return self.is_named_by(feed, blob, &of);
         }
-        let mut sieve = Sieve { evicted_too: true, ..Sieve::new(self, feed, look, filter) };
+        let mut sieve = Sieve { evicted_too: true, of: Some(of), ..Sieve::new(self, feed, look, filter) };
         Ok(sieve.needs(blob)?.is_some())
+    }
+
+    /// Whether an op of one of these authors names the blob.
+    fn is_named_by(&self, feed: FeedId, blob: BlobId, of: &Travellers) -> Result<bool, ReadError> {
+        let prefix = keys::joined(&[blob.as_bytes(), feed.as_bytes()]);
+        for op in self.walk(Tree::Use, &prefix, |key, _| keys::op_of(key)) {
+            let OpId(op) = op?;
+            let entry = self.with_index(|index| {
+                index.value(Tree::Op, &op)?.map(|value| keys::decode::<OpEntry>(&value)).transpose()
+            })?;
+            if entry.is_some_and(|entry| of.have(entry.place.log.author)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

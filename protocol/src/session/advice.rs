@@ -99,7 +99,7 @@ impl Session {
 /// Whether a blob is whole here and stays, and the peer may know: an op of a feed of this session names it.
 fn holds(feeds: &[AgreedFeed], blob: BlobId, view: &dyn View) -> Result<bool, Stop> {
     for on in feeds {
-        if view.carries(on.feed, blob, &on.filter)? {
+        if view.carries(on.feed, blob, &on.filter, on.pushes)? {
             return Ok(view.keeps(blob)?);
         }
     }

@@ -356,7 +356,7 @@ fn note(index: usize, log: LogId, reach: Reach) -> HeadNote {
 /// Whether a version that flows out needs the blob: knowing a hash is no right to the bytes.
 fn named(blob: BlobId, feeds: &[AgreedFeed], view: &dyn View) -> Result<bool, Unreadable> {
     for on in feeds.iter().filter(|on| on.effective.out_add) {
-        if view.carries(on.feed, blob, &on.filter)? {
+        if view.carries(on.feed, blob, &on.filter, on.pushes)? {
             return Ok(true);
         }
     }

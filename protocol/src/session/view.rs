@@ -4,7 +4,7 @@ use crate::filter::Filter;
 use crate::fork::ForkProof;
 use crate::frame::Fate;
 use crate::grant::Authority;
-use crate::id::{BlobId, FeedId, LogId, OpId};
+use crate::id::{BlobId, FeedId, LogId, OpId, SiteId};
 use crate::log::{Batch, Mmr, Reach, SignedHead};
 use crate::outline::Outline;
 use crate::package::Coordinate;
@@ -146,11 +146,18 @@ pub trait View {
     /// The store cannot be read.
     fn holding(&self, blob: BlobId) -> Result<Holding, Unreadable>;
 
-    /// Whether a peer may have the blob: an op of the feed names it, of a version that passes the filter.
+    /// Whether a peer may have the blob: an op of the feed names it that may travel, of a version that passes the filter. Ops of `also` travel
+    /// beside those of authors with rights.
     ///
     /// # Errors
     /// The store cannot be read.
-    fn carries(&self, feed: FeedId, blob: BlobId, filter: &Filter) -> Result<bool, Unreadable>;
+    fn carries(
+        &self,
+        feed: FeedId,
+        blob: BlobId,
+        filter: &Filter,
+        also: Option<SiteId>,
+    ) -> Result<bool, Unreadable>;
 
     /// Whether a blob is whole here and stays: others may rely on it when they let theirs go.
     ///

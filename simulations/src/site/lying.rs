@@ -168,8 +168,14 @@ impl View for Lying {
         })
     }
 
-    fn carries(&self, feed: FeedId, blob: BlobId, filter: &Filter) -> Result<bool, Unreadable> {
-        self.view.carries(feed, blob, filter)
+    fn carries(
+        &self,
+        feed: FeedId,
+        blob: BlobId,
+        filter: &Filter,
+        also: Option<SiteId>,
+    ) -> Result<bool, Unreadable> {
+        self.view.carries(feed, blob, filter, also)
     }
 
     fn keeps(&self, blob: BlobId) -> Result<bool, Unreadable> {

@@ -359,8 +359,8 @@ fn a_feed_wants_the_blobs_it_serves_until_they_are_whole_and_again_when_they_are
     let mut both = [(blob, 600_000), (small, 5)];
     both.sort_unstable();
     assert_eq!(wanted, both);
-    assert!(view.carries(feed, blob, &everything).unwrap());
-    assert!(!view.carries(FeedId([0; 32]), blob, &everything).unwrap());
+    assert!(view.carries(feed, blob, &everything, None).unwrap());
+    assert!(!view.carries(FeedId([0; 32]), blob, &everything, None).unwrap());
     assert_eq!(store.uses(small, 9).unwrap(), [(feed, gone)]);
     store.append(&[origin.says(feed, vec![delete("b", "1", vec![gone])])]).unwrap();
     assert_eq!(missing(&everything), [(blob, 600_000)]);

@@ -34,11 +34,33 @@ fn a_filter_narrows_what_is_fetched_and_the_next_newest_takes_a_deleted_ones_pla
     let (newest, older) = ([7_u8; 20], [7_u8; 10]);
     let one: Filter = "latest=1".parse().unwrap();
     let carries = |bytes: &[u8]| {
-        store.carries(feed, BlobId(*blake3::hash(bytes).as_bytes()), look(&author), &one).unwrap()
+        store.carries(feed, BlobId(*blake3::hash(bytes).as_bytes()), look(&author), &one, None).unwrap()
     };
     assert!(carries(&newest) && !carries(&older));
     assert_eq!(
         Timestamp(look(&author).now.0 - 60_000),
         store.missing_blobs(feed, look(&author), &one).unwrap()[0].published
     );
+}
+
+/// [P-13] [P-45] What counts at its own site alone leaves it never, nor do its bytes, whoever knows their hash.
+#[test]
+fn the_bytes_of_what_counts_at_its_own_site_alone_are_carried_nowhere() {
+    let store = open(&FakeDisk::new(), &InMemory::default());
+    let (mut origin, mut other) = (Author::new(1), Author::new(2));
+    let feed = store.put_feed(&record(&origin)).unwrap();
+    store.append(&[origin.says(feed, vec![publish("a", "1", b"shared")])]).unwrap();
+    store
+        .append(&[other.says(feed, vec![publish("b", "1", b"secret"), publish("c", "1", b"shared")])])
+        .unwrap();
+    for filter in ["none", "name=*"] {
+        let filter: Filter = filter.parse().unwrap();
+        let carries = |bytes: &[u8], also| {
+            let blob = BlobId(*blake3::hash(bytes).as_bytes());
+            store.carries(feed, blob, look(&other), &filter, also).unwrap()
+        };
+        assert!(carries(b"shared", None));
+        assert!(!carries(b"secret", None));
+        assert!(carries(b"secret", Some(other.site())), "who only pushes offers its own log");
+    }
 }

@@ -145,7 +145,13 @@ impl View for Site {
         Ok(Holding::Partial { outline: outline.clone(), missing })
     }
 
-    fn carries(&self, _feed: FeedId, blob: BlobId, filter: &Filter) -> Result<bool, Unreadable> {
+    fn carries(
+        &self,
+        _feed: FeedId,
+        blob: BlobId,
+        filter: &Filter,
+        _also: Option<SiteId>,
+    ) -> Result<bool, Unreadable> {
         let named = |named: &NamedOp| {
             let Body::Publish(publish) = &named.op.body else { return false };
             publish.manifest.files.iter().any(|file| file.blob == blob)

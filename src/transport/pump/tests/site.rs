@@ -279,7 +279,13 @@ impl View for Site {
         Ok(self.state().holding(blob))
     }
 
-    fn carries(&self, _feed: FeedId, blob: BlobId, _filter: &Filter) -> Result<bool, Unreadable> {
+    fn carries(
+        &self,
+        _feed: FeedId,
+        blob: BlobId,
+        _filter: &Filter,
+        _also: Option<SiteId>,
+    ) -> Result<bool, Unreadable> {
         Ok(self.state().sizes.contains_key(&blob))
     }
 
