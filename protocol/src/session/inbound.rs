@@ -339,7 +339,9 @@ impl Inbound {
         if !wants.is_empty() && target.asked_again {
             return Err(Misbehaved::RootContradicted.into());
         }
-        if !std::mem::replace(&mut target.gaps_asked, true) {
+        // A log that waits for a cut is told no more, and only a comparison shows that.
+        let is_right = root_of(&target.notes) == target.root;
+        if is_right && !std::mem::replace(&mut target.gaps_asked, true) {
             let full = wants.iter().map(|want| (want.feed, want.author, want.epoch)).collect();
             wants.extend(gap_wants(&target.notes, &full, context)?);
         }
@@ -350,7 +352,7 @@ impl Inbound {
             self.stage = Stage::Ops;
             return Ok(());
         }
-        if root_of(&target.notes) != target.root {
+        if !is_right {
             if std::mem::replace(&mut target.repaired, true) {
                 return Err(Misbehaved::RootContradicted.into());
             }

@@ -97,6 +97,33 @@ fn a_proof_travels_and_the_log_waits_everywhere() {
     assert_eq!(names(&ny), ["before", "la"], "what came before it was noticed stays");
 }
 
+/// [P-48] What waits for a cut is not asked for by those who lack ops of it: their peer, which told of it before, tells of it no more.
+#[test]
+fn a_log_that_waits_is_asked_for_by_nobody_who_lacks_a_part_of_it() {
+    let (mut ny, mut la, mut copy) = scene();
+    let mut leaf = Site::new(3);
+    ny.memory = Memory::default();
+    let mut wire = connect(&leaf, &ny, Switches::PULL, Switches::MIRROR);
+    assert_eq!(wire.sync(&mut leaf, &mut ny).0, Outcome::Done);
+    let of_ny = std::mem::take(&mut leaf.memory);
+    la.publish("more", b"1");
+    la.delete("before");
+    let adds = Switches::PULL.adds_only();
+    connect(&leaf, &la, adds, adds.flip()).sync(&mut leaf, &mut la);
+    assert_eq!(leaf.gaps(la.own_log()).len(), 1);
+    ny.memory = Memory::default();
+    la.memory = Memory::default();
+    connect(&la, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut la, &mut ny);
+    ny.memory = Memory::default();
+    copy.publish("copy", b"2");
+    connect(&copy, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut copy, &mut ny);
+    assert_eq!(ny.forks.len(), 1);
+    leaf.memory = of_ny;
+    ny.memory = Memory::default();
+    let (outcome, _) = connect(&leaf, &ny, Switches::PULL, Switches::MIRROR).sync(&mut leaf, &mut ny);
+    assert_eq!((outcome, leaf.forks.len(), ny.closed.as_slice()), (Outcome::Done, 1, &[][..]));
+}
+
 /// An author that does not care sends on all the same: it is refused, by that reason.
 #[test]
 fn what_a_frozen_author_sends_on_is_refused_as_a_fork() {
