@@ -9,7 +9,7 @@ use protocol::frame::{
     Allowed, Exports, FeedAsk, Frame, HeadNote, Hello, OpsFrame, Piece, Poll, Pull, Supply, Welcome,
 };
 use protocol::id::{FeedId, LogId, SiteId, StoreId};
-use protocol::log::{Batch, Mmr, Reach, Verified, head_item_bytes};
+use protocol::log::{Batch, Mmr, Verified, head_item_bytes};
 use protocol::op::Body;
 use protocol::package::FeedKind;
 use protocol::session::Side;
@@ -19,6 +19,7 @@ use protocol::time::{Hlc, Timestamp};
 use quinn_proto::{Dir, StreamId};
 
 use crate::entropy::Entropy;
+use crate::forgery::note;
 use crate::net::{Line, SECOND};
 use crate::options::Share;
 use crate::quic::{Heard, Quic, Talk};
@@ -374,17 +375,9 @@ impl Rig {
         batch
     }
 
-    /// A note of a batch's head.
-    #[must_use]
-    pub fn note(batch: &Batch) -> HeadNote {
-        let head = batch.head.head;
-        let (author, epoch) = (head.log.author, head.log.epoch);
-        HeadNote { feed: 0, author, epoch, reach: Reach { len: head.len, root: head.root, gaps: 0 } }
-    }
-
     /// A whole run that brings a batch.
     pub fn push(&mut self, batch: &Batch) {
-        self.supply(vec![Self::note(batch)]);
+        self.supply(vec![note(batch)]);
         self.ops(&OpsFrame::Ops(batch.clone()));
         self.ops(&OpsFrame::End);
     }

@@ -5,6 +5,7 @@ pub mod check;
 pub mod decoders;
 pub mod disk;
 pub mod entropy;
+pub mod forgery;
 pub mod index;
 pub mod lines;
 pub mod many;

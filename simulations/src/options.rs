@@ -1,5 +1,6 @@
 //! What a seed expands to: the shape, what goes wrong, and what people do, each of which can be left out to find what matters.
 
+mod cheats;
 mod keys;
 mod machines;
 mod programs;
@@ -13,6 +14,7 @@ use crate::entropy::Entropy;
 use crate::net::{Cut, SECOND};
 use crate::plant::Plant;
 use crate::topology::{NAMES, Shape, TOPOLOGIES, Topology};
+pub use cheats::{Aside, Break, BytesTrick, CheatLink, Lie, OpsTrick, Relayed, Signed, Trick};
 pub use machines::Back;
 pub use rulings::{Change, Ruling, Share};
 
@@ -67,6 +69,12 @@ pub enum Fault {
         site: usize,
         min: u16,
         max: u16,
+    },
+    /// A machine more, with a key and links, that keeps no rules.
+    Cheat {
+        /// What it may write.
+        share: Option<Share>,
+        links: Vec<CheatLink>,
     },
 }
 
@@ -192,6 +200,12 @@ pub enum Act {
     },
     /// A person rules who may write, or what a link lets through.
     Rule(Ruling),
+    /// The machine that keeps no rules does this, on one of its links.
+    Cheat {
+        link: usize,
+        trick: Trick,
+        pick: u64,
+    },
 }
 
 /// What the sites speak over.
@@ -281,6 +295,8 @@ impl Options {
         options.acts.extend(options.some_rot(&mut entropy.fork("rot")));
         options.acts.extend(options.some_trash(&mut entropy.fork("trash")));
         options.acts.extend(options.some_quotas(&mut entropy.fork("quotas")));
+        let tricks = options.some_cheats(&mut entropy.fork("cheats"));
+        options.acts.extend(tricks);
         options.acts.sort_by_key(|(at, _)| *at);
         options
     }

@@ -16,6 +16,9 @@ use crate::topology::Shape;
 pub use spread::Spread;
 pub use words::{Said, Word, Words};
 
+/// Further ahead no clock of an honest site is of another's.
+const FAR_MS: u64 = 24 * 3_600_000;
+
 /// One op that people caused.
 #[derive(Debug, Clone)]
 pub struct Fact {
@@ -155,7 +158,7 @@ impl Oracle {
         let reach: Vec<[BTreeSet<usize>; 2]> =
             (0..shape.sites()).map(|site| [shape.reach(site, false), shape.reach(site, true)]).collect();
         let due = |fact: &'a Fact| {
-            let deletes = fact.delete().is_some();
+            let deletes = fact.body.is_removal();
             if fact.cut_off {
                 let at_home = sites.get(fact.site).filter(|site| site.holds(fact.id)).map(|_| fact.site);
                 return (fact, at_home.into_iter().collect());
@@ -192,6 +195,8 @@ pub struct Seen<'a> {
     pub known: &'a [BTreeSet<OpId>],
     /// The sites at which bits have rotted.
     pub rotted: &'a BTreeSet<usize>,
+    /// The site that keeps no rules, if there is one. Facts of its are of the site after the last.
+    pub cheat: Option<&'a Site>,
 }
 
 /// Whether a later key accepts what an earlier one signed in a place.
@@ -207,7 +212,15 @@ impl Seen<'_> {
     fn may(&self, at: usize, fact: &Fact, verb: Verb) -> bool {
         let by_words =
             |known| self.oracle.words.let_count(known, (fact.place, fact.stamp), verb, fact.name());
-        !self.is_closed(at, fact) && (fact.site == 0 || self.known.get(at).is_some_and(by_words))
+        !self.is_closed(at, fact)
+            && !self.waits(at, fact)
+            && (fact.site == 0 || self.known.get(at).is_some_and(by_words))
+    }
+
+    /// Whether an op of the cheat's is stamped so far ahead that it waits for good. What others say is due before a world ends.
+    fn waits(&self, at: usize, fact: &Fact) -> bool {
+        let site = self.sites.get(at).filter(|_| fact.site == self.sites.len());
+        site.is_some_and(|site| fact.stamp.wall().0 > site.wall(self.now).0.saturating_add(FAR_MS))
     }
 
     /// Whether a site knows that a later key of a fact's author accepts its log only up to before it, for the author lost it with its machine.

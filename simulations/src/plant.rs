@@ -94,6 +94,10 @@ pub enum Plant {
     SessionOutlivesItsTerms,
     /// A link that was removed lets its site in.
     RemovedLinkAdmits,
+    /// What comes on a stream is read into memory whether it is wanted yet or not.
+    StreamReadWithoutEnd,
+    /// A site that saw a breach of one peer's lets nobody in any more.
+    OneBreachClosesAll,
     /// A site speaks every protocol version, as it says.
     VersionsNotCompared,
 }

@@ -10,6 +10,7 @@ mod people;
 mod rulings;
 mod scrub;
 mod settling;
+mod tricks;
 mod wire;
 
 use std::collections::BTreeSet;
@@ -17,7 +18,7 @@ use std::collections::BTreeSet;
 use packetboat::identity::SiteKey;
 use packetboat::keeper::Clock;
 use packetboat::store::{AppendError, Look, Store, WriteError};
-use protocol::fault::{Outcome, Reason};
+use protocol::fault::{Misbehaved, Outcome, Reason};
 use protocol::filter::Filter;
 use protocol::id::{BlobId, LogId, OpId, SiteId};
 use protocol::log::NamedOp;
@@ -27,7 +28,6 @@ use protocol::session::tally::Tally;
 use protocol::session::{Config, Input, Keys, Output, Session, Side, Terms, Versions};
 use protocol::switches::Switches;
 use protocol::time::{Instant, Timestamp};
-use protocol::timetable::Record;
 
 use crate::disk::InMemory;
 use crate::entropy::Entropy;
@@ -41,39 +41,18 @@ pub use keeping::Held;
 use keeping::Keeping;
 use lying::{Lying, Wanted};
 pub use people::Unsaid;
-pub use rulings::{LinkState, grant_of};
+pub use rulings::{LinkEnd, LinkState, grant_of};
 use scrub::Rot;
+use tricks::Plot;
 use wire::{Arrival, Wire};
 pub(crate) use wire::{next_frame, varint};
 
 /// The wall clock at the start of every run.
 pub const WALL_START_MS: u64 = 1_795_000_000_000;
 
-/// One end of one link.
-#[derive(Debug, Clone)]
-pub struct LinkEnd {
-    pub name: String,
-    /// The host at the other end.
-    pub peer_host: usize,
-    pub peer: SiteId,
-    pub switches: Switches,
-    pub side: Side,
-    pub state: LinkState,
-    /// How its last runs went, as far as a refusal puts the next one off.
-    pub record: Record,
-}
-
-impl LinkEnd {
-    /// An end that is open and over which nothing ran yet.
-    #[must_use]
-    pub fn new(name: String, peer_host: usize, peer: SiteId, switches: Switches, side: Side) -> Self {
-        Self { name, peer_host, peer, switches, side, state: LinkState::Open, record: Record::default() }
-    }
-}
-
 impl Conversation {
-    fn new(talk: Talk, link: usize, session: Session) -> Self {
-        let (wire, kept) = (Wire::default(), Vec::new());
+    const fn new(talk: Talk, link: usize, session: Session, wire: Wire) -> Self {
+        let kept = Vec::new();
         Self { talk, link, session, wire, spoilt: false, settled_at: None, kept, era: None }
     }
 }
@@ -114,6 +93,8 @@ pub struct Site {
     pub ended: Vec<(Outcome, Tally)>,
     /// How sessions ended that this site ended.
     pub closed: Vec<Outcome>,
+    /// The breaches that this site saw, and whose.
+    pub breaches: Vec<(SiteId, Misbehaved)>,
     /// What this site said that a peer has of a log, since the last look.
     pub claims: Vec<(SiteId, Vec<(LogId, u64)>)>,
     /// Runs that ended as done though bytes of theirs were not synced.
@@ -151,6 +132,8 @@ pub struct Site {
     handed: Handed,
     rot: Rot,
     keeping: Keeping,
+    /// What it does against the rules, link by link. Honest sites have nothing here.
+    plots: Vec<Plot>,
     entropy: Entropy,
 }
 
@@ -196,6 +179,7 @@ impl Site {
             clock: Clock::default(),
             ended: Vec::new(),
             closed: Vec::new(),
+            breaches: Vec::new(),
             claims: Vec::new(),
             ended_unsynced: 0,
             forks: BTreeSet::new(),
@@ -218,6 +202,7 @@ impl Site {
             handed: Handed::default(),
             rot: Rot::default(),
             keeping: Keeping::default(),
+            plots: Vec::new(),
             entropy,
         };
         site.open();
@@ -296,7 +281,7 @@ impl Site {
         let mut session = self.session(now, &end);
         let view = self.view(now);
         session.run(instant(now), &view);
-        self.conversations.push(Conversation::new(talk, link, session));
+        self.conversations.push(Conversation::new(talk, link, session, self.wire(link)));
     }
 
     fn session(&mut self, now: u64, end: &LinkEnd) -> Session {
@@ -347,7 +332,7 @@ impl Site {
                 quic.close(now, old.talk, Outcome::Interrupted.close_code());
             }
             let session = self.session(now, &end);
-            self.conversations.push(Conversation::new(talk, link, session));
+            self.conversations.push(Conversation::new(talk, link, session, self.wire(link)));
         }
         self.pump(now, quic);
     }

@@ -2,6 +2,7 @@
 
 mod acts;
 mod again;
+mod cheats;
 mod doubles;
 mod keys;
 mod making;
@@ -24,6 +25,7 @@ use crate::quic::{Heard, Quic};
 use crate::site::{Site, genesis};
 use crate::topology::{NAMES, Shape};
 use acts::Fall;
+use cheats::Cheat;
 use doubles::Double;
 
 /// Two clocks wrong in opposite ways hold an op back for up to twice the skew; beyond that, so many beats.
@@ -102,6 +104,8 @@ pub struct World {
     /// Second machines that run now, and how many ever did.
     doubles: Vec<Double>,
     doubles_made: usize,
+    /// The machine that keeps no rules.
+    cheat: Option<Cheat>,
     /// Sites whose first key a thief used.
     robbed: BTreeSet<usize>,
     steps: u64,
@@ -160,12 +164,14 @@ impl World {
             set_back: BTreeSet::new(),
             doubles: Vec::new(),
             doubles_made: 0,
+            cheat: None,
             robbed: BTreeSet::new(),
             steps: 0,
             shape: options.shape.clone(),
             options,
         };
         world.link(&entropy);
+        world.admit_cheat(&entropy);
         world.pair();
         world.spoil();
         world
@@ -203,6 +209,7 @@ impl World {
         self.quic.net.heal();
         self.acts.clear();
         self.switch_off(u64::MAX);
+        self.send_cheat_away();
         for site in &mut self.sites {
             site.disk().heal();
             site.sync_nanos = 0;
@@ -276,7 +283,8 @@ impl World {
         let timer = self.sites.iter().filter_map(Site::wake_at).min();
         let due = self.quic.next_due(self.now);
         let doubles = self.doubles.iter().filter_map(Double::due).min();
-        let next = [act, run, timer, due, doubles].into_iter().flatten().min().unwrap_or(u64::MAX);
+        let cheat = self.cheat.as_ref().and_then(Cheat::due);
+        let next = [act, run, timer, due, doubles, cheat].into_iter().flatten().min().unwrap_or(u64::MAX);
         self.steps += 1;
         if self.steps > STEPS_MAX {
             return Err(Fault { check: "rest", what: format!("{STEPS_MAX} events, and no end") });
@@ -291,8 +299,10 @@ impl World {
         }
         self.timetable();
         self.run_doubles();
+        self.run_cheat();
         self.quic.step(self.now);
         self.listen();
+        self.note_cheat();
         self.look_after()
     }
 
@@ -321,7 +331,9 @@ impl World {
     }
 
     fn listen(&mut self) {
-        for site in self.sites.iter_mut().chain(self.doubles.iter_mut().map(|double| &mut double.site)) {
+        let doubles = self.doubles.iter_mut().map(|double| &mut double.site);
+        let cheat = self.cheat.as_mut().and_then(Cheat::present);
+        for site in self.sites.iter_mut().chain(doubles).chain(cheat) {
             let mut stirred = site.wake_at().is_some_and(|due| due <= self.now);
             while let Some(heard) = self.quic.hear(site.host) {
                 match heard {
@@ -376,6 +388,7 @@ impl World {
             oracle: &self.oracle,
             known: &self.known,
             rotted: &self.rotted,
+            cheat: self.cheat.as_ref().map(|cheat| &cheat.site),
         }
     }
 

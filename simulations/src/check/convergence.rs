@@ -35,7 +35,9 @@ fn agrees<'a>(seen: Seen<'a>, at: usize, due: &[&Fact], roots: &mut Roots<'a>) -
     if due.iter().any(|fact| fact.site == at && fact.delete().is_some() && !seen.counts(at, fact)) {
         return Ok(());
     }
-    let travels = |fact: &&&Fact| !fact.cut_off && seen.shape.authors.get(fact.site) == Some(&true);
+    // What is here of the cheat's came by its grant.
+    let writes = |at: usize| seen.shape.authors.get(at).is_none_or(|may| *may);
+    let travels = |fact: &&&Fact| !fact.cut_off && writes(fact.site);
     let counted = due.iter().filter(travels).map(|fact| fact.id);
     let shared = counted.chain(known.iter().copied()).collect();
     let root = format!("{:?}", site.store().state_root(seen.feed, site.look(seen.now)));

@@ -29,6 +29,13 @@ pub fn follow(
     if sites.first().is_some_and(|origin| origin.sealed_over.iter().any(held)) {
         return Ok(());
     }
+    // So do an origin and a copy of its folder which its peers took for it.
+    let said = |seal: OpId| sites.iter().any(|site| site.seals.iter().any(|(id, _)| *id == seal));
+    let origin = sites.first().map(Site::id);
+    let held = site.store().ops_about(feed, Topic::Seals).unwrap_or_default();
+    if held.iter().any(|seal| Some(seal.op.place.log.author) == origin && !said(seal.id)) {
+        return Ok(());
+    }
     // A run that was cut may have brought a seal and not yet all that it covers.
     if !holds_what_is_sealed(site, feed) {
         return Ok(());

@@ -27,7 +27,7 @@ impl Spread {
         for fact in facts {
             let reached = self.ops.entry(fact.id).or_insert_with(|| BTreeSet::from([fact.site]));
             if travels(fact.site) && reached.len() < shape.sites() {
-                *reached = shape.closure(std::mem::take(reached), fact.delete().is_some());
+                *reached = shape.closure(std::mem::take(reached), fact.body.is_removal());
             }
         }
     }

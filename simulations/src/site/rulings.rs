@@ -6,7 +6,9 @@ use protocol::id::{FeedId, SiteId};
 use protocol::op::{Body, Grant, Revoke, Rights, Tip};
 use protocol::session::tally::Tally;
 use protocol::session::{Side, Versions};
+use protocol::switches::Switches;
 use protocol::time::Timestamp;
+use protocol::timetable::Record;
 
 use super::{Conversation, Site};
 use crate::options::Share;
@@ -21,6 +23,28 @@ pub enum LinkState {
     Paused,
     /// It is not there: who dials is a stranger.
     Removed,
+}
+
+/// One end of one link.
+#[derive(Debug, Clone)]
+pub struct LinkEnd {
+    pub name: String,
+    /// The host at the other end.
+    pub peer_host: usize,
+    pub peer: SiteId,
+    pub switches: Switches,
+    pub side: Side,
+    pub state: LinkState,
+    /// How its last runs went, as far as a refusal puts the next one off.
+    pub record: Record,
+}
+
+impl LinkEnd {
+    /// An end that is open and over which nothing ran yet.
+    #[must_use]
+    pub fn new(name: String, peer_host: usize, peer: SiteId, switches: Switches, side: Side) -> Self {
+        Self { name, peer_host, peer, switches, side, state: LinkState::Open, record: Record::default() }
+    }
 }
 
 /// What gives a site a share of the rights in a feed.
@@ -69,6 +93,9 @@ impl Site {
     /// A run ended: the next one comes as it is due.
     pub(super) fn run_ended(&mut self, link: usize, outcome: Outcome, tally: Tally) {
         self.seal_due |= tally.ops_in > 0;
+        if let (Outcome::Misbehaved(fault), Some(end)) = (outcome, self.links.get(link)) {
+            self.breaches.push((end.peer, fault));
+        }
         self.ended.push((outcome, tally));
         if let Some(end) = self.links.get_mut(link).filter(|_| outcome == Outcome::Done) {
             end.record = end.record.after(outcome);
@@ -78,6 +105,9 @@ impl Site {
     /// A session ends: where it was refused, the next run is put off.
     pub(super) fn note_end(&mut self, link: usize, outcome: Outcome) {
         self.closed.push(outcome);
+        if matches!(outcome, Outcome::Misbehaved(_)) && self.has(Plant::OneBreachClosesAll) {
+            self.links.iter_mut().for_each(|end| end.state = LinkState::Removed);
+        }
         if let Some(end) = self.links.get_mut(link)
             && matches!(outcome, Outcome::Refused(_))
             && end.side == Side::Dialler
@@ -88,13 +118,7 @@ impl Site {
     }
 
     /// Changes an end of a link. The session that stands over it ends, and the next one has the new terms.
-    pub fn change_link(
-        &mut self,
-        now: u64,
-        quic: &mut Quic,
-        at: usize,
-        change: impl FnOnce(&mut super::LinkEnd),
-    ) {
+    pub fn change_link(&mut self, now: u64, quic: &mut Quic, at: usize, change: impl FnOnce(&mut LinkEnd)) {
         let Some(end) = self.links.get_mut(at) else { return };
         change(end);
         let (state, peer, name) = (end.state, end.peer, end.name.clone());

@@ -7,6 +7,7 @@ use protocol::limits::{BULK_LANES, FRAME_BYTES_MAX};
 use protocol::session::Side;
 use quinn_proto::{Dir, StreamId};
 
+use super::tricks::{Out, Plot, Tamper};
 use crate::quic::{Quic, Talk};
 
 const OPS: u8 = 1;
@@ -48,6 +49,10 @@ pub(super) struct Wire {
     lanes: Vec<Outward>,
     control_in: Inward,
     inward: BTreeMap<StreamId, Inward>,
+    /// The hands of a cheat.
+    tamper: Option<Tamper>,
+    /// It reads whatever has come.
+    reads_all: bool,
 }
 
 impl Outward {
@@ -101,6 +106,11 @@ fn arrival(frame: Result<Vec<u8>, Misbehaved>, of: fn(Vec<u8>) -> Arrival) -> Ar
 }
 
 impl Wire {
+    /// The streams of a connection of a site that has a plot, or of an honest one.
+    pub(super) fn of(plot: Option<Plot>, reads_all: bool) -> Self {
+        Self { tamper: plot.map(Tamper::new), reads_all, ..Self::default() }
+    }
+
     /// The next whole frame, if one has arrived. Ops wait until the session awaits them: their stream may overtake the control stream.
     pub(super) fn next(
         &mut self,
@@ -110,6 +120,9 @@ impl Wire {
         awaits_ops: bool,
     ) -> Option<Arrival> {
         self.flush(quic, talk);
+        if self.tamper.as_ref().is_some_and(Tamper::is_deaf) {
+            return None;
+        }
         if side == Side::Listener
             && self.control.is_none()
             && let Some(stream) = quic.accept(talk, Dir::Bi)
@@ -127,7 +140,7 @@ impl Wire {
         }
         for (stream, inward) in &mut self.inward {
             // What is not taken in stays with the sender, as at the node.
-            if inward.held.len() < HELD_BYTES_MAX {
+            if inward.held.len() < HELD_BYTES_MAX || self.reads_all {
                 quic.read(talk, *stream, &mut inward.held);
             }
             if inward.kind.is_none() && !inward.held.is_empty() {
@@ -140,8 +153,11 @@ impl Wire {
                     }
                 }
                 Some(PIECE) => {
-                    if let Some(frame) = next_frame(&mut inward.held) {
-                        return Some(arrival(frame, Arrival::Piece));
+                    while let Some(frame) = next_frame(&mut inward.held) {
+                        let takes = |tamper: &Tamper| frame.as_ref().is_ok_and(|frame| tamper.takes(frame));
+                        if !self.tamper.as_ref().is_some_and(takes) {
+                            return Some(arrival(frame, Arrival::Piece));
+                        }
                     }
                 }
                 Some(_) | None => {}
@@ -177,14 +193,41 @@ impl Wire {
     }
 
     pub(super) fn send_control(&mut self, quic: &mut Quic, talk: Talk, side: Side, frame: &[u8]) {
+        match self.tamper.as_mut().map(|tamper| tamper.control(frame)) {
+            None => self.put_control(quic, talk, side, frame),
+            Some(outs) => self.put(quic, talk, side, outs),
+        }
+    }
+
+    fn put_control(&mut self, quic: &mut Quic, talk: Talk, side: Side, frame: &[u8]) {
+        let mut bytes = varint(frame.len());
+        bytes.extend_from_slice(frame);
+        self.put_raw(quic, talk, side, &bytes);
+    }
+
+    fn put_raw(&mut self, quic: &mut Quic, talk: Talk, side: Side, bytes: &[u8]) {
         match &mut self.control {
-            Some(control) => control.send(quic, talk, frame),
+            Some(control) => {
+                control.waiting.extend_from_slice(bytes);
+                control.flush(quic, talk);
+            }
             None if side == Side::Dialler => {
-                self.early.extend(varint(frame.len()));
-                self.early.extend_from_slice(frame);
+                self.early.extend_from_slice(bytes);
                 self.flush(quic, talk);
             }
             None => {}
+        }
+    }
+
+    /// Sends what a cheat says instead.
+    fn put(&mut self, quic: &mut Quic, talk: Talk, side: Side, outs: Vec<Out>) {
+        for out in outs {
+            match out {
+                Out::Control(frame) => self.put_control(quic, talk, side, &frame),
+                Out::Raw(bytes) => self.put_raw(quic, talk, side, &bytes),
+                Out::Ops(frame) => self.put_ops(quic, talk, &frame),
+                Out::Piece(frame) => self.put_piece(quic, talk, 0, &frame),
+            }
         }
     }
 
@@ -196,6 +239,14 @@ impl Wire {
     }
 
     pub(super) fn send_ops(&mut self, quic: &mut Quic, talk: Talk, frame: &[u8]) {
+        match self.tamper.as_mut().map(|tamper| tamper.ops(frame)) {
+            None => self.put_ops(quic, talk, frame),
+            // The control stream stands by now, whoever opened it.
+            Some(outs) => self.put(quic, talk, Side::Listener, outs),
+        }
+    }
+
+    fn put_ops(&mut self, quic: &mut Quic, talk: Talk, frame: &[u8]) {
         if self.ops.is_none() {
             let stream = quic.open(talk, Dir::Uni, OPS_PRIORITY);
             self.ops = stream.map(|stream| Outward { stream, waiting: vec![OPS] });
@@ -218,6 +269,14 @@ impl Wire {
     }
 
     pub(super) fn send_piece(&mut self, quic: &mut Quic, talk: Talk, lane: usize, frame: &[u8]) {
+        match self.tamper.as_mut().map(|tamper| tamper.piece(frame)) {
+            None => self.put_piece(quic, talk, lane, frame),
+            // The control stream stands by now, whoever opened it.
+            Some(outs) => self.put(quic, talk, Side::Listener, outs),
+        }
+    }
+
+    fn put_piece(&mut self, quic: &mut Quic, talk: Talk, lane: usize, frame: &[u8]) {
         if lane >= self.lanes.len() {
             let priority = -i32::try_from(lane).unwrap_or(0);
             let Some(stream) = quic.open(talk, Dir::Uni, priority) else { return };

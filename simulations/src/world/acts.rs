@@ -74,6 +74,7 @@ impl World {
             Act::Kill { site, after } => self.with(site, |at| at.stop_after(Some(after))),
             Act::Upgrade { site, min, max } => self.upgrade(site, Versions { min, max }),
             Act::Rule(ruling) => self.rule(&ruling),
+            Act::Cheat { link, trick, pick } => self.cheat(link, trick, pick),
         }
         Ok(())
     }

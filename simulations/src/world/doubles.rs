@@ -1,5 +1,7 @@
 //! Second machines with a site's key: they run beside it for a while, and what both signed is found, proved and cut.
 
+use std::collections::BTreeSet;
+
 use protocol::fork::ForkProof;
 use protocol::id::{LogId, SiteId};
 use protocol::log::NamedOp;
@@ -32,7 +34,7 @@ impl Double {
 
 impl World {
     pub(super) fn double(&mut self, of: usize, until: u64, noticed: bool) {
-        let host = self.sites.len() + self.doubles_made;
+        let host = self.sites.len() + usize::from(self.cheat.is_some()) + self.doubles_made;
         let Some(site) = self.sites.get(of) else { return };
         let site = site.double(self.now, &mut self.quic, host, noticed);
         let delay = DELAY_MS * SECOND / 1000;
@@ -135,14 +137,22 @@ impl World {
     /// Whether two histories of an author are known to sites and no cut lies where they part. Where the origin holds the longer one, it knows
     /// of the other one's end alone: what it says then may be a place at which they differ already, and that is proved to it in turn.
     fn is_forked(&self, author: SiteId) -> bool {
-        let Some(site) = self.sites.iter().find(|site| site.id() == author) else { return false };
+        let cheat = self.cheat.as_ref().map(|cheat| &cheat.site);
+        let Some(site) = self.sites.iter().chain(cheat).find(|site| site.id() == author) else {
+            return false;
+        };
         let cut = |log: LogId| self.oracle.cuts.get(&log).copied();
+        // A proof gets as far as links lead on which anything flows, one way or the other.
+        let near = self.shape.beyond(BTreeSet::from([0]), |on| !on.is_off());
+        let sites: Vec<&Site> = near.into_iter().filter_map(|at| self.sites.get(at)).collect();
         let parts_before_cut = |(log, seq)| cut(log).is_none_or(|len| seq < len);
         let open = |proof: ForkProof| proof.freezes(proof.log(), cut(proof.log()), false);
         let proofs = |site: &Site| site.store().forks(Some(self.feed)).unwrap_or_default();
-        let proved = self.sites.iter().flat_map(proofs).filter(|proof| proof.log().author == author);
-        let shown = self.sites.iter().flat_map(|site| &site.forks).filter(|log| log.author == author);
-        forks::forked(site, &self.sites).any(parts_before_cut)
+        let proved = sites.iter().copied().flat_map(proofs).filter(|proof| proof.log().author == author);
+        // What shows that a history is another than the one held may prove nothing yet, and a cheat owes nobody the rest.
+        let owed = cheat.is_none_or(|cheat| cheat.id() != author);
+        let shown = sites.iter().flat_map(|site| &site.forks).filter(|log| owed && log.author == author);
+        forks::forked(site, &sites).any(parts_before_cut)
             || proved.into_iter().any(open)
             || shown.into_iter().any(|log| cut(*log).is_none())
     }

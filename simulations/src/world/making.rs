@@ -93,6 +93,8 @@ impl World {
                     }
                     self.relink_all();
                 }
+                // It was admitted before.
+                Fault::Cheat { .. } => {}
                 Fault::SlowSync { nanos } => {
                     for site in &mut self.sites {
                         site.sync_nanos = nanos;

@@ -25,7 +25,7 @@ const EPOCH: u64 = 1;
 impl World {
     pub(super) fn rule(&mut self, ruling: &Ruling) {
         // What was said until now spreads by what holds until now.
-        self.oracle.flow(&self.shape);
+        self.flow();
         self.interruptions += 1;
         self.oracle.ruled = true;
         match *ruling {
@@ -181,7 +181,7 @@ impl World {
 
     /// Another program starts at a site, which speaks other versions.
     pub(super) fn upgrade(&mut self, site: usize, versions: Versions) {
-        self.oracle.flow(&self.shape);
+        self.flow();
         self.interruptions += 1;
         let Some(at) = self.sites.get_mut(site) else { return };
         at.versions = versions;
@@ -212,7 +212,7 @@ impl World {
 
     /// Looks up what each site knows about rights, and how far everything may have come.
     pub(super) fn take_stock(&mut self) {
-        self.oracle.flow(&self.shape);
+        self.flow();
         let feed = self.feed;
         let known = |site: &Site| -> BTreeSet<OpId> {
             let held = site.reads(|store| store.ops_about(feed, Topic::Rights)).unwrap_or_default();

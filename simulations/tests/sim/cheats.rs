@@ -1,20 +1,20 @@
 //! What a peer may try over real QUIC, and what an honest site makes of it: the breach is named, nothing of it is kept, others go on.
 
-use ed25519_dalek::SigningKey;
 use protocol::fault::{Misbehaved, Outcome, Reason};
-use protocol::frame::{Applied, Frame, OpsFrame, Piece, Polled, Supply, WantOps};
-use protocol::id::{BlobId, FeedId, LogId, SiteId};
-use protocol::log::{Batch, Entry, Mmr, Verified};
-use protocol::manifest::{File, Manifest};
-use protocol::op::{Body, Delete, Publish};
-use protocol::package::{Coordinate, FeedKind};
-use protocol::range::Range;
-use protocol::reconcile::{Print, Question, Questions, Salt, answer};
+use protocol::frame::{Frame, OpsFrame, Piece, Polled, Supply};
+use protocol::id::FeedId;
+use protocol::log::Batch;
+use protocol::reconcile::answer;
 use protocol::switches::Switches;
-use protocol::time::{Hlc, Timestamp};
 use protocol::transfer::Ask;
 use simulations::cheat::Rig;
+use simulations::forgery::{
+    MALFORMED, TOO_LONG, UNKNOWN, blob, changed, delete, foreign, garbled, heads_without_end,
+    log_without_end, note, publish, ranges_without_end, shortened, unasked, wants_without_end,
+};
 use simulations::net::SECOND;
+use simulations::options::{Fault, Layer, Options};
+use simulations::world::play;
 
 const YEAR_MS: u64 = 365 * 24 * 3_600_000;
 
@@ -48,30 +48,6 @@ enum Ends {
     Done,
     /// The run goes well, and the fork is told to a person.
     Forked,
-}
-
-fn blob(bytes: &[u8]) -> BlobId {
-    BlobId(*blake3::hash(bytes).as_bytes())
-}
-
-fn publish(name: &str, bytes: &[u8]) -> Body {
-    let file = File { name: "file".to_owned(), blob: blob(bytes), size: bytes.len() as u64, sha256: [0; 32] };
-    let coordinate = Coordinate::new(FeedKind::Raw, name, "1").expect("a plain name");
-    let manifest = Manifest::of(vec![file]).expect("one file");
-    Body::Publish(Publish { coordinate, manifest, supersedes: vec![], provenance: None })
-}
-
-fn delete(name: &str) -> Body {
-    let coordinate = Coordinate::new(FeedKind::Raw, name, "1").expect("a plain name");
-    Body::Delete(Delete { coordinate, saw: vec![], reason: String::new() })
-}
-
-/// A log of somebody else's.
-fn foreign(feed: FeedId) -> Batch {
-    let key = SigningKey::from_bytes(&[77; 32]);
-    let log = LogId { feed, author: SiteId(key.verifying_key().to_bytes()), epoch: 1 };
-    let wall = Timestamp(1_795_000_000_000);
-    Verified::author(&key, log, &Mmr::default(), vec![publish("x", b"x")], Hlc::default(), wall).to_batch()
 }
 
 /// A package whose bytes the cheat has, pushed as it should be. The honest site asks for the bytes next.
@@ -118,13 +94,13 @@ const CASES: [Case; 27] = [
         act: |rig| { push_whole(rig, "a", b"a"); let other = rig.first_batch(vec![publish("b", b"b"), publish("c", b"c")]); deliver(rig, other); } },
     Case { name: "tells a root that its heads do not add up to", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::RootContradicted), kept: Kept::Ops,
         act: |rig| { let batch = rig.batch(vec![publish("a", b"a")], 0, true); rig.begin();
-            rig.supply_under(vec![Rig::note(&batch)], [3; 32]); rig.ops(&OpsFrame::Ops(batch.clone())); rig.ops(&OpsFrame::End);
-            let mut set = rig.set_of(&[Rig::note(&batch)]);
+            rig.supply_under(vec![note(&batch)], [3; 32]); rig.ops(&OpsFrame::Ops(batch.clone())); rig.ops(&OpsFrame::End);
+            let mut set = rig.set_of(&[note(&batch)]);
             while let Some(asked) = rig.heard(|frame| if let Frame::Questions(asked) = frame { Some(asked.clone()) } else { None }) {
                 let answers = answer(&mut set, &asked).expect("honest questions"); rig.say(&Frame::Answers(answers)); } } },
     Case { name: "tells a longer log than it has", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::RootContradicted), kept: Kept::Ops,
         act: |rig| { let batch = rig.batch(vec![publish("a", b"a")], 0, true); rig.begin();
-            let mut note = Rig::note(&batch); note.reach.len = 10; rig.supply(vec![note]);
+            let mut note = note(&batch); note.reach.len = 10; rig.supply(vec![note]);
             rig.ops(&OpsFrame::Ops(batch)); rig.ops(&OpsFrame::End); rig.ops(&OpsFrame::End); } },
     Case { name: "sends an op of another feed", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::FeedNotAgreed), kept: Kept::Nothing,
         act: |rig| { rig.begin(); rig.supply(vec![]); rig.ops(&OpsFrame::Ops(foreign(FeedId([5; 32])))) } },
@@ -133,11 +109,11 @@ const CASES: [Case; 27] = [
     Case { name: "writes without rights", allow: Switches::MIRROR, author: false, ends: Ends::Refusing(Reason::AuthorNotAllowed), kept: Kept::Nothing,
         act: |rig| { let batch = rig.batch(vec![delete("honest")], 0, true); deliver(rig, batch); } },
     Case { name: "changes an op under a signature", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::BatchInvalid), kept: Kept::Nothing,
-        act: |rig| { let mut batch = rig.batch(vec![publish("a", b"a")], 0, true); batch.head.head.time.0 += 1; deliver(rig, batch); } },
+        act: |rig| { let batch = rig.batch(vec![publish("a", b"a")], 0, true); deliver(rig, changed(batch)); } },
     Case { name: "leaves an op out of a batch", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::BatchInvalid), kept: Kept::Nothing,
-        act: |rig| { let mut batch = rig.batch(vec![publish("a", b"a"), delete("a")], 0, true); batch.entries.pop(); deliver(rig, batch); } },
+        act: |rig| { let batch = rig.batch(vec![publish("a", b"a"), delete("a")], 0, true); deliver(rig, shortened(batch)); } },
     Case { name: "sends an op that is no op", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::BatchInvalid), kept: Kept::Nothing,
-        act: |rig| { let mut batch = rig.batch(vec![publish("a", b"a")], 0, true); batch.entries = vec![Entry::Op(vec![1, 2, 3])]; deliver(rig, batch); } },
+        act: |rig| { let batch = rig.batch(vec![publish("a", b"a")], 0, true); deliver(rig, garbled(batch)); } },
     Case { name: "stamps an op a year ahead", allow: Switches::MIRROR, author: true, ends: Ends::Done, kept: Kept::Ops,
         act: |rig| { rig.begin(); let batch = rig.batch(vec![delete("honest")], YEAR_MS, true); rig.push(&batch); rig.pass(2 * SECOND); } },
     Case { name: "sends other bytes than were asked for", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::BytesWrong), kept: Kept::Ops,
@@ -145,22 +121,21 @@ const CASES: [Case; 27] = [
     Case { name: "sends bytes that nobody asked for", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::BytesUnasked), kept: Kept::Ops,
         act: |rig| { push_honestly(rig, "a", b"right"); rig.piece(&Piece::Small { blob: blob(b"other"), bytes: b"other".to_vec() }); } },
     Case { name: "floods ranges", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::RangesFlooded), kept: Kept::Nothing,
-        act: |rig| { rig.begin(); let question = Question::Print(Range::ALL, Print([0; 8]));
-            for _ in 0..65 { rig.say(&Frame::Questions(Questions { salt: Salt([0; 8]), questions: vec![question.clone(); 1024] })) } } },
+        act: |rig| { rig.begin(); for frame in ranges_without_end() { rig.say(&frame) } } },
     Case { name: "asks for heads without end", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::RangesFlooded), kept: Kept::Nothing,
-        act: |rig| { rig.begin(); rig.say(&Frame::HeadsOf(vec![[0; 32]; 1024])) } },
+        act: |rig| { rig.begin(); rig.say(&heads_without_end()) } },
     Case { name: "asks for one log again and again", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::WantsFlooded), kept: Kept::Nothing,
-        act: |rig| { rig.begin(); let author = rig.honest().id(); rig.say(&Frame::WantOps(vec![WantOps { feed: 0, author, epoch: 1, from: 0 }; 1000])) } },
+        act: |rig| { rig.begin(); let author = rig.honest().id(); rig.say(&log_without_end(author)) } },
     Case { name: "floods wants", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::WantsFlooded), kept: Kept::Nothing,
-        act: |rig| { rig.begin(); rig.say(&Frame::Want(vec![Ask::Extents { blob: BlobId([1; 32]), from: 0, to: u32::MAX }; 4])) } },
+        act: |rig| { rig.begin(); rig.say(&wants_without_end()) } },
     Case { name: "announces a frame over the limit", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::FrameTooLong), kept: Kept::Nothing,
-        act: |rig| { rig.begin(); rig.control_bytes(&(0x8020_0000_u32).to_be_bytes()); } },
+        act: |rig| { rig.begin(); rig.control_bytes(&TOO_LONG); } },
     Case { name: "sends a frame that does not decode", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::FrameMalformed), kept: Kept::Nothing,
-        act: |rig| { rig.begin(); rig.control_frame(&[0x19, 0xff, 0xff]); } },
+        act: |rig| { rig.begin(); rig.control_frame(&MALFORMED); } },
     Case { name: "sends a frame of no known type", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::FrameUnknown), kept: Kept::Nothing,
-        act: |rig| { rig.begin(); rig.control_frame(&[0x7f]); } },
+        act: |rig| { rig.begin(); rig.control_frame(&UNKNOWN); } },
     Case { name: "answers what was not asked", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::FrameUnexpected), kept: Kept::Nothing,
-        act: |rig| { rig.dial(); rig.say(&Frame::Applied(Applied { exports: None, refused: vec![], unserved: vec![] })); } },
+        act: |rig| { rig.dial(); rig.say(&unasked(0, &[])); } },
     Case { name: "opens a run and says nothing more", allow: Switches::MIRROR, author: true, ends: Ends::By(Misbehaved::Stalled), kept: Kept::Nothing,
         act: |rig| { rig.begin(); rig.pass(70 * SECOND); } },
 ];
@@ -197,6 +172,20 @@ fn every_cheat_is_named_and_changes_nothing_and_others_go_on() {
         let item = rig.honest().item(100 * SECOND, rig.feed(), "honest").unwrap();
         assert!(item.winner.is_some(), "{}: what was there is served", case.name);
         assert!(rig.others_go_on(), "{}: the others go on", case.name);
+    }
+}
+
+/// The cheat of the worlds: everything else goes wrong beside it.
+#[test]
+fn a_peer_that_keeps_no_rules_harms_nobody_while_all_else_goes_wrong() {
+    let admits = |options: &Options| options.faults.iter().any(|fault| matches!(fault, Fault::Cheat { .. }));
+    let seeds = (0..200).map(|seed| Options::over(Layer::Pipes, seed, None));
+    let with: Vec<Options> = seeds.filter(admits).take(12).collect();
+    assert_eq!(with.len(), 12);
+    for options in with {
+        let without = options.clone().without_cheat();
+        assert!(without.acts.len() < options.acts.len() && !admits(&without));
+        play(options.clone()).unwrap_or_else(|broken| panic!("{broken}\n{options}"));
     }
 }
 
