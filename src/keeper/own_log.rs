@@ -42,10 +42,10 @@ fn tip(head: &Head) -> Tip {
 fn opening(own: &[Head], key: &SiteKey, authority: Option<&Authority>) -> OpenEpoch {
     let generation = key.succession().generation();
     let earlier = own.iter().filter(|head| generation_of(head.log.epoch) < generation);
+    // Damage may have taken the end of one that was closed before.
     let counted = |head: &Head| match authority.and_then(|authority| authority.closed_at(head.log)) {
-        Some(None) => None,
-        Some(Some(end)) if end.len < head.len => Some(end.clone()),
-        Some(Some(_)) | None => Some(tip(head)),
+        Some(end) => end.cloned(),
+        None => Some(tip(head)),
     };
     let closes = (generation > 0)
         .then(|| Closing { key: key.public(), accepted: earlier.filter_map(counted).collect() });
@@ -79,12 +79,7 @@ pub fn next(
         return Err(AuthorError::Restored { what: awakening.cause.words() });
     }
     let (log, opens) = chosen(store, key, feed, anew, step)?;
-    let state = store.log_state(log)?;
-    let held = state.map_or_else(Mmr::default, |state| state.after);
-    let lost = store.log_longest(log)?.saturating_sub(held.len());
-    if lost > 0 {
-        return Err(AuthorError::SetBack { lost });
-    }
+    let held = store.log_state(log)?.map_or_else(Mmr::default, |state| state.after);
     Ok(OwnLog { log, opens, held })
 }
 
@@ -98,6 +93,11 @@ fn chosen(
     let me = key.site_id();
     let own = heads(store, me, feed)?;
     let log = |epoch| LogId { feed, author: me, epoch };
+    // Neither in that log nor in one that says how far it counts: what damage took of it would be said to be nothing.
+    let lost = lost(store, goes_on_in(store, me, feed)?)?;
+    if lost > 0 {
+        return Err(AuthorError::SetBack { lost });
+    }
     let newest = own.last().map_or(1, |last| last.log.epoch);
     let decided = store.writing(feed)?;
     let epoch = decided.map_or(newest, |writing| writing.epoch);
@@ -177,11 +177,10 @@ pub fn wholly_heard(agreed: &Agreed, outcome: Outcome, tally: &Tally) -> Vec<Fee
     agreed.feeds.iter().filter(lets_in).map(|on| on.feed).collect()
 }
 
-/// Whether damage took the end of the log in which this site writes, and that did not come back.
-fn is_short(store: &Store, me: SiteId, feed: FeedId) -> Result<bool, ReadError> {
-    let log = goes_on_in(store, me, feed)?;
+/// The ops that damage took of the end of a log and that did not come back.
+fn lost(store: &Store, log: LogId) -> Result<u64, ReadError> {
     let held = store.log_state(log)?.map_or(0, |state| state.after.len());
-    Ok(store.log_longest(log)? > held)
+    Ok(store.log_longest(log)?.saturating_sub(held))
 }
 
 /// Lets a site that waits, or whose own log lost its end to damage, write in a feed again: in a later epoch, which nothing it said before
@@ -195,7 +194,7 @@ pub fn resume(
     feed: FeedId,
     step: impl FnOnce() -> Result<u32, AuthorError>,
 ) -> Result<Option<u64>, AuthorError> {
-    if store.waits(feed)?.is_none() && !is_short(store, key.site_id(), feed)? {
+    if store.waits(feed)?.is_none() && lost(store, goes_on_in(store, key.site_id(), feed)?)? == 0 {
         return Ok(None);
     }
     let before = store.writing(feed)?.map_or(0, |writing| writing.epoch);

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use protocol::fault::Outcome;
 use protocol::frame::Openness;
 use protocol::id::StoreId;
-use protocol::op::{Closing, Genesis, OpenEpoch, SetRef, Tip};
+use protocol::log::Entry;
+use protocol::op::{Closing, Genesis, Op, OpenEpoch, Place, SetRef, Tip};
 use protocol::package::FeedKind;
 use protocol::session::tally::Tally;
 use protocol::session::{Agreed, AgreedFeed};
@@ -196,6 +197,36 @@ fn a_site_whose_own_log_lost_its_end_signs_nothing_before_that_is_back() {
     store.verify(|_| {}).unwrap();
     let refused = site.author(feed, vec![moved()]);
     assert!(matches!(refused, Err(AuthorError::SetBack { lost: 2 })), "{refused:?}");
+    // The first word under a new key says how far the older log counts.
+    site.sign_with(site.key().followed_by(&[2; 32]));
+    let refused = site.author(feed, vec![moved()]);
+    assert!(matches!(refused, Err(AuthorError::SetBack { lost: 2 })), "{refused:?}");
+}
+
+/// What a later key said of a log stands, also once its own copy of that log is damaged.
+#[test]
+fn a_third_key_closes_the_first_ones_log_where_the_second_did_whatever_is_left_of_it_here() {
+    let disk = Arc::new(FakeDisk::new());
+    let (key, store, feed) = a_feed_on(Arc::clone(&disk));
+    let (log, _) = three_batches(&key, &store, feed);
+    let site = SiteStore::new(store.clone(), key);
+    let mut closings = Vec::new();
+    for seed in [2, 3] {
+        site.sign_with(site.key().followed_by(&[seed; 32]));
+        assert!(site.open_for_key(feed).unwrap());
+        let newest = own_log::heads(&store, site.me(), feed).unwrap().pop().unwrap().log;
+        let batch = store.batches(newest, 0, 0).unwrap().swap_remove(0);
+        let Some(Entry::Op(statement)) = batch.entries.first() else { panic!("{batch:?}") };
+        let first = Op::decode_statement(Place { log: newest, seq: 0 }, statement).unwrap();
+        let Body::OpenEpoch(OpenEpoch { closes: Some(closes), .. }) = first.body else { panic!("{first:?}") };
+        let tip = closes.accepted.iter().find(|tip| tip.epoch == log.epoch).unwrap();
+        closings.push((tip.len, tip.root));
+        damage(&disk, 1);
+        store.verify(|_| {}).unwrap();
+        assert_eq!(store.log_state(log).unwrap().unwrap().after.len(), 1);
+    }
+    assert_eq!(closings[0].0, 3);
+    assert_eq!(closings[0], closings[1]);
 }
 
 /// Three ops of a feed in batches of their own, the last stamped an hour ahead. Gives that stamp.
