@@ -1,5 +1,8 @@
 //! Bytes to blobs to a signed op: what a publish or delete of this site's own may say, given what stands.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 
 use protocol::feed::{Item, Standing};

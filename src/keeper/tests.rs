@@ -278,3 +278,23 @@ fn a_start_that_comes_upon_damage_sees_what_is_whole() {
     assert_eq!(Clock::after_start(&store, look).unwrap().newest(look), newest);
     assert_eq!(store.log_state(log).unwrap().unwrap().after.len(), 2);
 }
+
+/// The end of the log is nowhere any more: nothing that was said before can be contradicted in a later epoch.
+#[test]
+fn a_site_whose_own_log_lost_its_end_for_good_writes_again_in_a_later_epoch() {
+    let disk = Arc::new(FakeDisk::new());
+    let (key, store, feed) = a_feed_on(Arc::clone(&disk));
+    let site = SiteStore::new(store.clone(), key);
+    site.author(feed, vec![moved(), moved()]).unwrap();
+    assert_eq!(site.resume(feed).unwrap(), None, "nothing is lacking");
+    disk.damage(1, |pack| {
+        let at = pack.windows(6).position(|part| part == b"stable").unwrap();
+        pack[at] ^= 1;
+    });
+    store.verify(|_| {}).unwrap();
+    let epoch = site.resume(feed).unwrap().expect("it lacks what it said");
+    let said = site.author(feed, vec![moved()]).unwrap();
+    assert!(epoch > 1 && said.iter().all(|named| named.op.place.log.epoch == epoch), "{epoch}: {said:?}");
+    assert!(matches!(said[0].op.body, Body::OpenEpoch(_)), "{said:?}");
+    assert_eq!(site.resume(feed).unwrap(), None, "it writes again");
+}

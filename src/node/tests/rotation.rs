@@ -92,6 +92,31 @@ async fn a_site_changes_its_key_and_nobody_has_to_be_paired_again() {
     assert_eq!(names(&tokyo.node).await, [&ready(&["after"])[..], &[gone], &ready(&["origin"])].concat());
 }
 
+/// A connection that stands tells no new key, however often it runs: the hourly renewal ends it, and who dials hears of the key when it
+/// dials again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_whose_connection_stands_hears_of_a_new_key_once_that_is_renewed() {
+    let (ny, la) = (lab("NY").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    pair(&ny.node, &la.node, "mirror").await;
+    settle(&la.node).await;
+    ny.node.rotate_key(false).await.unwrap();
+    publish(&ny.node, "after", b"1").await.unwrap();
+    settle(&la.node).await;
+    assert_eq!(names(&la.node).await, ready(&["after"]));
+    assert_eq!(ny.node.own_key().await.unwrap().waiting, ["LA"]);
+    let hears = async {
+        while !ny.node.own_key().await.unwrap().shown {
+            // One that runs still is left alone.
+            ny.node.renew_untold().await;
+            // A run may come upon the end of the connection, and the next one dials.
+            let (steps, _) = mpsc::channel(8);
+            drop(la.node.sync(None, None, false, steps).await);
+        }
+    };
+    tokio::time::timeout(PATIENCE, hears).await.expect("it hears of it");
+}
+
 /// Whoever finds the old key on an old disk is turned away, and what it signs counts for nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_old_key_opens_nothing_once_the_new_one_was_shown() {

@@ -44,29 +44,6 @@ async fn a_publish_over_the_quota_is_refused_and_goes_once_it_is_raised() {
     assert_eq!(la.node.change_feed("tools", wrong).await.unwrap_err().status, 400);
 }
 
-/// Each of them has room, and all of them together have not.
-#[tokio::test(flavor = "multi_thread")]
-async fn publishes_that_come_together_do_not_exceed_the_quota() {
-    let la = lab("Los Angeles").await;
-    feed(&la.node, "tools").await;
-    quota(&la.node, "100KB").await;
-    let mut rounds = 0;
-    while rounds < 5 {
-        let mut publishes = tokio::task::JoinSet::new();
-        for at in 0..8_u8 {
-            let (node, name) = (la.node.clone(), format!("round-{rounds}-{at}"));
-            let new = uploaded(&node, &name, &[at + 8 * rounds; 60_000]).await;
-            publishes.spawn(async move { node.publish("tools", new).await });
-        }
-        let told = publishes.join_all().await;
-        let refused = told.iter().filter_map(|told| told.as_ref().err());
-        assert!(refused.clone().all(|problem| problem.code == "quota"), "{told:?}");
-        assert_eq!(refused.count(), 7, "{told:?}");
-        rounds += 1;
-        quota(&la.node, &format!("{}KB", 100 + 60 * u32::from(rounds))).await;
-    }
-}
-
 /// What the quota has no room for waits, says so, and comes by itself once there is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pull_over_the_quota_waits_and_goes_on_when_it_is_raised() {

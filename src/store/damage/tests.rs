@@ -10,6 +10,7 @@ use crate::store::ScrubPlace;
 use crate::store::disk::Disk;
 use crate::store::disk::fake::FakeDisk;
 use crate::store::engine::InMemory;
+use crate::store::engine::tests::Lagging;
 use crate::store::ops::tests::{Author, delete, look, publish, record};
 use crate::store::tests::{Dice, id, ingest, open, read};
 
@@ -253,6 +254,34 @@ fn a_blob_of_which_an_extent_rots_is_wanted_again_after_its_outline_was_moved() 
     assert_eq!(wanted().iter().map(|one| one.blob).collect::<Vec<_>>(), [blob]);
     ingest(&kept.store, &kept.contents[1]).unwrap();
     assert!(wanted().is_empty());
+}
+
+/// The note of damage lies in the packs; that a log was set back for it only the index knows, and that is as it was before.
+#[test]
+fn a_damaged_pack_stays_though_a_loss_of_power_made_the_index_forget_what_it_took() {
+    let (disk, engine, mut author) = (FakeDisk::new(), Lagging::default(), Author::new(52));
+    let store = open(&disk, &engine);
+    let feed = store.put_feed(&record(&author)).unwrap();
+    for name in ["one", "two"] {
+        let said = author.says(feed, vec![publish(name, "1", name.as_bytes())]);
+        store.append(&[said]).unwrap();
+    }
+    let held = |store: &Store| store.log_state(author.log(feed)).unwrap().unwrap().after.len();
+    store.checkpoint().unwrap();
+    disk.damage(1, |pack| {
+        let at = pack.windows(3).rposition(|part| part == b"two").unwrap();
+        pack[at] ^= 1;
+    });
+    assert_eq!((store.verify(|_| {}).unwrap().damage.len(), held(&store)), (1, 1));
+    drop(store);
+    disk.cut_power(|| true);
+    engine.cut_power();
+    let store = open(&disk, &engine);
+    assert_eq!((store.open_damage(look(&author)).unwrap().places.len(), held(&store)), (1, 2));
+    assert_eq!(store.mend(look(&author)).unwrap(), Mended::default());
+    assert_eq!(held(&store), 1);
+    let open = store.open_damage(look(&author)).unwrap();
+    assert_eq!((open.places.len(), open.logs.as_slice()), (1, &[author.log(feed)][..]));
 }
 
 /// What lies on disk is read by every later version.

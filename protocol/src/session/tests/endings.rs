@@ -191,3 +191,27 @@ fn a_log_that_was_set_back_comes_again_over_the_same_connection() {
     let (outcome, tally) = wire.sync(&mut la, &mut ny);
     assert_eq!((outcome, tally.ops_in), (Outcome::Done, 0));
 }
+
+/// What was told and rotted before it was sent ends the run by the fault of the site that lost it: nobody is called a cheat.
+#[test]
+fn a_log_that_rots_once_it_was_told_ends_the_run_by_its_own_sites_fault() {
+    let (mut hub, mut shop) = (Site::new(1), Site::new(2));
+    hub.publish("one", b"one");
+    let mut wire = connect(&shop, &hub, Switches::PULL, Switches::MIRROR);
+    assert_eq!(wire.sync(&mut shop, &mut hub).0, Outcome::Done);
+    hub.publish("two", b"two");
+    wire.dialler.run(Instant(1), &shop);
+    for frame in drain(&mut wire.dialler, &mut shop) {
+        wire.listener.handle(Instant(1), WALL, Input::Control(&frame), &hub);
+    }
+    let told = drain(&mut wire.listener, &mut hub);
+    assert!(!told.is_empty() && wire.listener.is_running());
+    hub.runs.get_mut(&hub.own_log()).unwrap().pop();
+    for frame in told {
+        wire.dialler.handle(Instant(1), WALL, Input::Control(&frame), &shop);
+    }
+    wire.settle(&mut shop, &mut hub);
+    assert_eq!(hub.closed, [Outcome::Fault]);
+    let breach = |outcome: &Outcome| matches!(outcome, Outcome::Misbehaved(_));
+    assert!(!shop.closed.iter().any(breach) && !shop.ended.iter().any(|(outcome, _)| breach(outcome)));
+}

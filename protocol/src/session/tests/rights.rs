@@ -56,6 +56,33 @@ fn nothing_is_said_to_be_there_that_the_peer_refused() {
     }
 }
 
+/// What gave an author its rights rotted here, and is back by the next run: what was refused meanwhile is asked for again.
+#[test]
+fn a_log_that_was_refused_while_its_authors_rights_were_lost_is_asked_for_again() {
+    let (mut hub, mut shop, mut tokyo) = (Site::new(1), Site::new(2), Site::new(3));
+    let relays = |hub: &mut Site, from: &Site| {
+        let (_, said) = from.runs[&from.own_log()].last().unwrap();
+        hub.append(Permitted::local(said.clone(), false).unwrap());
+        hub.blobs.extend(from.blobs.clone());
+    };
+    hub.grant(&tokyo);
+    tokyo.publish("one", b"one");
+    relays(&mut hub, &tokyo);
+    let mut wire = connect(&shop, &hub, Switches::PULL, Switches::MIRROR);
+    assert_eq!(wire.sync(&mut shop, &mut hub).0, Outcome::Done);
+    tokyo.publish("two", b"two");
+    relays(&mut hub, &tokyo);
+    let known = std::mem::replace(&mut shop.authority, Authority::new(&genesis()));
+    let (_, tally) = wire.sync(&mut shop, &mut hub);
+    assert_eq!(shop.log(tokyo.own_log()).unwrap().len(), 1, "{tally:?}");
+    let (_, tally) = wire.sync(&mut shop, &mut hub);
+    assert!(tally.refused.is_empty(), "before they are back it is not asked for: {tally:?}");
+    shop.authority = known;
+    assert_eq!(wire.sync(&mut shop, &mut hub).0, Outcome::Done);
+    assert_eq!(shop.log(tokyo.own_log()).unwrap().len(), 2);
+    assert_eq!(shop.served(), hub.served());
+}
+
 /// [P-15] What is known costs no proofs again.
 #[test]
 fn rights_that_are_known_are_not_proved_again() {
