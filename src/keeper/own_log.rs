@@ -94,8 +94,7 @@ fn chosen(
     let own = heads(store, me, feed)?;
     let log = |epoch| LogId { feed, author: me, epoch };
     // Neither in that log nor in one that says how far it counts: what damage took of it would be said to be nothing.
-    let lost = lost(store, goes_on_in(store, me, feed)?)?;
-    if lost > 0 {
+    if let Some((_, lost)) = damaged(store, me, feed)? {
         return Err(AuthorError::SetBack { lost });
     }
     let newest = own.last().map_or(1, |last| last.log.epoch);
@@ -177,10 +176,11 @@ pub fn wholly_heard(agreed: &Agreed, outcome: Outcome, tally: &Tally) -> Vec<Fee
     agreed.feeds.iter().filter(lets_in).map(|on| on.feed).collect()
 }
 
-/// The ops that damage took of the end of a log and that did not come back.
-fn lost(store: &Store, log: LogId) -> Result<u64, ReadError> {
-    let held = store.log_state(log)?.map_or(0, |state| state.after.len());
-    Ok(store.log_longest(log)?.saturating_sub(held))
+/// The newest log of a site that lost its end to damage, and how many ops, unless the site chose a later one since. The note of that choice may
+/// be lost as well.
+fn damaged(store: &Store, me: SiteId, feed: FeedId) -> Result<Option<(LogId, u64)>, ReadError> {
+    let chosen = goes_on_in(store, me, feed)?.epoch;
+    Ok(store.short_logs_of(feed, me)?.pop().filter(|(log, _)| log.epoch >= chosen))
 }
 
 /// Lets a site that waits, or whose own log lost its end to damage, write in a feed again: in a later epoch, which nothing it said before
@@ -194,12 +194,13 @@ pub fn resume(
     feed: FeedId,
     step: impl FnOnce() -> Result<u32, AuthorError>,
 ) -> Result<Option<u64>, AuthorError> {
-    if store.waits(feed)?.is_none() && lost(store, goes_on_in(store, key.site_id(), feed)?)? == 0 {
+    let damaged = damaged(store, key.site_id(), feed)?.map(|(log, _)| log.epoch);
+    if store.waits(feed)?.is_none() && damaged.is_none() {
         return Ok(None);
     }
     let before = store.writing(feed)?.map_or(0, |writing| writing.epoch);
     let newest = heads(store, key.site_id(), feed)?.last().map_or(0, |head| head.log.epoch);
-    let epoch = later_epoch(newest.max(before), key, step()?)?;
+    let epoch = later_epoch(newest.max(before).max(damaged.unwrap_or_default()), key, step()?)?;
     store.write_in(feed, epoch).map_err(AppendError::Write)?;
     Ok(Some(epoch))
 }

@@ -203,6 +203,25 @@ fn a_site_whose_own_log_lost_its_end_signs_nothing_before_that_is_back() {
     assert!(matches!(refused, Err(AuthorError::SetBack { lost: 2 })), "{refused:?}");
 }
 
+/// Damage took the note of which log the site goes on in, and that log: it does not go on in the one before.
+#[test]
+fn a_site_that_lost_its_newest_log_and_the_note_of_it_does_not_go_back_to_an_older_one() {
+    let disk = Arc::new(FakeDisk::new());
+    let (key, store, feed) = a_feed_on(Arc::clone(&disk));
+    three_batches(&key, &store, feed);
+    let site = SiteStore::new(store.clone(), key);
+    site.sign_with(site.key().followed_by(&[2; 32]));
+    site.author(feed, vec![moved()]).unwrap();
+    let newest = store.writing(feed).unwrap().unwrap().epoch;
+    store.write_in(feed, 1).unwrap();
+    damage(&disk, 3);
+    store.verify(|_| {}).unwrap();
+    let refused = site.author(feed, vec![moved()]);
+    assert!(matches!(refused, Err(AuthorError::SetBack { lost: 2 })), "{refused:?}");
+    assert!(site.resume(feed).unwrap().is_some_and(|epoch| epoch > newest));
+    site.author(feed, vec![moved()]).unwrap();
+}
+
 /// What a later key said of a log stands, also once its own copy of that log is damaged.
 #[test]
 fn a_third_key_closes_the_first_ones_log_where_the_second_did_whatever_is_left_of_it_here() {

@@ -5,7 +5,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-use protocol::id::{BlobId, LogId};
+use protocol::id::{BlobId, FeedId, LogId, SiteId};
 use protocol::outline::Cv;
 
 use super::keys::{self, BatchEntry, BlobEntry, Location, Tree};
@@ -300,13 +300,24 @@ impl Store {
     /// # Errors
     /// The disk failed.
     pub fn short_logs(&self) -> Result<Vec<LogId>, ReadError> {
-        let logs = self.walk(Tree::Log, &[], |key, value| {
-            Ok((keys::log_of(key)?, keys::decode::<keys::LogEntry>(value)?))
+        Ok(self.short_under(&[])?.into_iter().map(|(log, _)| log).collect())
+    }
+
+    /// The logs of an author in a feed of which less is held than once was, in order of their epochs, each with the number of ops that are
+    /// lacking at its end.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn short_logs_of(&self, feed: FeedId, author: SiteId) -> Result<Vec<(LogId, u64)>, ReadError> {
+        self.short_under(&keys::joined(&[feed.as_bytes(), author.as_bytes()]))
+    }
+
+    fn short_under(&self, prefix: &[u8]) -> Result<Vec<(LogId, u64)>, ReadError> {
+        let logs = self.walk(Tree::Log, prefix, |key, value| {
+            let entry: keys::LogEntry = keys::decode(value)?;
+            Ok((keys::log_of(key)?, entry.longest.saturating_sub(entry.after.len())))
         });
-        let short = |log: &Result<(LogId, keys::LogEntry), _>| {
-            log.as_ref().map_or(true, |(_, entry)| entry.longest > entry.after.len())
-        };
-        logs.filter(short).map(|log| Ok(log?.0)).collect()
+        logs.filter(|log| log.as_ref().map_or(true, |(_, lacking)| *lacking > 0)).collect()
     }
 
     /// Forgets what has come back. Once nothing is missing any more, the packs with damaged bytes are written anew without them: until then
