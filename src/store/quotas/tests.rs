@@ -3,8 +3,10 @@
 use protocol::time::Timestamp;
 
 use super::*;
+use crate::store::BlobState;
 use crate::store::disk::fake::FakeDisk;
 use crate::store::engine::InMemory;
+use crate::store::engine::tests::Lagging;
 use crate::store::ops::tests::{Author, delete, publish, record};
 use crate::store::tests::{Dice, id, ingest, open};
 
@@ -55,6 +57,52 @@ fn a_quota_lets_come_what_it_has_room_for() {
     assert_eq!(store.over_quota(feed, new(0)).unwrap(), None, "it is here and counts already");
     store.set_quota(feed, None).unwrap();
     assert_eq!(store.over_quota(feed, new(1)).unwrap(), None);
+}
+
+/// A run asks twice, and only the second time for bytes: what is nowhere any more must not have the room each time.
+#[test]
+fn what_nobody_has_keeps_nothing_else_out_for_ever() {
+    let store = open(&FakeDisk::new(), &InMemory::default());
+    let feed = FeedId([4; 32]);
+    store.set_quota(feed, Some(100_000)).unwrap();
+    for others in 1..5 {
+        let wanted: Vec<_> = (0..=others).map(|n| missing(&Dice::new(20 + n).bytes(60_000))).collect();
+        let mut first = BTreeSet::new();
+        for _ in 0..60 {
+            store.within_quota(feed, wanted.clone()).unwrap();
+            let within = store.within_quota(feed, wanted.clone()).unwrap();
+            assert_eq!(within.len(), 1);
+            first.insert(within[0].blob);
+        }
+        assert_eq!(first.len(), wanted.len());
+    }
+}
+
+/// The pack is gone, and with it the note of what was dropped; the index knows neither.
+#[test]
+fn what_a_loss_of_power_left_in_the_index_alone_takes_no_room() {
+    let (disk, engine, mut author) = (FakeDisk::new(), Lagging::default(), Author::new(72));
+    let store = open(&disk, &engine);
+    let feed = store.put_feed(&record(&author)).unwrap();
+    let bytes = Dice::new(30).bytes(200_000);
+    ingest(&store, &bytes).unwrap();
+    let said = author.says(feed, vec![publish("a", "1", &bytes)]);
+    let op = said.inner().ops()[0].id;
+    store.append(&[said]).unwrap();
+    store.checkpoint().unwrap();
+    store.append(&[author.says(feed, vec![delete("a", "1", vec![op])])]).unwrap();
+    store.empty_trash(crate::store::ops::tests::look(&author)).unwrap();
+    assert_eq!(store.reclaim(100).unwrap().packs, 1);
+    drop(store);
+    disk.cut_power(|| true);
+    engine.cut_power();
+    let store = open(&disk, &engine);
+    assert!(store.blob_entry(id(&bytes)).unwrap().is_some(), "the index has it");
+    assert_eq!(store.blob_state(id(&bytes)).unwrap(), BlobState::Missing);
+    store.set_quota(feed, Some(250_000)).unwrap();
+    assert_eq!(store.bytes_held(feed).unwrap(), 0);
+    assert_eq!(store.over_quota(feed, [(id(&bytes), 200_000)]).unwrap(), None);
+    assert_eq!(store.over_quota(feed, [(id(&bytes), 300_000)]).unwrap(), Some(50_000));
 }
 
 /// What lies on disk is read by every later version.
