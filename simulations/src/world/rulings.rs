@@ -214,10 +214,8 @@ impl World {
     pub(super) fn take_stock(&mut self) {
         self.flow();
         let feed = self.feed;
-        let known = |(at, site): (usize, &Site)| -> BTreeSet<OpId> {
-            let held = site.reads(|store| store.ops_about(feed, Topic::Rights));
-            // A disk that takes no notes of its damage lets what is damaged be read by nobody: the program goes by what it knew.
-            let Some(held) = held else { return self.known.get(at).cloned().unwrap_or_default() };
+        let known = |site: &Site| -> BTreeSet<OpId> {
+            let held = site.reads(|store| store.ops_about(feed, Topic::Rights)).unwrap_or_default();
             let told = site.store().records(Shelf::Rights, feed.as_bytes(), &[], usize::MAX);
             // One proof has all words of its batch.
             let proof =
@@ -226,7 +224,7 @@ impl World {
             let told = told.flat_map(|proof| proof.ops().iter().map(|named| named.id).collect::<Vec<_>>());
             held.into_iter().map(|named| named.id).chain(told).collect()
         };
-        self.known = self.sites.iter().enumerate().map(known).collect();
+        self.known = self.sites.iter().map(known).collect();
         self.note_rot();
     }
 }
