@@ -8,6 +8,7 @@ mod blobs;
 mod brakes;
 mod cursors;
 mod damage;
+mod derived;
 mod evict;
 mod feeds;
 mod forks;
@@ -48,8 +49,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use protocol::id::StoreId;
+use protocol::ledger::Ledger;
 use protocol::limits::EXTENT_BYTES;
+use protocol::statistics::Figures;
 
+use derived::Derived;
 use disk::{Disk, Folder, Held};
 use engine::{Broken, Engine, Index, Sled};
 use index::IndexRoom;
@@ -168,8 +172,8 @@ struct Inner {
     generation: Mutex<Option<u64>>,
     /// Read by whoever works out what stands at a coordinate, written while ops are indexed.
     folding: RwLock<()>,
-    ledgers: Mutex<feeds::Ledgers>,
-    counted: Mutex<usage::Counted>,
+    ledgers: Derived<Ledger>,
+    counted: Derived<Figures>,
     partials: Mutex<blobs::Partials>,
     sweeping: Mutex<()>,
     touched: Mutex<sweep::Touched>,
@@ -252,8 +256,8 @@ impl Store {
                 runs: Mutex::new(()),
                 generation: Mutex::new(None),
                 folding: RwLock::new(()),
-                ledgers: Mutex::new(feeds::Ledgers::default()),
-                counted: Mutex::new(usage::Counted::default()),
+                ledgers: Derived::new(feeds::LEDGERS_MAX),
+                counted: Derived::new(usage::FIGURES_MAX),
                 partials: Mutex::new(blobs::Partials::default()),
                 sweeping: Mutex::new(()),
                 touched: Mutex::new(sweep::Touched::default()),

@@ -3,7 +3,6 @@
 //! What stands is a pure function of the ops ([`protocol::feed`]). It is worked out when it is asked for and kept until an op about
 //! the coordinate arrives, the feed's rules change, or a parked op falls due.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use protocol::feed::{Held, Item, Rules, decide};
@@ -22,13 +21,13 @@ use super::engine::VALUE_BYTES_MAX;
 use super::keys::{self, Tree, ViewEntry};
 use super::ops::Topic;
 use super::records::Shelf;
-use super::{ReadError, Store, WriteError, locked};
+use super::{ReadError, Store, WriteError};
 
 /// Coordinates looked at under one hold of the index.
 const PAGE_ITEMS: usize = 512;
 
 /// Feeds whose ledgers are kept in memory. Another is read again when it is asked for.
-const LEDGERS_MAX: usize = 256;
+pub(super) const LEDGERS_MAX: usize = 256;
 
 /// A feed as it is at this site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,14 +48,6 @@ pub struct FeedRecord {
 pub struct Look {
     pub me: SiteId,
     pub now: Timestamp,
-}
-
-/// The ledgers of the feeds that were looked at.
-#[derive(Debug, Default)]
-pub(super) struct Ledgers {
-    by_feed: BTreeMap<FeedId, Arc<Ledger>>,
-    /// Rises with each ledger forgotten or added to, so that what was read before is not kept after.
-    turn: u64,
 }
 
 impl Store {
@@ -122,41 +113,28 @@ impl Store {
     /// # Errors
     /// When the disk fails, or the bytes of an op are damaged.
     pub fn ledger(&self, feed: FeedId) -> Result<Option<Arc<Ledger>>, ReadError> {
-        let turn = {
-            let ledgers = locked(&self.inner.ledgers);
-            if let Some(found) = ledgers.by_feed.get(&feed) {
-                return Ok(Some(Arc::clone(found)));
+        self.inner.ledgers.get(feed, self.inner.index.rebuilds(), || {
+            let Some(record) = self.feed(feed)? else { return Ok(None) };
+            let mut ledger = Ledger::new(&record.genesis);
+            // Rights first: they say which seals count.
+            for proof in self.rights_told(feed)? {
+                for named in proof.ops() {
+                    ledger.apply(named);
+                }
             }
-            ledgers.turn
-        };
-        let Some(record) = self.feed(feed)? else { return Ok(None) };
-        let mut ledger = Ledger::new(&record.genesis);
-        // Rights first: they say which seals count.
-        for proof in self.rights_told(feed)? {
-            for named in proof.ops() {
-                ledger.apply(named);
+            for topic in [Topic::Rights, Topic::Seals, Topic::Blocks] {
+                for named in self.ops_about(feed, topic)? {
+                    ledger.apply(&named);
+                }
             }
-        }
-        for topic in [Topic::Rights, Topic::Seals, Topic::Blocks] {
-            for named in self.ops_about(feed, topic)? {
-                ledger.apply(&named);
-            }
-        }
-        let found = Arc::new(ledger);
-        let mut ledgers = locked(&self.inner.ledgers);
-        if ledgers.turn == turn {
-            if ledgers.by_feed.len() >= LEDGERS_MAX {
-                ledgers.by_feed.pop_first();
-            }
-            ledgers.by_feed.insert(feed, Arc::clone(&found));
-        }
-        Ok(Some(found))
+            Ok(Some(ledger))
+        })
     }
 
     /// Forgets what is kept in memory of what a feed's ops come to.
     pub(super) fn forget_derived(&self, feed: FeedId) {
         self.forget_ledger(feed);
-        self.forget_figures(feed);
+        self.inner.counted.forget(feed);
     }
 
     /// Whether what is kept of a coordinate is what its ops come to. Where it is not, it is worked out anew at the next look.
@@ -185,9 +163,7 @@ impl Store {
     }
 
     pub(super) fn forget_ledger(&self, feed: FeedId) {
-        let mut ledgers = locked(&self.inner.ledgers);
-        ledgers.by_feed.remove(&feed);
-        ledgers.turn = ledgers.turn.saturating_add(1);
+        self.inner.ledgers.forget(feed);
     }
 
     /// Takes ops that were just indexed into their feed's ledger, if it is in memory.
@@ -201,18 +177,16 @@ impl Store {
         if wide.peek().is_none() {
             return;
         }
-        let mut ledgers = locked(&self.inner.ledgers);
-        ledgers.turn = ledgers.turn.saturating_add(1);
         // What is left out of a log may have been counted: a seal, say.
         if ops.iter().any(|named| named.op.body.leaves_out()) {
-            ledgers.by_feed.remove(&feed);
+            self.inner.ledgers.forget(feed);
+            return;
         }
-        if let Some(ledger) = ledgers.by_feed.get_mut(&feed) {
-            let ledger = Arc::make_mut(ledger);
+        self.inner.ledgers.change(feed, |ledger| {
             for named in wide {
                 ledger.apply(named);
             }
-        }
+        });
     }
 
     /// The ops about one coordinate, in order of their names.

@@ -150,10 +150,10 @@ impl Store {
             let _folding = self.inner.folding.write().unwrap_or_else(PoisonError::into_inner);
             self.with_index(|index| end_logs(index, &ends)).map_err(ReadError::from)?;
         }
+        self.forget_derived(log.feed);
         let behind: Result<Vec<_>, _> =
             self.batches_reaching(log, good).map(|batch| batch.map(|(key, _)| key)).collect();
         self.drop_unreadable(&behind?)?;
-        self.forget_derived(log.feed);
         Ok(())
     }
 

@@ -2,7 +2,6 @@
 
 use protocol::filter::Filter;
 use protocol::grant::Permitted;
-use protocol::id::FeedId;
 use protocol::log::Mmr;
 
 use super::*;

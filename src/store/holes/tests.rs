@@ -1,6 +1,8 @@
 //! A log of which damage took the middle ends there, with this index and with one that is built anew, and goes on once that is back.
 
 use protocol::grant::Permitted;
+use protocol::id::SiteId;
+use protocol::op::{Body, Grant, Rights};
 use protocol::session::view::View;
 
 use super::*;
@@ -115,7 +117,7 @@ fn what_comes_again_in_other_batches_than_the_damaged_ones_leaves_nothing_of_tho
 #[test]
 fn an_index_that_is_built_anew_over_damage_lets_nothing_be_signed_and_asks_peers_anew() {
     let holed = holed();
-    let peer = protocol::id::SiteId([9; 32]);
+    let peer = SiteId([9; 32]);
     holed.store.remember(peer, "link", &protocol::session::Memory::default()).unwrap();
     assert_eq!(holed.store.records(Shelf::Cursors, &[], &[], 9).unwrap().len(), 1);
     holed.store.rebuild_index().unwrap();
@@ -129,6 +131,26 @@ fn an_index_that_is_built_anew_over_damage_lets_nothing_be_signed_and_asks_peers
     drop(store);
     let store = open(&disk, &engine);
     assert_eq!(store.awakening().unwrap(), Some(awakening), "an index that was kept is believed");
+}
+
+/// The index is built anew in the midst of all, as after a sync that failed, before anybody found the damage: what was read before is forgotten.
+#[test]
+fn rights_that_rotted_are_known_no_more_once_the_index_is_built_anew() {
+    let (disk, engine, mut author) = (FakeDisk::new(), InMemory::default(), Author::new(71));
+    let store = open(&disk, &engine);
+    let feed = store.put_feed(&record(&author)).unwrap();
+    let grantee = SiteId([9; 32]);
+    let rights = Rights { publish: true, ..Rights::default() };
+    let grant = Grant { grantee, label: String::new(), rights, prefix: "granted".to_owned(), expires: None };
+    store.append(&[author.says(feed, vec![Body::Grant(grant)])]).unwrap();
+    let is_author = || store.authority(feed).unwrap().unwrap().is_author(grantee);
+    assert!(is_author());
+    disk.damage(1, |pack| {
+        let at = pack.windows(7).position(|part| part == b"granted").unwrap();
+        pack[at] ^= 1;
+    });
+    store.rebuild_index().unwrap();
+    assert!(!is_author());
 }
 
 /// A reader of an op holds locks, and what it came upon is looked into after that.
