@@ -15,6 +15,8 @@ const SWEEPS_FIRST: usize = 3;
 #[derive(Debug, Default)]
 pub struct Bin {
     life: (u64, u64),
+    /// The most that the site's clock told: what was noted of the trash before that is set back holds on.
+    latest: Timestamp,
     blobs: BTreeMap<BlobId, Lain>,
 }
 
@@ -27,7 +29,7 @@ struct Lain {
     stands: bool,
     /// Publishes that name it.
     named: usize,
-    /// When sweeps found it deleted, since it was named last.
+    /// The latest that the clock had told when sweeps found it deleted, since it was named last.
     swept: Vec<Timestamp>,
 }
 
@@ -39,6 +41,7 @@ impl Bin {
     pub fn look(&mut self, site: &Site, now: u64, feed: FeedId) -> Result<(), String> {
         let Some(grace_ms) = site.grace_ms() else { return Ok(()) };
         let (held, wall) = (site.held(now, feed), site.wall(now));
+        self.latest = self.latest.max(wall);
         let is_whole = |blob: &BlobId| held.get(blob).is_some_and(|one| one.whole);
         // What was not durable is gone with the power or a sync that failed: what a peer was told of is another check's.
         let life = site.life_of_bytes();
@@ -99,7 +102,7 @@ impl Bin {
                     site.name
                 ));
             }
-            lain.swept.push(wall);
+            lain.swept.push(self.latest);
         }
         Ok(())
     }
