@@ -29,6 +29,7 @@ use protocol::transfer::Stored;
 use braking::BrakeError;
 pub use clock::Clock;
 
+use self::own_log::Grounds;
 use crate::identity::SiteKey;
 use crate::store::{AppendError, Cause, Look, PutError, ReadError, SiteView, Store, WriteError};
 use crate::transport::pump::{KeepError, Keeper};
@@ -241,9 +242,9 @@ impl SiteStore {
     ///
     /// # Errors
     /// The disk refused, or there is no randomness.
-    pub fn resume(&self, feed: FeedId) -> Result<Option<u64>, AuthorError> {
+    pub fn resume(&self, feed: FeedId, grounds: Grounds) -> Result<Option<u64>, AuthorError> {
         let _no_signing = locked(&self.inner.clock);
-        own_log::resume(self.store(), &self.key(), feed, random_step)
+        own_log::resume(self.store(), &self.key(), feed, grounds, random_step)
     }
 
     fn said(

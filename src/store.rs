@@ -46,6 +46,7 @@ mod tests;
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use protocol::id::StoreId;
@@ -173,6 +174,7 @@ struct Inner {
     /// Read by whoever works out what stands at a coordinate, written while ops are indexed.
     folding: RwLock<()>,
     ledgers: Derived<Ledger>,
+    set_backs: AtomicU64,
     counted: Derived<Figures>,
     partials: Mutex<blobs::Partials>,
     sweeping: Mutex<()>,
@@ -256,6 +258,7 @@ impl Store {
                 runs: Mutex::new(()),
                 generation: Mutex::new(None),
                 folding: RwLock::new(()),
+                set_backs: AtomicU64::new(0),
                 ledgers: Derived::new(feeds::LEDGERS_MAX),
                 counted: Derived::new(usage::FIGURES_MAX),
                 partials: Mutex::new(blobs::Partials::default()),

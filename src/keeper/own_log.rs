@@ -183,6 +183,16 @@ fn damaged(store: &Store, me: SiteId, feed: FeedId) -> Result<Option<(LogId, u64
     Ok(store.short_logs_of(feed, me)?.pop().filter(|(log, _)| log.epoch >= chosen))
 }
 
+/// Why a site writes again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grounds {
+    /// Its people say so.
+    Told,
+    /// A run brought everything of the feed. How often logs had been set back when the run before it over the link ended: what damage took
+    /// since then that run may have counted as here.
+    Heard { set_backs: Option<u64> },
+}
+
 /// Lets a site that waits, or whose own log lost its end to damage, write in a feed again: in a later epoch, which nothing it said before
 /// can contradict. Gives that epoch, or nothing where neither is so.
 ///
@@ -192,10 +202,16 @@ pub fn resume(
     store: &Store,
     key: &SiteKey,
     feed: FeedId,
+    grounds: Grounds,
     step: impl FnOnce() -> Result<u32, AuthorError>,
 ) -> Result<Option<u64>, AuthorError> {
     let damaged = damaged(store, key.site_id(), feed)?.map(|(log, _)| log.epoch);
-    if store.waits(feed)?.is_none() && damaged.is_none() {
+    // Asked after the look at the log: one that is set back in between is none that was heard to be nowhere.
+    let is_nowhere = match grounds {
+        Grounds::Told => true,
+        Grounds::Heard { set_backs } => set_backs == Some(store.set_backs()),
+    };
+    if store.waits(feed)?.is_none() && !(damaged.is_some() && is_nowhere) {
         return Ok(None);
     }
     let before = store.writing(feed)?.map_or(0, |writing| writing.epoch);

@@ -146,7 +146,7 @@ fn a_restored_site_waits_whatever_its_clock_says() {
     let site = SiteStore::new(store, key);
     let refused = site.author(feed, vec![moved()]).unwrap_err();
     assert!(matches!(refused, AuthorError::Restored { .. }), "{refused}");
-    assert!(site.resume(feed).unwrap().is_some_and(|epoch| epoch > 1));
+    assert!(site.resume(feed, Grounds::Told).unwrap().is_some_and(|epoch| epoch > 1));
     site.author(feed, vec![moved()]).unwrap();
 }
 
@@ -218,7 +218,7 @@ fn a_site_that_lost_its_newest_log_and_the_note_of_it_does_not_go_back_to_an_old
     store.verify(|_| {}).unwrap();
     let refused = site.author(feed, vec![moved()]);
     assert!(matches!(refused, Err(AuthorError::SetBack { lost: 2 })), "{refused:?}");
-    assert!(site.resume(feed).unwrap().is_some_and(|epoch| epoch > newest));
+    assert!(site.resume(feed, Grounds::Told).unwrap().is_some_and(|epoch| epoch > newest));
     site.author(feed, vec![moved()]).unwrap();
 }
 
@@ -305,15 +305,23 @@ fn a_site_whose_own_log_lost_its_end_for_good_writes_again_in_a_later_epoch() {
     let (key, store, feed) = a_feed_on(Arc::clone(&disk));
     let site = SiteStore::new(store.clone(), key);
     site.author(feed, vec![moved(), moved()]).unwrap();
-    assert_eq!(site.resume(feed).unwrap(), None, "nothing is lacking");
+    assert_eq!(site.resume(feed, Grounds::Told).unwrap(), None, "nothing is lacking");
     disk.damage(1, |pack| {
         let at = pack.windows(6).position(|part| part == b"stable").unwrap();
         pack[at] ^= 1;
     });
     store.verify(|_| {}).unwrap();
-    let epoch = site.resume(feed).unwrap().expect("it lacks what it said");
+    let heard = |set_backs| Grounds::Heard { set_backs };
+    for before in [None, Some(0)] {
+        assert_eq!(
+            site.resume(feed, heard(before)).unwrap(),
+            None,
+            "that run may have begun before it was set back"
+        );
+    }
+    let epoch = site.resume(feed, heard(Some(store.set_backs()))).unwrap().expect("it lacks what it said");
     let said = site.author(feed, vec![moved()]).unwrap();
     assert!(epoch > 1 && said.iter().all(|named| named.op.place.log.epoch == epoch), "{epoch}: {said:?}");
     assert!(matches!(said[0].op.body, Body::OpenEpoch(_)), "{said:?}");
-    assert_eq!(site.resume(feed).unwrap(), None, "it writes again");
+    assert_eq!(site.resume(feed, Grounds::Told).unwrap(), None, "it writes again");
 }

@@ -79,6 +79,8 @@ pub(super) struct LinkState {
     pub(super) waited: u32,
     /// The session begins anew after the run that is going on.
     pub(super) renew: bool,
+    /// How often logs had been set back here when the last run ended.
+    pub(super) set_backs: Option<u64>,
     /// Feeds that the other end said it put on the link.
     pub(super) taken_there: BTreeSet<FeedId>,
     /// Counts the sessions, so that an old one's end does not close a new one.
@@ -104,6 +106,7 @@ impl LinkState {
             begun_by: None,
             last: None,
             begins: 0,
+            set_backs: None,
             awaited: false,
             questions: Questions::default(),
             waited: 0,

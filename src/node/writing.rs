@@ -13,7 +13,8 @@ use super::{Node, locked};
 use crate::api::Problem;
 use crate::api::writing as shapes;
 use crate::events::Event;
-use crate::keeper::{own_log, wall_clock};
+use crate::keeper::own_log::{self, Grounds};
+use crate::keeper::wall_clock;
 use crate::store::Cause;
 use crate::transport::pump::Command;
 
@@ -40,17 +41,19 @@ impl Node {
     pub(super) async fn learned(&self, link: &Link, outcome: Outcome, tally: &Tally) {
         let agreed = self.with_link(&link.name, |state| state.agreed.clone()).flatten();
         let whole = agreed.map(|agreed| own_log::wholly_heard(&agreed, outcome, tally)).unwrap_or_default();
-        if let Err(problem) = self.resume(whole).await {
+        let now = self.inner.site.store().set_backs();
+        let set_backs = self.with_link(&link.name, |state| state.set_backs.replace(now)).flatten();
+        if let Err(problem) = self.resume(whole, Grounds::Heard { set_backs }).await {
             tracing::error!(detail = problem.detail, "this site could not begin to write again");
         }
     }
 
-    async fn resume(&self, feeds: Vec<FeedId>) -> Result<Vec<shapes::Resumed>, Problem> {
+    async fn resume(&self, feeds: Vec<FeedId>, grounds: Grounds) -> Result<Vec<shapes::Resumed>, Problem> {
         let resumed = self
             .blocking(move |site| {
                 let mut resumed = Vec::new();
                 for feed in feeds {
-                    if let Some(epoch) = site.resume(feed)? {
+                    if let Some(epoch) = site.resume(feed, grounds)? {
                         resumed.push(shapes::Resumed { feed: label(site, feed)?, epoch });
                     }
                 }
@@ -79,7 +82,7 @@ impl Node {
             }
         });
         let feeds = feeds.await?;
-        Ok(shapes::Resuming { resumed: self.resume(feeds).await? })
+        Ok(shapes::Resuming { resumed: self.resume(feeds, Grounds::Told).await? })
     }
 
     /// A session noticed something that a person should know.

@@ -6,6 +6,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use protocol::id::LogId;
 use protocol::log::{Batch, Mmr, NamedOp};
@@ -148,7 +149,10 @@ impl Store {
         let ends = BTreeMap::from([(log, shorter)]);
         {
             let _folding = self.inner.folding.write().unwrap_or_else(PoisonError::into_inner);
+            // Before and after, so that nobody who sees the log shorter can have counted this before.
+            self.inner.set_backs.fetch_add(1, Ordering::SeqCst);
             self.with_index(|index| end_logs(index, &ends)).map_err(ReadError::from)?;
+            self.inner.set_backs.fetch_add(1, Ordering::SeqCst);
         }
         self.forget_derived(log.feed);
         let behind: Result<Vec<_>, _> =
@@ -181,6 +185,13 @@ impl Store {
     pub(super) fn forget_damaged_batches(&self, batches: &[Vec<u8>]) -> Result<(), ReadError> {
         let _no_append = locked(&self.inner.generation);
         self.drop_unreadable(batches)
+    }
+
+    /// A number that rises whenever logs are set back, or an index is built anew, which may lack a part of them: what was compared before may
+    /// be here no more.
+    #[must_use]
+    pub fn set_backs(&self) -> u64 {
+        self.inner.set_backs.load(Ordering::SeqCst).saturating_add(self.inner.index.rebuilds())
     }
 
     /// The logs that the index says to be longer than the batches that it knows.

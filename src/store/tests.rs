@@ -1,7 +1,7 @@
 //! The store as its users see it, on memory and on real files, through crashes, cuts, damage and a full disk.
 
 use std::fs;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use protocol::id::BlobId;
 use protocol::outline::{Cv, Outline, extent_cv};

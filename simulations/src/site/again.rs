@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use packetboat::keeper::own_log;
+use packetboat::keeper::own_log::{self, Grounds};
 use packetboat::store::{Cause, Snapshot, new_life};
 use protocol::fault::Outcome;
 use protocol::id::{FeedId, LogId, OpId, SiteId, StoreId};
@@ -40,6 +40,8 @@ pub(super) struct Again {
     /// Links on which no run was done since the machine was set back from outside: until then its people write nothing, for the other ends
     /// may have heard more of them.
     unheard: BTreeSet<usize>,
+    /// How often logs had been set back here when the last run over each link ended.
+    set_backs: BTreeMap<usize, u64>,
     /// Everything that was signed here and appended, whatever became of it: no machine remembers that.
     said: BTreeMap<(LogId, u64), Vec<OpId>>,
     /// The lives of other sites that called lately, as this program knows them.
@@ -200,6 +202,7 @@ impl Site {
     pub(super) fn forget_lives(&mut self) {
         self.again.lives = Lives::default();
         self.again.let_in.clear();
+        self.again.set_backs.clear();
     }
 
     /// Each life of another site that was let in since the program started, in order, with when.
@@ -217,13 +220,18 @@ impl Site {
         if outcome == Outcome::Done || tally.blobs_missing > 0 {
             self.again.unheard.remove(&one.link);
         }
+        let set_backs = self.again.set_backs.insert(one.link, self.store().set_backs());
         for feed in whole {
-            self.resume_writing(feed);
+            self.go_on(feed, Grounds::Heard { set_backs });
         }
     }
 
     /// Lets this site write again where it waits. A disk that refuses leaves it waiting.
     pub fn resume_writing(&mut self, feed: FeedId) {
+        self.go_on(feed, Grounds::Told);
+    }
+
+    fn go_on(&mut self, feed: FeedId, grounds: Grounds) {
         if !self.again.awoke && !self.rot.any {
             return;
         }
@@ -238,7 +246,7 @@ impl Site {
             drop(self.store().write_in(feed, newest));
             return;
         }
-        drop(own_log::resume(self.store(), &self.key, feed, || Ok(low(step))));
+        drop(own_log::resume(self.store(), &self.key, feed, grounds, || Ok(low(step))));
     }
 
     /// Whether its people write nothing until they heard from every link.
