@@ -17,7 +17,11 @@ pub fn taken(site: &Site, now: u64, feed: FeedId) -> u64 {
 pub fn parks(site: &Site, now: u64, feed: FeedId, publish: OpId) -> bool {
     let Some(quota) = site.quota(feed) else { return false };
     let held = site.held(now, feed);
-    let taken: u64 = held.values().map(|one| one.size).sum();
+    let mut taken: u64 = held.values().map(|one| one.size).sum();
+    // What an op named that damage took keeps its room, for the op may come back.
+    if site.has_short_logs(now) {
+        taken = taken.max(site.store().bytes_held(feed).unwrap_or_default());
+    }
     let mut lacking = site.lacks(publish).into_iter().filter(|(blob, _)| !held.contains_key(blob));
     lacking.any(|(_, size)| taken.saturating_add(size) > quota)
 }
