@@ -317,7 +317,7 @@ impl World {
             }
             if runs {
                 *run = self.now + self.options.beat * every;
-                *hang_up = (self.options.beat >= HANG_UP_BEAT).then_some(self.now + HANG_UP_AFTER);
+                *hang_up = hang_up_at(self.now, self.options.beat);
             }
             let Some(site) = self.sites.get_mut(dialler) else { continue };
             if closes {
@@ -444,4 +444,9 @@ impl World {
         }
         Broken { seed: self.options.seed, fault, lines }
     }
+}
+
+/// When a run's connection is closed that is not needed before the next one for long.
+fn hang_up_at(now: u64, beat: u64) -> Option<u64> {
+    (beat >= HANG_UP_BEAT).then_some(now + HANG_UP_AFTER)
 }

@@ -7,7 +7,7 @@ use protocol::op::{Block, Blocked, Body, Cut, Resolve, Revoke, Seal, Tip};
 use protocol::session::Side;
 use protocol::switches::Switches;
 
-use super::World;
+use super::{World, hang_up_at};
 use crate::entropy::Entropy;
 use crate::forgery;
 use crate::net::{Line, SECOND};
@@ -30,15 +30,16 @@ pub(super) struct Cheat {
     share: Option<Share>,
     /// Its links, as those of the site after the last.
     links: Vec<Link>,
-    /// When each of them runs next.
-    runs: Vec<u64>,
+    /// When each of them runs next, and when its connection is closed before that.
+    runs: Vec<(u64, Option<u64>)>,
     is_gone: bool,
 }
 
 impl Cheat {
     /// When something of it is due that no line brings.
     pub(super) fn due(&self) -> Option<u64> {
-        if self.is_gone { None } else { self.runs.iter().copied().chain(self.site.wake_at()).min() }
+        let runs = self.runs.iter().flat_map(|(run, hang_up)| [Some(*run), *hang_up]).flatten();
+        if self.is_gone { None } else { runs.chain(self.site.wake_at()).min() }
     }
 
     /// Its site, while it is there.
@@ -76,7 +77,7 @@ impl World {
         if let Some(origin) = self.sites.first() {
             site.adopt(self.feed, origin);
         }
-        let runs = (0..links.len()).map(|at| SECOND * (2 + at as u64)).collect();
+        let runs = (0..links.len()).map(|at| (SECOND * (2 + at as u64), None)).collect();
         self.cheat = Some(Cheat { site, share, links, runs, is_gone: false });
     }
 
@@ -97,18 +98,26 @@ impl World {
     pub(super) fn run_cheat(&mut self) {
         let Some(cheat) = self.cheat.as_mut().filter(|cheat| !cheat.is_gone) else { return };
         for at in 0..cheat.links.len() {
-            let (Some(link), Some(run)) = (cheat.links.get(at), cheat.runs.get_mut(at)) else { continue };
-            if *run > self.now {
+            let (Some(link), Some((run, hang_up))) = (cheat.links.get(at), cheat.runs.get_mut(at)) else {
                 continue;
+            };
+            let (runs, closes) = (*run <= self.now, hang_up.is_some_and(|at| at <= self.now));
+            if closes {
+                *hang_up = None;
             }
-            *run = self.now + self.options.beat;
-            if link.dialler == cheat.site.host {
-                cheat.site.sync(self.now, &mut self.quic, at);
-            } else if let Some(site) = self.sites.get_mut(link.dialler) {
-                let name = format!("cheat-{at}");
-                if let Some(link) = site.links.iter().position(|end| end.name == name) {
-                    site.sync(self.now, &mut self.quic, link);
-                }
+            if runs {
+                *run = self.now + self.options.beat;
+                *hang_up = hang_up_at(self.now, self.options.beat);
+            }
+            let dials = link.dialler == cheat.site.host;
+            let dialler = if dials { Some(&mut cheat.site) } else { self.sites.get_mut(link.dialler) };
+            let Some(dialler) = dialler else { continue };
+            if closes {
+                dialler.hang_up(self.now, &mut self.quic);
+            }
+            let name = format!("cheat-{at}");
+            if let Some(link) = dialler.links.iter().position(|end| end.name == name).filter(|_| runs) {
+                dialler.sync(self.now, &mut self.quic, link);
             }
         }
     }

@@ -6,7 +6,7 @@ use protocol::fork::ForkProof;
 use protocol::id::{LogId, SiteId};
 use protocol::log::NamedOp;
 
-use super::{HANG_UP_AFTER, HANG_UP_BEAT, HEAL_BEATS_MAX, World};
+use super::{HEAL_BEATS_MAX, World, hang_up_at};
 use crate::check::{Fault, forks};
 use crate::net::{Line, SECOND};
 use crate::site::{Site, Unsaid};
@@ -81,7 +81,7 @@ impl World {
                 }
                 if *run <= self.now {
                     *run = self.now + beat;
-                    *hang_up = (beat >= HANG_UP_BEAT).then_some(self.now + HANG_UP_AFTER);
+                    *hang_up = hang_up_at(self.now, beat);
                     site.sync(self.now, &mut self.quic, link);
                 }
             }
