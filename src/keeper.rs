@@ -523,4 +523,4 @@ impl Keeper for LinkKeeper {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

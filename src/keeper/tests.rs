@@ -22,7 +22,7 @@ fn moved() -> Body {
     Body::SetRef(SetRef { package: "a".to_owned(), name: "stable".to_owned(), target: None })
 }
 
-fn a_feed() -> (SiteKey, Store, FeedId) {
+pub(crate) fn a_feed() -> (SiteKey, Store, FeedId) {
     a_feed_on(Arc::new(FakeDisk::new()))
 }
 

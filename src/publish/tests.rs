@@ -1,38 +1,20 @@
 //! Publishes that come together.
 
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use protocol::manifest::File;
-use protocol::op::Genesis;
 use protocol::package::FeedKind;
 
 use super::*;
-use crate::identity::SiteKey;
-use crate::keeper::wall_clock;
-use crate::store::disk::fake::FakeDisk;
-use crate::store::{Options, engine};
+use crate::keeper;
 
 /// Longer than a publish takes to get to where it waits for another one.
 const WITHIN: Duration = Duration::from_millis(300);
 
 fn a_feed() -> (SiteStore, FeedId, FeedRecord) {
-    let key = SiteKey::from_seed(&[1; 32]);
-    let genesis = Genesis {
-        kind: FeedKind::Raw,
-        name: "tools".to_owned(),
-        origin: key.site_id(),
-        second_origin: None,
-        reuse: false,
-        overwrite: false,
-        created: wall_clock(),
-        nonce: [0; 16],
-    };
-    let index = engine::InMemory::default();
-    let store = Store::open_on(Arc::new(FakeDisk::new()), Box::new(index), Options::new(1)).unwrap();
-    let name = "tools".to_owned();
-    let record = FeedRecord { name, genesis, strict: false, local_wins: false, open_reads: false };
-    let feed = store.put_feed(&record).unwrap();
+    let (key, store, feed) = keeper::tests::a_feed();
+    let record = store.feed(feed).unwrap().unwrap();
     (SiteStore::new(store, key), feed, record)
 }
 

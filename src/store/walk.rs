@@ -13,7 +13,7 @@ use super::{ReadError, Store};
 /// Entries read under one hold of the index: at first a few, for whoever soon has enough, then ever more.
 const FIRST_PAGE_ENTRIES: usize = 4;
 const PAGE_GROWTH: usize = 8;
-pub(super) const PAGE_ENTRIES_MAX: usize = 512;
+const PAGE_ENTRIES_MAX: usize = 512;
 
 /// How an entry is read from its key and its value.
 type Read<T> = fn(&[u8], &[u8]) -> Result<T, Broken>;
