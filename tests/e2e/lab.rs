@@ -1,12 +1,13 @@
 //! Nodes of the built binary in temporary folders: start, wait for the ready line, run commands, kill on drop.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -89,8 +90,7 @@ impl Site {
 
     /// A site over a folder, whose daemon is not up.
     pub(crate) fn stopped(name: &'static str, data: PathBuf) -> Self {
-        let any = "127.0.0.1:0".to_owned();
-        Self { own: None, data, name, daemon: None, listen: any.clone(), http: any }
+        Self { own: None, data, name, daemon: None, listen: own_address(), http: own_address() }
     }
 
     pub(crate) fn start_if_down(&mut self) {
@@ -101,8 +101,7 @@ impl Site {
 
     /// A new site in a folder of somebody else's whose daemon is up.
     pub(crate) fn within(name: &'static str, data: PathBuf) -> Self {
-        let any = "127.0.0.1:0".to_owned();
-        let mut site = Self { own: None, data, name, daemon: None, listen: any.clone(), http: any };
+        let mut site = Self::stopped(name, data);
         let init = site.offline(&["init", "--name", name]);
         assert_eq!(init.code, 0, "{init:?}");
         site.start();
@@ -134,7 +133,7 @@ impl Site {
         end.stderr
     }
 
-    /// Starts the daemon on the addresses it had before, and waits for its ready line.
+    /// Starts the daemon on the addresses of its own, and waits for its ready line.
     pub(crate) fn start(&mut self) {
         let mut child = binary()
             .arg("--json")
@@ -151,8 +150,7 @@ impl Site {
         let site: Value = serde_json::from_str(&ready).unwrap_or_else(|_| {
             panic!("{} did not come up: {}", self.name, std::fs::read_to_string(self.log()).unwrap())
         });
-        self.listen = site["listen"].as_str().unwrap().to_owned();
-        self.http = site["http"].as_str().unwrap().to_owned();
+        assert_eq!((&site["listen"], &site["http"]), (&json!(self.listen), &json!(self.http)));
         self.daemon = Some(child);
     }
 
@@ -240,6 +238,22 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// An address that stays free while nobody listens on it: a site that is down, or a receiver that is not up yet, gets it back.
+///
+/// A port the system picks (Linux from 32,768, others from 49,152) may be another connection's by then.
+pub(crate) fn own_address() -> String {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Programs that run at once begin at different places.
+    let first = (std::process::id() % 200) as u16 * 100;
+    loop {
+        let port = 10_000 + first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let address = format!("127.0.0.1:{port}");
+        if TcpListener::bind(&address).is_ok() && UdpSocket::bind(&address).is_ok() {
+            return address;
+        }
     }
 }
 

@@ -4,11 +4,11 @@ use std::net::TcpListener;
 
 use serde_json::Value;
 
-use crate::lab::{PATIENCE, Site, until};
+use crate::lab::{PATIENCE, Site, own_address, until};
 use crate::receiver::receiver;
 
 fn closed_port() -> (String, String) {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let address = own_address();
     (format!("http://{address}/hook"), address)
 }
 
