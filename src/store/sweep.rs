@@ -203,7 +203,10 @@ impl Store {
             let Some(named) = self.op(op)? else { return Ok(true) };
             let Body::Publish(publish) = &named.op.body else { continue };
             let (name, version) = (&publish.coordinate.name, &publish.coordinate.version);
-            if self.item(feed, name, version, look)?.is_some_and(|item| needs(&item, op))
+            // Until an op that waits is due, nobody knows what it brings back.
+            if self
+                .item(feed, name, version, look)?
+                .is_some_and(|item| item.due.is_some() || needs(&item, op))
                 && !self.is_evicted(feed, name, version, op)?
             {
                 return Ok(true);

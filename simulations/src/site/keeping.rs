@@ -40,10 +40,18 @@ pub struct Held {
     pub named: usize,
 }
 
-/// Whether nothing of what was published at a name is left.
+/// Whether nothing of what was published at a name is left, and no op waits that may bring it back.
 const fn is_gone(item: &Item) -> bool {
     let Item {
-        standing: Standing::Deleted, winner: None, twins, clash, shadowed, suppressed, reused, ..
+        standing: Standing::Deleted,
+        winner: None,
+        twins,
+        clash,
+        shadowed,
+        suppressed,
+        reused,
+        due: None,
+        ..
     } = item
     else {
         return false;

@@ -23,7 +23,7 @@ const WALL: Timestamp = Timestamp(1_800_000_000_000);
 pub(in crate::store) struct Author {
     key: SigningKey,
     mmr: BTreeMap<FeedId, Mmr>,
-    clock: Hlc,
+    pub(in crate::store) clock: Hlc,
 }
 
 impl Author {

@@ -2,6 +2,7 @@
 
 use protocol::id::FeedId;
 use protocol::op::Publish;
+use protocol::time::Hlc;
 
 use super::*;
 use crate::store::disk::fake::FakeDisk;
@@ -98,6 +99,28 @@ fn what_was_taken_back_and_deleted_again_before_a_sweep_saw_it_stays_for_its_who
     site.say(delete("tool", "1", vec![restored]));
     assert_eq!(site.sweep(9).1.blobs, 1, "its first stay in the trash counts for nothing");
     assert_eq!(site.sweep(16).0.blobs, 1);
+}
+
+/// At the moment at which a stamp of the future falls due no op comes that could take the bytes out of the trash.
+#[test]
+fn what_an_op_may_bring_back_that_is_not_due_yet_is_not_in_the_trash() {
+    let mut site = Site::new();
+    let bytes = Dice::new(6).bytes(90_000);
+    let deleted = site.deleted("tool", &bytes);
+    let keeper = Author::new(61).site();
+    site.author.clock = Hlc::default().next(site.after(1).now);
+    let Body::Publish(again) = publish("tool", "1", &bytes) else { unreachable!("it is a publish") };
+    let restored = site.say(Body::Publish(Publish { supersedes: vec![deleted], ..again }));
+    let sweep = |site: &Site, days| {
+        let look = Look { me: keeper, ..site.after(days) };
+        site.store.sweep_after(look, 7 * DAY_MS, false).unwrap()
+    };
+    for _ in 0..3 {
+        assert_eq!(sweep(&site, 0), (Swept::default(), InTrash::default()), "its author's stamp waits");
+    }
+    site.say(delete("tool", "1", vec![restored]));
+    assert_eq!(sweep(&site, 9).1.blobs, 1, "only since then does nothing need it");
+    assert_eq!(sweep(&site, 16).0.blobs, 1);
 }
 
 #[test]
