@@ -15,7 +15,7 @@ pub struct Small {
     pub tries: usize,
 }
 
-/// Makes a failure smaller. Any broken promise counts, not only the first one seen.
+/// Makes a failure smaller: what is left breaks the same promise.
 #[must_use]
 pub fn shrink(whole: &Options, broken: Broken) -> Small {
     let mut small = Small {
@@ -51,8 +51,10 @@ impl Small {
                 self.tries += 1;
                 let options = whole.clone().only(&kept);
                 match play(options.clone()) {
-                    Ok(_) => at += chunk,
-                    Err(broken) => (self.kept, self.options, self.broken) = (kept, options, broken),
+                    Err(broken) if broken.fault.check == self.broken.fault.check => {
+                        (self.kept, self.options, self.broken) = (kept, options, broken);
+                    }
+                    Ok(_) | Err(_) => at += chunk,
                 }
             }
             chunk /= 2;

@@ -294,7 +294,7 @@ impl Store {
                 room => room?,
             }
             self.move_away(number, &live)?;
-            self.inner.packs.discard(number)?;
+            self.discard(number)?;
             plus(&mut reclaimed.packs, 1);
             plus(&mut reclaimed.bytes_moved, live_bytes);
             plus(&mut reclaimed.bytes_freed, bytes.saturating_sub(live_bytes));
@@ -325,6 +325,13 @@ impl Store {
         let (live, live_bytes) = self.live_in(number)?;
         self.inner.packs.has_room(live_bytes, 0)?;
         self.move_away(number, &live)?;
+        self.discard(number)
+    }
+
+    /// Removes a pack of which nothing is live. What was dropped is noted in packs of which this may be one: an index that has not reached
+    /// the disk by then, and is set back by a loss of power, would count as whole what lay here.
+    fn discard(&self, number: u32) -> Result<(), SweepError> {
+        self.checkpoint()?;
         Ok(self.inner.packs.discard(number)?)
     }
 

@@ -27,9 +27,13 @@ pub fn check(seen: Seen<'_>) -> Result<(), String> {
         // lost a clash as well: a person may choose it.
         let rotted = seen.rotted.contains(&fact.site);
         let dropped = rotted || site.swept;
-        // A delete counted until it was cut away, and a sweep took what it had removed.
-        let undone = |by: &&Fact| by.cut_off && by.delete().is_some() && by.name() == fact.name();
-        if site.swept && seen.oracle.facts(seen.sites).any(|by| undone(&by)) {
+        // A delete counted until it was cut away or its author's rights were taken back, and a sweep took what it had removed.
+        let of_it = |by: &&Fact| by.delete().is_some() && by.name() == fact.name();
+        let has_bytes = || someone_has(seen, fact.site, fact.id);
+        if site.swept
+            && !has_bytes()
+            && seen.oracle.facts(seen.sites).filter(of_it).any(|by| undone(seen, by))
+        {
             continue;
         }
         let item = || site.item(seen.now, seen.feed, fact.name());
@@ -39,7 +43,7 @@ pub fn check(seen: Seen<'_>) -> Result<(), String> {
                 || (!rotted && item.clash.contains(&fact.id))
         };
         // What rotted and is nowhere from where it could come is lost, and its site says so.
-        let needed = || item().is_some_and(stands) && (!rotted || someone_has(seen, fact.site, fact.id));
+        let needed = || item().is_some_and(stands) && (!rotted || has_bytes());
         // What was dropped and is needed again waits where a quota has no room for it.
         let waits = || dropped && quota::parks(site, seen.now, seen.feed, fact.id);
         if fact.publish().is_some() && !site.is_whole(fact.id) && (!dropped || needed()) && !waits() {
@@ -47,4 +51,10 @@ pub fn check(seen: Seen<'_>) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether an op that may have counted does not any more.
+fn undone(seen: Seen<'_>, fact: &Fact) -> bool {
+    let accepted = seen.oracle.words.accepted(fact.place.log.author, fact.place.log.epoch);
+    fact.cut_off || accepted.is_some_and(|len| fact.place.seq >= len)
 }

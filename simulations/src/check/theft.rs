@@ -3,6 +3,7 @@
 use protocol::op::Place;
 
 use crate::oracle::{Seen, accepts};
+use crate::site::Site;
 use crate::site::keys::STOLEN;
 
 /// # Errors
@@ -15,7 +16,7 @@ pub fn check(seen: Seen<'_>) -> Result<(), String> {
             let Some(served) = item.winner.and_then(|op| site.store().op(op).ok().flatten()) else {
                 continue;
             };
-            if !rot_took_the_change(seen, served.op.place) {
+            if !change_is_lost(seen, served.op.place) {
                 return Err(format!(
                     "{} serves {name}, which was signed with a key that its site changed",
                     site.name
@@ -26,10 +27,11 @@ pub fn check(seen: Seen<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether bits rotted under the word that closed a log before anybody else had heard it: it is known nowhere, and what its site says in its
-/// place accepts what came to it meanwhile.
-fn rot_took_the_change(seen: Seen<'_>, stolen: Place) -> bool {
-    seen.sites.iter().any(|site| site.id() == stolen.log.author && site.lost_own_words())
+/// Whether the word that closed a log rotted, or went with its machine, before anybody else had heard it: it is known nowhere, and what its
+/// site says in its place accepts what came to it meanwhile.
+fn change_is_lost(seen: Seen<'_>, stolen: Place) -> bool {
+    let lost = |site: &Site| site.lost_own_words() || site.had_to_learn();
+    seen.sites.iter().any(|site| site.id() == stolen.log.author && lost(site))
         && seen
             .sites
             .iter()

@@ -114,6 +114,12 @@ impl Site {
         true
     }
 
+    /// Whether its store ever had to learn what this site had said.
+    #[must_use]
+    pub fn had_to_learn(&self) -> bool {
+        matches!(self.store().awakening(), Ok(Some(_)))
+    }
+
     /// What the node's restore writes: the packs are those of the backup, and the life is another.
     fn begin_life(&mut self) {
         use packetboat::store::disk::Disk as _;

@@ -141,7 +141,7 @@ impl Site {
     /// Whether damage took a part of what this site said itself.
     #[must_use]
     pub fn lost_own_words(&self) -> bool {
-        let woken = self.rot.any && matches!(self.store().awakening(), Ok(Some(_)));
+        let woken = self.rot.any && self.had_to_learn();
         woken || self.rot.told.iter().any(|log| log.author == self.id())
     }
 

@@ -107,6 +107,25 @@ fn what_a_sweep_dropped_is_wanted_again_after_a_loss_of_power() {
     assert_eq!(wants(&site), 1);
 }
 
+/// The note that a blob was dropped may lie in the pack that goes with it: the index is durable by then.
+#[test]
+fn what_was_reclaimed_is_not_taken_for_whole_after_a_loss_of_power_and_comes_again() {
+    let mut site = Site::new();
+    let bytes = Dice::new(9).bytes(800_000);
+    let op = site.publish("gone", &bytes);
+    assert_eq!(site.store.blob_state(id(&bytes)).unwrap(), BlobState::Complete { size: 800_000 });
+    site.store.checkpoint().unwrap();
+    site.delete("gone", op);
+    site.store.empty_trash(look(&site.author)).unwrap();
+    assert_eq!(site.store.reclaim(100).unwrap().packs, 1);
+    site.disk.cut_power(|| true);
+    site.engine.cut_power();
+    let site = site.reopen(true);
+    assert_eq!(site.store.blob_state(id(&bytes)).unwrap(), BlobState::Missing);
+    ingest(&site.store, &bytes).unwrap();
+    assert_eq!(read(&site.store, id(&bytes)).unwrap(), bytes);
+}
+
 #[test]
 fn extents_that_a_kept_blob_shares_stay_and_those_of_an_abandoned_ingest_go() {
     let mut site = Site::new();
