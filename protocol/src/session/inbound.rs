@@ -73,9 +73,9 @@ pub(super) struct Inbound {
     pub(super) refused_logs: BTreeSet<LogId>,
     /// Logs refused in this session: that they are shorter here than told is no loss.
     given_up: BTreeSet<LogId>,
-    /// Logs that were refused in an earlier run because their authors had no rights as far as this site knew then: damage may have taken
-    /// what gave them, and it comes back.
-    pub(super) unpermitted: BTreeSet<LogId>,
+    /// Logs that were refused in an earlier run by what this site knew then. Their authors had no rights: damage may have taken what gave them,
+    /// and it comes back. Or two histories were signed, and no cut was known.
+    pub(super) for_now: BTreeSet<LogId>,
     transfer: Transfer,
     /// Outlines of which only parts came yet: the size, and the parts by their first extent.
     outlines: BTreeMap<BlobId, (u64, BTreeMap<u32, Vec<Cv>>)>,
@@ -99,7 +99,7 @@ impl Inbound {
             target: None,
             refused_logs: BTreeSet::new(),
             given_up: BTreeSet::new(),
-            unpermitted: BTreeSet::new(),
+            for_now: BTreeSet::new(),
             transfer: Transfer::new(),
             outlines: BTreeMap::new(),
             forsaken: BTreeSet::new(),
@@ -119,7 +119,7 @@ impl Inbound {
         self.stage = Stage::Idle;
         self.target = None;
         let refused = std::mem::take(&mut self.refused_logs);
-        self.given_up.extend(refused.into_iter().filter(|log| !self.unpermitted.contains(log)));
+        self.given_up.extend(refused.into_iter().filter(|log| !self.for_now.contains(log)));
         self.transfer = Transfer::new();
         self.outlines.clear();
         self.pushed.clear();
@@ -177,7 +177,7 @@ impl Inbound {
                 match held.get(log) {
                     _ if is_frozen(*log, authority, &forks) => false,
                     // Its author may be known here since.
-                    _ if self.unpermitted.contains(log) && !authority.is_author(log.author) => false,
+                    _ if self.for_now.contains(log) && !authority.is_author(log.author) => false,
                     Some(have) => *have < taken.len.min(counts),
                     None => counts > 0 && authority.is_author(log.author),
                 }

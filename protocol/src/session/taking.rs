@@ -26,7 +26,8 @@ impl Inbound {
         let authority = context.view.authority(log.feed)?.ok_or(Misbehaved::FeedNotAgreed)?;
         let beyond = authority.cut(log).is_some_and(|cut| head.head.len > cut.len());
         if beyond || is_frozen(log, &authority, &context.view.forks(log.feed)?) {
-            self.give_up(log);
+            // The cut may be among the ops that come after it.
+            self.refuse_for_now(log);
             context.tally.refuse(Reason::Fork, batch.entries.iter().map(Entry::span).sum());
             return Ok(());
         }
@@ -73,8 +74,7 @@ impl Inbound {
                 Ok(())
             }
             Err(Reason::AuthorNotAllowed) => {
-                self.refused_logs.insert(log);
-                self.unpermitted.insert(log);
+                self.refuse_for_now(log);
                 context.tally.refuse(Reason::AuthorNotAllowed, ops);
                 Ok(())
             }
@@ -99,6 +99,12 @@ impl Inbound {
     /// Takes nothing more of a log in this session.
     pub(super) fn give_up(&mut self, log: LogId) {
         self.refused_logs.insert(log);
+    }
+
+    /// Takes nothing more of a log in this run, by what this site knows now.
+    fn refuse_for_now(&mut self, log: LogId) {
+        self.refused_logs.insert(log);
+        self.for_now.insert(log);
     }
 
     /// What of a told log is asked for because it is not here: from which position on, if from any. The last op again, where the peer holds

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use packetboat::store::Topic;
 use protocol::feed::Standing;
 use protocol::id::OpId;
 
@@ -39,7 +40,10 @@ fn agrees<'a>(seen: Seen<'a>, at: usize, due: &[&Fact], roots: &mut Roots<'a>) -
     let writes = |at: usize| seen.shape.authors.get(at).is_none_or(|may| *may);
     let travels = |fact: &&&Fact| !fact.cut_off && writes(fact.site);
     let counted = due.iter().filter(travels).map(|fact| fact.id);
-    let shared = counted.chain(known.iter().copied()).collect();
+    // The cheat passes on the ops of a log that no link leads to, and is gone before what seals them.
+    let sealed = seen.cheat.and_then(|_| site.store().ops_about(seen.feed, Topic::Seals).ok());
+    let seals = sealed.unwrap_or_default().into_iter().map(|named| named.id);
+    let shared = counted.chain(known.iter().copied()).chain(seals).collect();
     let root = format!("{:?}", site.store().state_root(seen.feed, site.look(seen.now)));
     let (other, name) = roots.entry(shared).or_insert_with(|| (root.clone(), site.name));
     if *other == root {

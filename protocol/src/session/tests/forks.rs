@@ -172,6 +172,30 @@ fn a_cut_by_the_origin_lets_the_author_go_on_in_a_later_epoch() {
     assert_eq!(names(&ny), ["after", "before"]);
 }
 
+/// [P-55] The peer takes the origin's log for known here, so that the log that was cut comes before the cut does: it is asked for again.
+#[test]
+fn a_log_that_was_refused_before_its_cut_came_is_asked_for_again() {
+    let (mut ny, mut la, mut copy) = scene();
+    la.publish("la", b"1");
+    copy.publish("copy", b"2");
+    connect(&la, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut la, &mut ny);
+    connect(&copy, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut copy, &mut ny);
+    let (log, origins, mut tokyo) = (la.own_log(), ny.own_log(), Site::new(3));
+    // It heard of the proof elsewhere.
+    tokyo.forks.clone_from(&ny.forks);
+    ny.say(cut(&ny, log, 1));
+    let told = Reach { len: ny.log(origins).unwrap().len(), root: [0; 32], gaps: 0 };
+    ny.memory = Memory { known: None, heads: vec![(origins, told)] };
+    let mut wire = connect(&tokyo, &ny, Switches::PULL, Switches::PUSH);
+    let (outcome, tally) = wire.sync(&mut tokyo, &mut ny);
+    assert_eq!((outcome, tally.refused.get(&Reason::Fork)), (Outcome::Done, Some(&1)));
+    assert!(names(&tokyo).is_empty());
+    assert_eq!(wire.sync(&mut tokyo, &mut ny).0, Outcome::Done);
+    assert_eq!(names(&tokyo), ["before"]);
+    let (_, tally) = wire.sync(&mut tokyo, &mut ny);
+    assert_eq!((tally.refused.len(), tally.round_trips), (0, 1), "and nothing more");
+}
+
 /// [P-55] Where two histories are as long the origin knows of the other one's end alone, and its cut may lie behind the place where they part.
 /// Then that is proved in turn, whichever way ops flow, people hear that the log is open again, and a lower cut resolves it.
 #[test]
