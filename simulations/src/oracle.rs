@@ -175,7 +175,15 @@ impl Oracle {
                 let known = seen.known.get(*at);
                 fact.site == 0 || known.is_some_and(|known| self.words.granted(known, fact.place.log.author))
             };
-            let mut reached = shape.closure(holders.iter().copied().filter(known).collect(), deletes);
+            // Nor does who has the proof of two histories, where the origin is not shown it.
+            let log = fact.place.log;
+            let waits = |at: &usize| {
+                let proofs = sites.get(*at).and_then(|site| site.store().forks(Some(seen.feed)).ok());
+                let cut = self.cuts.get(&log).copied();
+                proofs.unwrap_or_default().iter().any(|proof| proof.freezes(log, cut, fact.site == 0))
+            };
+            let passing = holders.iter().copied().filter(known).filter(|at| !waits(at));
+            let mut reached = shape.closure(passing.collect(), deletes);
             reached.extend(holders);
             (fact, reached)
         };

@@ -58,7 +58,7 @@ impl Clock {
             let ends = [Some(len), closed.map(|end| end.len)].into_iter().flatten();
             let mut newest = None;
             for end in ends {
-                newest = newest.max(stamps(&store.batches(log, end.saturating_sub(1), 0)?, log).max());
+                newest = newest.max(last_before(store, log, end)?);
             }
             clock.see(log, newest, look);
             // Behind one that waits, others may wait that are due sooner.
@@ -106,6 +106,19 @@ impl Clock {
         }
         self.newest
     }
+}
+
+/// The stamp of the last op of a log before a position. What comes last may be known by its hash alone.
+fn last_before(store: &Store, log: LogId, mut end: u64) -> Result<Option<Hlc>, ReadError> {
+    while let Some(last) = end.checked_sub(1) {
+        let batches = store.batches(log, last, 0)?;
+        let newest = stamps(&batches, log).max();
+        if newest.is_some() {
+            return Ok(newest);
+        }
+        end = batches.first().map_or(0, |batch| batch.first.min(last));
+    }
+    Ok(None)
 }
 
 fn stamps(batches: &[Batch], log: LogId) -> impl Iterator<Item = Hlc> {

@@ -65,6 +65,31 @@ fn after_a_start_a_stamp_is_above_every_one_given_before() {
     assert!(next[0].op.stamp > clock);
 }
 
+/// Where additions alone flow, the end of another site's log is known by its hash: what lies before it has a stamp all the same.
+#[test]
+fn a_start_sees_the_stamps_before_ops_that_did_not_flow_here() {
+    let (key, store, feed) = a_feed();
+    let other = SiteKey::from_seed(&[2; 32]);
+    let log = LogId { feed, author: other.site_id(), epoch: 1 };
+    let now = wall_clock();
+    let (mut held, mut given) = (Mmr::default(), Vec::new());
+    for hidden in [false, true, true] {
+        let body = vec![moved()];
+        let said = Verified::author(other.signing_key(), log, &held, body, Hlc::default(), now);
+        let id = said.ops()[0].id;
+        let mut batch = said.to_batch();
+        given.push(said.ops()[0].op.stamp);
+        if hidden {
+            batch.entries = vec![Entry::Skip { height: 0, hash: id.0 }];
+        }
+        let said = batch.verify(&held).unwrap();
+        held = said.after().clone();
+        store.append(&[Permitted::local(said, false).unwrap()]).unwrap();
+    }
+    let look = Look { me: key.site_id(), now };
+    assert_eq!(Clock::after_start(&store, look).unwrap().newest(look), given[0]);
+}
+
 /// Another site's clock is an hour fast. Its op waits, and counts from fifty minutes on: what this site says of it then comes after it, or a
 /// tag that was moved in its knowledge would stay where it was. That holds after a start as well.
 #[test]

@@ -80,7 +80,7 @@ impl Inbound {
             Err(Unfilled::Batch(_)) => return Err(Misbehaved::BatchInvalid.into()),
             Err(Unfilled::Unreadable(unreadable)) => return Err(unreadable.into()),
         };
-        let authority = context.view.authority(log.feed)?.ok_or(Misbehaved::FeedNotAgreed)?;
+        let authority = context.authority(log.feed)?;
         let ops = filling.ops().len() as u64;
         if ops == 0 {
             return Ok(());

@@ -14,6 +14,7 @@ use super::view::{Holding, Missing, Unreadable, View};
 use super::{AgreedFeed, Output};
 use crate::fault::Misbehaved;
 use crate::frame::{Frame, HeadNote, Known, OpsFrame, Piece, Pull, Supply, Unserved, WantOps};
+use crate::grant::Authority;
 use crate::id::{BlobId, FeedId, LogId, SiteId, StoreId};
 use crate::limits::RANGES_PER_FRAME_MAX;
 use crate::link::Priority;
@@ -542,6 +543,13 @@ impl Context<'_> {
         let bytes = frame.encode();
         self.tally.frames_out_bytes += bytes.len() as u64;
         self.outputs.push_back(Output::Send(bytes));
+    }
+
+    /// Who may do what in a feed of this session. Where its record is not here any more no peer is to blame.
+    pub(super) fn authority(&self, feed: FeedId) -> Result<Authority, Unreadable> {
+        self.view
+            .authority(feed)?
+            .ok_or_else(|| Unreadable(format!("the record of feed {feed} went while its ops came")))
     }
 
     fn applied(&mut self, unserved: Vec<Unserved>) -> Result<(), Stop> {

@@ -23,7 +23,7 @@ impl Inbound {
         }
         let held = context.view.log(log)?;
         let head = batch.head.clone();
-        let authority = context.view.authority(log.feed)?.ok_or(Misbehaved::FeedNotAgreed)?;
+        let authority = context.authority(log.feed)?;
         let beyond = authority.cut(log).is_some_and(|cut| head.head.len > cut.len());
         if beyond || is_frozen(log, &authority, &context.view.forks(log.feed)?) {
             // The cut may be among the ops that come after it.

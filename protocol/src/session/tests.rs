@@ -74,6 +74,8 @@ struct Site {
     epoch: u64,
     /// Whether it pays no heed to forks.
     deaf: bool,
+    /// Whether damage took the record of the feed.
+    forgot: bool,
 }
 
 impl Site {
@@ -97,6 +99,7 @@ impl Site {
             closed: Vec::new(),
             epoch: 1,
             deaf: false,
+            forgot: false,
         }
     }
 

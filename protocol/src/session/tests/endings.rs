@@ -162,6 +162,20 @@ fn a_full_disk_ends_the_run_with_its_reason() {
     assert_eq!(closed_with(&mut wire.dialler), Outcome::Refused(Reason::DiskFull));
 }
 
+/// Damage takes a feed's record while its ops come: no peer is called a cheat for that.
+#[test]
+fn a_feed_whose_record_goes_in_a_run_is_its_own_sites_fault() {
+    let (mut ny, mut la) = (Site::new(1), Site::new(2));
+    let mut wire = connect(&la, &ny, Switches::PULL, Switches::PUSH);
+    assert_eq!(wire.sync(&mut la, &mut ny).0, Outcome::Done);
+    ny.publish("one", b"one");
+    la.forgot = true;
+    wire.settle(&mut la, &mut ny);
+    wire.dialler.run(Instant(1), &la);
+    wire.settle(&mut la, &mut ny);
+    assert_eq!(la.closed, [Outcome::Fault]);
+}
+
 #[test]
 fn the_listener_can_ask_for_a_run() {
     let (mut ny, mut la) = (Site::new(1), Site::new(2));

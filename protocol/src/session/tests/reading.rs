@@ -29,7 +29,7 @@ impl View for Site {
     }
 
     fn authority(&self, _feed: FeedId) -> Result<Option<Authority>, Unreadable> {
-        Ok(Some(self.authority.clone()))
+        Ok((!self.forgot).then(|| self.authority.clone()))
     }
 
     fn rights(&self, _feed: FeedId, _bytes_max: usize) -> Result<Vec<Batch>, Unreadable> {
