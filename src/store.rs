@@ -30,6 +30,7 @@ mod records;
 mod replay;
 mod runs;
 mod snapshot;
+mod strays;
 mod successions;
 mod sweep;
 mod told;

@@ -18,7 +18,12 @@ use super::replay::Changes;
 use super::{ReadError, Store, locked, walk};
 
 /// The first byte of such a record.
-pub(super) const LAYOUT: u8 = 2;
+const LAYOUT: u8 = 2;
+
+/// Whether a record is of ops that came later than their places.
+pub(super) fn is_filling(payload: &[u8]) -> bool {
+    payload.first() == Some(&LAYOUT)
+}
 
 /// What stands in a log for ops that were left out: how many (two to the power of `height`), and their hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

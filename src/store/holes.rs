@@ -22,7 +22,7 @@ use super::{Cause, ReadError, Shelf, Store, SweepError, locked};
 
 /// Ends logs in the index: their ops from there on are taken out of it, and what those are about is to be worked out anew. All in one step,
 /// what says that it is done last, for whoever keeps an index that may forget the end of it.
-fn end_logs(index: &dyn Index, ends: &BTreeMap<LogId, LogEntry>) -> Result<(), Broken> {
+pub(super) fn end_logs(index: &dyn Index, ends: &BTreeMap<LogId, LogEntry>) -> Result<(), Broken> {
     let (mut changes, mut gone) = (Vec::new(), BTreeMap::new());
     each(index, Tree::Op, &[], |key, value| {
         let OpEntry { place, .. } = keys::decode(value)?;

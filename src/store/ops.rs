@@ -158,6 +158,10 @@ pub(super) fn take_apart(payload: &[u8]) -> Option<Parts<'_>> {
 }
 
 impl Parts<'_> {
+    pub(super) const fn head(&self) -> &SignedHead {
+        &self.prelude.head
+    }
+
     /// The head and the log at the batch's end.
     pub(super) fn end(self) -> (Option<SignedHead>, Mmr) {
         (Some(self.prelude.head), self.prelude.after)
@@ -181,7 +185,7 @@ pub(super) fn newest(first: u64, ops: usize) -> u64 {
 
 /// What a batch means for the index.
 pub(super) fn replay(changes: &mut Changes, at: Location, payload: &[u8]) {
-    if payload.first() == Some(&gaps::LAYOUT) {
+    if gaps::is_filling(payload) {
         return gaps::replay(changes, at, payload);
     }
     let Some(parts) = take_apart(payload) else { return };
@@ -263,21 +267,23 @@ impl Store {
             Some(generation) => generation,
             None => self.newest_generation()?,
         };
-        let mut ends: BTreeMap<LogId, u64> = BTreeMap::new();
+        let mut ends: BTreeMap<LogId, Mmr> = BTreeMap::new();
         let mut payloads = Vec::with_capacity(batches.len());
         for verified in batches.iter().map(Permitted::inner) {
             let (log, first) = (verified.log(), verified.first());
-            let held = match ends.get(&log) {
-                Some(&end) => end,
-                None => self.log_state(log)?.map_or(0, |state| state.after.len()),
+            let before = match ends.remove(&log) {
+                Some(end) => end,
+                None => self.log_state(log)?.map_or_else(Mmr::default, |state| state.after),
             };
+            let held = before.len();
             if first != held {
                 return Err(AppendError::Moved { log, held, first });
             }
+            ends.insert(log, verified.after().clone());
             if verified.after().len() == held {
                 continue;
             }
-            ends.insert(log, verified.after().len());
+            self.strike_strays(verified, &before)?;
             payloads.push(encode(verified, generation.saturating_add(1)));
             // A batch of nothing but skipped ops takes a generation as well, or nobody would hear of it.
             let count = u64::try_from(verified.ops().len()).unwrap_or(u64::MAX).max(1);

@@ -74,6 +74,8 @@ pub enum Shelf {
     Quotas,
     /// site 32 → its keys, and what it knows of this site's.
     KeysOf,
+    /// record 32 of a batch → the log, of another history of which it is than what came in its place.
+    Strays,
 }
 
 impl Shelf {
@@ -104,6 +106,7 @@ impl Shelf {
             Self::Trash => 37,
             Self::Quotas => 38,
             Self::KeysOf => 43,
+            Self::Strays => 44,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::keys::{self, BlobEntry, Location, LogEntry, Tree};
 use super::packs::record::{self, Kind};
 use super::packs::{Packs, Start, footer::Place};
 use super::view::want_again;
-use super::{holes, ops, records, sweep};
+use super::{holes, ops, records, strays, sweep};
 
 /// Changes gathered before they are applied in sorted order: sled takes sorted keys twice as fast.
 const CHANGES_MAX: usize = 1 << 15;
@@ -173,6 +173,7 @@ pub(crate) fn all(index: &dyn Index, packs: &Packs, start: Start) -> Result<Unre
         }
     }
     changes.apply(index)?;
+    strays::settle(index, packs)?;
     // A batch may be replayed that lies behind one which was found damaged before.
     if unread.words || holes::is_damage_noted(index)? {
         holes::cut(index, packs)?;

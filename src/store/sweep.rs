@@ -18,7 +18,7 @@ use super::keys::{self, BlobEntry, Location, Tree};
 use super::packs::footer::Place;
 use super::packs::record::{Draft, Header, Kind};
 use super::replay::Changes;
-use super::{Look, ReadError, Store, WriteError, locked, records};
+use super::{Look, ReadError, Store, WriteError, locked, records, strays};
 
 /// Blobs looked at while nothing new may name them.
 const BLOBS_AT_ONCE: usize = 512;
@@ -399,7 +399,7 @@ impl Store {
         match header.kind {
             Kind::Blob | Kind::Outline => Ok(points(Tree::Blob)?),
             Kind::Extent => Ok(points(Tree::Extent)?),
-            Kind::Ops => Ok(true),
+            Kind::Ops => Ok(!self.with_index(|index| strays::is_stray(index, &header.id))?),
             Kind::Meta => {
                 let Some((_, payload)) = self.read_place(pack, place)? else { return Ok(false) };
                 Ok(self.with_index(|index| records::holds(index, at, &payload))?)

@@ -188,14 +188,10 @@ impl Options {
         let both = entropy.chance(600_000);
         let ends = [Some(first), both.then_some(second)].into_iter().flatten();
         let links: Vec<CheatLink> = ends.map(|site| some_link(site, entropy)).collect();
-        // What two histories of a log come to where a part of one rotted is another tale.
-        let rots = self.acts.iter().any(|(_, act)| matches!(act, Act::Rot { .. }));
         let mut acts = Vec::new();
         for _ in 0..TRICKS_LEAST + entropy.below(TRICKS_MORE) {
             let often = if entropy.chance(400_000) { 4 } else { TRICKS.len() };
             let trick = TRICKS.get(entropy.index(often)).copied().unwrap_or(Trick::Signs(Signed::Package));
-            let forks = trick == Trick::Ops(OpsTrick::TwoHistories);
-            let trick = if rots && forks { Trick::Signs(Signed::Package) } else { trick };
             let (at, link) = (entropy.below(self.healed_at), entropy.index(links.len()));
             acts.push((at, Act::Cheat { link, trick, pick: entropy.next() }));
         }
