@@ -180,7 +180,7 @@ pub fn wholly_heard(agreed: &Agreed, outcome: Outcome, tally: &Tally) -> Vec<Fee
 /// be lost as well.
 fn damaged(store: &Store, me: SiteId, feed: FeedId) -> Result<Option<(LogId, u64)>, ReadError> {
     let chosen = goes_on_in(store, me, feed)?.epoch;
-    Ok(store.short_logs_of(feed, me)?.pop().filter(|(log, _)| log.epoch >= chosen))
+    Ok(store.lacking_logs_of(feed, me)?.pop().filter(|(log, _)| log.epoch >= chosen))
 }
 
 /// Why a site writes again.

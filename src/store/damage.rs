@@ -291,7 +291,7 @@ impl Store {
                 open.blobs.push(blob);
             }
         }
-        open.logs = self.short_logs()?;
+        open.logs = self.lacking_under(&[])?.into_iter().map(|(log, _)| log).collect();
         Ok(open)
     }
 
@@ -300,24 +300,42 @@ impl Store {
     /// # Errors
     /// The disk failed.
     pub fn short_logs(&self) -> Result<Vec<LogId>, ReadError> {
-        Ok(self.short_under(&[])?.into_iter().map(|(log, _)| log).collect())
+        self.short_under(&[]).map(|short| short.map(|(log, ..)| log)).collect()
     }
 
-    /// The logs of an author in a feed of which less is held than once was, in order of their epochs, each with the number of ops that are
-    /// lacking at its end.
+    /// The logs under a prefix of which an end is lacking that may come back, in order, each with the number of ops. What lies behind the
+    /// place where a log was cut counts nowhere, and nobody sends it.
     ///
     /// # Errors
-    /// The disk failed.
-    pub fn short_logs_of(&self, feed: FeedId, author: SiteId) -> Result<Vec<(LogId, u64)>, ReadError> {
-        self.short_under(&keys::joined(&[feed.as_bytes(), author.as_bytes()]))
+    /// The disk failed, or the bytes of an op about rights are damaged.
+    fn lacking_under(&self, prefix: &[u8]) -> Result<Vec<(LogId, u64)>, ReadError> {
+        let mut lacking = Vec::new();
+        for short in self.short_under(prefix) {
+            let (log, held, longest) = short?;
+            let cut = self.authority(log.feed)?.and_then(|authority| authority.cut(log));
+            let ops = cut.map_or(longest, |cut| cut.len().min(longest)).saturating_sub(held);
+            if ops > 0 {
+                lacking.push((log, ops));
+            }
+        }
+        Ok(lacking)
     }
 
-    fn short_under(&self, prefix: &[u8]) -> Result<Vec<(LogId, u64)>, ReadError> {
+    /// The logs of an author in a feed of which an end is lacking that may come back, in order of their epochs, each with the number of ops.
+    ///
+    /// # Errors
+    /// The disk failed, or the bytes of an op about rights are damaged.
+    pub fn lacking_logs_of(&self, feed: FeedId, author: SiteId) -> Result<Vec<(LogId, u64)>, ReadError> {
+        self.lacking_under(&keys::joined(&[feed.as_bytes(), author.as_bytes()]))
+    }
+
+    /// The logs that are shorter than they were: how far they are held, and how far they were once.
+    fn short_under(&self, prefix: &[u8]) -> impl Iterator<Item = Result<(LogId, u64, u64), ReadError>> {
         let logs = self.walk(Tree::Log, prefix, |key, value| {
             let entry: keys::LogEntry = keys::decode(value)?;
-            Ok((keys::log_of(key)?, entry.longest.saturating_sub(entry.after.len())))
+            Ok((keys::log_of(key)?, entry.after.len(), entry.longest))
         });
-        logs.filter(|log| log.as_ref().map_or(true, |(_, lacking)| *lacking > 0)).collect()
+        logs.filter(|log| log.as_ref().map_or(true, |(_, held, longest)| held < longest))
     }
 
     /// Forgets what has come back. Once nothing is missing any more, the packs with damaged bytes are written anew without them: until then

@@ -2,7 +2,7 @@
 
 use protocol::grant::Permitted;
 use protocol::id::SiteId;
-use protocol::op::{Body, Grant, Rights};
+use protocol::op::{Body, Cut, Grant, Rights, Tip};
 use protocol::session::view::View;
 
 use super::*;
@@ -164,4 +164,39 @@ fn an_op_that_a_reader_finds_damaged_is_wanted_again_at_once() {
     assert_eq!((loss.places.len(), loss.logs.as_slice(), holed.held()), (1, &[holed.log][..], 1));
     assert!(read().unwrap().is_empty());
     assert_eq!(holed.store.open_damage(look(&holed.author)).unwrap().logs, [holed.log]);
+}
+
+/// The author had signed two histories and the end that rotted does not count: nobody sends it, and nothing waits for it.
+#[test]
+fn what_rots_behind_the_place_where_a_log_was_cut_is_not_waited_for() {
+    let (disk, mut origin, mut author) = (FakeDisk::new(), Author::new(73), Author::new(74));
+    let store = open(&disk, &InMemory::default());
+    let feed = store.put_feed(&record(&origin)).unwrap();
+    let log = author.log(feed);
+    for name in ["one", "two", "three"] {
+        store.append(&[author.says(feed, vec![publish(name, "1", name.as_bytes())])]).unwrap();
+    }
+    let head = store.batches(log, 1, 0).unwrap().swap_remove(0).head;
+    disk.damage(1, |pack| {
+        let at = pack.windows(5).position(|part| part == b"three").unwrap();
+        pack[at] ^= 1;
+    });
+    store.verify(|_| {}).unwrap();
+    let at = look(&origin);
+    let open = || store.open_damage(at).unwrap();
+    assert_eq!((open().logs, open().places.len()), (vec![log], 1));
+    assert_eq!(store.lacking_logs_of(feed, log.author).unwrap(), [(log, 1)]);
+    let (len, root) = (head.head.len, head.head.root);
+    let cut = Cut {
+        tip: Tip { author: log.author, epoch: log.epoch, len, root },
+        signed: head.head.time,
+        succession: head.succession,
+        signature: head.signature.0.to_vec(),
+        reason: String::new(),
+    };
+    assert_eq!(len, 2);
+    store.append(&[origin.says(feed, vec![Body::Cut(cut)])]).unwrap();
+    assert!(open().logs.is_empty() && store.lacking_logs_of(feed, log.author).unwrap().is_empty());
+    assert_eq!(store.mend(at).unwrap().packs, 1);
+    assert!(open().is_nothing());
 }
