@@ -413,36 +413,17 @@ fn judged(links: &[api::Link], max_lag_ms: Option<u64>, now_ms: u64) -> (u8, Str
 
 #[cfg(test)]
 mod tests {
-    use protocol::op::Genesis;
     use protocol::package::{Coordinate, FeedKind};
 
     use super::*;
     use crate::identity::SiteKey;
+    use crate::keeper::tests::a_feed;
     use crate::store::{Options, Store};
 
     #[test]
     fn a_feed_is_walked_again_only_after_it_changed() {
-        let folder = tempfile::tempdir().unwrap();
-        let key = SiteKey::from_seed(&[1; 32]);
-        let genesis = Genesis {
-            kind: FeedKind::Raw,
-            name: "tools".to_owned(),
-            origin: key.site_id(),
-            second_origin: None,
-            reuse: false,
-            overwrite: false,
-            created: Timestamp(1),
-            nonce: [0; 16],
-        };
-        let store = Store::open(folder.path(), Options::new(1)).unwrap();
-        let record = FeedRecord {
-            genesis,
-            name: "tools".to_owned(),
-            strict: false,
-            local_wins: false,
-            open_reads: false,
-        };
-        let feed = store.put_feed(&record).unwrap();
+        let (key, store, feed) = a_feed();
+        let record = store.feed(feed).unwrap().unwrap();
         let site = SiteStore::new(store, key);
         let counts = Counts::default();
         assert_eq!(counts.of(&site, feed, &record).unwrap().0, 0);

@@ -54,7 +54,7 @@ impl Doors {
         let listener = TcpListener::bind(http).await.map_err(tcp)?;
         let address = listener.local_addr().map_err(tcp)?;
         let behind = Behind::default();
-        let tasks = vec![tokio::spawn(serve_tcp(listener, behind.clone(), stopped.clone()))];
+        let tasks = vec![tokio::spawn(serve(listener, behind.clone(), stopped.clone()))];
         Ok(Self { tcp: address, behind, stop, stopped, tasks, socket: None })
     }
 
@@ -100,7 +100,7 @@ async fn own_door(
     stopped: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, DoorError> {
     let listener = std::future::ready(local::bind(path)).await?;
-    Ok(tokio::spawn(serve_socket(listener, Behind::routes(routes), stopped)))
+    Ok(tokio::spawn(serve(listener, Behind::routes(routes), stopped)))
 }
 
 #[cfg(not(unix))]
@@ -111,7 +111,7 @@ async fn own_door(
 ) -> Result<JoinHandle<()>, DoorError> {
     let (listener, secret) = local::loopback::bind(path).await?;
     let routes = local::loopback::guarded(routes, secret);
-    Ok(tokio::spawn(serve_tcp(listener, Behind::routes(routes), stopped)))
+    Ok(tokio::spawn(serve(listener, Behind::routes(routes), stopped)))
 }
 
 struct Desk {
@@ -161,33 +161,37 @@ impl Desk {
     }
 }
 
-async fn serve_tcp(listener: TcpListener, behind: Behind, mut stopped: watch::Receiver<bool>) {
-    let desk = Desk::new(behind);
-    loop {
-        tokio::select! {
-            _ = stopped.changed() => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _from)) => desk.welcome(stream),
-                Err(error) => out_of_breath(&error).await,
-            },
-        }
+/// What connections come to.
+trait Listens {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    async fn accepted(&self) -> std::io::Result<Self::Stream>;
+}
+
+impl Listens for TcpListener {
+    type Stream = tokio::net::TcpStream;
+
+    async fn accepted(&self) -> std::io::Result<Self::Stream> {
+        self.accept().await.map(|(stream, _from)| stream)
     }
-    drop(listener);
-    desk.close().await;
 }
 
 #[cfg(unix)]
-async fn serve_socket(
-    listener: tokio::net::UnixListener,
-    behind: Behind,
-    mut stopped: watch::Receiver<bool>,
-) {
+impl Listens for tokio::net::UnixListener {
+    type Stream = tokio::net::UnixStream;
+
+    async fn accepted(&self) -> std::io::Result<Self::Stream> {
+        self.accept().await.map(|(stream, _from)| stream)
+    }
+}
+
+async fn serve(listener: impl Listens, behind: Behind, mut stopped: watch::Receiver<bool>) {
     let desk = Desk::new(behind);
     loop {
         tokio::select! {
             _ = stopped.changed() => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _from)) => desk.welcome(stream),
+            accepted = listener.accepted() => match accepted {
+                Ok(stream) => desk.welcome(stream),
                 Err(error) => out_of_breath(&error).await,
             },
         }

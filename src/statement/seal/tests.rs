@@ -1,40 +1,20 @@
 //! What a seal covers: everything that is due, and nothing that is not.
 
-use std::sync::Arc;
-
 use protocol::grant::Permitted;
 use protocol::log::{Mmr, Verified};
-use protocol::op::{Genesis, Grant, Rights, SetRef};
-use protocol::package::FeedKind;
+use protocol::op::{Grant, Rights, SetRef};
 use protocol::time::{Hlc, Timestamp};
 
 use super::*;
 use crate::identity::SiteKey;
+use crate::keeper::tests::a_feed;
 use crate::keeper::wall_clock;
-use crate::store::disk::fake::FakeDisk;
-use crate::store::{FeedRecord, Options, engine};
 
 const HOUR_MS: u64 = 3_600_000;
 
 fn origin() -> (SiteStore, FeedId, SiteKey) {
-    let key = SiteKey::from_seed(&[1; 32]);
+    let (key, store, feed) = a_feed();
     let member = SiteKey::from_seed(&[2; 32]);
-    let genesis = Genesis {
-        kind: FeedKind::Raw,
-        name: "tools".to_owned(),
-        origin: key.site_id(),
-        second_origin: None,
-        reuse: false,
-        overwrite: false,
-        created: wall_clock(),
-        nonce: [0; 16],
-    };
-    let feed = genesis.feed_id();
-    let index = engine::InMemory::default();
-    let store = Store::open_on(Arc::new(FakeDisk::new()), Box::new(index), Options::new(1)).unwrap();
-    let name = "tools".to_owned();
-    let record = FeedRecord { name, genesis, strict: false, local_wins: false, open_reads: false };
-    store.put_feed(&record).unwrap();
     let site = SiteStore::new(store, key);
     let grant = Grant {
         grantee: member.site_id(),
