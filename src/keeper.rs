@@ -26,7 +26,7 @@ use protocol::succession::generation_of;
 use protocol::time::{Hlc, Timestamp};
 use protocol::transfer::Stored;
 
-use braking::BrakeError;
+use braking::{BrakeError, Brought};
 pub use clock::Clock;
 
 use self::own_log::Grounds;
@@ -284,6 +284,7 @@ impl SiteStore {
             link: link.name.clone(),
             fetch: link.fetch,
             era: None,
+            brought: Brought::new(),
         }
     }
 }
@@ -298,6 +299,8 @@ pub struct LinkKeeper {
     fetch: Fetch,
     /// The store's era when bytes were first kept and not yet settled.
     era: Option<u64>,
+    /// What the run that is under way brought.
+    brought: Brought,
 }
 
 impl LinkKeeper {
@@ -309,8 +312,8 @@ impl LinkKeeper {
 
 impl LinkKeeper {
     /// Holds deletions of ops that are about to be stored where they are too many.
-    fn brake(&self, log: LogId, stretch: (u64, u64), ops: &[NamedOp]) -> Result<(), KeepError> {
-        match braking::before(&self.site, &self.link, log, stretch, ops, wall_clock()) {
+    fn brake(&self, log: LogId, ops: &[NamedOp]) -> Result<(), KeepError> {
+        match braking::before(&self.site, &self.link, log, ops, &self.brought, wall_clock()) {
             Ok(None) => Ok(()),
             Ok(Some(hold)) => {
                 let hold = HEXLOWER.encode(&hold);
@@ -459,8 +462,9 @@ fn write_failed(error: &WriteError) -> KeepError {
 
 impl Keeper for LinkKeeper {
     fn append(&mut self, run: Permitted<Verified>) -> Result<(), KeepError> {
-        let (log, stretch) = (run.inner().log(), (run.inner().first(), run.inner().after().len()));
-        self.brake(log, stretch, run.inner().ops())?;
+        let (log, first) = (run.inner().log(), run.inner().first());
+        self.brake(log, run.inner().ops())?;
+        self.brought.entry(log).or_insert(first);
         let stamps = stamps(run.inner().ops());
         // Moved: another session brought the same ops first; what comes next is checked against what is held then.
         match self.site.store().append(&[run]) {
@@ -473,9 +477,7 @@ impl Keeper for LinkKeeper {
 
     fn fill(&mut self, filling: &Permitted<Filling>) -> Result<(), KeepError> {
         let (log, ops) = (filling.inner().log(), filling.inner().ops());
-        let places = || ops.iter().map(|named| named.op.place.seq);
-        let stretch = (places().min().unwrap_or(0), places().max().map_or(0, |last| last.saturating_add(1)));
-        self.brake(log, stretch, ops)?;
+        self.brake(log, ops)?;
         self.appended(self.site.store().fill(filling))?;
         self.see(log, stamps(ops));
         Ok(())
@@ -516,6 +518,8 @@ impl Keeper for LinkKeeper {
     }
 
     fn remember(&mut self, memory: Memory) {
+        // All ops of the run are in.
+        self.brought.clear();
         if let Err(error) = self.site.store().remember(self.peer, &self.link, &memory) {
             tracing::warn!(%error, link = self.link, "cannot remember what the peer has: the next run compares anew");
         }

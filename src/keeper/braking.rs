@@ -1,6 +1,12 @@
 //! The brake on mass deletion over one link: counts what it takes away within an hour, and holds it once it is too much.
+//!
+//! What was never this site's to lose is not taken away: a version that came in the same run, and deletions that were here before, which
+//! damage or a restore took. To hold those would serve what was deleted.
 
-use std::collections::BTreeSet;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::brake::trips;
 use protocol::feed::Standing;
@@ -24,22 +30,27 @@ pub(super) enum BrakeError {
     Randomness(getrandom::Error),
 }
 
+/// For each log of which a run brought something, from which position on.
+pub(super) type Brought = BTreeMap<LogId, u64>;
+
 /// Looks at ops before they are appended. Once the brake trips a hold is durable before they are, and it covers all that the link took
 /// away within the window. Gives the hold's name where it tripped with these.
 pub(super) fn before(
     site: &SiteStore,
     link: &str,
     log: LogId,
-    (first, end): (u64, u64),
     ops: &[NamedOp],
+    brought: &Brought,
     now: Timestamp,
 ) -> Result<Option<[u8; 8]>, BrakeError> {
     let feed = log.feed;
-    if !ops.iter().any(|named| matches!(named.op.body, Body::Delete(_))) {
+    let store = site.store();
+    if log.author == site.me() || store.waits(feed)?.is_some() {
         return Ok(None);
     }
-    let store = site.store();
-    let taken = taken(site, feed, ops)?;
+    let Some(Taken { first, end, versions: taken }) = taken(site, log, ops, brought)? else {
+        return Ok(None);
+    };
     let open = store.open_holds(Some(feed))?;
     let mut braked = store.braked(feed, link)?;
     // A hold that is gone was approved, and what it covered counts no more.
@@ -88,15 +99,41 @@ pub(super) fn before(
     Ok(tripped)
 }
 
-/// Versions that stand and that the ops would take away.
-fn taken(site: &SiteStore, feed: FeedId, ops: &[NamedOp]) -> Result<BTreeSet<(String, String)>, ReadError> {
-    let mut taken = BTreeSet::new();
-    for named in ops {
+/// What ops would take away.
+struct Taken {
+    /// The first of the deletes, and the position after the last.
+    first: u64,
+    end: u64,
+    /// What stands of it, as name and version.
+    versions: BTreeSet<(String, String)>,
+}
+
+/// What deletes among the ops would take away, if there are any that can.
+fn taken(
+    site: &SiteStore,
+    log: LogId,
+    ops: &[NamedOp],
+    brought: &Brought,
+) -> Result<Option<Taken>, ReadError> {
+    let store = site.store();
+    let known = store.log_longest(log)?;
+    let mut taken: Option<Taken> = None;
+    for named in ops.iter().filter(|named| named.op.place.seq >= known) {
         let Body::Delete(delete) = &named.op.body else { continue };
-        let at = &delete.coordinate;
-        let item = site.store().item(feed, &at.name, &at.version, site.look())?;
+        let (at, seq) = (&delete.coordinate, named.op.place.seq);
+        let item = store.item(log.feed, &at.name, &at.version, site.look())?;
+        let winner = item.as_ref().and_then(|item| item.winner).map(|winner| store.op(winner)).transpose()?;
+        let came_along = winner.flatten().is_some_and(|publish| {
+            brought.get(&publish.op.place.log).is_some_and(|from| publish.op.place.seq >= *from)
+        });
+        if came_along {
+            continue;
+        }
+        let after = seq.saturating_add(1);
+        let taken = taken.get_or_insert_with(|| Taken { first: seq, end: after, versions: BTreeSet::new() });
+        taken.end = after;
         if item.is_some_and(|item| item.standing == Standing::Served) {
-            taken.insert((at.name.clone(), at.version.clone()));
+            taken.versions.insert((at.name.clone(), at.version.clone()));
         }
     }
     Ok(taken)

@@ -26,7 +26,7 @@ pub(crate) fn a_feed() -> (SiteKey, Store, FeedId) {
     a_feed_on(Arc::new(FakeDisk::new()))
 }
 
-fn a_feed_on(disk: Arc<FakeDisk>) -> (SiteKey, Store, FeedId) {
+pub(super) fn a_feed_on(disk: Arc<FakeDisk>) -> (SiteKey, Store, FeedId) {
     let key = SiteKey::from_seed(&[1; 32]);
     let genesis = Genesis {
         kind: FeedKind::Raw,

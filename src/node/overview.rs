@@ -22,7 +22,7 @@ use super::sessions::{LinkState, Pacing};
 use super::{Node, locked};
 use crate::api::{self, Problem};
 use crate::keeper::{SiteStore, wall_clock};
-use crate::store::{BlobState, FeedRecord, PeerState, ReadError};
+use crate::store::{BlobState, FeedRecord, PeerState, ReadError, Shelf};
 
 /// How long counts hold where an op waits until it is due, which no append tells.
 const PARKED_COUNTS_MS: u64 = 10_000;
@@ -135,6 +135,13 @@ fn count_key(site: &SiteStore, feed: FeedId, record: &FeedRecord) -> Result<[u8;
         hasher.update(&signed.head.log.epoch.to_le_bytes());
         hasher.update(&signed.head.len.to_le_bytes());
         hasher.update(&signed.head.root);
+    }
+    // Of deletions that wait, and of words about rights that are known by proof, no log here tells.
+    for shelf in [Shelf::Holds, Shelf::Rights] {
+        for (key, value) in site.store().records(shelf, feed.as_bytes(), &[], usize::MAX)? {
+            hasher.update(&key);
+            hasher.update(&value);
+        }
     }
     Ok(*hasher.finalize().as_bytes())
 }

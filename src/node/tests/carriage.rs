@@ -115,9 +115,31 @@ async fn a_run_that_deletes_much_waits_for_a_person() {
     let node = restarted(folder.path(), "Tokyo").await;
     assert_eq!(ready(&states(&node).await), many + 1);
     assert!(node.approve("nonsense").await.is_err());
+    let feed = async || node.feed("tools").await.unwrap();
+    let before = feed().await;
     node.approve(&holds[0].hold).await.unwrap();
     assert_eq!(ready(&states(&node).await), 1);
+    let (after, at_ny) = (feed().await, ny.node.feed("tools").await.unwrap());
+    assert_eq!((before.packages, after.packages), (many as u64 + 1, 1));
+    assert_eq!(after.state_root, at_ny.state_root, "figures are of what stands now");
     assert!(node.holds().await.unwrap().holds.is_empty());
+}
+
+/// Nothing is taken away from a site that never had it, however much was deleted before it joined.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_site_of_a_feed_of_which_much_was_deleted_holds_nothing_back() {
+    let (ny, tokyo) = (lab("New York").await, lab("Tokyo").await);
+    feed(&ny.node, "tools").await;
+    for n in 0..160 {
+        publish(&ny.node, &format!("p{n}"), b"same bytes").await.unwrap();
+    }
+    for n in 0..130 {
+        ny.node.delete("tools", &format!("p{n}"), "1.0", String::new(), false).await.unwrap();
+    }
+    pair(&ny.node, &tokyo.node, "pull").await;
+    settle(&tokyo.node).await;
+    assert!(tokyo.node.holds().await.unwrap().holds.is_empty());
+    assert_eq!(states(&tokyo.node).await, states(&ny.node).await);
 }
 
 /// E27: deletions that come one by one over a live link add up; what was approved counts no more.

@@ -1,0 +1,109 @@
+//! What one link takes away at once is held, unless it was never this site's to lose.
+
+use std::sync::Arc;
+
+use protocol::grant::Permitted;
+use protocol::id::BlobId;
+use protocol::log::{Mmr, Verified};
+use protocol::manifest::{File, Manifest};
+use protocol::op::{Delete, Grant, Publish, Rights};
+use protocol::package::{Coordinate, FeedKind};
+use protocol::time::Hlc;
+
+use super::*;
+use crate::identity::SiteKey;
+use crate::keeper::tests::a_feed_on;
+use crate::keeper::wall_clock;
+use crate::store::Cause;
+use crate::store::disk::fake::FakeDisk;
+
+/// A feed of this site's in which another one published 150 versions, in one batch, and says of each that it is gone, in a second one.
+struct MassDeletion {
+    disk: Arc<FakeDisk>,
+    site: SiteStore,
+    log: LogId,
+    deletes: Verified,
+}
+
+fn mass_deletion() -> MassDeletion {
+    let disk = Arc::new(FakeDisk::new());
+    let (key, store, feed) = a_feed_on(Arc::clone(&disk));
+    let other = SiteKey::from_seed(&[2; 32]);
+    let log = LogId { feed, author: other.site_id(), epoch: 1 };
+    let rights = Grant {
+        grantee: log.author,
+        label: String::new(),
+        rights: Rights::WRITE,
+        prefix: String::new(),
+        expires: None,
+    };
+    let site = SiteStore::new(store, key);
+    site.author(feed, vec![Body::Grant(rights)]).unwrap();
+    let at = |n: u32| Coordinate::new(FeedKind::Raw, &format!("p{n}"), "1").unwrap();
+    let publish = |n| Publish {
+        coordinate: at(n),
+        manifest: Manifest::of(vec![File {
+            name: "f".to_owned(),
+            blob: BlobId([7; 32]),
+            size: 1,
+            sha256: [0; 32],
+        }])
+        .unwrap(),
+        supersedes: Vec::new(),
+        provenance: None,
+    };
+    let says = |held: &Mmr, bodies, clock| {
+        Verified::author(other.signing_key(), log, held, bodies, clock, wall_clock())
+    };
+    let said = says(&Mmr::default(), (0..150).map(|n| Body::Publish(publish(n))).collect(), Hlc::default());
+    let (held, clock) = (said.after().clone(), said.ops()[149].op.stamp);
+    site.store().append(&[Permitted::local(said, false).unwrap()]).unwrap();
+    let delete = |n| Delete { coordinate: at(n), saw: Vec::new(), reason: "no longer".to_owned() };
+    let deletes = says(&held, (0..150).map(|n| Body::Delete(delete(n))).collect(), clock);
+    MassDeletion { disk, site, log, deletes }
+}
+
+impl MassDeletion {
+    fn trips(&self, brought: &Brought) -> bool {
+        let held = before(&self.site, "la", self.log, self.deletes.ops(), brought, wall_clock()).unwrap();
+        assert_eq!(held.is_some(), !self.site.store().open_holds(None).unwrap().is_empty());
+        held.is_some()
+    }
+}
+
+#[test]
+fn deletions_of_much_that_stood_here_are_held() {
+    let much = mass_deletion();
+    assert!(much.trips(&Brought::new()));
+    let earlier = mass_deletion();
+    assert!(earlier.trips(&Brought::from([(earlier.log, 150)])), "what the run brought came after all of it");
+}
+
+/// To hold them would serve what was deleted before this site ever had it.
+#[test]
+fn deletions_of_what_came_in_the_same_run_are_not_held() {
+    let much = mass_deletion();
+    assert!(!much.trips(&Brought::from([(much.log, 0)])));
+}
+
+/// To hold them would undo them where bits rot.
+#[test]
+fn deletions_that_damage_took_and_that_come_again_are_not_held() {
+    let much = mass_deletion();
+    much.site.store().append(&[Permitted::local(much.deletes.clone(), false).unwrap()]).unwrap();
+    much.disk.damage(1, |pack| {
+        let at = pack.windows(9).position(|part| part == b"no longer").unwrap();
+        pack[at] ^= 1;
+    });
+    much.site.store().verify(|_| {}).unwrap();
+    assert_eq!(much.site.store().log_state(much.log).unwrap().unwrap().after.len(), 150);
+    assert!(!much.trips(&Brought::new()));
+}
+
+/// It knows not what it served when it was set back, and its own deletions may be among them.
+#[test]
+fn deletions_are_not_held_while_a_site_learns_what_it_said() {
+    let much = mass_deletion();
+    much.site.awaken(Cause::Restored { made: wall_clock() }, wall_clock()).unwrap();
+    assert!(!much.trips(&Brought::new()));
+}
