@@ -57,12 +57,21 @@ fn encode(filling: &Filling, places: &[(u64, OpId)], generation: u64) -> Vec<u8>
     payload
 }
 
+/// What precedes the statements, and those.
+fn take_apart(payload: &[u8]) -> Option<(Prelude, &[u8])> {
+    let (length, rest) = payload.strip_prefix(&[LAYOUT])?.split_first_chunk::<4>()?;
+    let (prelude, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+    Some((keys::decode(prelude).ok()?, rest))
+}
+
+/// The log in which ops of the record have their places.
+pub(super) fn log_of(payload: &[u8]) -> Option<LogId> {
+    take_apart(payload).map(|(prelude, _)| prelude.log)
+}
+
 /// What the record means for the index.
 pub(super) fn replay(changes: &mut Changes, at: Location, payload: &[u8]) {
-    let Some((length, rest)) = payload.get(1..).and_then(<[u8]>::split_first_chunk::<4>) else { return };
-    let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
-    let Some((prelude, mut rest)) = rest.split_at_checked(length) else { return };
-    let Ok(Prelude { generation, log, ops }) = keys::decode::<Prelude>(prelude) else { return };
+    let Some((Prelude { generation, log, ops }, mut rest)) = take_apart(payload) else { return };
     let mut start = u64::try_from(payload.len().saturating_sub(rest.len())).unwrap_or(u64::MAX);
     for (generation, (seq, id, bytes)) in (generation..).zip(ops) {
         let arrival = Arrival { log, first: seq, late: true };

@@ -194,7 +194,7 @@ pub(super) fn replay(changes: &mut Changes, at: Location, payload: &[u8]) {
     let entry = LogEntry { head: Some(head.clone()), after: after.clone(), longest: head.head.len };
     changes.raise(keys::log(log), &entry);
     let last = head.head.len.saturating_sub(1);
-    changes.set(Tree::Batch, keys::batch(log, last), keys::encode(&BatchEntry { first: *first, at }));
+    changes.cover(keys::batch(log, last), BatchEntry { first: *first, at });
     let newest = newest(*generation, parts.ops.len());
     let arrival = Arrival { log, first: *first, late: false };
     changes.set(Tree::Arrival, newest.to_be_bytes().to_vec(), keys::encode(&arrival));

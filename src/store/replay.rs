@@ -6,7 +6,7 @@ use std::io;
 use protocol::id::BlobId;
 
 use super::engine::{Broken, Change, Index};
-use super::keys::{self, BlobEntry, Location, LogEntry, Tree};
+use super::keys::{self, BatchEntry, BlobEntry, Location, LogEntry, Tree};
 use super::packs::record::{self, Kind};
 use super::packs::{Packs, Start, footer::Place};
 use super::view::want_again;
@@ -51,6 +51,12 @@ enum Step {
         len: u64,
         value: Vec<u8>,
     },
+    /// Set what lies at the end of a batch unless a batch is known there that begins earlier. After damage was mended batches overlap, and may
+    /// be written again in any order: the longest of those with one end covers the others.
+    Cover {
+        first: u64,
+        value: Vec<u8>,
+    },
 }
 
 impl Changes {
@@ -65,7 +71,7 @@ impl Changes {
     pub(crate) fn remove_at(&mut self, tree: Tree, key: Vec<u8>, at: Location) {
         let step = match self.by_key.remove(&(tree, key.clone())) {
             Some(Step::Set(value)) if keys::location(tree, &value).ok().flatten() == Some(at) => Step::Remove,
-            Some(step @ (Step::Set(_) | Step::Remove | Step::Raise { .. })) => step,
+            Some(step @ (Step::Set(_) | Step::Remove | Step::Raise { .. } | Step::Cover { .. })) => step,
             Some(Step::RemoveAt(_)) | None => Step::RemoveAt(at),
         };
         self.by_key.insert((tree, key), step);
@@ -84,6 +90,27 @@ impl Changes {
         }
     }
 
+    pub(crate) fn cover(&mut self, key: Vec<u8>, entry: BatchEntry) {
+        let first = entry.first;
+        let known = self.by_key.get(&(Tree::Batch, key.clone()));
+        if !matches!(known, Some(Step::Cover { first: other, .. }) if *other < first) {
+            self.by_key.insert((Tree::Batch, key), Step::Cover { first, value: keys::encode(&entry) });
+        }
+    }
+
+    /// Leaves of these changes what follows from records that were here before and are written again: no log gets longer by that, and ops
+    /// that are not held, for a log was set back to before them, are not held again.
+    pub(crate) fn keep_to_what_is_held(&mut self, index: &dyn Index) -> Result<(), Broken> {
+        let mut absent = BTreeSet::new();
+        for (tree, key) in self.by_key.keys() {
+            if *tree == Tree::Log || (*tree == Tree::Op && index.value(*tree, key)?.is_none()) {
+                absent.insert((*tree, key.clone()));
+            }
+        }
+        self.by_key.retain(|at, _| !absent.contains(at));
+        Ok(())
+    }
+
     pub(crate) fn apply(&self, index: &dyn Index) -> Result<(), Broken> {
         let mut changes = Vec::with_capacity(self.by_key.len());
         for ((tree, key), step) in &self.by_key {
@@ -97,6 +124,14 @@ impl Changes {
                         continue;
                     }
                     None
+                }
+                Step::Cover { first, value } => {
+                    let now = index.value(*tree, key)?;
+                    let now = now.map(|value| keys::decode::<BatchEntry>(&value)).transpose()?;
+                    if now.is_some_and(|now| now.first < *first) {
+                        continue;
+                    }
+                    Some(value.clone())
                 }
                 Step::Raise { len, value } => {
                     let now = index.value(*tree, key)?;

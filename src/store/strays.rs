@@ -12,9 +12,10 @@ use protocol::log::{Mmr, Verified};
 
 use super::engine::{Broken, Change, Index};
 use super::holes::{cut, end_logs};
-use super::keys::{self, BatchEntry, Location, LogEntry, OpEntry, RecordEntry, Tree};
+use super::keys::{self, BatchEntry, LogEntry, RecordEntry, Tree};
 use super::ops::{self, AppendError, take_apart};
 use super::packs::Packs;
+use super::packs::record::Kind;
 use super::replay::{Changes, ReplayError};
 use super::walk::each;
 use super::{Shelf, Store, gaps};
@@ -36,19 +37,32 @@ fn known(index: &dyn Index) -> Result<BTreeMap<LogId, BTreeSet<[u8; 32]>>, Broke
     Ok(strays)
 }
 
-/// Puts logs right that have strays, after an index was filled from packs in which those still lie: what the others say is read again.
+/// Puts logs right that have strays, after an index was filled from packs in which those still lie: what all others say is read again.
 pub(super) fn settle(index: &dyn Index, packs: &Packs) -> Result<(), ReplayError> {
     let strays = known(index)?;
     if strays.is_empty() {
         return Ok(());
     }
-    for (log, records) in strays {
-        let (kept, longest) = sift(index, packs, log, &records)?;
-        let filled = filled_in(index, packs, log, &kept)?;
-        let nothing = LogEntry { head: None, after: Mmr::default(), longest };
-        end_logs(index, &BTreeMap::from([(log, nothing)]))?;
-        for at in kept.into_iter().chain(filled) {
-            if let Some((_, payload)) = packs.read(at)? {
+    let (mut ends, mut gone) = (BTreeMap::new(), Vec::new());
+    for log in strays.keys() {
+        each(index, Tree::Batch, &keys::log(*log), |key, _| {
+            gone.push(Change { tree: Tree::Batch, key: key.to_vec(), value: None });
+            Ok(())
+        })?;
+        ends.insert(*log, LogEntry { head: None, after: Mmr::default(), longest: 0 });
+    }
+    index.apply(&gone)?;
+    end_logs(index, &ends)?;
+    for number in packs.numbers() {
+        for place in packs.contents(number)?.places {
+            let at = place.location(number);
+            if place.header.kind != Kind::Ops {
+                continue;
+            }
+            let Some((header, payload)) = packs.read(at)? else { continue };
+            let log =
+                take_apart(&payload).map(|parts| parts.head().head.log).or_else(|| gaps::log_of(&payload));
+            if log.and_then(|log| strays.get(&log)).is_some_and(|records| !records.contains(&header.id)) {
                 let mut changes = Changes::default();
                 ops::replay(&mut changes, at, &payload);
                 changes.apply(index)?;
@@ -56,62 +70,6 @@ pub(super) fn settle(index: &dyn Index, packs: &Packs) -> Result<(), ReplayError
         }
     }
     cut(index, packs)
-}
-
-/// Takes a log's strays out of its batches. Gives where the others lie, and how long the log was.
-fn sift(
-    index: &dyn Index,
-    packs: &Packs,
-    log: LogId,
-    records: &BTreeSet<[u8; 32]>,
-) -> Result<(Vec<Location>, u64), ReplayError> {
-    let (mut gone, mut kept) = (Vec::new(), Vec::new());
-    let (mut longest, mut longest_stray) = (0, 0);
-    let mut batches: Vec<(Vec<u8>, BatchEntry)> = Vec::new();
-    each(index, Tree::Batch, &keys::log(log), |key, value| {
-        batches.push((key.to_vec(), keys::decode(value)?));
-        Ok(())
-    })?;
-    for (key, BatchEntry { at, .. }) in batches {
-        let Some((header, payload)) = packs.read(at)? else { continue };
-        let len = take_apart(&payload).map_or(0, |parts| parts.head().head.len);
-        if records.contains(&header.id) {
-            longest_stray = longest_stray.max(len);
-            gone.push(Change { tree: Tree::Batch, key, value: None });
-        } else {
-            longest = longest.max(len);
-            kept.push(at);
-        }
-    }
-    index.apply(&gone)?;
-    let entry = index.value(Tree::Log, &keys::log(log))?;
-    let was =
-        entry.map(|entry| keys::decode::<LogEntry>(&entry)).transpose()?.map_or(0, |entry| entry.longest);
-    Ok((kept, if longest_stray < was { was.max(longest) } else { longest }))
-}
-
-/// Where ops lie that came for the gaps of a log.
-fn filled_in(
-    index: &dyn Index,
-    packs: &Packs,
-    log: LogId,
-    batches: &[Location],
-) -> Result<Vec<Location>, ReplayError> {
-    let mut others = Vec::new();
-    each(index, Tree::Op, &[], |_, value| {
-        let OpEntry { place, batch, .. } = keys::decode(value)?;
-        if place.log == log && !batches.contains(&batch) && !others.contains(&batch) {
-            others.push(batch);
-        }
-        Ok(())
-    })?;
-    let mut filled = Vec::new();
-    for at in others {
-        if packs.read(at)?.is_some_and(|(_, payload)| gaps::is_filling(&payload)) {
-            filled.push(at);
-        }
-    }
-    Ok(filled)
 }
 
 impl Store {

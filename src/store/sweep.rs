@@ -18,7 +18,7 @@ use super::keys::{self, BlobEntry, Location, Tree};
 use super::packs::footer::Place;
 use super::packs::record::{Draft, Header, Kind};
 use super::replay::Changes;
-use super::{Look, ReadError, Store, WriteError, locked, records, strays};
+use super::{Look, ReadError, Store, WriteError, locked, records, replay, strays};
 
 /// Blobs looked at while nothing new may name them.
 const BLOBS_AT_ONCE: usize = 512;
@@ -376,8 +376,27 @@ impl Store {
     }
 
     fn commit_moved(&self, moved: &[(Header, Vec<u8>)]) -> Result<(), WriteError> {
+        if moved.is_empty() {
+            return Ok(());
+        }
         let drafts: Vec<_> = moved.iter().map(|(header, payload)| draft(header, payload)).collect();
-        if drafts.is_empty() { Ok(()) } else { self.commit_durable(&drafts) }
+        {
+            // No log may get longer or shorter between the look at what is held and what is changed.
+            let _no_append = locked(&self.inner.generation);
+            let _settled = self.inner.settled.read().unwrap_or_else(PoisonError::into_inner);
+            let appended = self.inner.packs.append(&drafts)?;
+            self.wait(appended.ticket)?;
+            self.with_index(|index| {
+                let mut changes = Changes::default();
+                for (draft, &at) in drafts.iter().zip(&appended.locations) {
+                    replay::record(&mut changes, draft.kind, draft.id, at, draft.payload);
+                }
+                changes.keep_to_what_is_held(index)?;
+                changes.apply(index)
+            })?;
+        }
+        self.checkpoint_if_due();
+        Ok(())
     }
 
     /// A damaged record is not moved: it counts as missing from here on.

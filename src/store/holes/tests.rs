@@ -200,3 +200,34 @@ fn what_rots_behind_the_place_where_a_log_was_cut_is_not_waited_for() {
     assert_eq!(store.mend(at).unwrap().packs, 1);
     assert!(open().is_nothing());
 }
+
+/// A peer's batch ends where a whole one does that begins later, and then packs are written anew: neither hides the other, and no log goes on
+/// beyond the hole by that.
+#[test]
+fn batches_with_one_end_that_are_written_again_leave_the_log_whole() {
+    for anew in [false, true] {
+        let holed = holed();
+        holed.store.verify(|_| {}).unwrap();
+        for pack in holed.store.inner.packs.numbers() {
+            holed.store.write_anew(pack).unwrap();
+        }
+        assert_eq!(holed.held(), 1, "what lies behind the hole was written again");
+        assert!(holed.is_served("one") && !holed.is_served("two"));
+        let rest = holed.whole.view(look(&holed.author)).run(holed.log, 1, usize::MAX).unwrap().unwrap();
+        assert_eq!((rest.first, rest.head.head.len), (1, 3));
+        // What lies behind the hole is written once more, after what fills it.
+        let earlier = holed.store.inner.packs.numbers();
+        earlier.iter().for_each(|pack| holed.store.inner.packs.close(*pack).unwrap());
+        append(&holed.store, rest);
+        for pack in earlier {
+            holed.store.write_anew(pack).unwrap();
+        }
+        if anew {
+            holed.store.rebuild_index().unwrap();
+        }
+        assert!(holed.store.verify(|_| {}).unwrap().logs_set_back.is_empty(), "built anew: {anew}");
+        let deep = holed.store.verify_deep(look(&holed.author)).unwrap();
+        assert_eq!((deep.wrong, holed.held()), (0, 3), "{deep:?}; built anew: {anew}");
+        assert!(!holed.is_served("one") && holed.is_served("two"), "built anew: {anew}");
+    }
+}
