@@ -169,6 +169,14 @@ impl SiteStore {
         Look { me: self.me(), now: wall_clock() }
     }
 
+    /// Milliseconds by which the stamps that this site gives are ahead of its wall clock: what it says waits elsewhere until then, but for
+    /// [`STAMP_AHEAD_MS_MAX`](protocol::limits::STAMP_AHEAD_MS_MAX).
+    #[must_use]
+    pub fn stamps_ahead_ms(&self) -> u64 {
+        let look = self.look();
+        locked(&self.inner.clock).newest(look).wall().0.saturating_sub(look.now.0)
+    }
+
     /// Signs and appends ops of this site's own, one head for all. They are durable when this returns.
     ///
     /// # Errors

@@ -385,6 +385,9 @@ fn open(
         store.awaken(cause, wall_clock())?;
     }
     place::settle(&folder).map_err(failed)?;
+    if let Err(error) = store.end_interrupted_runs(wall_clock()) {
+        tracing::warn!(%error, "runs that a kill cut short cannot be read");
+    }
     Ok((key, store, noticed))
 }
 

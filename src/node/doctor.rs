@@ -187,6 +187,25 @@ impl Node {
                 findings.push(found("warning", "duplicate-link", text, hint));
             }
         }
+        findings.extend(self.of_clocks());
+        Ok(findings)
+    }
+
+    /// Clocks that are wrong, or were when this site wrote.
+    fn of_clocks(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let own = self.inner.site.stamps_ahead_ms();
+        if own > STAMP_AHEAD_MS_MAX {
+            let text = format!(
+                "this site's clock was ahead when it wrote: what it says now is stamped {} s in the future, and waits at other sites until \
+                 that is at most {} s",
+                own / 1000,
+                STAMP_AHEAD_MS_MAX / 1000
+            );
+            let hint =
+                "see that the clock is right now; until then publish and delete at another site that may";
+            findings.push(found("warning", "clock", text, hint));
+        }
         for state in locked(&self.inner.links).values() {
             let ahead = state.agreed.as_ref().map_or(0, |agreed| agreed.clock_ahead_ms);
             if ahead.unsigned_abs() > STAMP_AHEAD_MS_MAX {
@@ -200,7 +219,7 @@ impl Node {
                 ));
             }
         }
-        Ok(findings)
+        findings
     }
 
     /// What sites told of their links, feed by feed.

@@ -147,6 +147,7 @@ pub(super) fn apply(link: &mut Link, change: api::LinkChange, meant: Meant) -> R
         let Dial::Outgoing { addresses: held } = &mut link.dial else {
             return Err(mine("it has no address to dial"));
         };
+        addresses.iter().try_for_each(|address| check_address(address))?;
         *held = addresses;
     }
     Ok(())
@@ -164,6 +165,21 @@ pub(super) fn keeps_session(change: &api::LinkChange) -> bool {
         ..api::LinkChange::default()
     };
     *change == only_paces
+}
+
+/// Whether something is HOST:PORT, as people write it: an address of version 6 in brackets. Names are not looked up.
+pub(super) fn check_address(address: &str) -> Result<(), Problem> {
+    let parts = address.rsplit_once(':');
+    let host_is_one = |host: &str| {
+        let bare = host.strip_prefix('[').map_or(host, |host| host.strip_suffix(']').unwrap_or_default());
+        let one = !bare.is_empty() && !bare.contains(|c: char| c.is_whitespace() || c.is_control());
+        one && (bare.len() < host.len() || !bare.contains(':'))
+    };
+    if parts.is_some_and(|(host, port)| host_is_one(host) && port.parse::<u16>().is_ok_and(|port| port > 0)) {
+        return Ok(());
+    }
+    Err(usage(format!("{address:?} is no address of a site"))
+        .hint("write HOST:PORT, as london.example:7440 or [2001:db8::7]:7440"))
 }
 
 #[cfg(test)]
@@ -229,6 +245,19 @@ mod tests {
         refused(&out, api::LinkChange { windows: Some(vec!["22:00-06:00".to_owned(); 33]), ..none() });
         refused(&inward, api::LinkChange { every_ms: Some(1), ..none() });
         refused(&inward, api::LinkChange { addresses: Some(Vec::new()), ..none() });
+        for wrong in [
+            "london",
+            "london:",
+            ":7440",
+            "london:0",
+            "london:99999",
+            "a b:1",
+            "2001:db8::7:1",
+            "[::1",
+            "[]:1",
+        ] {
+            refused(&out, api::LinkChange { addresses: Some(vec![wrong.to_owned()]), ..none() });
+        }
         let other = Meant::Feed(FeedId([9; 32]));
         apply(&mut outgoing(), api::LinkChange { mode: text("push"), ..none() }, other).unwrap_err();
     }

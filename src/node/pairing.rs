@@ -18,6 +18,7 @@ use protocol::time::Timestamp;
 use quinn::Connection;
 
 use super::feeds::named;
+use super::link_settings::check_address;
 use super::merge::settle_names;
 use super::new_feeds::{EVERY, is_admin, let_write, outward};
 use super::problem::usage;
@@ -62,6 +63,7 @@ impl Node {
         if request.expires_ms <= now.0 || request.expires_ms > now.0.saturating_add(TICKET_LIFE_MS_MAX) {
             return Err(usage("a ticket is valid for at least a moment and at most 30 days"));
         }
+        request.addresses.iter().try_for_each(|address| check_address(address))?;
         let mut addresses = request.addresses.clone();
         if addresses.is_empty() {
             addresses.push(self.guessed_address());

@@ -123,7 +123,7 @@ impl From<PublishError> for Problem {
             }
             PublishError::Exists { .. } => {
                 Self::new(409, "conflict", "The version exists with other bytes", detail)
-                    .hint("publish under another version, or delete this one first")
+                    .hint("publish under another version")
             }
             PublishError::Deleted { .. } => Self::new(409, "conflict", "The version was deleted", detail)
                 .hint("publish it again with --restore if that is what you want"),

@@ -3,6 +3,7 @@
 use protocol::filter::parse_size_bytes;
 use protocol::grant::Held;
 use protocol::id::{BlobId, FeedId, OpId, SiteId};
+use protocol::log::NamedOp;
 use protocol::op::{Block, Blocked, Body, Offer, Rights};
 use protocol::package::{Coordinate, check_label};
 use protocol::reference::references;
@@ -15,7 +16,7 @@ use crate::api::ruling as shapes;
 use crate::api::{self, Problem};
 use crate::keeper::SiteStore;
 use crate::statement::{self, Spoken, StatementError, choice, rights};
-use crate::store::{FeedRecord, Topic};
+use crate::store::{FeedRecord, ReadError, Topic};
 
 fn said(feed: &str, spoken: Spoken) -> shapes::Said {
     shapes::Said { feed: feed.to_owned(), op: spoken.op.to_string(), local: spoken.local }
@@ -60,6 +61,23 @@ fn rights_of(words: &[String]) -> Result<Rights, Problem> {
 }
 
 /// `none`, or bytes.
+/// The blocks of versions that stand.
+fn blocks_of_versions(site: &SiteStore, feed: FeedId) -> Result<Vec<NamedOp>, Problem> {
+    let mut ids = Vec::new();
+    site.store().each_item(feed, site.look(), |_, item| {
+        ids.extend(item.blocks);
+        Ok::<_, ReadError>(())
+    })?;
+    let mut blocks = Vec::new();
+    for id in ids {
+        let of_a_version = |named: &NamedOp| {
+            matches!(&named.op.body, Body::Block(Block { target: Blocked::Coordinate(_), .. }))
+        };
+        blocks.extend(site.store().op(id)?.filter(of_a_version));
+    }
+    Ok(blocks)
+}
+
 fn quota_of(text: &str) -> Result<Option<u64>, Problem> {
     match text {
         "none" => Ok(None),
@@ -229,7 +247,7 @@ impl Node {
         self.speak(feed, move |site, id, _| statement::unblock(site, id, op, reason)).await
     }
 
-    /// The blocks of bytes in a feed, and of the versions given.
+    /// The blocks of bytes in a feed, and those of versions that stand.
     ///
     /// # Errors
     /// There is no such feed, or the disk fails.
@@ -239,7 +257,9 @@ impl Node {
             let (id, _) = named(site, &feed)?;
             let ledger = site.store().ledger(id)?;
             let mut blocks = Vec::new();
-            for one in site.store().ops_about(id, Topic::Blocks)? {
+            let mut said = site.store().ops_about(id, Topic::Blocks)?;
+            said.extend(blocks_of_versions(site, id)?);
+            for one in said {
                 let Body::Block(Block { target, reason }) = &one.op.body else { continue };
                 let (target, name) = match target {
                     Blocked::Blob(blob) => (blob.to_string(), String::new()),

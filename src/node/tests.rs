@@ -323,6 +323,10 @@ async fn a_token_is_known_until_it_is_revoked_and_its_text_is_not_kept() {
     ny.node.revoke_token(&made.about.id).await.unwrap();
     assert_eq!(ny.node.check_token(&made.token).await, None);
     assert_eq!(ny.node.revoke_token(&made.about.id).await.unwrap_err().status, 404);
+    let of_one_feed = vec!["tools".to_owned()];
+    let bound = api::NewToken { label: "ci".to_owned(), feeds: of_one_feed, write: false, admin: true };
+    let refused = ny.node.create_token(bound).await.unwrap_err();
+    assert_eq!(refused.status, 400, "one of an administrator is for everything, and must not seem bound");
 }
 
 #[tokio::test(flavor = "multi_thread")]

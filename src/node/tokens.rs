@@ -3,7 +3,7 @@
 use data_encoding::BASE32_NOPAD;
 use serde::{Deserialize, Serialize};
 
-use super::problem::not_found;
+use super::problem::{not_found, usage};
 use super::{Node, random};
 use crate::api::{self, Problem};
 use crate::keeper::{SiteStore, wall_clock};
@@ -30,8 +30,12 @@ impl Node {
     /// Makes a token. Its text is told this once.
     ///
     /// # Errors
-    /// A feed is unknown, or the disk refuses.
+    /// A feed is unknown, an administrator is to be bound to feeds, or the disk refuses.
     pub async fn create_token(&self, new: api::NewToken) -> Result<api::TokenMade, Problem> {
+        if new.admin && !new.feeds.is_empty() {
+            let detail = "a token of an administrator is for all feeds and the whole site".to_owned();
+            return Err(usage(detail).hint("leave out the feeds, or give `write` instead"));
+        }
         let secret = random::<32>()
             .map_err(|error| Problem::new(500, "random", "No randomness", error.to_string()))?;
         self.blocking(move |site| {

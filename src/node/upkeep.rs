@@ -42,8 +42,8 @@ pub(super) async fn keep_up(inner: Weak<Inner>) {
         if tell {
             node.tell_downloads().await;
             node.renew_notes(wall_clock());
-            node.renew_untold().await;
         } else {
+            node.renew_untold().await;
             node.seal_feeds().await;
             node.look_at_disk(node.disk_low_bytes()).await;
             node.look_at_feeds(wall_clock()).await;

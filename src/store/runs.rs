@@ -16,6 +16,9 @@ pub const RUNS_MAX: u64 = 10_000;
 /// Old runs removed with each new one, so that a lowered limit is reached by and by.
 const REMOVED_AT_ONCE: usize = 4;
 
+/// Newest runs among which a start looks for those that a kill cut short: each link has one under way at most.
+const UNFINISHED_LOOKED_AT: usize = 256;
+
 /// What sets off a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Trigger {
@@ -38,7 +41,7 @@ pub struct RunRecord {
     pub link: String,
     pub peer: SiteId,
     pub started: Timestamp,
-    /// Nothing while it runs, and for ever if the process was killed.
+    /// Nothing while it runs. After a kill the next start notes its own time.
     pub ended: Option<Timestamp>,
     pub outcome: Option<Outcome>,
     pub trigger: Trigger,
@@ -90,6 +93,23 @@ impl Store {
     /// When the disk is full or fails.
     pub fn put_run(&self, run: RunId, record: &RunRecord) -> Result<(), WriteError> {
         self.put_record(Shelf::Runs, run.as_bytes(), &keys::encode(record))
+    }
+
+    /// Notes that runs which were under way ended with their program. A disk that refuses leaves them as they are.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn end_interrupted_runs(&self, now: Timestamp) -> Result<(), ReadError> {
+        for (run, record) in self.runs(None, UNFINISHED_LOOKED_AT)? {
+            if record.ended.is_none() {
+                let ended = Some(now.max(record.started));
+                let interrupted = RunRecord { ended, outcome: Some(Outcome::Interrupted), ..record };
+                if let Err(error) = self.put_run(run, &interrupted) {
+                    tracing::warn!(%error, "the end of a run could not be noted");
+                }
+            }
+        }
+        Ok(())
     }
 
     /// One run.

@@ -32,6 +32,8 @@ async fn a_block_travels_and_can_be_lifted() {
         BlockRequest { name: Some(name), version: Some(version), blob: None, reason: "malware".to_owned() };
     let said = la.node.block("tools", asked.clone()).await.unwrap();
     assert!(!said.local);
+    let blocks = la.node.blocks("tools").await.unwrap().blocks;
+    assert_eq!((blocks.len(), &blocks[0].op, blocks[0].stands), (1, &said.op, true));
     settle(&ny.node).await;
     assert_eq!(
         (state(&la.node, "tool").await, state(&ny.node, "tool").await),

@@ -1,6 +1,7 @@
 //! Logs, feeds, links and runs: what is appended, served again, found after a loss, and what stands.
 
 use ed25519_dalek::SigningKey;
+use protocol::fault::Outcome;
 use protocol::feed::Standing;
 use protocol::filter::Filter;
 use protocol::id::{BlobId, SiteId};
@@ -557,8 +558,18 @@ fn the_newest_runs_are_kept_and_the_oldest_forgotten() {
         notes: Vec::new(),
     };
     let first = store.begin_run(&record).unwrap();
+    let after = Timestamp(WALL.0 + 5);
+    store.end_interrupted_runs(after).unwrap();
+    let ended = store.run(first).unwrap().unwrap();
+    assert_eq!(
+        (ended.ended, ended.outcome),
+        (Some(after), Some(Outcome::Interrupted)),
+        "its program was killed"
+    );
     record.ended = Some(WALL);
     store.put_run(first, &record).unwrap();
+    store.end_interrupted_runs(after).unwrap();
+    assert_eq!(store.run(first).unwrap().unwrap(), record, "what ended stays as it is");
     for _ in 0..RUNS_MAX {
         store.begin_run(&record).unwrap();
     }
