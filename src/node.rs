@@ -65,7 +65,7 @@ use crate::events::Event;
 use crate::identity::{CreateKeyError, LoadKeyError, SiteKey};
 use crate::keeper::{SiteStore, wall_clock};
 use crate::statement::usage::Downloads;
-use crate::store::{Cause, OpenError, Options, ReadError, Store, WriteError};
+use crate::store::{Cause, OpenError, Options, ReadError, Shelf, Store, WriteError};
 use crate::transport::endpoint::{BindError, Endpoint};
 use crate::transport::settings::Pace;
 use crate::transport::tls::Peers;
@@ -82,6 +82,9 @@ pub use verify::Thorough;
 
 /// How often the store settles: what a start after a crash has to read again at most.
 const SETTLE_EVERY: Duration = Duration::from_secs(30);
+
+/// The key of the record that tells whose store it is.
+const OWNER: &[u8] = b"owner";
 
 /// The site key's file in the data folder's private part.
 pub(crate) fn key_path(data: &Path) -> PathBuf {
@@ -123,6 +126,11 @@ pub enum StartError {
     /// With a new key it would be another site that has this one's store.
     #[error("{} has a store and no key: put the site's key back as key/site.key, or use an empty folder", .folder.display())]
     KeyGone { folder: PathBuf },
+    #[error(
+        "{} has the store of site {was} and the key of site {is}: put the key of {was} back as key/site.key, or use an empty folder",
+        .folder.display()
+    )]
+    OtherKey { folder: PathBuf, was: SiteId, is: SiteId },
 }
 
 /// A running node. Clones are the same node.
@@ -381,6 +389,7 @@ fn open(
     let failed = |source| StartError::Place { folder: folder.clone(), source };
     let noticed = place::look(&folder, options.generation).map_err(failed)?;
     let store = opened(&folder, options)?;
+    belongs(&store, &folder, key.site_id())?;
     if let Some(cause) = noticed {
         store.awaken(cause, wall_clock())?;
     }
@@ -389,6 +398,23 @@ fn open(
         tracing::warn!(%error, "runs that a kill cut short cannot be read");
     }
     Ok((key, store, noticed))
+}
+
+/// Notes whose store it is: with another site's key it would say in that one's name what it holds of this one. A disk that cannot tell is no
+/// reason not to start.
+fn belongs(store: &Store, folder: &Path, me: SiteId) -> Result<(), StartError> {
+    let noted = store.record(Shelf::Settings, OWNER);
+    let was =
+        noted.as_ref().ok().and_then(Option::as_deref).and_then(|noted| noted.try_into().ok()).map(SiteId);
+    if let Some(was) = was.filter(|was| *was != me) {
+        return Err(StartError::OtherKey { folder: folder.to_owned(), was, is: me });
+    }
+    if was.is_none()
+        && let Err(error) = store.put_record(Shelf::Settings, OWNER, me.as_bytes())
+    {
+        tracing::warn!(%error, "whose store this is could not be noted");
+    }
+    Ok(())
 }
 
 /// Lets the store settle from time to time, so that a start after a crash has little to read again.

@@ -280,6 +280,28 @@ async fn a_node_that_was_restarted_goes_on_where_it_was() {
     assert_eq!((run.outcome.as_str(), run.ops_in), ("done", 1), "{run:?}");
 }
 
+/// It would say in the other one's name what it holds of this one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_is_not_served_with_the_key_of_another_site() {
+    let (ny, la) = (lab("New York").await, lab("LA").await);
+    let (me, other) = (ny.node.me(), la.node.me());
+    ny.node.stop().await;
+    let Lab { folder, node } = ny;
+    drop(node);
+    std::fs::copy(key_path(la.folder.path()), key_path(folder.path())).unwrap();
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let refused = loop {
+        match Node::start(folder.path(), Some("NY"), "127.0.0.1:0".parse().unwrap()).await {
+            Ok(_) => panic!("it started"),
+            Err(StartError::Store(OpenError::InUse { .. })) if tokio::time::Instant::now() < deadline => {
+                tokio::task::yield_now().await;
+            }
+            Err(refused) => break refused,
+        }
+    };
+    assert!(matches!(refused, StartError::OtherKey { was, is, .. } if (was, is) == (me, other)), "{refused}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_site_that_is_not_there_is_named_and_the_run_recorded() {
     let (ny, la) = (lab("New York").await, lab("LA").await);
