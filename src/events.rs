@@ -380,7 +380,7 @@ fn copied(link: &str, site: &str, told_by: Option<&str>) -> String {
 }
 
 /// The words of all kinds.
-pub const KINDS: [&str; 23] = [
+pub const KINDS: [&str; 26] = [
     "run-ended",
     "run-failed",
     "clash-found",
@@ -402,6 +402,9 @@ pub const KINDS: [&str; 23] = [
     "feed-taken-up",
     "feed-not-taken",
     "key-revoked",
+    "key-rotated",
+    "key-shown",
+    "peer-key-changed",
     "webhook-failing",
     "webhook-recovered",
 ];

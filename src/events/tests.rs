@@ -74,3 +74,12 @@ fn the_memory_is_bounded_and_says_when_it_no_longer_reaches_back() {
     assert!(!ring.after(5).whole);
     assert_eq!(ring.after(5 + count - 2).events.len(), 1);
 }
+
+#[test]
+fn every_kind_can_be_asked_for_by_its_word() {
+    let source = include_str!("../events.rs");
+    let kinds = source.split("pub const fn kind(").nth(1).unwrap().split("\n    }\n").next().unwrap();
+    let words: std::collections::BTreeSet<&str> = kinds.split('"').skip(1).step_by(2).collect();
+    assert!(words.len() > 20, "{words:?}");
+    assert_eq!(words, KINDS.into_iter().collect());
+}
