@@ -358,7 +358,12 @@ impl Node {
         let (feeds, links) = (self.feeds().await?.feeds, self.links().await?.links);
         let webhooks = self.webhooks().await?.webhooks;
         let now_ms = wall_clock().0;
-        let (verdict, verdict_words) = judged(&links, max_lag_ms, now_ms);
+        let (verdict, mut verdict_words) = judged(&links, max_lag_ms, now_ms);
+        let waiting: u64 = self.holds().await?.holds.iter().map(|hold| hold.deletes).sum();
+        if waiting > 0 {
+            verdict_words =
+                format!("{verdict_words}; {waiting} deletions wait for a person: packetboat holds");
+        }
         let damage = self.blocking(|site| Ok(super::verify::damage(site)?)).await?;
         let (site, scrub, space) = (self.site(), self.scrub_told(), self.space().await);
         Ok(api::Status { site, feeds, links, webhooks, verdict, verdict_words, now_ms, damage, scrub, space })

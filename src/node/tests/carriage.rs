@@ -107,6 +107,8 @@ async fn a_run_that_deletes_much_waits_for_a_person() {
     assert_eq!(ready(&states(&tokyo.node).await), many + 1);
     let holds = tokyo.node.holds().await.unwrap().holds;
     assert_eq!((holds.len(), holds[0].deletes, holds[0].names.len()), (1, many as u64, 20));
+    let told = tokyo.node.status(None).await.unwrap().verdict_words;
+    assert!(told.ends_with("150 deletions wait for a person: packetboat holds"), "{told}");
     let why = tokyo.node.why("tools", "p7", "1.0").await.unwrap();
     assert!(why.because.contains("waits for approval"), "{}", why.because);
     tokyo.node.stop().await;
