@@ -43,6 +43,9 @@ pub(super) fn before(
     brought: &Brought,
     now: Timestamp,
 ) -> Result<Option<[u8; 8]>, BrakeError> {
+    if !ops.iter().any(|named| matches!(named.op.body, Body::Delete(_))) {
+        return Ok(None);
+    }
     let feed = log.feed;
     let store = site.store();
     if log.author == site.me() || store.waits(feed)?.is_some() {

@@ -80,13 +80,13 @@ impl Store {
         let Some(entry) = self.log_entry(log)?.filter(|entry| entry.longest > before.len()) else {
             return Ok(());
         };
+        let runs = batch.to_batch().runs();
         let (mut longest, mut longest_stray) = (before.len(), 0);
         for found in self.batches_reaching(log, before.len()) {
             let (key, BatchEntry { at, .. }) = found?;
             let Some(payload) = self.read_location(at)? else { continue };
             let Some(head) = take_apart(&payload).map(|parts| parts.head().clone()) else { continue };
             let len = head.head.len;
-            let runs = batch.to_batch().runs();
             let Some(proof) = ForkProof::between(head, batch.head().clone(), before, &runs) else {
                 longest = longest.max(len);
                 continue;
