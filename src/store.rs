@@ -50,6 +50,8 @@ use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
+use protocol::fork::ForkProof;
+use protocol::grant::RightsProof;
 use protocol::id::StoreId;
 use protocol::ledger::Ledger;
 use protocol::limits::EXTENT_BYTES;
@@ -177,6 +179,8 @@ struct Inner {
     ledgers: Derived<Ledger>,
     set_backs: AtomicU64,
     counted: Derived<Figures>,
+    proved: Derived<Vec<ForkProof>>,
+    told: Derived<Vec<RightsProof>>,
     partials: Mutex<blobs::Partials>,
     sweeping: Mutex<()>,
     touched: Mutex<sweep::Touched>,
@@ -262,6 +266,8 @@ impl Store {
                 set_backs: AtomicU64::new(0),
                 ledgers: Derived::new(feeds::LEDGERS_MAX),
                 counted: Derived::new(usage::FIGURES_MAX),
+                proved: Derived::new(forks::PROVED_FEEDS_MAX),
+                told: Derived::new(told::TOLD_FEEDS_MAX),
                 partials: Mutex::new(blobs::Partials::default()),
                 sweeping: Mutex::new(()),
                 touched: Mutex::new(sweep::Touched::default()),

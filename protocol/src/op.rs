@@ -340,12 +340,17 @@ fn canonical<T: Serialize + for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T
     if !rest.is_empty() {
         return Err(DecodeError::Trailing);
     }
-    let again = postcard::to_allocvec(&value).map_err(|_shape| DecodeError::Malformed)?;
+    let room = Vec::with_capacity(bytes.len());
+    let again = postcard::to_extend(&value, room).map_err(|_shape| DecodeError::Malformed)?;
     if again == bytes { Ok(value) } else { Err(DecodeError::NotCanonical) }
 }
 
+/// A place, and a publish of one file, need no more. What does grows.
+const MOST_ENCODE_TO_BYTES: usize = 256;
+
 fn encoded<T: Serialize>(value: &T) -> Vec<u8> {
-    postcard::to_allocvec(value).expect("a plain value always encodes into memory")
+    let room = Vec::with_capacity(MOST_ENCODE_TO_BYTES);
+    postcard::to_extend(value, room).expect("a plain value always encodes into memory")
 }
 
 impl Place {

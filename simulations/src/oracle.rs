@@ -178,7 +178,7 @@ impl Oracle {
             // Nor does who has the proof of two histories, where the origin is not shown it.
             let log = fact.place.log;
             let waits = |at: &usize| {
-                let proofs = sites.get(*at).and_then(|site| site.store().forks(Some(seen.feed)).ok());
+                let proofs = sites.get(*at).and_then(|site| site.store().forks(seen.feed).ok());
                 let cut = self.cuts.get(&log).copied();
                 proofs.unwrap_or_default().iter().any(|proof| proof.freezes(log, cut, fact.site == 0))
             };

@@ -367,7 +367,7 @@ impl World {
                     *seen = ended;
                 }
                 self.look_after_rot(at);
-                self.look_into_trash()?;
+                self.look_into_trash_of(at)?;
                 if !self.forgets_seals(at) {
                     by(
                         "seals",

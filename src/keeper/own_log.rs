@@ -110,7 +110,7 @@ fn chosen(
         store.write_in(feed, later).map_err(AppendError::Write)?;
         return Ok((log(later), Some(opening(&own, key, authority.as_deref()))));
     }
-    let forks = store.forks(Some(feed))?;
+    let forks = store.forks(feed)?;
     let is_origin = authority.as_ref().is_some_and(|authority| authority.is_origin(me));
     if forks.iter().any(|fork| fork.freezes(log(epoch), cut(fork.log()), is_origin)) {
         return Err(AuthorError::Forked);

@@ -51,7 +51,7 @@ impl Node {
     pub async fn forks(&self) -> Result<shapes::Forks, Problem> {
         let names = self.site_names();
         self.blocking(move |site| {
-            let forks = site.store().forks(None)?;
+            let forks = site.store().all_forks()?;
             Ok(shapes::Forks {
                 forks: forks.iter().map(|proof| told(site, proof, &names)).collect::<Result<_, _>>()?,
             })

@@ -117,7 +117,7 @@ impl Store {
             let Some(record) = self.feed(feed)? else { return Ok(None) };
             let mut ledger = Ledger::new(&record.genesis);
             // Rights first: they say which seals count.
-            for proof in self.rights_told(feed)? {
+            for proof in self.rights_told(feed)?.iter() {
                 for named in proof.ops() {
                     ledger.apply(named);
                 }
@@ -135,6 +135,8 @@ impl Store {
     pub(super) fn forget_derived(&self, feed: FeedId) {
         self.forget_ledger(feed);
         self.inner.counted.forget(feed);
+        self.inner.proved.forget(feed);
+        self.inner.told.forget(feed);
     }
 
     /// Whether what is kept of a coordinate is what its ops come to. Where it is not, it is worked out anew at the next look.

@@ -1,5 +1,7 @@
 //! Proofs that an author signed two histories of its log, and what a history held here tells of another.
 
+use std::sync::Arc;
+
 use protocol::fork::{Fork, ForkProof};
 use protocol::id::{FeedId, LogId};
 use protocol::limits::FORK_TAIL_OPS;
@@ -8,6 +10,9 @@ use protocol::log::{Mmr, Run, SignedHead};
 
 use super::keys;
 use super::{ReadError, Shelf, Store, WriteError};
+
+/// Feeds whose proofs are kept in memory. Those of another are read and checked again when they are asked for.
+pub(super) const PROVED_FEEDS_MAX: usize = 64;
 
 /// Bytes of a log's statements read under one look, where only their hashes are of use.
 const PAGE_BYTES: u64 = 1 << 20;
@@ -24,23 +29,37 @@ impl Store {
     /// When the disk is full or fails.
     pub fn put_fork(&self, proof: &ForkProof) -> Result<bool, WriteError> {
         let log = proof.log();
-        let kept = self.forks(Some(log.feed)).unwrap_or_default();
+        let kept = self.forks(log.feed).unwrap_or_default();
         let there = kept.iter().find(|kept| kept.log() == log);
         let room = there.is_some() || kept.len() < FORKS_PER_FEED_MAX;
         if !room || there.is_some_and(|kept| kept.len() <= proof.len()) {
             return Ok(false);
         }
         self.put_record(Shelf::Forks, &key(log), &keys::encode(proof.fork()))?;
+        self.inner.proved.forget(log.feed);
         Ok(true)
     }
 
-    /// The forks that are proved in a feed, or in all. One that does not check, by damage, is passed over: it can be shown again.
+    /// The forks that are proved in a feed. They are asked for with every batch that comes, and checked once.
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn forks(&self, feed: Option<FeedId>) -> Result<Vec<ForkProof>, ReadError> {
-        let prefix = feed.map_or_else(Vec::new, |feed| feed.as_bytes().to_vec());
-        let kept = self.records(Shelf::Forks, &prefix, &[], usize::MAX)?;
+    pub fn forks(&self, feed: FeedId) -> Result<Arc<Vec<ForkProof>>, ReadError> {
+        let read = || self.read_forks(feed.as_bytes()).map(Some);
+        Ok(self.inner.proved.get(feed, self.index_rebuilds(), read)?.unwrap_or_default())
+    }
+
+    /// The forks that are proved in all feeds.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn all_forks(&self) -> Result<Vec<ForkProof>, ReadError> {
+        self.read_forks(&[])
+    }
+
+    /// One that does not check, by damage, is passed over: it can be shown again.
+    fn read_forks(&self, prefix: &[u8]) -> Result<Vec<ForkProof>, ReadError> {
+        let kept = self.records(Shelf::Forks, prefix, &[], usize::MAX)?;
         let proof = |(_, value): (Vec<u8>, Vec<u8>)| {
             keys::decode::<Fork>(&value).ok().and_then(|fork| ForkProof::check(fork).ok())
         };

@@ -1,5 +1,7 @@
 //! What the other end of a link tells where no ops of a feed flow here: who may write, proved; and what became of what was pushed.
 
+use std::sync::Arc;
+
 use protocol::feed::{Item, Standing};
 use protocol::frame::Fate;
 use protocol::grant::RightsProof;
@@ -17,6 +19,9 @@ use super::{Look, ReadError, Shelf, Store, WriteError};
 
 /// Fates of one publish that are looked at: one a site.
 const FATES_MAX: usize = 64;
+
+/// Feeds whose proved grants and revokes are kept in memory. Those of another are read and checked again when they are asked for.
+pub(super) const TOLD_FEEDS_MAX: usize = 64;
 
 /// What became of a publish at another site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,17 +44,21 @@ impl Store {
         let Some(first) = proof.ops().first() else { return Ok(()) };
         let key = keys::joined(&[feed.as_bytes(), &first.id.0]);
         self.put_record(Shelf::Rights, &key, &proof.batch().encode())?;
+        self.inner.told.forget(feed);
         self.forget_ledger(feed);
         Ok(())
     }
 
     /// The grants and revokes that were told so. What does not check is passed over: it can be told again.
-    pub(super) fn rights_told(&self, feed: FeedId) -> Result<Vec<RightsProof>, ReadError> {
-        let told = self.records(Shelf::Rights, feed.as_bytes(), &[], usize::MAX)?;
+    pub(super) fn rights_told(&self, feed: FeedId) -> Result<Arc<Vec<RightsProof>>, ReadError> {
         let proof = |(_, bytes): (Vec<u8>, Vec<u8>)| {
             Batch::decode(&bytes).ok().and_then(|batch| RightsProof::check(batch, feed).ok())
         };
-        Ok(told.into_iter().filter_map(proof).collect())
+        let read = || {
+            let told = self.records(Shelf::Rights, feed.as_bytes(), &[], usize::MAX);
+            told.map(|told| Some(told.into_iter().filter_map(proof).collect()))
+        };
+        Ok(self.inner.told.get(feed, self.index_rebuilds(), read)?.unwrap_or_default())
     }
 
     /// The feed's grants and revokes in the order in which they were said, each proved by its author's signed head; as many as fit in
@@ -62,7 +71,7 @@ impl Store {
         for named in self.ops_about(feed, Topic::Rights)? {
             proofs.extend(self.proof_of(named.id)?.map(|batch| (named.op.stamp, named.id, batch)));
         }
-        for proof in self.rights_told(feed)? {
+        for proof in self.rights_told(feed)?.iter() {
             let first = proof.ops().first().map(|named| (named.op.stamp, named.id));
             proofs.extend(first.map(|(stamp, id)| (stamp, id, proof.batch().clone())));
         }

@@ -1,5 +1,7 @@
 //! The store as a session sees it.
 
+use std::sync::Arc;
+
 use protocol::filter::Filter;
 use protocol::fork::ForkProof;
 use protocol::frame::Fate;
@@ -194,8 +196,8 @@ impl View for SiteView {
         self.store.fork_by(head).map_err(|error| self.told(&error))
     }
 
-    fn forks(&self, feed: FeedId) -> Result<Vec<ForkProof>, Unreadable> {
-        self.store.forks(Some(feed)).map_err(|error| self.told(&error))
+    fn forks(&self, feed: FeedId) -> Result<Arc<Vec<ForkProof>>, Unreadable> {
+        self.store.forks(feed).map_err(|error| self.told(&error))
     }
 
     fn missing(&self, feed: FeedId, filter: &Filter) -> Result<Vec<Missing>, Unreadable> {

@@ -216,7 +216,7 @@ impl Session {
         self.receiving(view, |_, context| context.prove_cuts_wrong())?;
         let mut news = Vec::new();
         for on in self.feeds().iter().filter(|on| !on.effective.is_off()) {
-            for proof in view.forks(on.feed)? {
+            for proof in view.forks(on.feed)?.iter() {
                 if self.shown.there.insert((proof.log(), proof.len())) {
                     news.push(proof.fork().clone());
                 }

@@ -1,5 +1,7 @@
 //! What a session may ask of the site's own state: a small, synchronous, read-only list of questions.
 
+use std::sync::Arc;
+
 use crate::filter::Filter;
 use crate::fork::ForkProof;
 use crate::frame::Fate;
@@ -132,7 +134,7 @@ pub trait View {
     ///
     /// # Errors
     /// The store cannot be read.
-    fn forks(&self, feed: FeedId) -> Result<Vec<ForkProof>, Unreadable>;
+    fn forks(&self, feed: FeedId) -> Result<Arc<Vec<ForkProof>>, Unreadable>;
 
     /// The blobs that what stands in a feed and passes the filter needs and that are not whole here.
     ///

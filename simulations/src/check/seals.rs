@@ -2,6 +2,7 @@
 
 use packetboat::store::Topic;
 use protocol::id::{LogId, OpId};
+use protocol::log::NamedOp;
 use protocol::op::{Body, Tip};
 
 use crate::options::CONTESTED;
@@ -20,24 +21,27 @@ pub fn follow(
     oracle: &mut Oracle,
 ) -> Result<(), String> {
     let Some(site) = sites.get(at) else { return Ok(()) };
+    let held = site.store().ops_about(feed, Topic::Seals).unwrap_or_default();
+    if held.is_empty() && !oracle.sealed.keys().any(|(sealed, _)| *sealed == at) {
+        return Ok(());
+    }
     // An origin with two histories seals different things in each, and one of them is cut off.
     if sites.first().is_some_and(|origin| oracle.doubled.contains(&origin.id())) {
         return Ok(());
     }
     // One that was set back and sealed anew while others had a seal that it had not heard of again fixed the same twice: one gives way.
-    let held = |seal: &OpId| sites.iter().any(|site| site.holds(*seal));
-    if sites.first().is_some_and(|origin| origin.sealed_over.iter().any(held)) {
+    let kept = |seal: &OpId| sites.iter().any(|site| site.holds(*seal));
+    if sites.first().is_some_and(|origin| origin.sealed_over.iter().any(kept)) {
         return Ok(());
     }
     // So do an origin and a copy of its folder which its peers took for it.
     let said = |seal: OpId| sites.iter().any(|site| site.seals.iter().any(|(id, _)| *id == seal));
     let origin = sites.first().map(Site::id);
-    let held = site.store().ops_about(feed, Topic::Seals).unwrap_or_default();
     if held.iter().any(|seal| Some(seal.op.place.log.author) == origin && !said(seal.id)) {
         return Ok(());
     }
     // A run that was cut may have brought a seal and not yet all that it covers.
-    if !holds_what_is_sealed(site, feed) {
+    if !holds_what_is_sealed(site, feed, &held) {
         return Ok(());
     }
     for contested in 0..CONTESTED {
@@ -62,8 +66,7 @@ pub fn follow(
     Ok(())
 }
 
-fn holds_what_is_sealed(site: &Site, feed: protocol::id::FeedId) -> bool {
-    let seals = site.store().ops_about(feed, Topic::Seals).unwrap_or_default();
+fn holds_what_is_sealed(site: &Site, feed: protocol::id::FeedId, seals: &[NamedOp]) -> bool {
     seals.iter().all(|named| {
         let Body::Seal(seal) = &named.op.body else { return true };
         seal.frontier.iter().all(|tip| {

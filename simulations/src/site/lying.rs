@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use packetboat::store::{SiteView, Store};
 use protocol::filter::Filter;
@@ -148,7 +149,7 @@ impl View for Lying {
         self.view.fork(head)
     }
 
-    fn forks(&self, feed: FeedId) -> Result<Vec<ForkProof>, Unreadable> {
+    fn forks(&self, feed: FeedId) -> Result<Arc<Vec<ForkProof>>, Unreadable> {
         self.view.forks(feed)
     }
 

@@ -146,14 +146,15 @@ impl World {
         let near = self.shape.beyond(BTreeSet::from([0]), |on| !on.is_off());
         let sites: Vec<&Site> = near.into_iter().filter_map(|at| self.sites.get(at)).collect();
         let parts_before_cut = |(log, seq)| cut(log).is_none_or(|len| seq < len);
-        let open = |proof: ForkProof| proof.freezes(proof.log(), cut(proof.log()), false);
-        let proofs = |site: &Site| site.store().forks(Some(self.feed)).unwrap_or_default();
-        let proved = sites.iter().copied().flat_map(proofs).filter(|proof| proof.log().author == author);
+        let open = |proof: &ForkProof| proof.freezes(proof.log(), cut(proof.log()), false);
+        let proofs = |site: &Site| site.store().forks(self.feed).unwrap_or_default();
+        let proved =
+            |site: &Site| proofs(site).iter().any(|proof| proof.log().author == author && open(proof));
         // What shows that a history is another than the one held may prove nothing yet, and a cheat owes nobody the rest.
         let owed = cheat.is_none_or(|cheat| cheat.id() != author);
         let shown = sites.iter().flat_map(|site| &site.forks).filter(|log| owed && log.author == author);
         forks::forked(site, &sites).any(parts_before_cut)
-            || proved.into_iter().any(open)
+            || sites.iter().copied().any(proved)
             || shown.into_iter().any(|log| cut(*log).is_none())
     }
 }

@@ -30,12 +30,18 @@ impl World {
 
     /// Looks whether everything is still there that its trash must keep. What rot took went without a sweep.
     pub(super) fn look_into_trash(&mut self) -> Result<(), Fault> {
-        self.bins.retain(|site, _| !self.rotted.contains(site));
-        for (site, bin) in &mut self.bins {
-            let Some(at) = self.sites.get(*site).filter(|at| !at.disk().is_dark()) else { continue };
-            by("trash", bin.look(at, self.now, self.feed))?;
+        (0..self.sites.len()).try_for_each(|at| self.look_into_trash_of(at))
+    }
+
+    pub(super) fn look_into_trash_of(&mut self, at: usize) -> Result<(), Fault> {
+        if self.rotted.contains(&at) {
+            self.bins.remove(&at);
         }
-        Ok(())
+        let (Some(bin), Some(site)) = (self.bins.get_mut(&at), self.sites.get(at)) else { return Ok(()) };
+        if site.disk().is_dark() {
+            return Ok(());
+        }
+        by("trash", bin.look(site, self.now, self.feed))
     }
 
     pub(super) fn sweep(&mut self, site: usize) -> Result<(), Fault> {

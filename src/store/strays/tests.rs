@@ -64,7 +64,7 @@ impl Struck {
             let item = store.item(feed, name, "1", look(&self.author)).unwrap();
             assert_eq!(item.is_some_and(|item| item.winner.is_some()), stands, "{about}: {name}");
         }
-        let proofs = store.forks(Some(feed)).unwrap();
+        let proofs = store.forks(feed).unwrap();
         assert_eq!((proofs.len(), proofs[0].log()), (1, self.log), "{about}");
         assert!(store.short_logs().unwrap().is_empty(), "{about}");
     }
@@ -99,5 +99,5 @@ fn what_lies_behind_a_hole_and_is_of_the_same_history_is_held_again() {
     say(&mut log.author, log.log, &["one"]);
     store.append(&[say(&mut log.author, log.log, &["two"])]).unwrap();
     assert_eq!(store.log_state(log.log).unwrap().unwrap().after.len(), 3);
-    assert!(store.op(log.stray).unwrap().is_some() && store.forks(None).unwrap().is_empty());
+    assert!(store.op(log.stray).unwrap().is_some() && store.all_forks().unwrap().is_empty());
 }

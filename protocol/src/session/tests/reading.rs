@@ -1,5 +1,7 @@
 //! What a session reads of a site in memory.
 
+use std::sync::Arc;
+
 use super::*;
 
 impl View for Site {
@@ -113,9 +115,9 @@ impl View for Site {
         }))
     }
 
-    fn forks(&self, feed: FeedId) -> Result<Vec<ForkProof>, Unreadable> {
+    fn forks(&self, feed: FeedId) -> Result<Arc<Vec<ForkProof>>, Unreadable> {
         let heeded = self.forks.iter().filter(|fork| fork.log().feed == feed && !self.deaf);
-        Ok(heeded.cloned().collect())
+        Ok(Arc::new(heeded.cloned().collect()))
     }
 
     fn missing(&self, _feed: FeedId, filter: &Filter) -> Result<Vec<Missing>, Unreadable> {

@@ -260,8 +260,8 @@ impl View for Site {
         Ok(None)
     }
 
-    fn forks(&self, _feed: FeedId) -> Result<Vec<ForkProof>, Unreadable> {
-        Ok(Vec::new())
+    fn forks(&self, _feed: FeedId) -> Result<Arc<Vec<ForkProof>>, Unreadable> {
+        Ok(Arc::default())
     }
 
     fn missing(&self, _feed: FeedId, _filter: &Filter) -> Result<Vec<Missing>, Unreadable> {
