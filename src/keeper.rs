@@ -416,7 +416,7 @@ impl View for LinkKeeper {
         self.view().fork(head)
     }
 
-    fn forks(&self, feed: FeedId) -> Result<Arc<Vec<ForkProof>>, Unreadable> {
+    fn forks(&self, feed: FeedId) -> Result<Arc<[ForkProof]>, Unreadable> {
         self.view().forks(feed)
     }
 

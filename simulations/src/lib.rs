@@ -7,6 +7,7 @@ pub mod disk;
 pub mod entropy;
 pub mod forgery;
 pub mod index;
+pub mod kept;
 pub mod lines;
 pub mod many;
 pub mod model;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use simulations::decoders::{DECODERS, examples};
+use simulations::kept::kept;
 use simulations::lines::cross;
 use simulations::many::{each, find, outlive};
 use simulations::model::{CLOCKS, cell};
@@ -47,6 +48,9 @@ struct Arguments {
     /// Over plain streams instead of QUIC, in short runs.
     #[arg(long)]
     pipes: bool,
+    /// Play the seeds of seeds.txt, which once failed, instead.
+    #[arg(long)]
+    kept: bool,
     /// Put each of the known bugs in, and see that each is found.
     #[arg(long)]
     plants: bool,
@@ -82,6 +86,9 @@ fn main() -> anyhow::Result<()> {
     }
     if let Some(folder) = &arguments.examples {
         return write_examples(folder);
+    }
+    if arguments.kept {
+        return recall(&mut out);
     }
     if arguments.plants {
         let plants = arguments.plant.map_or_else(|| Plant::all().to_vec(), |plant| vec![plant]);
@@ -124,6 +131,19 @@ fn fill(out: &mut impl Write, from: u64, lines: u64) -> anyhow::Result<()> {
     }
     writeln!(out, "{lines} lines, {died} on which the connection died or did not end")?;
     anyhow::ensure!(died == 0, "a connection died; replay it: cargo sim --lines 1 --from SEED");
+    Ok(())
+}
+
+fn recall(out: &mut impl Write) -> anyhow::Result<()> {
+    let worlds = kept()?;
+    let world = |at: u64| usize::try_from(at).ok().and_then(|at| worlds.get(at)).cloned();
+    let end = u64::try_from(worlds.len())?;
+    let played = each(0, end, |at| world(at).map_or(Ok(()), |world| outlive(world).map(drop)), || false);
+    let played = played.map_err(|(at, broken)| {
+        let how = world(at).map_or_else(String::new, |world| world.to_string());
+        anyhow::Error::new(broken).context(format!("a world of seeds.txt breaks a promise again: {how}"))
+    })?;
+    writeln!(out, "{} worlds of kept seeds passed, 0 failed", played.len())?;
     Ok(())
 }
 

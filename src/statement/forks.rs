@@ -1,7 +1,5 @@
 //! Forks resolved: the feed's origin says how far a log with two histories counts, so that its author can go on.
 
-use std::sync::Arc;
-
 use protocol::fork::ForkProof;
 use protocol::id::{FeedId, OpId, SiteId};
 use protocol::log::SignedHead;
@@ -18,7 +16,7 @@ use crate::store::{FeedRecord, ReadError, Store};
 /// The store cannot be read.
 pub fn unresolved(store: &Store, feed: FeedId, author: Option<SiteId>) -> Result<Vec<ForkProof>, ReadError> {
     let authority = store.authority(feed)?;
-    let mut forks = Arc::unwrap_or_clone(store.forks(feed)?);
+    let mut forks = store.forks(feed)?.to_vec();
     forks.retain(|fork| {
         let cut = authority.as_ref().and_then(|authority| authority.cut(fork.log())).map(|cut| cut.len());
         author.is_none_or(|author| fork.log().author == author) && fork.freezes(fork.log(), cut, false)

@@ -44,9 +44,10 @@ impl Store {
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn forks(&self, feed: FeedId) -> Result<Arc<Vec<ForkProof>>, ReadError> {
-        let read = || self.read_forks(feed.as_bytes()).map(Some);
-        Ok(self.inner.proved.get(feed, self.index_rebuilds(), read)?.unwrap_or_default())
+    pub fn forks(&self, feed: FeedId) -> Result<Arc<[ForkProof]>, ReadError> {
+        let read = || self.read_forks(feed.as_bytes()).map(|read| Some(read.into()));
+        let proved = self.inner.proved.get(feed, self.index_rebuilds(), read)?;
+        Ok(proved.map(Arc::unwrap_or_clone).unwrap_or_default())
     }
 
     /// The forks that are proved in all feeds.

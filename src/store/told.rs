@@ -50,7 +50,7 @@ impl Store {
     }
 
     /// The grants and revokes that were told so. What does not check is passed over: it can be told again.
-    pub(super) fn rights_told(&self, feed: FeedId) -> Result<Arc<Vec<RightsProof>>, ReadError> {
+    pub(super) fn rights_told(&self, feed: FeedId) -> Result<Arc<[RightsProof]>, ReadError> {
         let proof = |(_, bytes): (Vec<u8>, Vec<u8>)| {
             Batch::decode(&bytes).ok().and_then(|batch| RightsProof::check(batch, feed).ok())
         };
@@ -58,7 +58,8 @@ impl Store {
             let told = self.records(Shelf::Rights, feed.as_bytes(), &[], usize::MAX);
             told.map(|told| Some(told.into_iter().filter_map(proof).collect()))
         };
-        Ok(self.inner.told.get(feed, self.index_rebuilds(), read)?.unwrap_or_default())
+        let told = self.inner.told.get(feed, self.index_rebuilds(), read)?;
+        Ok(told.map(Arc::unwrap_or_clone).unwrap_or_default())
     }
 
     /// The feed's grants and revokes in the order in which they were said, each proved by its author's signed head; as many as fit in

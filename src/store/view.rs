@@ -196,7 +196,7 @@ impl View for SiteView {
         self.store.fork_by(head).map_err(|error| self.told(&error))
     }
 
-    fn forks(&self, feed: FeedId) -> Result<Arc<Vec<ForkProof>>, Unreadable> {
+    fn forks(&self, feed: FeedId) -> Result<Arc<[ForkProof]>, Unreadable> {
         self.store.forks(feed).map_err(|error| self.told(&error))
     }
 

@@ -134,7 +134,7 @@ pub trait View {
     ///
     /// # Errors
     /// The store cannot be read.
-    fn forks(&self, feed: FeedId) -> Result<Arc<Vec<ForkProof>>, Unreadable>;
+    fn forks(&self, feed: FeedId) -> Result<Arc<[ForkProof]>, Unreadable>;
 
     /// The blobs that what stands in a feed and passes the filter needs and that are not whole here.
     ///

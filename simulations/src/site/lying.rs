@@ -149,7 +149,7 @@ impl View for Lying {
         self.view.fork(head)
     }
 
-    fn forks(&self, feed: FeedId) -> Result<Arc<Vec<ForkProof>>, Unreadable> {
+    fn forks(&self, feed: FeedId) -> Result<Arc<[ForkProof]>, Unreadable> {
         self.view.forks(feed)
     }
 

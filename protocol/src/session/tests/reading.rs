@@ -115,9 +115,9 @@ impl View for Site {
         }))
     }
 
-    fn forks(&self, feed: FeedId) -> Result<Arc<Vec<ForkProof>>, Unreadable> {
+    fn forks(&self, feed: FeedId) -> Result<Arc<[ForkProof]>, Unreadable> {
         let heeded = self.forks.iter().filter(|fork| fork.log().feed == feed && !self.deaf);
-        Ok(Arc::new(heeded.cloned().collect()))
+        Ok(heeded.cloned().collect())
     }
 
     fn missing(&self, _feed: FeedId, filter: &Filter) -> Result<Vec<Missing>, Unreadable> {

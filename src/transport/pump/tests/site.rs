@@ -260,7 +260,7 @@ impl View for Site {
         Ok(None)
     }
 
-    fn forks(&self, _feed: FeedId) -> Result<Arc<Vec<ForkProof>>, Unreadable> {
+    fn forks(&self, _feed: FeedId) -> Result<Arc<[ForkProof]>, Unreadable> {
         Ok(Arc::default())
     }
 
