@@ -83,6 +83,21 @@ fn set_terms(link: &mut Link, change: &api::LinkChange, meant: Meant) -> Result<
     Ok(())
 }
 
+/// A poll costs a round trip, which takes 600 ms by satellite; news between two is pushed.
+const EVERY_MS_MIN: u64 = 1_000;
+
+/// How often a link runs by itself; 0 is never.
+pub(super) fn rhythm(every_ms: u64) -> Result<Option<u64>, Problem> {
+    match every_ms {
+        0 => Ok(None),
+        1..EVERY_MS_MIN => {
+            Err(usage(format!("a link cannot run every {every_ms} ms: at most once a second"))
+                .hint("--every 1s, or more"))
+        }
+        EVERY_MS_MIN.. => Ok(Some(every_ms)),
+    }
+}
+
 /// Changes a link as asked.
 pub(super) fn apply(link: &mut Link, change: api::LinkChange, meant: Meant) -> Result<(), Problem> {
     let outgoing = link.is_outgoing();
@@ -106,7 +121,7 @@ pub(super) fn apply(link: &mut Link, change: api::LinkChange, meant: Meant) -> R
         if !outgoing {
             return Err(mine("the other site decides when it runs"));
         }
-        link.every_ms = (every_ms > 0).then_some(every_ms);
+        link.every_ms = rhythm(every_ms)?;
     }
     if let Some(life_ms) = change.grant_life_ms {
         if outgoing {
@@ -243,7 +258,8 @@ mod tests {
         refused(&out, api::LinkChange { fetch: text("never"), ..none() });
         refused(&out, api::LinkChange { filter: text("colour=red"), ..none() });
         refused(&out, api::LinkChange { windows: Some(vec!["22:00-06:00".to_owned(); 33]), ..none() });
-        refused(&inward, api::LinkChange { every_ms: Some(1), ..none() });
+        refused(&inward, api::LinkChange { every_ms: Some(1_000), ..none() });
+        refused(&out, api::LinkChange { every_ms: Some(999), ..none() });
         refused(&inward, api::LinkChange { addresses: Some(Vec::new()), ..none() });
         for wrong in [
             "london",

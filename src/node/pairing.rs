@@ -18,7 +18,7 @@ use protocol::time::Timestamp;
 use quinn::Connection;
 
 use super::feeds::named;
-use super::link_settings::check_address;
+use super::link_settings::{check_address, rhythm};
 use super::merge::settle_names;
 use super::new_feeds::{EVERY, is_admin, let_write, outward};
 use super::problem::usage;
@@ -133,6 +133,7 @@ impl Node {
         let mode = request.mode.as_deref().map(str::parse::<Switches>).transpose();
         let mode = mode.map_err(|error| usage(format!("{error}")))?;
         let filter = filter_of(&request)?;
+        let every_ms = rhythm(request.every_ms.unwrap_or(0))?;
         self.names_are_free(&ticket, &request).await?;
         let connection = self.reach(&ticket).await?;
         let (joiner, shown) = (self.joiner(), key_of(&connection));
@@ -155,7 +156,6 @@ impl Node {
                 let taken = |name: &str| locked(&self.inner.links).contains_key(name);
                 let name = request.link.clone().unwrap_or_else(|| link_name(&peer_name, taken));
                 let dial = Dial::Outgoing { addresses: ticket.addresses.clone() };
-                let every_ms = request.every_ms.filter(|every| *every > 0);
                 Link { every_ms, ..Link::new(name, ticket.site, peer_name, dial, on_link) }
             }
         };
