@@ -7,7 +7,7 @@ use clap::Parser;
 use simulations::decoders::{DECODERS, examples};
 use simulations::kept::kept;
 use simulations::lines::cross;
-use simulations::many::{each, find, outlive};
+use simulations::many::{each, each_of, find, outlive};
 use simulations::model::{CLOCKS, cell};
 use simulations::options::{Kept, Layer, Options, numbers};
 use simulations::plant::{Plant, SEEDS_MAX};
@@ -136,12 +136,9 @@ fn fill(out: &mut impl Write, from: u64, lines: u64) -> anyhow::Result<()> {
 
 fn recall(out: &mut impl Write) -> anyhow::Result<()> {
     let worlds = kept()?;
-    let world = |at: u64| usize::try_from(at).ok().and_then(|at| worlds.get(at)).cloned();
-    let end = u64::try_from(worlds.len())?;
-    let played = each(0, end, |at| world(at).map_or(Ok(()), |world| outlive(world).map(drop)), || false);
-    let played = played.map_err(|(at, broken)| {
-        let how = world(at).map_or_else(String::new, |world| world.to_string());
-        anyhow::Error::new(broken).context(format!("a world of seeds.txt breaks a promise again: {how}"))
+    let played = each_of(&worlds, |world| outlive(world.clone()).map(drop));
+    let played = played.map_err(|(world, broken)| {
+        anyhow::Error::new(broken).context(format!("a world of seeds.txt breaks a promise again: {world}"))
     })?;
     writeln!(out, "{} worlds of kept seeds passed, 0 failed", played.len())?;
     Ok(())

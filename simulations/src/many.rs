@@ -47,6 +47,21 @@ pub fn each<T: Send, E: Send>(
     told.into_iter().map(|(seed, found)| found.map_err(|error| (seed, error))).collect()
 }
 
+/// What each of a list of worlds gives, in its order, until the first fails.
+///
+/// # Errors
+/// The first world that failed, and how.
+pub fn each_of<T: Send, E: Send>(
+    worlds: &[Options],
+    work: impl Fn(&Options) -> Result<T, E> + Sync,
+) -> Result<Vec<T>, (&Options, E)> {
+    let world = |at: u64| {
+        usize::try_from(at).ok().and_then(|at| worlds.get(at)).expect("each number is that of a world")
+    };
+    let end = u64::try_from(worlds.len()).unwrap_or(u64::MAX);
+    each(0, end, |at| work(world(at)), || false).map_err(|(at, error)| (world(at), error))
+}
+
 /// Where a bug was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caught {

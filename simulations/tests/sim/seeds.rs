@@ -1,7 +1,9 @@
 //! Whole worlds by seed: faults on, nothing may be wrong; healed, everything arrives.
 
+use std::convert::Infallible;
+
 use simulations::kept::kept;
-use simulations::many::each;
+use simulations::many::each_of;
 use simulations::options::{Kept, Options};
 use simulations::topology::{TOPOLOGIES, Topology};
 use simulations::world::{Report, play};
@@ -15,9 +17,8 @@ fn plays(options: Options) -> Report {
 
 /// On every core.
 fn plays_all(worlds: &[Options]) -> Vec<Report> {
-    let numbered = |at: u64| worlds.get(usize::try_from(at).ok()?).cloned();
-    let play = |at| numbered(at).map(plays).ok_or("a world that is not there");
-    each(0, u64::try_from(worlds.len()).unwrap_or(u64::MAX), play, || false).expect("each world is there")
+    let played = each_of(worlds, |world| Ok::<_, Infallible>(plays(world.clone())));
+    played.expect("a world that fails panics")
 }
 
 /// Of the list of kept seeds a few; `cargo sim --kept` plays all, at a tenth of the time.
