@@ -16,12 +16,11 @@ use crate::store::{FeedRecord, ReadError, Store};
 /// The store cannot be read.
 pub fn unresolved(store: &Store, feed: FeedId, author: Option<SiteId>) -> Result<Vec<ForkProof>, ReadError> {
     let authority = store.authority(feed)?;
-    let mut forks = store.forks(feed)?.to_vec();
-    forks.retain(|fork| {
+    let open = |fork: &&ForkProof| {
         let cut = authority.as_ref().and_then(|authority| authority.cut(fork.log())).map(|cut| cut.len());
         author.is_none_or(|author| fork.log().author == author) && fork.freezes(fork.log(), cut, false)
-    });
-    Ok(forks)
+    };
+    Ok(store.forks(feed)?.iter().filter(open).cloned().collect())
 }
 
 /// Says how far the forked logs of an author count: as far as the histories are known to go together, or less, with `most`.

@@ -24,6 +24,26 @@ struct Kept<T> {
     rebuilds: u64,
 }
 
+impl<T> Kept<T> {
+    fn clear(&mut self) {
+        self.by_feed.clear();
+        self.turn = self.turn.saturating_add(1);
+    }
+}
+
+impl<T> Derived<Arc<[T]>> {
+    /// The list that is kept of a feed, or that `read` gives.
+    pub(super) fn list<E>(
+        &self,
+        feed: FeedId,
+        rebuilds: u64,
+        read: impl FnOnce() -> Result<Vec<T>, E>,
+    ) -> Result<Arc<[T]>, E> {
+        let list = self.get(feed, rebuilds, || read().map(|read| Some(read.into())))?;
+        Ok(list.map(Arc::unwrap_or_clone).unwrap_or_default())
+    }
+}
+
 impl<T: Clone> Derived<T> {
     pub(super) const fn new(feeds_max: usize) -> Self {
         let kept = Kept { by_feed: BTreeMap::new(), turn: 0, rebuilds: 0 };
@@ -40,8 +60,7 @@ impl<T: Clone> Derived<T> {
         let turn = {
             let mut kept = locked(&self.kept);
             if kept.rebuilds != rebuilds {
-                kept.by_feed.clear();
-                kept.turn = kept.turn.saturating_add(1);
+                kept.clear();
                 kept.rebuilds = rebuilds;
             }
             if let Some(found) = kept.by_feed.get(&feed) {
@@ -65,6 +84,11 @@ impl<T: Clone> Derived<T> {
         let mut kept = locked(&self.kept);
         kept.by_feed.remove(&feed);
         kept.turn = kept.turn.saturating_add(1);
+    }
+
+    /// Forgets what is kept of every feed.
+    pub(super) fn forget_all(&self) {
+        locked(&self.kept).clear();
     }
 
     /// Changes what is kept of a feed, if it is.

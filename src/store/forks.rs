@@ -45,9 +45,7 @@ impl Store {
     /// # Errors
     /// When the disk fails.
     pub fn forks(&self, feed: FeedId) -> Result<Arc<[ForkProof]>, ReadError> {
-        let read = || self.read_forks(feed.as_bytes()).map(|read| Some(read.into()));
-        let proved = self.inner.proved.get(feed, self.index_rebuilds(), read)?;
-        Ok(proved.map(Arc::unwrap_or_clone).unwrap_or_default())
+        self.inner.proved.list(feed, self.index_rebuilds(), || self.read_forks(feed.as_bytes()))
     }
 
     /// The forks that are proved in all feeds.

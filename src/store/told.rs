@@ -54,12 +54,10 @@ impl Store {
         let proof = |(_, bytes): (Vec<u8>, Vec<u8>)| {
             Batch::decode(&bytes).ok().and_then(|batch| RightsProof::check(batch, feed).ok())
         };
-        let read = || {
-            let told = self.records(Shelf::Rights, feed.as_bytes(), &[], usize::MAX);
-            told.map(|told| Some(told.into_iter().filter_map(proof).collect()))
-        };
-        let told = self.inner.told.get(feed, self.index_rebuilds(), read)?;
-        Ok(told.map(Arc::unwrap_or_clone).unwrap_or_default())
+        self.inner.told.list(feed, self.index_rebuilds(), || {
+            let told = self.records(Shelf::Rights, feed.as_bytes(), &[], usize::MAX)?;
+            Ok(told.into_iter().filter_map(proof).collect())
+        })
     }
 
     /// The feed's grants and revokes in the order in which they were said, each proved by its author's signed head; as many as fit in

@@ -78,3 +78,23 @@ fn one_proof_a_log_is_kept_and_found_after_the_index_is_lost() {
     let store = open(&disk, &engine);
     assert_eq!(store.all_forks().unwrap(), [early]);
 }
+
+#[test]
+fn a_proof_whose_bytes_rot_is_kept_again_when_it_is_shown_again() {
+    let feed = record(&Author::new(1)).genesis.feed_id();
+    let a = history(&mut Author::new(1), feed, 90, 40, "a");
+    let b = history(&mut Author::new(1), feed, 90, 40, "b");
+    let (disk, engine, store, _) = held(&a);
+    let proof = store.fork_by(b[120].head()).unwrap().unwrap();
+    let (pack, before) = store.inner.packs.end();
+    assert!(store.put_fork(&proof).unwrap());
+    assert_eq!(store.forks(feed).unwrap().len(), 1);
+    let at = usize::try_from(before).unwrap() + 64 + 100;
+    disk.damage(pack, |pack| pack[at] ^= 8);
+    assert_eq!(store.verify(|_| {}).unwrap().damage.len(), 1);
+    assert!(store.forks(feed).unwrap().is_empty(), "what rotted is here no more");
+    assert!(store.put_fork(&proof).unwrap(), "and is kept when a peer shows it");
+    drop(store);
+    engine.set_aside().unwrap();
+    assert_eq!(open(&disk, &engine).all_forks().unwrap(), [proof]);
+}

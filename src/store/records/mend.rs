@@ -64,7 +64,11 @@ impl Store {
     fn fall_back(&self, key: Vec<u8>, before: Option<RecordEntry>) -> Result<(), ReadError> {
         let value = before.map(|entry| keys::encode(&entry));
         let change = [Change { tree: Tree::Record, key, value }];
-        Ok(self.with_index(|index| index.apply(&change))?)
+        self.with_index(|index| index.apply(&change))?;
+        // What was read from it is not here any more, and is to be kept again when it is told again.
+        self.inner.proved.forget_all();
+        self.inner.told.forget_all();
+        Ok(())
     }
 }
 
