@@ -103,6 +103,11 @@ const PACKS_FREE_MIN: u64 = 32;
 /// Packs are no smaller than this: 16 extents.
 const PACK_BYTES_MIN: u64 = 4 << 20;
 
+/// Of the reserve so much is taken at once, where no other program can take it: room for thousands of deletions, the index beside them, and for what
+/// lives in a pack to be moved so that the rest can go.
+const ROOM_BYTES_MAX: u64 = 32 << 20;
+const ROOM_OF_RESERVE: u64 = 4;
+
 /// Bytes of the disk that blobs may not fill, so that deletes, logs and the index still find room.
 const RESERVE_BYTES: u64 = 64 << 20;
 
@@ -283,6 +288,7 @@ impl Store {
         if let Err(error) = store.checkpoint() {
             tracing::warn!(%error, "no checkpoint could be written; the next start takes longer");
         }
+        store.keep_room();
         // A disk that refuses is asked again before anything is signed.
         if let Err(error) = store.look_after_rebuild() {
             tracing::warn!(%error, "it could not be noted that damage was stepped over");
@@ -334,6 +340,17 @@ impl Store {
     #[must_use]
     pub fn reserve_bytes(&self) -> u64 {
         self.inner.options.reserve_bytes
+    }
+
+    /// Keeps some room for the day on which others fill the disk, unless that day has come: then records and deletions are written in it.
+    pub fn keep_room(&self) {
+        let bytes = ROOM_BYTES_MAX.min(self.reserve_bytes() / ROOM_OF_RESERVE);
+        if bytes > 0
+            && !self.is_full()
+            && let Err(error) = self.inner.packs.disk().keep_room(bytes)
+        {
+            tracing::debug!(%error, "no room could be kept for a full disk");
+        }
     }
 
     /// Whether not even one extent would be taken in for want of room. A system that does not say how much is free has room.

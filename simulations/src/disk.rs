@@ -366,4 +366,13 @@ impl Disk for InMemory {
         let state = read(&self.state);
         Ok(state.bytes_max.map_or(u64::MAX / 2, |most| most.saturating_sub(Self::used(&state))))
     }
+
+    /// It keeps none: what is done without room shows all the sooner.
+    fn keep_room(&self, _bytes: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn give_room(&self) -> io::Result<bool> {
+        Ok(false)
+    }
 }

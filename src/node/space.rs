@@ -206,6 +206,14 @@ impl Node {
             self.inner.room.low.store(low, Ordering::Relaxed);
         }
         let full = self.inner.site.store().is_full();
+        // What it asks of the disk may fail, and is asked again at the next look.
+        drop(
+            self.blocking(|site| {
+                site.store().keep_room();
+                Ok(())
+            })
+            .await,
+        );
         // Runs that stopped for want of room need not wait as long as refused ones do.
         if !full && self.inner.room.full.swap(full, Ordering::Relaxed) {
             self.wake_links_in(None);

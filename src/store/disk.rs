@@ -70,6 +70,18 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the file system does not tell.
     fn free_bytes(&self) -> io::Result<u64>;
+
+    /// Keeps room for so many bytes that nothing else on the disk can take, unless some is kept already.
+    ///
+    /// # Errors
+    /// When there is no such room, or the disk cannot keep it or fails.
+    fn keep_room(&self, bytes: u64) -> io::Result<()>;
+
+    /// Gives up the room that is kept, and tells whether there was any.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    fn give_room(&self) -> io::Result<bool>;
 }
 
 /// Keeps a [`Disk`] taken while it lives.

@@ -56,6 +56,7 @@ impl IndexRoom {
             rebuilds: AtomicU64::new(0),
             stepped_over: AtomicBool::new(false),
         };
+        packs.find_room();
         let fits = checkpoint.filter(|checkpoint| checkpoint.generation == generation);
         let usable = room.engine.open().and_then(|index| {
             if let Some(checkpoint) = fits
@@ -161,6 +162,7 @@ impl IndexRoom {
             return Ok(());
         }
         current.index = None;
+        packs.find_room();
         self.engine.set_aside().map_err(|error| disk_failed(packs, error))?;
         let folder = || packs.disk().folder();
         let index = self.engine.open().map_err(|source| RebuildError::Broken { folder: folder(), source })?;

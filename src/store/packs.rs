@@ -29,6 +29,9 @@ pub(crate) use recover::Start;
 /// ingest cannot leave a second's worth of writing to whoever commits next.
 const UNSYNCED_BYTES_MAX: u64 = 8 << 20;
 
+/// Bytes that the index may need at once: with fewer free it is not opened or built before room was found.
+const INDEX_BYTES_MIN: u64 = 8 << 20;
+
 /// The first bytes of each pack.
 const PACK_MAGIC: [u8; 8] = *b"PBpack\0\x01";
 
@@ -199,7 +202,7 @@ impl Packs {
             places.push(Place { header: draft.header(), offset });
             offset = offset.saturating_add(draft.header().span());
         }
-        if let Err(error) = pack.file.write_at(tail.bytes, &buffer) {
+        if let Err(error) = self.even_if_full(|| pack.file.write_at(tail.bytes, &buffer)) {
             tail.torn = pack.file.truncate(tail.bytes).is_err();
             return Err(self.fault("appending to a pack", error));
         }
@@ -301,7 +304,9 @@ impl Packs {
             tail.open = None;
         }
         let number = tail.newest.saturating_add(1);
-        let file = self.begin(number).map_err(|error| self.fault("beginning a pack", error))?;
+        let file = self
+            .even_if_full(|| self.begin(number))
+            .map_err(|error| self.fault("beginning a pack", error))?;
         let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
         files.insert(number, Arc::clone(&file));
         tail.start = tail.position();
@@ -322,7 +327,8 @@ impl Packs {
         }
         locked(&self.commit).durable = tail.position();
         let bytes = footer::encode(&tail.places, tail.bytes);
-        let sealed = pack.file.write_at(tail.bytes, &bytes).and_then(|()| pack.file.sync());
+        let written = self.even_if_full(|| pack.file.write_at(tail.bytes, &bytes));
+        let sealed = written.and_then(|()| pack.file.sync());
         sealed.map_err(|error| {
             tail.torn = true;
             self.fault("sealing a pack", error)
@@ -347,6 +353,33 @@ impl Packs {
             return Err(WriteError::DiskFull { folder: self.disk.folder(), free_bytes, reserve_bytes });
         }
         Ok(())
+    }
+
+    /// Writes, and where others filled the disk once more in the room that is kept for that: blobs are refused long before.
+    fn even_if_full<T>(&self, write: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        match write() {
+            Err(error) if is_full(&error) && self.give_room() => write(),
+            done => done,
+        }
+    }
+
+    /// Gives up the room that is kept for a full disk.
+    fn give_room(&self) -> bool {
+        let given = self.disk.give_room().unwrap_or(false);
+        if given {
+            tracing::warn!(
+                folder = self.disk.folder(),
+                "the disk is full; what was kept for that is used now"
+            );
+        }
+        given
+    }
+
+    /// Gives up the room that is kept, where nothing else is left to work with.
+    pub(crate) fn find_room(&self) {
+        if self.disk.free_bytes().is_ok_and(|free| free < INDEX_BYTES_MIN) {
+            self.give_room();
+        }
     }
 
     pub(crate) fn fault(&self, doing: &'static str, error: io::Error) -> WriteError {

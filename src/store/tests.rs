@@ -392,6 +392,31 @@ fn a_full_disk_refuses_blobs_keeps_what_it_has_and_takes_them_again_later() {
     assert_eq!(read(&store, id(&second)).unwrap(), second);
 }
 
+/// Goal 7 of the safety work: others may fill the disk to its last byte; the room that was kept then is for records and deletions, also of a
+/// store that is opened only then.
+#[test]
+fn a_disk_that_others_filled_takes_records_in_the_room_that_was_kept() {
+    let (disk, index) = (FakeDisk::new(), InMemory::default());
+    let options = Options { reserve_bytes: 4 << 20, ..small_options() };
+    let open = || Store::open_on(Arc::new(disk.clone()), Box::new(index.clone()), options.clone()).unwrap();
+    let store = open();
+    ingest(&store, &Dice::new(9).bytes(EXTENT)).unwrap();
+    disk.hold_at_most(disk.used() + (1 << 20));
+    assert_eq!(store.free_bytes().unwrap(), 0, "a quarter of the reserve is kept, and nothing else is left");
+    store.put_record(Shelf::Links, b"a", &[7; 1000]).unwrap();
+    assert!(store.free_bytes().unwrap() > 0, "the room was given up");
+    store.keep_room();
+    assert!(store.free_bytes().unwrap() > 0, "and is not kept again while the disk is full");
+    drop(store);
+    disk.hold_at_most(1 << 30);
+    let store = open();
+    disk.hold_at_most(disk.used() + (1 << 20));
+    drop(store);
+    let store = open();
+    store.put_record(Shelf::Links, b"b", &[7; 1000]).unwrap();
+    assert_eq!(store.record(Shelf::Links, b"a").unwrap().unwrap().len(), 1000);
+}
+
 #[test]
 fn a_failed_sync_is_told_and_the_same_bytes_can_be_written_again() {
     let disk = FakeDisk::new();

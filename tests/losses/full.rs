@@ -1,10 +1,20 @@
 //! A disk that is really full: a small file system in memory, filled to the reserve by publishing, and emptied again.
 
+use std::io::Write;
+
 use crate::cuts::Filled;
 use crate::lab::Site;
 
 /// Bytes of the file system.
 const DISK_BYTES: u64 = 96 << 20;
+
+/// Writes until there is no space left.
+fn fill(path: &std::path::Path) {
+    let mut file = std::fs::File::create(path).unwrap();
+    for bytes in [1 << 20, 4096] {
+        while file.write_all(&vec![1; bytes]).and_then(|()| file.sync_data()).is_ok() {}
+    }
+}
 
 #[test]
 fn a_full_disk_refuses_deletes_and_takes_again() {
@@ -33,8 +43,10 @@ fn a_full_disk_refuses_deletes_and_takes_again() {
     assert!(kept > 5, "{refused:?}");
     assert!(refused.stderr.contains("disk is full") && refused.stderr.contains("24000000"), "{refused:?}");
     assert_eq!(site.ok(&["status"])["space"]["full"], serde_json::json!(true));
-    // A node that is started on a full disk serves and deletes all the same.
+    // A node that is started on a full disk serves and deletes all the same, though others have taken every byte that it did not hold.
     site.kill();
+    let others = mounted.at.join("others");
+    fill(&others);
     site.start();
     let back = folder.path().join("back");
     site.ok(&["get", "tools", "tool", "0.0", "--output", back.to_str().unwrap()]);
@@ -44,6 +56,7 @@ fn a_full_disk_refuses_deletes_and_takes_again() {
     }
     let emptied = site.ok(&["trash", "empty"]);
     assert!(emptied["bytes_freed"].as_u64().unwrap() > 4 << 20, "{emptied}");
+    std::fs::remove_file(others).unwrap();
     site.ok(&["publish", "tools", "tool", "again", file.to_str().unwrap()]);
     assert_eq!(site.ok(&["verify"])["damaged"], serde_json::json!([]));
     println!("a full disk: {kept} versions taken, the next refused, half deleted, and it went on");

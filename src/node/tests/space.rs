@@ -143,6 +143,14 @@ impl Disk for Tight {
     fn free_bytes(&self) -> io::Result<u64> {
         Ok(self.free_bytes.load(Ordering::SeqCst))
     }
+
+    fn keep_room(&self, _bytes: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn give_room(&self) -> io::Result<bool> {
+        Ok(false)
+    }
 }
 
 async fn tight(folder: &Path, name: &str, free_bytes: &Arc<AtomicU64>) -> Node {

@@ -54,6 +54,8 @@ struct World {
     failing_sync: AtomicBool,
     /// Calls until one fails; none does at zero.
     calls_left: AtomicU64,
+    /// Bytes that are kept for a full disk.
+    kept: AtomicU64,
 }
 
 /// Cheap to clone: every clone is the same disk.
@@ -189,7 +191,17 @@ impl Disk for FakeDisk {
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
-        Ok(self.world.capacity.load(Ordering::SeqCst).saturating_sub(self.used()))
+        let kept = self.world.kept.load(Ordering::SeqCst);
+        Ok(self.world.capacity.load(Ordering::SeqCst).saturating_sub(self.used()).saturating_sub(kept))
+    }
+
+    fn keep_room(&self, bytes: u64) -> io::Result<()> {
+        self.world.kept.store(bytes, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn give_room(&self) -> io::Result<bool> {
+        Ok(self.world.kept.swap(0, Ordering::SeqCst) > 0)
     }
 }
 

@@ -10,6 +10,7 @@ use super::{Disk, Held, PackFile};
 const LOCK: &str = "LOCK";
 const PACKS: &str = "packs";
 const PACK_ENDING: &str = ".pak";
+const ROOM: &str = "ROOM";
 
 /// A folder: `LOCK`, small files beside it, and `packs/00000001.pak` onwards.
 #[derive(Debug, Clone)]
@@ -105,6 +106,27 @@ impl Disk for Folder {
     fn free_bytes(&self) -> io::Result<u64> {
         free_bytes(&self.folder)
     }
+
+    fn keep_room(&self, bytes: u64) -> io::Result<()> {
+        let path = self.folder.join(ROOM);
+        if fs::metadata(&path).is_ok_and(|file| file.len() > 0) {
+            return Ok(());
+        }
+        let file = File::create(&path)?;
+        let kept = allocate(&file, bytes);
+        if kept.is_err() {
+            fs::remove_file(&path)?;
+        }
+        kept
+    }
+
+    fn give_room(&self) -> io::Result<bool> {
+        match fs::remove_file(self.folder.join(ROOM)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -182,6 +204,18 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
+}
+
+/// Takes the room of a file without writing it.
+#[cfg(target_os = "linux")]
+fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    Ok(rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes)?)
+}
+
+/// A file that was not written takes no room here.
+#[cfg(not(target_os = "linux"))]
+fn allocate(_file: &File, _bytes: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[cfg(unix)]

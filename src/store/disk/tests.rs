@@ -43,3 +43,25 @@ fn a_small_file_is_replaced_whole() {
     assert_eq!(disk.read_small("FORMAT").unwrap().unwrap(), b"short");
     assert!(disk.free_bytes().unwrap() > 0);
 }
+
+/// Room is kept where the system can take it without writing it; elsewhere that is told.
+#[test]
+fn room_is_kept_once_and_given_up_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Folder::new(folder.path()).unwrap();
+    assert!(!disk.give_room().unwrap());
+    let kept = disk.keep_room(1 << 20);
+    if cfg!(target_os = "linux") {
+        kept.unwrap();
+        disk.keep_room(2 << 20).unwrap();
+        assert_eq!(
+            std::fs::metadata(folder.path().join("ROOM")).unwrap().len(),
+            1 << 20,
+            "it is kept already"
+        );
+        assert!(disk.give_room().unwrap());
+    } else {
+        assert_eq!(kept.unwrap_err().kind(), std::io::ErrorKind::Unsupported);
+    }
+    assert!(!disk.give_room().unwrap());
+}
