@@ -500,7 +500,8 @@ impl<T> Permitted<T> {
 }
 
 impl Permitted<Filling> {
-    /// Ops that fill gaps of a log, which came over a link: both gates, as for a run. Only a link that lets everything in fills gaps.
+    /// Ops that fill gaps of a log, which came over a link: both gates, as for a run. Only a link that lets everything in fills gaps; those in what
+    /// `me` said itself, any that lets something in.
     ///
     /// # Errors
     /// The feed is not the link's, the link holds something back, or the author has no rights in the feed.
@@ -514,13 +515,14 @@ impl Permitted<Filling> {
         if filling.log().feed != feed {
             return Err(Reason::FeedUnknown);
         }
-        if !effective.in_add {
+        let author = filling.log().author;
+        let own = author == me && effective.flows_in();
+        if !(own || effective.in_add) {
             return Err(Reason::AddsHeldBack);
         }
-        if !effective.in_delete {
+        if !(own || effective.in_delete) {
             return Err(Reason::DeletesHeldBack);
         }
-        let author = filling.log().author;
         if author != me && !authority.is_author(author) {
             return Err(Reason::AuthorNotAllowed);
         }
@@ -529,7 +531,7 @@ impl Permitted<Filling> {
 }
 
 impl Permitted<Verified> {
-    /// Ops that came over a link: both gates. `effective` is in this site's terms; `me` may learn its own ops back.
+    /// Ops that came over a link: both gates. `effective` is in this site's terms; `me` may learn its own ops back, whichever they are.
     ///
     /// # Errors
     /// The feed is not the link's, the link holds back what is in the run, or its author has no rights in the feed.
@@ -546,7 +548,8 @@ impl Permitted<Verified> {
         if !effective.flows_in() {
             return Err(Reason::AddsHeldBack);
         }
-        for named in verified.ops() {
+        let author = verified.log().author;
+        for named in verified.ops().iter().filter(|_| author != me) {
             let removal = named.op.body.is_removal();
             if removal && !effective.in_delete {
                 return Err(Reason::DeletesHeldBack);
@@ -555,7 +558,6 @@ impl Permitted<Verified> {
                 return Err(Reason::AddsHeldBack);
             }
         }
-        let author = verified.log().author;
         if author != me && !authority.is_author(author) {
             return Err(Reason::AuthorNotAllowed);
         }

@@ -54,7 +54,7 @@ impl Genesis {
     /// # Errors
     /// The bytes are not a canonical genesis or the name is refused.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let genesis: Self = canonical(bytes)?;
+        let genesis: Self = canonical(bytes, Form::Unchecked)?;
         check_label("feed name", &genesis.name)?;
         Ok(genesis)
     }
@@ -332,13 +332,23 @@ struct Statement {
     body: Vec<u8>,
 }
 
-fn canonical<T: Serialize + for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, DecodeError> {
+/// Whether bytes were taken as a statement before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Unchecked,
+    Checked,
+}
+
+fn canonical<T: Serialize + for<'de> Deserialize<'de>>(bytes: &[u8], form: Form) -> Result<T, DecodeError> {
     if bytes.len() > OP_BYTES_MAX {
         return Err(DecodeError::TooLong { found: bytes.len() });
     }
     let (value, rest) = postcard::take_from_bytes::<T>(bytes).map_err(|_shape| DecodeError::Malformed)?;
     if !rest.is_empty() {
         return Err(DecodeError::Trailing);
+    }
+    if form == Form::Checked {
+        return Ok(value);
     }
     let room = Vec::with_capacity(bytes.len());
     let again = postcard::to_extend(&value, room).map_err(|_shape| DecodeError::Malformed)?;
@@ -374,9 +384,23 @@ impl Op {
     /// # Errors
     /// The bytes are not the canonical form of a statement within the limits.
     pub fn decode_statement(place: Place, bytes: &[u8]) -> Result<Self, DecodeError> {
-        let statement: Statement = canonical(bytes)?;
-        let body = Body::decode(statement.kind, statement.body)?;
-        body.check()?;
+        let op = Self::read(place, bytes, Form::Unchecked)?;
+        op.body.check()?;
+        Ok(op)
+    }
+
+    /// The same of bytes that are an op's statement for certain, because their name is that of an op which was decoded before: neither their
+    /// form nor what they name is looked at again.
+    ///
+    /// # Errors
+    /// The bytes are no statement.
+    pub fn decode_known(place: Place, bytes: &[u8]) -> Result<Self, DecodeError> {
+        Self::read(place, bytes, Form::Checked)
+    }
+
+    fn read(place: Place, bytes: &[u8], form: Form) -> Result<Self, DecodeError> {
+        let statement: Statement = canonical(bytes, form)?;
+        let body = Body::decode(statement.kind, statement.body, form)?;
         Ok(Self { place, stamp: statement.stamp, body })
     }
 
@@ -416,21 +440,21 @@ impl Body {
         }
     }
 
-    fn decode(kind: u16, body: Vec<u8>) -> Result<Self, DecodeError> {
+    fn decode(kind: u16, body: Vec<u8>, form: Form) -> Result<Self, DecodeError> {
         Ok(match kind {
-            1 => Self::Publish(canonical(&body)?),
-            2 => Self::Delete(canonical(&body)?),
-            3 => Self::SetState(canonical(&body)?),
-            4 => Self::SetRef(canonical(&body)?),
-            5 => Self::Block(canonical(&body)?),
-            6 => Self::Unblock(canonical(&body)?),
-            7 => Self::Resolve(canonical(&body)?),
-            8 => Self::Grant(canonical(&body)?),
-            9 => Self::Revoke(canonical(&body)?),
-            10 => Self::Seal(canonical(&body)?),
-            11 => Self::Statistics(canonical(&body)?),
-            12 => Self::OpenEpoch(canonical(&body)?),
-            13 => Self::Cut(canonical(&body)?),
+            1 => Self::Publish(canonical(&body, form)?),
+            2 => Self::Delete(canonical(&body, form)?),
+            3 => Self::SetState(canonical(&body, form)?),
+            4 => Self::SetRef(canonical(&body, form)?),
+            5 => Self::Block(canonical(&body, form)?),
+            6 => Self::Unblock(canonical(&body, form)?),
+            7 => Self::Resolve(canonical(&body, form)?),
+            8 => Self::Grant(canonical(&body, form)?),
+            9 => Self::Revoke(canonical(&body, form)?),
+            10 => Self::Seal(canonical(&body, form)?),
+            11 => Self::Statistics(canonical(&body, form)?),
+            12 => Self::OpenEpoch(canonical(&body, form)?),
+            13 => Self::Cut(canonical(&body, form)?),
             _ => Self::Unknown { kind, body },
         })
     }

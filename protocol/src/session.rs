@@ -189,7 +189,7 @@ impl Session {
     pub fn poll_ops(&mut self, view: &dyn View) -> Option<Vec<u8>> {
         self.agreed()?;
         let before = self.outbound.ops_sent;
-        match self.outbound.poll_ops(view) {
+        match self.outbound.poll_ops(self.config.peer, view) {
             Ok(frame) => {
                 self.tally.ops_out += self.outbound.ops_sent - before;
                 self.tally.went.clone_from(&self.outbound.went);
@@ -437,7 +437,7 @@ impl Session {
         self.show_forks(view)?;
         self.ask_rights(view)?;
         let feeds = self.feeds();
-        let pull = self.inbound.pull(&feeds, view)?;
+        let pull = self.inbound.pull(self.config.me, &feeds, view)?;
         if pull.is_none() {
             self.inbound.nothing_to_do();
         }

@@ -59,9 +59,32 @@ fn of_damage(site: &SiteStore) -> Result<Vec<Finding>, ReadError> {
         let text = format!("{} damaged places lie in packs, and nothing is lacking", open.places);
         findings.push(found("warning", "damage", text, "write those packs anew: packetboat verify --heal"));
     }
+    findings.extend(of_own_words(site)?);
     if open.places > 0 {
         let text = "bytes on this disk changed by themselves".to_owned();
         findings.push(found("advice", "damage", text, "look at the disk's own reports: smartctl, dmesg"));
+    }
+    Ok(findings)
+}
+
+/// What this site said itself and has only the hashes of: whoever gave its log back after damage did not have it either.
+fn of_own_words(site: &SiteStore) -> Result<Vec<Finding>, ReadError> {
+    let (store, me) = (site.store(), site.me());
+    let mut findings = Vec::new();
+    for (feed, record) in store.feeds()? {
+        let mut ops: u64 = 0;
+        for signed in store.heads(feed)?.into_iter().filter(|signed| signed.head.log.author == me) {
+            ops = ops.saturating_add(store.gaps(signed.head.log)?.0);
+        }
+        if ops > 0 {
+            let text = format!(
+                "feed {}: statements of this site that damage took and no site that was asked has, deletions mostly: {ops}",
+                record.name
+            );
+            let hint = "they come by themselves from a site that has them, over a link that lets something in; else delete again \
+                        what is served and should not be";
+            findings.push(found("error", "damage", text, hint));
+        }
     }
     Ok(findings)
 }

@@ -461,7 +461,7 @@ impl Store {
         };
         let statement = statement.filter(|statement| Op::id_of(place, statement) == id);
         let named = statement.and_then(|statement| {
-            let op = Op::decode_statement(place, &statement).ok()?;
+            let op = Op::decode_known(place, &statement).ok()?;
             Some(NamedOp { id, op, statement })
         });
         let corrupt =

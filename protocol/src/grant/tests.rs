@@ -65,6 +65,9 @@ fn a_pull_link_lets_no_ops_in_from_the_puller() {
     let adds = Switches { in_delete: false, ..Switches::PULL };
     assert_eq!(received(&run, adds, &authority), Err(Reason::DeletesHeldBack));
 
+    let own = Permitted::received(run.clone(), feed, adds, &authority, run.log().author).map(|_ok| ());
+    assert_eq!(own, Ok(()), "[P-49] nothing is held back of what a site said itself");
+
     let stranger = written(2, delete());
     assert_eq!(received(&stranger, Switches::MIRROR, &authority), Err(Reason::AuthorNotAllowed));
     assert!(authority.apply(&written(1, grant(2, Rights::WRITE)).ops()[0]));

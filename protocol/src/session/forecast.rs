@@ -32,7 +32,7 @@ impl Session {
             return Ok(());
         }
         let feeds = self.feeds();
-        let pull = self.inbound.pull(&feeds, view)?;
+        let pull = self.inbound.pull(self.config.me, &feeds, view)?;
         let offer = Outbound::offer(&feeds, view)?.map(|(offer, _)| offer);
         self.forecasting = true;
         self.send(&Frame::Poll(Poll { pull, offer, dry: true }));
@@ -89,7 +89,7 @@ impl Session {
     /// What the listener asks in turn; nothing where the dialler has nothing new and no bytes are lacking.
     pub(super) fn pull_back(&mut self, poll: Poll, view: &dyn View) -> Result<Option<Pull>, Unreadable> {
         let feeds = self.feeds();
-        let pull = self.inbound.pull(&feeds, view)?;
+        let pull = self.inbound.pull(self.config.me, &feeds, view)?;
         let peer_store = self.agreed().map_or(StoreId([0; 8]), |agreed| agreed.peer_store);
         let known = self.inbound.root_known(peer_store);
         let same = poll.offer.is_none_or(|offer| Some(offer.root) == known);

@@ -1,6 +1,6 @@
 //! Ops that a link held back and that are known by their hash alone: asked for where a link now lets everything in, and put in their places.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::inbound::{Context, Inbound, Target};
 use super::outbound::{Heads, root_of};
@@ -10,12 +10,14 @@ use super::{AgreedFeed, Output};
 use crate::fault::Misbehaved;
 use crate::frame::WantOps;
 use crate::grant::Permitted;
-use crate::id::{FeedId, SiteId};
+use crate::id::SiteId;
 use crate::log::{Batch, BatchError};
 
-/// Whether a link lets all of a feed in, so that what is lacking is lacking for no reason of the link's.
-const fn lets_all_in(on: &AgreedFeed) -> bool {
-    on.effective.in_add && on.effective.in_delete
+/// Whether a link lets all of an author's ops in, so that what is lacking is lacking for no reason of the link's: of what this site said itself it
+/// holds nothing back.
+fn lets_all_in(on: &AgreedFeed, author: SiteId, me: SiteId) -> bool {
+    let own = author == me && on.effective.flows_in();
+    own || (on.effective.in_add && on.effective.in_delete)
 }
 
 /// Why a gap was not filled.
@@ -32,9 +34,15 @@ impl From<BatchError> for Unfilled {
 
 impl Inbound {
     /// Whether the peer, as it told, has ops of which only the hash is here.
-    pub(super) fn has_gaps(&self, feeds: &[AgreedFeed], view: &dyn View) -> Result<bool, Unreadable> {
-        for on in feeds.iter().filter(|on| lets_all_in(on)) {
-            for state in view.logs(on.feed)? {
+    pub(super) fn has_gaps(
+        &self,
+        me: SiteId,
+        feeds: &[AgreedFeed],
+        view: &dyn View,
+    ) -> Result<bool, Unreadable> {
+        for on in feeds.iter().filter(|on| on.effective.flows_in()) {
+            let logs = view.logs(on.feed)?.into_iter();
+            for state in logs.filter(|state| lets_all_in(on, state.log.author, me)) {
                 if self.copy.get(&state.log).is_some_and(|there| there.gaps < state.reach.gaps) {
                     return Ok(true);
                 }
@@ -66,7 +74,7 @@ impl Inbound {
         context: &mut Context<'_>,
     ) -> Result<(), Stop> {
         let log = batch.head.head.log;
-        let first = if lets_all_in(on) { context.view.first_gap(log)? } else { None };
+        let first = if lets_all_in(on, log.author, context.me) { context.view.first_gap(log)? } else { None };
         if first.is_none_or(|first| first >= held || batch.head.head.len <= first) {
             return Ok(());
         }
@@ -105,12 +113,13 @@ pub(super) fn gap_wants(
     asked: &BTreeSet<(u16, SiteId, u64)>,
     context: &Context<'_>,
 ) -> Result<Vec<WantOps>, Unreadable> {
-    let full: BTreeMap<FeedId, u16> =
-        (0..).zip(context.feeds).filter(|(_, on)| lets_all_in(on)).map(|(at, on)| (on.feed, at)).collect();
     let mut wants = Vec::new();
-    for (index, feed) in full.iter().map(|(feed, index)| (*index, *feed)) {
-        for state in context.view.logs(feed)?.into_iter().filter(|state| state.reach.gaps > 0) {
+    for (index, on) in (0..).zip(context.feeds).filter(|(_, on)| on.effective.flows_in()) {
+        for state in context.view.logs(on.feed)?.into_iter().filter(|state| state.reach.gaps > 0) {
             let log = state.log;
+            if !lets_all_in(on, log.author, context.me) {
+                continue;
+            }
             let fewer = notes.get(&log).is_some_and(|there| there.gaps < state.reach.gaps);
             if let Some(from) = context.view.first_gap(log)?
                 && fewer

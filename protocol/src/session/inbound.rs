@@ -145,7 +145,12 @@ impl Inbound {
     }
 
     /// What to ask of the peer, if anything flows in.
-    pub(super) fn pull(&mut self, feeds: &[AgreedFeed], view: &dyn View) -> Result<Option<Pull>, Unreadable> {
+    pub(super) fn pull(
+        &mut self,
+        me: SiteId,
+        feeds: &[AgreedFeed],
+        view: &dyn View,
+    ) -> Result<Option<Pull>, Unreadable> {
         if !feeds.iter().any(|on| on.effective.flows_in()) {
             return Ok(None);
         }
@@ -157,7 +162,7 @@ impl Inbound {
         for on in feeds.iter().filter(|on| on.effective.in_add) {
             lacking = lacking || !view.missing(on.feed, &on.filter)?.is_empty();
         }
-        self.gaps = self.has_gaps(feeds, view)?;
+        self.gaps = self.has_gaps(me, feeds, view)?;
         let lacking = lacking || self.gaps;
         self.lacking = lacking;
         Ok(Some(Pull { known: self.known, lacking }))

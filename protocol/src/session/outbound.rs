@@ -9,7 +9,7 @@ use super::tally::Moved;
 use super::view::{Unreadable, View};
 use crate::fault::Misbehaved;
 use crate::frame::{Exports, Frame, HeadNote, Known, OpsFrame, Piece, Pull, Supply, WantOps};
-use crate::id::{BlobId, FeedId, LogId, StoreId};
+use crate::id::{BlobId, FeedId, LogId, SiteId, StoreId};
 use crate::limits::{
     EXTENT_BYTES, OPS_FRAME_BYTES_TARGET, RANGES_PER_RUN_MAX, WANTED_BYTES_MAX, WANTED_ITEMS_MAX,
 };
@@ -237,8 +237,8 @@ impl Outbound {
         Ok(())
     }
 
-    /// The next frame for the ops stream, when that stream can take one.
-    pub(super) fn poll_ops(&mut self, view: &dyn View) -> Result<Option<Vec<u8>>, Unreadable> {
+    /// The next frame for the ops stream, when that stream can take one. What the peer said itself is given back to it whole.
+    pub(super) fn poll_ops(&mut self, peer: SiteId, view: &dyn View) -> Result<Option<Vec<u8>>, Unreadable> {
         while let Some(stretch) = self.stretches.front_mut() {
             if stretch.from >= stretch.to {
                 self.stretches.pop_front();
@@ -253,7 +253,7 @@ impl Outbound {
                 continue;
             };
             stretch.from = batch.head.head.len;
-            if !stretch.adds || !stretch.deletes {
+            if stretch.log.author != peer && !(stretch.adds && stretch.deletes) {
                 hold_back(&mut batch, stretch.adds, stretch.deletes);
             }
             count(&batch, &mut self.went);

@@ -135,7 +135,10 @@ impl Site {
     /// Whether this site says that it lost a part of a log.
     #[must_use]
     pub fn tells_loss_of(&self, log: LogId) -> bool {
-        self.rot.told.contains(&log) || matches!(self.store().awakening(), Ok(Some(_)))
+        let gaps = || self.store().gaps(log).is_ok_and(|(ops, _)| ops > 0);
+        self.rot.told.contains(&log)
+            || (log.author == self.id() && gaps())
+            || matches!(self.store().awakening(), Ok(Some(_)))
     }
 
     /// Whether damage took a part of what this site said itself.

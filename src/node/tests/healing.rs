@@ -138,3 +138,32 @@ async fn damage_that_nobody_heals_is_named_by_status_and_doctor() {
     publish(&la.node, "tool", &[5; 90_000]).await.unwrap();
     assert!(verify(&la.node, true).await.is_sound(), "the same bytes published again heal it");
 }
+
+/// A site's own deletion that rotted, and that the one which gives the log back never had, is told: what was deleted is served again.
+#[tokio::test(flavor = "multi_thread")]
+async fn own_words_that_damage_took_and_nobody_has_are_named_by_doctor() {
+    let (la, ny) = (lab("Los Angeles").await, lab("New York").await);
+    feed(&la.node, "tools").await;
+    publish(&la.node, "tool", &[5; 90_000]).await.unwrap();
+    pair(&la.node, &ny.node, "mirror-adds").await;
+    settle(&ny.node).await;
+    la.node.delete("tools", "tool", "1.0", String::new(), false).await.unwrap();
+    let pack = packs(la.folder.path()).pop().unwrap();
+    let bytes = std::fs::read(&pack).unwrap();
+    let at = bytes.windows(5).rposition(|part| part == b"PBr1\x04").unwrap() + 100;
+    settle(&ny.node).await;
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(pack)
+        .unwrap()
+        .write_all_at(&[!bytes[at]], at as u64)
+        .unwrap();
+    verify(&la.node, true).await;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while names(&la.node).await != ready(&["tool"]) {
+        assert!(tokio::time::Instant::now() < deadline, "{:?}", la.node.doctor().await.unwrap());
+        sync(&ny.node).await;
+    }
+    let findings = la.node.doctor().await.unwrap().findings;
+    assert!(findings.iter().any(|finding| finding.text.contains("deletions mostly: 1")), "{findings:?}");
+}

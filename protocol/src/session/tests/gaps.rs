@@ -67,6 +67,26 @@ fn a_narrow_link_leaves_gaps_alone() {
     assert_eq!(leaf.served().len(), 2);
 }
 
+/// [P-49] A site that lost its log is given all of it back, the deletions too, by whoever has them, though the link holds those of others back. Where
+/// one that lacks them came first, they come once another one has them.
+#[test]
+fn what_a_site_said_itself_comes_back_whole_over_a_link_that_holds_deletions_back() {
+    let (leaf, mut ny) = left_out();
+    let mut hub = Site::new(3);
+    connect(&hub, &ny, Switches::PULL, Switches::MIRROR).sync(&mut hub, &mut ny);
+    for mut first in [None, Some(leaf)] {
+        let mut again = Site::new(1);
+        if let Some(leaf) = &mut first {
+            connect(&again, leaf, Switches::PULL, Switches::MIRROR).sync(&mut again, leaf);
+            assert_eq!(again.gaps(ny.own_log()).len(), 1, "it has what the leaf has");
+        }
+        let mut wire = connect(&again, &hub, ADDS, ADDS.flip());
+        assert_eq!(wire.sync(&mut again, &mut hub).0, Outcome::Done);
+        assert!(again.gaps(ny.own_log()).is_empty(), "after a leaf: {}", first.is_some());
+        assert_eq!(again.served(), ny.served());
+    }
+}
+
 /// The leaf asks for a run, and the other end says what it has: its ops are awaited then.
 fn awaiting(leaf: &mut Site, ny: &mut Site) -> Wire {
     let mut wire = connect(leaf, ny, Switches::PULL, Switches::MIRROR);
