@@ -82,6 +82,21 @@ struct Host {
     connections: BTreeMap<ConnectionHandle, Connection>,
     dialled: BTreeMap<ConnectionHandle, bool>,
     heard: VecDeque<Heard>,
+    /// When the first of its timers fires, as its connections were last driven.
+    due: Option<Instant>,
+    /// A stream of its was opened, written or read since.
+    touched: bool,
+}
+
+impl Host {
+    fn first_timer(&mut self) -> Option<Instant> {
+        self.connections.values_mut().filter_map(Connection::poll_timeout).min()
+    }
+
+    /// Whether its connections may have something to send or to tell: without a datagram, a timer or a touched stream they have not.
+    fn stirs(&self, at: Instant) -> bool {
+        self.touched || self.due.is_some_and(|due| due <= at)
+    }
 }
 
 /// All hosts' endpoints over one net.
@@ -167,6 +182,8 @@ impl Quic {
             connections: BTreeMap::new(),
             dialled: BTreeMap::new(),
             heard: VecDeque::new(),
+            due: None,
+            touched: false,
         };
         match self.hosts.get_mut(host) {
             Some(old) => *old = life,
@@ -209,8 +226,9 @@ impl Quic {
             return pipes.next_due().map(|due| due.max(now));
         }
         let start = self.start;
-        let timers = self.hosts.iter_mut().flat_map(|host| host.connections.values_mut());
-        let timers = timers.filter_map(Connection::poll_timeout).map(|at| {
+        let timers = self.hosts.iter_mut();
+        let timers = timers.filter_map(|host| if host.touched { host.first_timer() } else { host.due });
+        let timers = timers.map(|at| {
             let nanos = at.saturating_duration_since(start).as_nanos();
             u64::try_from(nanos).unwrap_or(u64::MAX)
         });
@@ -227,8 +245,11 @@ impl Quic {
             self.deliver(now, datagram.from, datagram.to, &datagram.bytes);
             self.drive(now, datagram.to);
         }
+        let at = self.at(now);
         for host in 0..self.hosts.len() {
-            self.drive(now, host);
+            if self.hosts.get(host).is_some_and(|host| host.stirs(at)) {
+                self.drive(now, host);
+            }
         }
     }
 
@@ -299,10 +320,14 @@ impl Quic {
                 host.dialled.remove(&handle);
             }
         }
+        host.due = host.first_timer();
+        host.touched = false;
     }
 
     fn connection(&mut self, talk: Talk) -> Option<&mut Connection> {
-        self.hosts.get_mut(talk.host)?.connections.get_mut(&talk.handle)
+        let host = self.hosts.get_mut(talk.host)?;
+        host.touched = true;
+        host.connections.get_mut(&talk.handle)
     }
 
     /// Whether the connection still carries bytes.
@@ -310,7 +335,8 @@ impl Quic {
         if let Some(pipes) = &mut self.pipes {
             return pipes.stands(talk);
         }
-        self.connection(talk).is_some_and(|connection| !connection.is_closed())
+        let connections = self.hosts.get(talk.host).map(|host| &host.connections);
+        connections.and_then(|all| all.get(&talk.handle)).is_some_and(|connection| !connection.is_closed())
     }
 
     /// Opens a stream with a priority, if the peer allows one more.

@@ -323,8 +323,11 @@ impl World {
             if closes {
                 site.hang_up(self.now, &mut self.quic);
             }
+            if !runs {
+                continue;
+            }
             let name = format!("link-{at}");
-            if let Some(link) = site.links.iter().position(|end| end.name == name).filter(|_| runs) {
+            if let Some(link) = site.links.iter().position(|end| end.name == name) {
                 site.sync(self.now, &mut self.quic, link);
             }
         }
@@ -351,8 +354,10 @@ impl World {
 
     /// Power that went inside a sync comes back; what stands under a seal is followed from run to run.
     fn look_after(&mut self) -> Result<(), Fault> {
-        let forgetful = self.set_back.union(&self.rotted).copied().collect();
-        by("words", check::words::check(&mut self.sites, &self.oracle.doubled, &forgetful))?;
+        if self.sites.iter().any(check::words::has_spoken) {
+            let forgetful = self.set_back.union(&self.rotted).copied().collect();
+            by("words", check::words::check(&mut self.sites, &self.oracle.doubled, &forgetful))?;
+        }
         for at in 0..self.sites.len() {
             if self.sites.get(at).is_some_and(|site| site.disk().is_dark()) {
                 self.fall(at, Fall::PowerInAWrite)?;

@@ -6,6 +6,12 @@ use protocol::id::SiteId;
 
 use crate::site::Site;
 
+/// Whether a site said something since the last look.
+#[must_use]
+pub fn has_spoken(site: &Site) -> bool {
+    !site.claims.is_empty() || site.ended_unsynced > 0
+}
+
 /// Looks at what was said since the last look: of what a peer has now nobody may say that it had it before. Of logs by authors of `two`
 /// histories a peer may hold the other one, and what one had that was set back it is asked for anew.
 ///
