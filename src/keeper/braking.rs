@@ -1,7 +1,7 @@
 //! The brake on mass deletion over one link: counts what it takes away within an hour, and holds it once it is too much.
 //!
-//! What was never this site's to lose is not taken away: a version that came in the same run, and deletions that were here before, which
-//! damage or a restore took. To hold those would serve what was deleted.
+//! What was never this site's to lose is not taken away: a version that came in the same run or in earlier ones that were cut short before all ops were
+//! in, and deletions that were here before, which damage or a restore took. To hold those would serve what was deleted.
 
 #[cfg(test)]
 mod tests;
@@ -13,11 +13,11 @@ use protocol::feed::Standing;
 use protocol::id::{FeedId, LogId};
 use protocol::limits::BRAKE_DELETES_MIN;
 use protocol::log::NamedOp;
-use protocol::op::Body;
+use protocol::op::{Body, Place};
 use protocol::time::Timestamp;
 
 use super::SiteStore;
-use crate::store::{HOLD_NAMES_MAX, Hold, ReadError, WriteError};
+use crate::store::{BlobState, HOLD_NAMES_MAX, Hold, ReadError, WriteError};
 
 /// Why deletes could not be held.
 #[derive(Debug, thiserror::Error)]
@@ -120,17 +120,18 @@ fn taken(
 ) -> Result<Option<Taken>, ReadError> {
     let store = site.store();
     let known = store.log_longest(log)?;
-    let mut taken: Option<Taken> = None;
+    let (mut taken, mut followed): (Option<Taken>, _) = (None, BTreeMap::new());
     for named in ops.iter().filter(|named| named.op.place.seq >= known) {
         let Body::Delete(delete) = &named.op.body else { continue };
         let (at, seq) = (&delete.coordinate, named.op.place.seq);
         let item = store.item(log.feed, &at.name, &at.version, site.look())?;
         let winner = item.as_ref().and_then(|item| item.winner).map(|winner| store.op(winner)).transpose()?;
-        let came_along = winner.flatten().is_some_and(|publish| {
-            brought.get(&publish.op.place.log).is_some_and(|from| publish.op.place.seq >= *from)
-        });
-        if came_along {
-            continue;
+        if let Some(publish) = winner.flatten() {
+            let Place { log, seq } = publish.op.place;
+            let came_along = brought.get(&log).is_some_and(|from| seq >= *from);
+            if came_along || !was_had(site, &publish, &mut followed)? {
+                continue;
+            }
         }
         let after = seq.saturating_add(1);
         let taken = taken.get_or_insert_with(|| Taken { first: seq, end: after, versions: BTreeSet::new() });
@@ -140,6 +141,34 @@ fn taken(
         }
     }
     Ok(taken)
+}
+
+/// Whether a version was ever whole here: this site said it, or its bytes are here, which come once all ops of a run are in, or a run over some link
+/// was told of it and ended with all ops in.
+fn was_had(
+    site: &SiteStore,
+    publish: &NamedOp,
+    followed: &mut BTreeMap<LogId, u64>,
+) -> Result<bool, ReadError> {
+    let (store, Place { log, seq }) = (site.store(), publish.op.place);
+    if log.author == site.me() {
+        return Ok(true);
+    }
+    if let Body::Publish(body) = &publish.op.body {
+        let mut whole = true;
+        for file in &body.manifest.files {
+            whole = whole && matches!(store.blob_state(file.blob)?, BlobState::Complete { .. });
+        }
+        if whole {
+            return Ok(true);
+        }
+    }
+    let known = match followed.get(&log) {
+        Some(known) => *known,
+        None => store.followed(log)?,
+    };
+    followed.insert(log, known);
+    Ok(known > seq)
 }
 
 fn count(of: usize) -> u64 {

@@ -1,6 +1,6 @@
 //! What this site remembers of each peer between sessions: how far that peer's store was followed.
 
-use protocol::id::SiteId;
+use protocol::id::{LogId, SiteId};
 use protocol::session::Memory;
 
 use super::keys;
@@ -31,6 +31,20 @@ impl Store {
     pub fn memory(&self, peer: SiteId, link: &str) -> Result<Memory, ReadError> {
         let value = self.record(Shelf::Cursors, &key(peer, link))?;
         value.map_or_else(|| Ok(Memory::default()), |value| self.understood(&value))
+    }
+
+    /// How far a log was followed over any link by a run that had all its ops in.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn followed(&self, log: LogId) -> Result<u64, ReadError> {
+        let mut followed = 0;
+        for (_, value) in self.records(Shelf::Cursors, &[], &[], usize::MAX)? {
+            let memory: Memory = self.understood(&value)?;
+            let of = memory.heads.iter().filter(|(of, _)| *of == log).map(|(_, reach)| reach.len);
+            followed = of.max().unwrap_or(0).max(followed);
+        }
+        Ok(followed)
     }
 
     /// Forgets a peer, so that the next run compares everything.

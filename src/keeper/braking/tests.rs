@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use protocol::grant::Permitted;
 use protocol::id::BlobId;
-use protocol::log::{Mmr, Verified};
+use protocol::log::{Mmr, Reach, Verified};
 use protocol::manifest::{File, Manifest};
 use protocol::op::{Delete, Grant, Publish, Rights};
 use protocol::package::{Coordinate, FeedKind};
+use protocol::session::Memory;
 use protocol::time::Hlc;
 
 use super::*;
@@ -44,7 +45,7 @@ fn mass_deletion() -> MassDeletion {
         coordinate: at(n),
         manifest: Manifest::of(vec![File {
             name: "f".to_owned(),
-            blob: BlobId([7; 32]),
+            blob: BlobId(*blake3::hash(b"x").as_bytes()),
             size: 1,
             sha256: [0; 32],
         }])
@@ -58,6 +59,8 @@ fn mass_deletion() -> MassDeletion {
     let said = says(&Mmr::default(), (0..150).map(|n| Body::Publish(publish(n))).collect(), Hlc::default());
     let (held, clock) = (said.after().clone(), said.ops()[149].op.stamp);
     site.store().append(&[Permitted::local(said, false).unwrap()]).unwrap();
+    let heads = vec![(log, Reach { len: 150, ..Reach::default() })];
+    site.store().remember(log.author, "la", &Memory { known: None, heads }).unwrap();
     let delete = |n| Delete { coordinate: at(n), saw: Vec::new(), reason: "no longer".to_owned() };
     let deletes = says(&held, (0..150).map(|n| Body::Delete(delete(n))).collect(), clock);
     MassDeletion { disk, site, log, deletes }
@@ -84,6 +87,16 @@ fn deletions_of_much_that_stood_here_are_held() {
 fn deletions_of_what_came_in_the_same_run_are_not_held() {
     let much = mass_deletion();
     assert!(!much.trips(&Brought::from([(much.log, 0)])));
+}
+
+/// Nor of what came in a run before that was cut short: all ops come before any bytes do.
+#[test]
+fn deletions_of_what_a_cut_first_replication_brought_are_not_held() {
+    let much = mass_deletion();
+    much.site.store().forget(much.log.author, "la").unwrap();
+    assert!(!much.trips(&Brought::new()));
+    much.site.store().put_small(BlobId(*blake3::hash(b"x").as_bytes()), b"x").unwrap();
+    assert!(much.trips(&Brought::new()), "whose bytes are here was had");
 }
 
 /// To hold them would undo them where bits rot.
