@@ -37,6 +37,7 @@ mod scrub;
 mod serve;
 mod sessions;
 mod space;
+mod sums;
 mod tickets;
 mod tokens;
 mod twins;
@@ -166,6 +167,7 @@ struct Inner {
     /// Rises when ops may have arrived, for those who wait for some.
     grew: tokio::sync::watch::Sender<u64>,
     counts: overview::Counts,
+    sums: sums::Sums,
     events: events::Events,
     hooks: webhooks::Hooks,
     /// Held while arrivals are looked at for events.
@@ -275,6 +277,7 @@ impl Node {
             downloads: Mutex::default(),
             grew: tokio::sync::watch::Sender::new(0),
             counts: overview::Counts::default(),
+            sums: sums::Sums::default(),
             events,
             looking: tokio::sync::Mutex::default(),
             hooks: webhooks::Hooks::new(&data.join("key")),

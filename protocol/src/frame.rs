@@ -16,7 +16,7 @@ use crate::limits::{
 use crate::log::{Batch, Reach, SignedHead};
 use crate::op::Genesis;
 use crate::outline::Cv;
-use crate::package::{FeedKind, check_label};
+use crate::package::{FeedKind, check_feed_name};
 use crate::reconcile::{Answers, Questions};
 use crate::succession::Succession;
 use crate::switches::Switches;
@@ -436,8 +436,7 @@ impl Frame {
                 (notes.len(), LINK_NOTES_MAX, Misbehaved::FrameMalformed)
             }
             Self::Offer(feeds) => {
-                let named =
-                    |name: &str| check_label("feed name", name).map_err(|_bad| Misbehaved::NameInvalid);
+                let named = |name: &str| check_feed_name(name).map_err(|_bad| Misbehaved::NameInvalid);
                 feeds.iter().try_for_each(|on| named(&on.feed).and_then(|()| named(&on.genesis.name)))?;
                 (feeds.len(), FEEDS_PER_LINK_MAX, Misbehaved::FrameMalformed)
             }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{BlobId, FeedId, LogId, OpId, SiteId};
 use crate::limits::{LABEL_BYTES_MAX, OP_BYTES_MAX, OPS_NAMED_MAX, REASON_BYTES_MAX};
 use crate::manifest::{Manifest, ManifestError};
-use crate::package::{BadName, Coordinate, FeedKind, check_label};
+use crate::package::{BadName, Coordinate, FeedKind, check_feed_name};
 use crate::succession::Succession;
 use crate::time::{Hlc, Timestamp};
 
@@ -55,7 +55,7 @@ impl Genesis {
     /// The bytes are not a canonical genesis or the name is refused.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let genesis: Self = canonical(bytes, Form::Unchecked)?;
-        check_label("feed name", &genesis.name)?;
+        check_feed_name(&genesis.name)?;
         Ok(genesis)
     }
 }

@@ -70,6 +70,10 @@ pub enum NameRule {
     TooLong { found: usize, most: usize },
     #[error("it holds a control character")]
     Control,
+    #[error("it holds a mark that turns the direction of writing, so that it reads as another name")]
+    Direction,
+    #[error("it holds `*`, `,` or `=`, which options of commands read otherwise")]
+    Option,
     #[error("it holds `/` or `\\` where none is allowed")]
     Separator,
     #[error("it starts with a dot or has an empty, `.` or `..` part")]
@@ -93,6 +97,12 @@ pub struct BadName {
     pub rule: NameRule,
 }
 
+/// Whether a character overrides, embeds or isolates the direction of what follows (Unicode's bidirectional algorithm, UAX 9, section 2). The marks of
+/// right-to-left scripts, which turn nothing but themselves, are none.
+const fn turns(letter: char) -> bool {
+    matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 fn check(what: &'static str, name: &str, most: usize, slashes: bool) -> Result<(), BadName> {
     let bad = |rule| Err(BadName { what, name: name.chars().take(80).collect(), rule });
     if name.is_empty() {
@@ -103,6 +113,9 @@ fn check(what: &'static str, name: &str, most: usize, slashes: bool) -> Result<(
     }
     if name.chars().any(char::is_control) {
         return bad(NameRule::Control);
+    }
+    if name.chars().any(turns) {
+        return bad(NameRule::Direction);
     }
     if name.contains('\\') || (!slashes && name.contains('/')) {
         return bad(NameRule::Separator);
@@ -125,6 +138,18 @@ fn check(what: &'static str, name: &str, most: usize, slashes: bool) -> Result<(
 /// The rule the label breaks.
 pub fn check_label(what: &'static str, label: &str) -> Result<(), BadName> {
     check(what, label, LABEL_BYTES_MAX, false)
+}
+
+/// Checks a feed's name: a label that no option of a command reads as all feeds, as several, or as a setting.
+///
+/// # Errors
+/// The rule the name breaks.
+pub fn check_feed_name(name: &str) -> Result<(), BadName> {
+    check_label("feed name", name)?;
+    if name.contains(['*', ',', '=']) {
+        return Err(BadName { what: "feed name", name: name.to_owned(), rule: NameRule::Option });
+    }
+    Ok(())
 }
 
 /// Checks a file's name inside a version.
@@ -252,6 +277,22 @@ mod tests {
             Coordinate { kind: FeedKind::Pypi, name: "Foo_Bar".to_owned(), version: "1.0".to_owned() };
         assert_eq!(foreign.check().unwrap_err().rule, NameRule::NotNormal);
         assert_eq!(Coordinate::new(FeedKind::Raw, "Foo_Bar", "1").unwrap().name, "Foo_Bar");
+    }
+
+    /// "exe.txt" that is shown as "txt.exe" is another file; a name in Hebrew with its mark is none.
+    #[test]
+    fn names_that_read_as_others_are_refused() {
+        for name in ["a\u{202e}txt.exe", "a\u{2066}b\u{2069}"] {
+            assert_eq!(Coordinate::new(FeedKind::Raw, name, "1").unwrap_err().rule, NameRule::Direction);
+            assert_eq!(check_file_name(name).unwrap_err().rule, NameRule::Direction);
+            assert_eq!(check_label("site name", name).unwrap_err().rule, NameRule::Direction);
+        }
+        assert!(check_file_name("\u{5e9}\u{5dc}\u{5d5}\u{5dd}\u{200f}.txt").is_ok());
+        for name in ["*", "a,b", "x=y"] {
+            assert_eq!(check_feed_name(name).unwrap_err().rule, NameRule::Option, "{name}");
+            assert!(check_label("site name", name).is_ok());
+        }
+        assert!(check_feed_name("tools-2").is_ok());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::fault::{Misbehaved, Reason};
 use crate::id::{FeedId, SiteId};
 use crate::limits::{LABEL_BYTES_MAX, PAIRING_FRAME_BYTES_MAX, TICKET_ADDRESSES_MAX, TICKET_FEEDS_MAX};
 use crate::op::Genesis;
-use crate::package::{FeedKind, check_label};
+use crate::package::{FeedKind, check_feed_name};
 use crate::succession::Succession;
 use crate::switches::Switches;
 use crate::time::Timestamp;
@@ -109,7 +109,7 @@ impl Ticket {
             && ticket.addresses.len() <= TICKET_ADDRESSES_MAX
             && ticket.offers.len() <= TICKET_FEEDS_MAX
             && ticket.succession.check(ticket.site).is_ok()
-            && ticket.offers.iter().all(|offer| check_label("feed name", &offer.feed).is_ok());
+            && ticket.offers.iter().all(|offer| check_feed_name(&offer.feed).is_ok());
         if sound { Ok(ticket) } else { Err(TicketError::Malformed) }
     }
 
@@ -271,8 +271,7 @@ impl JoinAnswer {
                 return Err(Misbehaved::FrameMalformed);
             }
             for feed in feeds {
-                let fits = check_label("feed name", &feed.feed).is_ok()
-                    && check_label("feed name", &feed.genesis.name).is_ok();
+                let fits = check_feed_name(&feed.feed).is_ok() && check_feed_name(&feed.genesis.name).is_ok();
                 if !fits {
                     return Err(Misbehaved::NameInvalid);
                 }

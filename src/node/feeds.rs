@@ -5,7 +5,7 @@ use protocol::grant::Verb;
 use protocol::id::{BlobId, FeedId, OpId};
 use protocol::manifest;
 use protocol::op::{Body, Genesis, Offer};
-use protocol::package::{Coordinate, FeedKind, check_label};
+use protocol::package::{Coordinate, FeedKind, check_feed_name};
 
 use super::carried::{self, Away};
 use super::overview::Counts;
@@ -42,7 +42,7 @@ impl Node {
     /// The name is taken or not allowed, or the disk refuses.
     pub async fn create_feed(&self, new: api::NewFeed) -> Result<api::Feed, Problem> {
         let kind: FeedKind = new.kind.parse().map_err(|error| usage(format!("{error}")))?;
-        check_label("feed name", &new.name)?;
+        check_feed_name(&new.name)?;
         let nonce = random::<16>()
             .map_err(|error| Problem::new(500, "random", "No randomness", error.to_string()))?;
         let counts = self.inner.counts.clone();
@@ -168,13 +168,14 @@ impl Node {
     /// # Errors
     /// A rule refuses it, or the disk does.
     pub async fn publish(&self, feed: &str, new: api::NewPackage) -> Result<api::Package, Problem> {
-        let feed = feed.to_owned();
+        let (feed, sums) = (feed.to_owned(), self.inner.sums.clone());
         let published = self
             .blocking(move |site| {
                 let (id, record) = named(site, &feed)?;
                 let coordinate = Coordinate::new(record.genesis.kind, &new.name, &new.version)?;
                 let files = new.files.iter().map(file).collect::<Result<Vec<_>, _>>()?;
                 let manifest = manifest::Manifest::of(files)?;
+                sums.check(site.store(), &manifest)?;
                 let version = NewVersion { coordinate, manifest, restore: new.restore, provenance: None };
                 let published = publish(site, id, &record, version)?;
                 let at = published.coordinate;

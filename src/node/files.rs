@@ -13,6 +13,7 @@ use protocol::package::Coordinate;
 
 use super::feeds::named;
 use super::problem::not_found;
+use super::sums::Sums;
 use super::{Node, carried};
 use crate::api::{self, Problem};
 use crate::store::{BlobReader, BlobState, Ingest, Store};
@@ -21,6 +22,7 @@ use crate::store::{BlobReader, BlobState, Ingest, Store};
 #[derive(Debug)]
 pub struct UploadStream {
     ingest: Option<Ingest>,
+    sums: Sums,
 }
 
 /// A file of a version, ready to be read.
@@ -69,6 +71,7 @@ impl UploadStream {
         let ingest = self.ingest.take().ok_or_else(lost)?;
         let stored =
             tokio::task::spawn_blocking(move || ingest.finish()).await.map_err(|_panic| lost())??;
+        self.sums.note(stored.blob, stored.sha256);
         Ok(api::Upload {
             blake3: stored.blob.to_string(),
             size: stored.size,
@@ -106,7 +109,7 @@ impl Node {
     /// Begins an upload.
     #[must_use]
     pub fn begin_upload(&self) -> UploadStream {
-        UploadStream { ingest: Some(self.inner.site.store().ingest()) }
+        UploadStream { ingest: Some(self.inner.site.store().ingest()), sums: self.inner.sums.clone() }
     }
 
     /// Bytes of a version's files that are here so far; nothing while the version is not known.

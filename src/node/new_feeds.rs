@@ -251,7 +251,7 @@ impl Node {
     /// # Errors
     /// No such feed is waiting, the name is taken too, or the disk refuses.
     pub(super) async fn take_as(&self, name: &str, (theirs, ours): (String, String)) -> Result<(), Problem> {
-        protocol::package::check_label("feed name", &ours)?;
+        protocol::package::check_feed_name(&ours)?;
         let peer = self.with_link(name, |state| state.peer.clone()).unwrap_or_default();
         let waits = peer.untaken.into_iter().find(|(offered, _)| offered.feed == theirs);
         let (offered, _) = waits.ok_or_else(|| {

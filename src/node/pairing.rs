@@ -10,7 +10,7 @@ use protocol::limits::{
     PAIRING_ATTEMPTS_PER_MINUTE_MAX, TICKET_ADDRESSES_MAX, TICKET_FEEDS_MAX, TICKET_LIFE_MS_MAX,
 };
 use protocol::link::{Dial, Link, LinkFeed, NewFeeds};
-use protocol::package::check_label;
+use protocol::package::{check_feed_name, check_label};
 use protocol::session::Stated;
 use protocol::switches::Switches;
 use protocol::ticket::{Admitted, JoinAnswer, Joining, Offer, Ticket, check_words, proved};
@@ -205,7 +205,7 @@ impl Node {
         let merge = request.merge;
         self.blocking(move |site| {
             for (name, offer) in offers {
-                check_label("feed name", &name)?;
+                check_feed_name(&name)?;
                 // A feed that is here already keeps its name; a name that is here already keeps its feed.
                 let here = site.store().feed(offer.id)?.is_some();
                 let Some((_, other)) = site.store().feed_named(&name)?.filter(|_| !here) else { continue };

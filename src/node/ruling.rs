@@ -5,7 +5,7 @@ use protocol::grant::Held;
 use protocol::id::{BlobId, FeedId, OpId, SiteId};
 use protocol::log::NamedOp;
 use protocol::op::{Block, Blocked, Body, Offer, Rights};
-use protocol::package::{Coordinate, check_label};
+use protocol::package::{Coordinate, check_feed_name};
 use protocol::reference::references;
 use protocol::time::Timestamp;
 
@@ -117,7 +117,7 @@ impl Node {
             .blocking(move |site| {
                 let (feed, mut record) = named(site, &name)?;
                 if let Some(new) = change.name.filter(|new| *new != record.name) {
-                    check_label("feed name", &new)?;
+                    check_feed_name(&new)?;
                     if site.store().feed_named(&new)?.is_some() {
                         let detail = format!("there is a feed {new:?} at this site already");
                         return Err(Problem::new(409, "conflict", "The feed's name is taken", detail));

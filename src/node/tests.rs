@@ -314,6 +314,26 @@ async fn a_site_that_is_not_there_is_named_and_the_run_recorded() {
     assert_eq!(status.verdict, 3, "{status:?}");
 }
 
+/// Clients of package tools trust the sum that was signed. A node that was restarted since the upload reads the bytes once more.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_other_sum_than_that_of_the_bytes_is_signed() {
+    let la = lab("Los Angeles").await;
+    feed(&la.node, "tools").await;
+    let right = uploaded(&la.node, "tool", b"bytes").await;
+    let la = again_as(la, "Los Angeles").await;
+    let mut wrong = right.clone();
+    wrong.files[0].sha256 = wrong.files[0].blake3.clone();
+    for _ in 0..2 {
+        let refused = la.node.publish("tools", wrong.clone()).await.unwrap_err();
+        assert_eq!(refused.status, 400);
+        assert!(refused.detail.contains(&right.files[0].sha256), "{refused:?}");
+        assert!(names(&la.node).await.is_empty());
+    }
+    la.node.publish("tools", right.clone()).await.unwrap();
+    wrong.version = "2.0".to_owned();
+    la.node.publish("tools", wrong).await.unwrap_err();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_version_with_other_bytes_is_a_conflict_and_a_deleted_one_needs_restore() {
     let ny = lab("New York").await;
