@@ -179,7 +179,12 @@ impl Node {
                 ));
             }
             match &link.last_run {
-                _ if link.paused => {}
+                _ if link.paused => findings.push(found(
+                    "advice",
+                    "paused",
+                    format!("link {name} is paused: nothing is replicated over it"),
+                    &format!("let it run again: packetboat link resume {name}"),
+                )),
                 None if link.twin.is_some() => {}
                 None => findings.push(found(
                     "advice",

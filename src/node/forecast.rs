@@ -23,14 +23,8 @@ impl Node {
     pub async fn forecasts(&self, link: Option<String>) -> Result<Forecasts, Problem> {
         let names = match link {
             Some(name) => vec![self.known_link(&name)?.name],
-            None => {
-                let all = self.link_names().into_values();
-                all.filter(|link| link.is_outgoing() && !link.paused).map(|link| link.name).collect()
-            }
+            None => self.outgoing()?,
         };
-        if names.is_empty() {
-            return Err(usage("there is no outgoing link to ask"));
-        }
         let mut links = Vec::new();
         for name in names {
             links.push(self.forecast_one(&name).await?);

@@ -132,19 +132,14 @@ impl Node {
         };
         let mut names: Vec<String> = match link {
             Some(name) => vec![self.known_link(&name)?.name],
-            None => {
-                let outgoing =
-                    self.link_names().into_values().filter(|link| link.is_outgoing() && !link.paused);
-                outgoing.map(|link| link.name).collect()
-            }
+            None => self.outgoing()?,
         };
         if let Some(feed) = feed {
             names.retain(|name| self.known_link(name).is_ok_and(|link| link.switches(feed).is_some()));
-        }
-        if names.is_empty() {
-            return Err(
-                usage("there is no outgoing link to run").hint("`packetboat pair accept TICKET` makes one")
-            );
+            if names.is_empty() {
+                return Err(usage("no link that would run carries that feed")
+                    .hint("`packetboat link show LINK` tells what a link carries"));
+            }
         }
         let mut runs = Vec::new();
         for name in names {
@@ -153,6 +148,25 @@ impl Node {
             runs.push(run_told(run, &record));
         }
         Ok(api::Runs { runs })
+    }
+
+    /// The names of the links that run by themselves.
+    ///
+    /// # Errors
+    /// There is none, or all are paused.
+    pub(super) fn outgoing(&self) -> Result<Vec<String>, Problem> {
+        let outgoing = self.link_names().into_values().filter(protocol::link::Link::is_outgoing);
+        let (paused, run): (Vec<_>, Vec<_>) = outgoing.partition(|link| link.paused);
+        if !run.is_empty() {
+            return Ok(run.into_iter().map(|link| link.name).collect());
+        }
+        if paused.is_empty() {
+            return Err(usage("this site dials no link")
+                .hint("`packetboat pair accept TICKET` makes one that it dials"));
+        }
+        let paused: Vec<_> = paused.into_iter().map(|link| link.name).collect();
+        let text = format!("all links that this site dials are paused: {}", paused.join(", "));
+        Err(usage(text).hint("let one run again: packetboat link resume LINK"))
     }
 
     pub(super) async fn sync_one(

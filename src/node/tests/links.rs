@@ -324,3 +324,19 @@ async fn a_site_that_was_away_brings_back_nothing_that_was_deleted_meanwhile() {
     assert_eq!(states(names(&ny.node).await), ["deleted", "suppressed"]);
     assert_eq!(names(&ny.node).await, names(&la.node).await);
 }
+
+/// Whoever paused all links is told so, and how to let one run again; not to make another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_syncs_while_all_links_are_paused_is_told_which() {
+    let (la, ny) = (lab("Los Angeles").await, lab("New York").await);
+    let (steps, _) = mpsc::channel(8);
+    let none = ny.node.sync(None, None, false, steps.clone()).await.unwrap_err();
+    assert!(none.hint.unwrap().contains("pair accept"), "there is none yet");
+    feed(&la.node, "tools").await;
+    let link = pair(&la.node, &ny.node, "mirror").await.name;
+    pause(&ny.node, true).await;
+    let refused = ny.node.sync(None, None, false, steps).await.unwrap_err();
+    assert!(refused.detail.contains(&link) && refused.hint.unwrap().contains("link resume"));
+    let findings = ny.node.doctor().await.unwrap().findings;
+    assert!(findings.iter().any(|finding| finding.kind == "paused" && finding.text.contains(&link)));
+}
