@@ -1,5 +1,8 @@
 //! What the other end of a link tells where no ops of a feed flow here: who may write, proved; and what became of what was pushed.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use protocol::feed::{Item, Standing};

@@ -68,6 +68,7 @@ impl Store {
         // What was read from it is not here any more, and is to be kept again when it is told again.
         self.inner.proved.forget_all();
         self.inner.told.forget_all();
+        self.inner.ledgers.forget_all();
         Ok(())
     }
 }
