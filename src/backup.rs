@@ -96,6 +96,8 @@ pub fn backup(
         made.small(SETTINGS, &settings)?;
     }
     if from.with_key {
+        let place = to.join("key");
+        owner_only::make_directory(&place).map_err(|source| BackupError::Write { path: place, source })?;
         let path = from.data.join(KEY);
         let key = fs::read(&path).map_err(|source| BackupError::Read { path, source })?;
         made.small(KEY, &key)?;
@@ -161,16 +163,29 @@ fn ready(to: &Path, from: &Source<'_>, snapshot: &Snapshot) -> Result<Option<Man
         }
         Some(_) => {}
         None => {
-            // A backup that was cut short before its first manifest left packs only.
-            let mut there = fs::read_dir(to).map_err(write)?.filter_map(Result::ok);
-            if there.any(|entry| !matches!(entry.file_name().to_str(), Some("store" | "lost+found"))) {
+            if !is_unfinished(to).map_err(write)? {
                 return Err(BackupError::Occupied { path: to.to_owned() });
             }
         }
     }
     owner_only::make_directory(&to.join("store/packs")).map_err(write)?;
-    owner_only::make_directory(&to.join("key")).map_err(write)?;
     Ok(before)
+}
+
+/// Whether there is nothing in a folder but what a backup leaves that was cut short before its first manifest: packs, and places for more. What a node
+/// ever ran on has more than that in its store, and what was restored has settings or a key.
+fn is_unfinished(folder: &Path) -> io::Result<bool> {
+    let only = |place: &Path, names: &[&str]| match fs::read_dir(place) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+        Ok(entries) => {
+            let mut there = entries.filter_map(Result::ok).map(|entry| entry.file_name());
+            Ok(there.all(|name| name.to_str().is_some_and(|name| names.contains(&name))))
+        }
+    };
+    Ok(only(folder, &["store", "key", "lost+found"])?
+        && only(&folder.join("key"), &[])?
+        && only(&folder.join("store"), &["packs", "FORMAT", "FORMAT.draft"])?)
 }
 
 struct Making<'a> {

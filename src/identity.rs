@@ -119,8 +119,11 @@ impl SiteKey {
         let directory = directory_of(path);
         owner_only::make_directory(directory)?;
         let mut file = owner_only::create_file(path)?;
-        file.write_all(&self.encode())?;
-        file.sync_all()?;
+        if let Err(error) = file.write_all(&self.encode()).and_then(|()| file.sync_all()) {
+            // A part of a key is none, and would stand in the way of the next attempt.
+            drop(fs::remove_file(path));
+            return Err(error);
+        }
         owner_only::sync_directory(directory)
     }
 

@@ -104,7 +104,9 @@ pub enum Reason {
     LinkFull,
     #[error("its author signed two histories: its log waits until the feed's origin says how far it counts")]
     Fork,
-    #[error("two nodes run with this site's key: stop the one that is a copy")]
+    #[error(
+        "two nodes run with this site's key, or did a quarter of an hour ago: stop the one that is a copy, and this ends by itself"
+    )]
     SiteCopied,
     #[error("the other site revoked this site's key")]
     KeyRevoked,

@@ -72,7 +72,7 @@ pub enum NameRule {
     Control,
     #[error("it holds a mark that turns the direction of writing, so that it reads as another name")]
     Direction,
-    #[error("it holds `*`, `,` or `=`, which options of commands read otherwise")]
+    #[error("it holds `*`, `,` or `=`, or begins with `-`, which commands read otherwise")]
     Option,
     #[error("it holds `/` or `\\` where none is allowed")]
     Separator,
@@ -146,7 +146,7 @@ pub fn check_label(what: &'static str, label: &str) -> Result<(), BadName> {
 /// The rule the name breaks.
 pub fn check_feed_name(name: &str) -> Result<(), BadName> {
     check_label("feed name", name)?;
-    if name.contains(['*', ',', '=']) {
+    if name.contains(['*', ',', '=']) || name.starts_with('-') {
         return Err(BadName { what: "feed name", name: name.to_owned(), rule: NameRule::Option });
     }
     Ok(())
@@ -288,7 +288,7 @@ mod tests {
             assert_eq!(check_label("site name", name).unwrap_err().rule, NameRule::Direction);
         }
         assert!(check_file_name("\u{5e9}\u{5dc}\u{5d5}\u{5dd}\u{200f}.txt").is_ok());
-        for name in ["*", "a,b", "x=y"] {
+        for name in ["*", "a,b", "x=y", "-x", "--json"] {
             assert_eq!(check_feed_name(name).unwrap_err().rule, NameRule::Option, "{name}");
             assert!(check_label("site name", name).is_ok());
         }

@@ -30,6 +30,8 @@ pub struct Sweeping {
     pub bytes_moved: u64,
     /// Bytes that the disk has back.
     pub bytes_freed: u64,
+    /// Bytes that must be free beside what is, before more can be given back; zero where nothing waits for room.
+    pub bytes_lacking: u64,
     /// Blobs that stay in the trash.
     pub trash_blobs: u64,
     pub trash_bytes: u64,

@@ -120,6 +120,34 @@ fn a_backup_that_is_cut_short_at_any_moment_leaves_the_one_before_whole() {
     lab.assert_has("at-last", 24);
 }
 
+/// Else the first backup, which takes longest, could not be done again in its place.
+#[test]
+fn a_first_backup_that_is_cut_short_is_done_again_in_its_place() {
+    let mut lab = Lab::new();
+    lab.put(12);
+    for cut in 0..4 {
+        let mut steps = 0;
+        let cut_short = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            lab.try_backup(true, &mut |_, _| {
+                steps += 1;
+                assert!(steps <= cut, "the power goes");
+            })
+        }));
+        assert!(cut_short.is_err(), "cut at {cut}");
+    }
+    // Cut between the place for the key and the key.
+    owner_only::make_directory(&lab.path("backup/key")).unwrap();
+    lab.backup(true);
+    lab.restore("new").unwrap();
+    lab.assert_has("new", 12);
+    for place in ["data", "data/store", "new"] {
+        let data = lab.path("data");
+        let snapshot = lab.store.snapshot().unwrap();
+        let refused = backup(&lab.path(place), &lab.source(&data, true), &snapshot, &mut quiet);
+        assert!(matches!(refused, Err(BackupError::Occupied { .. })), "{place}: {refused:?}");
+    }
+}
+
 #[test]
 fn a_backup_taken_while_others_write_is_whole() {
     let mut lab = Lab::new();

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::{Context, Ends, text};
 use crate::api;
+use crate::api::holds::Holds;
 use crate::api::path::segment;
 
 #[derive(Debug, Subcommand)]
@@ -46,8 +47,21 @@ pub(super) async fn sync(
         for run in &runs.body.runs {
             text::say(&line(run));
         }
+        tell_holds(context, &runs.body.runs).await?;
     }
     if code == 0 { Ok(()) } else { Err(Ends(code).into()) }
+}
+
+/// Of deletions that came over these links and wait it is not enough that a run is done.
+async fn tell_holds(context: &Context, runs: &[api::Run]) -> anyhow::Result<()> {
+    let holds = context.client().get::<Holds>("/api/v1/holds").await?.body.holds;
+    for hold in holds.iter().filter(|hold| runs.iter().any(|run| run.link == hold.link)) {
+        text::say(&format!(
+            "  {} deletions in {} wait for a person, and what they delete is served: packetboat holds",
+            hold.deletes, hold.feed
+        ));
+    }
+    Ok(())
 }
 
 /// The exit code of a command that waited for a run: 0 says that everything came.

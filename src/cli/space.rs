@@ -72,7 +72,17 @@ pub(super) async fn trash(context: &Context, command: TrashCommand) -> anyhow::R
 }
 
 fn told(swept: &Sweeping) {
-    let Sweeping { dry_run, blobs, bytes, packs, bytes_moved, bytes_freed, trash_blobs, trash_bytes } = swept;
+    let Sweeping {
+        dry_run,
+        blobs,
+        bytes,
+        packs,
+        bytes_moved,
+        bytes_freed,
+        bytes_lacking,
+        trash_blobs,
+        trash_bytes,
+    } = swept;
     if *dry_run {
         text::say(&format!("{blobs} blobs of {} would be dropped", text::size(*bytes)));
     } else {
@@ -82,6 +92,13 @@ fn told(swept: &Sweeping) {
             text::size(*bytes_moved),
             text::size(*bytes_freed)
         ));
+        if *bytes_lacking > 0 {
+            text::say(&format!(
+                "more can be given back once {} more are free on this disk: what is kept of a pack is written elsewhere before \
+                 the pack goes; free them outside of this folder, and run this again",
+                text::size(*bytes_lacking)
+            ));
+        }
     }
     text::say(&format!("{trash_blobs} blobs of {} stay in the trash", text::size(*trash_bytes)));
 }

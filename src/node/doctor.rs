@@ -52,7 +52,8 @@ fn of_damage(site: &SiteStore) -> Result<Vec<Finding>, ReadError> {
     }
     if open.logs > 0 {
         let text = format!("{} logs are shorter than they were: damage took their ends", open.logs);
-        let hint = "pull them again from sites that have them: packetboat verify --heal";
+        let hint = "pull them again from sites that have them: packetboat verify --heal; a link that only pushes brings none, so set one \
+                    that lets something in: packetboat link set LINK --mode mirror; where no site has them: packetboat resume-writing";
         findings.push(found("error", "damage", text, hint));
     }
     if open.places > 0 && open.blobs == 0 && open.logs == 0 {

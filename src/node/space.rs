@@ -71,6 +71,7 @@ fn told(swept: Swept, reclaimed: Reclaimed, trash: (u64, u64), dry_run: bool) ->
         packs: reclaimed.packs,
         bytes_moved: reclaimed.bytes_moved,
         bytes_freed: reclaimed.bytes_freed,
+        bytes_lacking: reclaimed.bytes_lacking,
         trash_blobs: trash.0,
         trash_bytes: trash.1,
     }

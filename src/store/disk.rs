@@ -71,7 +71,7 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// When the file system does not tell.
     fn free_bytes(&self) -> io::Result<u64>;
 
-    /// Keeps room for so many bytes that nothing else on the disk can take, unless some is kept already.
+    /// Keeps room for just so many bytes that nothing else on the disk can take.
     ///
     /// # Errors
     /// When there is no such room, or the disk cannot keep it or fails.

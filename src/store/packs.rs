@@ -363,6 +363,12 @@ impl Packs {
         }
     }
 
+    /// Refuses when so many bytes do not fit, also where the room that is kept for a full disk is given up.
+    pub(crate) fn makes_room(&self, bytes: u64) -> Result<(), WriteError> {
+        self.has_room(bytes, 0)
+            .or_else(|full| if self.give_room() { self.has_room(bytes, 0) } else { Err(full) })
+    }
+
     /// Gives up the room that is kept for a full disk.
     fn give_room(&self) -> bool {
         let given = self.disk.give_room().unwrap_or(false);

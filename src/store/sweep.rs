@@ -71,6 +71,8 @@ pub struct Reclaimed {
     pub packs: u64,
     pub bytes_moved: u64,
     pub bytes_freed: u64,
+    /// Bytes that must be free beside what is, before the next pack can be written anew; zero where none waits for room.
+    pub bytes_lacking: u64,
 }
 
 /// Blobs stored since the last sweep, and since the one before.
@@ -288,9 +290,12 @@ impl Store {
         dead.sort_unstable();
         for (_, number, bytes) in dead {
             let (live, live_bytes) = self.live_in(number)?;
-            match self.inner.packs.has_room(live_bytes, 0) {
-                // Something was given back all the same, and the next time there is more room.
-                Err(_full) if reclaimed.packs > 0 => break,
+            match self.inner.packs.makes_room(live_bytes) {
+                // What was given back before is some room for the next time; where it was nothing, somebody has to make some.
+                Err(WriteError::DiskFull { free_bytes, .. }) => {
+                    reclaimed.bytes_lacking = live_bytes.saturating_sub(free_bytes);
+                    break;
+                }
                 room => room?,
             }
             self.move_away(number, &live)?;

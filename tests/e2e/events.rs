@@ -92,7 +92,8 @@ fn deletions_that_wait_and_their_approval_are_told() {
         ny.site.ok(&["delete", "tools", &format!("p{n}"), "1.0"]);
     }
     la.pause("new-york", false);
-    la.site.sync();
+    let told = la.site.offline(&["sync"]);
+    assert!(told.code == 0 && told.stdout.contains("110 deletions in tools wait"), "{told:?}");
     la.hears("hold-opened", "link", "new-york");
     let hold = la.site.offline(&["--json", "holds"]).json()["holds"][0]["hold"].as_str().unwrap().to_owned();
     la.hears("hold-opened", "hold", &hold);

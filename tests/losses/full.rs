@@ -48,6 +48,13 @@ fn a_full_disk_refuses_deletes_and_takes_again() {
     let others = mounted.at.join("others");
     fill(&others);
     site.start();
+    // A site that cannot be made now can be once there is room.
+    let second = mounted.at.join("second");
+    let init = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_packetboat"));
+        command.arg("--data").arg(&second).args(["init", "--name", "Second"]).output().unwrap()
+    };
+    assert!(!init().status.success());
     let back = folder.path().join("back");
     site.ok(&["get", "tools", "tool", "0.0", "--output", back.to_str().unwrap()]);
     assert_eq!(std::fs::read(back.join("file.bin")).unwrap(), vec![0; 4 << 20]);
@@ -57,6 +64,8 @@ fn a_full_disk_refuses_deletes_and_takes_again() {
     let emptied = site.ok(&["trash", "empty"]);
     assert!(emptied["bytes_freed"].as_u64().unwrap() > 4 << 20, "{emptied}");
     std::fs::remove_file(others).unwrap();
+    let made = init();
+    assert!(made.status.success(), "{made:?}");
     site.ok(&["publish", "tools", "tool", "again", file.to_str().unwrap()]);
     assert_eq!(site.ok(&["verify"])["damaged"], serde_json::json!([]));
     println!("a full disk: {kept} versions taken, the next refused, half deleted, and it went on");

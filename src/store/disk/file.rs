@@ -109,7 +109,7 @@ impl Disk for Folder {
 
     fn keep_room(&self, bytes: u64) -> io::Result<()> {
         let path = self.folder.join(ROOM);
-        if fs::metadata(&path).is_ok_and(|file| file.len() > 0) {
+        if fs::metadata(&path).is_ok_and(|file| file.len() == bytes) {
             return Ok(());
         }
         let file = File::create(&path)?;

@@ -184,8 +184,10 @@ fn a_restarted_peer_is_noticed_by_a_reset_and_not_by_silence() {
     here.block_on(async {
         let _second_life = listener(address, &[2], false);
         let restarted = Instant::now();
-        let mut send = connection.open_uni().await.unwrap();
-        send.write_all(b"are you there").await.unwrap();
+        // The reset may be here already: what was under way to the first life is answered by the second.
+        if let Ok(mut send) = connection.open_uni().await {
+            drop(send.write_all(b"are you there").await);
+        }
         assert_eq!(end_of(&connection).await, ConnectionError::Reset);
         assert!(
             restarted.elapsed() < Duration::from_millis(settings::KEEP_ALIVE_MS),
