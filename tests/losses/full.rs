@@ -47,7 +47,6 @@ fn a_full_disk_refuses_deletes_and_takes_again() {
     site.kill();
     let others = mounted.at.join("others");
     fill(&others);
-    site.start();
     // A site that cannot be made now can be once there is room.
     let second = mounted.at.join("second");
     let init = || {
@@ -55,6 +54,7 @@ fn a_full_disk_refuses_deletes_and_takes_again() {
         command.arg("--data").arg(&second).args(["init", "--name", "Second"]).output().unwrap()
     };
     assert!(!init().status.success());
+    site.start();
     let back = folder.path().join("back");
     site.ok(&["get", "tools", "tool", "0.0", "--output", back.to_str().unwrap()]);
     assert_eq!(std::fs::read(back.join("file.bin")).unwrap(), vec![0; 4 << 20]);
