@@ -85,8 +85,9 @@ fn nothing_acknowledged_is_lost_by_losses_of_power() {
         site.data = after.at.join("data");
         drop(std::mem::replace(&mut mounted, after));
         site.start();
-        acknowledged.check(&site, &token, &format!("cut {round}"));
+        acknowledged.check(&site, &token, "cut", round);
     }
+    acknowledged.check_all(&site, &token);
     let verified = site.ok(&["verify"]);
     assert_eq!((&verified["damaged"], &verified["blobs_damaged"]), (&serde_json::json!([]), &0.into()));
     site.kill();

@@ -1,6 +1,6 @@
 //! Clients that publish and delete as fast as a node lets them, and remember what it acknowledged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,6 +12,9 @@ use crate::lab::{PATIENCE, Site, bytes_of, until};
 const CLIENTS: usize = 4;
 /// Every so many publishes one is taken back.
 const DELETE_EVERY: u64 = 5;
+/// After each loss what changed since the one before is asked for, and one in so many of the rest in turn: asking for all of it each time
+/// would make the hundredth round a hundred times as long as the first.
+const TURNS: usize = 16;
 /// Bytes of the largest package, more than a blob of one record.
 const BYTES_MAX: u64 = 400_000;
 
@@ -20,7 +23,9 @@ const BYTES_MAX: u64 = 400_000;
 pub(crate) struct Acknowledged {
     packages: BTreeMap<String, Option<(u64, usize)>>,
     /// Deletes that were asked for and not acknowledged: either outcome is right.
-    unsure: Vec<String>,
+    unsure: BTreeSet<String>,
+    /// What was acknowledged since the last check.
+    changed: BTreeSet<String>,
     pub published: usize,
     pub deleted: usize,
     next: u64,
@@ -77,20 +82,35 @@ impl Acknowledged {
         *self = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
     }
 
+    /// After loss number `round`: what was acknowledged since the one before is there, and a part of what was acknowledged earlier.
+    pub(crate) fn check(&mut self, site: &Site, token: &str, what: &str, round: usize) {
+        let changed = std::mem::take(&mut self.changed);
+        let due = |at: usize, name: &String| changed.contains(name) || at % TURNS == round % TURNS;
+        for (at, (name, content)) in self.packages.iter().enumerate() {
+            if due(at, name) {
+                self.check_one(site, token, &format!("{what} {round}"), name, *content);
+            }
+        }
+    }
+
     /// Everything acknowledged is there, byte for byte, and what was deleted is not.
-    pub(crate) fn check(&self, site: &Site, token: &str, what: &str) {
+    pub(crate) fn check_all(&self, site: &Site, token: &str) {
         for (name, content) in &self.packages {
-            if self.unsure.contains(name) {
-                continue;
+            self.check_one(site, token, "in the end", name, *content);
+        }
+    }
+
+    fn check_one(&self, site: &Site, token: &str, what: &str, name: &str, content: Option<(u64, usize)>) {
+        if self.unsure.contains(name) {
+            return;
+        }
+        let (status, body) = ask(&site.http, token, "GET", &path(name), &[]).unwrap();
+        match content {
+            Some((seed, size)) => {
+                assert_eq!(status, 200, "{what}: {name} was acknowledged and is lost");
+                assert!(body == bytes_of(seed, size), "{what}: {name} has other bytes");
             }
-            let (status, body) = ask(&site.http, token, "GET", &path(name), &[]).unwrap();
-            match content {
-                Some((seed, size)) => {
-                    assert_eq!(status, 200, "{what}: {name} was acknowledged and is lost");
-                    assert!(body == bytes_of(*seed, *size), "{what}: {name} has other bytes");
-                }
-                None => assert_eq!(status, 404, "{what}: {name} was deleted and is back"),
-            }
+            None => assert_eq!(status, 404, "{what}: {name} was deleted and is back"),
         }
     }
 }
@@ -105,8 +125,10 @@ fn act(shared: &Mutex<Acknowledged>, http: &str, token: &str) -> bool {
     let (seed, victim) = {
         let mut state = locked();
         state.next += 1;
-        let standing =
-            state.packages.iter().find(|(name, content)| content.is_some() && !state.unsure.contains(name));
+        let standing = state
+            .packages
+            .iter()
+            .find(|(name, content)| content.is_some() && !state.unsure.contains(name.as_str()));
         let victim = standing.map(|(name, _)| name.clone());
         let victim = victim.filter(|_| state.next.is_multiple_of(DELETE_EVERY));
         // From here on the package may be gone, whether the node says so or dies first.
@@ -118,7 +140,8 @@ fn act(shared: &Mutex<Acknowledged>, http: &str, token: &str) -> bool {
         let Some((status, body)) = ask(http, token, "DELETE", &version, &[]) else { return false };
         assert!((200..300).contains(&status), "{status}: {}", String::from_utf8_lossy(&body));
         let mut state = locked();
-        state.unsure.retain(|unsure| *unsure != name);
+        state.unsure.remove(&name);
+        state.changed.insert(name.clone());
         state.packages.insert(name, None);
         state.deleted += 1;
         return true;
@@ -127,6 +150,7 @@ fn act(shared: &Mutex<Acknowledged>, http: &str, token: &str) -> bool {
     let Some((status, body)) = ask(http, token, "PUT", &path(&name), &content) else { return false };
     assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
     let mut state = locked();
+    state.changed.insert(name.clone());
     state.packages.insert(name, Some((seed, content.len())));
     state.published += 1;
     true
