@@ -427,6 +427,8 @@ pub struct Run {
     pub went: run::Moved,
     pub blobs_in: u64,
     pub blobs_missing: u64,
+    /// Blobs that this site's quotas keep out. Told of a run by whoever waited for it; a run of the past tells none.
+    pub blobs_over_quota: u64,
     /// Blobs the other end wanted and could not have from here.
     pub blobs_missing_there: u64,
     pub content_in_bytes: u64,

@@ -327,6 +327,14 @@ impl Context {
     fn client(&self) -> Client {
         Client::new(&self.data)
     }
+
+    /// How the node of this data folder is started.
+    fn serve_command(&self) -> String {
+        if self.data == crate::config::default_data() {
+            return "packetboat serve".to_owned();
+        }
+        format!("packetboat --data {} serve", self.data.display())
+    }
 }
 
 /// Words on the command line that make no sense together.

@@ -516,11 +516,11 @@ impl Permitted<Filling> {
             return Err(Reason::FeedUnknown);
         }
         let author = filling.log().author;
-        let own = author == me && effective.flows_in();
-        if !(own || effective.in_add) {
+        let effective = effective.of_author(author == me);
+        if !effective.in_add {
             return Err(Reason::AddsHeldBack);
         }
-        if !(own || effective.in_delete) {
+        if !effective.in_delete {
             return Err(Reason::DeletesHeldBack);
         }
         if author != me && !authority.is_author(author) {
@@ -549,7 +549,8 @@ impl Permitted<Verified> {
             return Err(Reason::AddsHeldBack);
         }
         let author = verified.log().author;
-        for named in verified.ops().iter().filter(|_| author != me) {
+        let effective = effective.of_author(author == me);
+        for named in verified.ops() {
             let removal = named.op.body.is_removal();
             if removal && !effective.in_delete {
                 return Err(Reason::DeletesHeldBack);

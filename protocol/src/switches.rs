@@ -66,6 +66,14 @@ impl Switches {
         }
     }
 
+    /// What flows of the words of one author. Of what the receiver said itself (`own`) a link that lets anything in holds nothing back: it is
+    /// what damage took from it.
+    #[must_use]
+    pub const fn of_author(self, own: bool) -> Self {
+        let all_in = own && self.flows_in();
+        Self { in_add: self.in_add || all_in, in_delete: self.in_delete || all_in, ..self }
+    }
+
     /// The same without any deletes.
     #[must_use]
     pub const fn adds_only(self) -> Self {

@@ -148,7 +148,7 @@ pub(super) async fn restore(context: &Context, asked: Restore) -> anyhow::Result
         return text::say_json(&told.answer());
     }
     text::say(&format!("{} of {} are in {}", text::size(told.bytes), told.name, told.data));
-    text::say(&format!("the backup was made {}; next: packetboat serve", text::ago(told.made_ms)));
+    text::say(&format!("the backup was made {}; next: {}", text::ago(told.made_ms), context.serve_command()));
     Ok(())
 }
 

@@ -51,7 +51,7 @@ pub(super) fn init(context: &Context, name: Option<&str>) -> anyhow::Result<()> 
         return text::say_json(&site.answer());
     }
     text::say(&format!("site {site}"));
-    text::say(&format!("its data is in {}; next: packetboat serve", context.data.display()));
+    text::say(&format!("its data is in {}; next: {}", context.data.display(), context.serve_command()));
     Ok(())
 }
 

@@ -67,7 +67,7 @@ async fn tell_holds(context: &Context, runs: &[api::Run]) -> anyhow::Result<()> 
 /// The exit code of a command that waited for a run: 0 says that everything came.
 fn exit_code(run: &api::Run) -> u8 {
     match run.outcome.as_str() {
-        "done" if run.blobs_missing > 0 => 3,
+        "done" if run.blobs_missing > 0 || run.blobs_over_quota > 0 => 3,
         "done" => 0,
         "interrupted" => 5,
         "refused" => 6,
@@ -212,7 +212,7 @@ mod tests {
         serde_json::from_value(serde_json::json!({
             "id": "1", "link": "l", "peer": "p", "trigger": "manual", "started_ms": 0, "duration_ms": 0,
             "outcome": outcome, "reason": null, "feeds": [], "ops_in": 0, "deletes_in": 0, "ops_out": 0, "came": api::run::Moved::default(), "went": api::run::Moved::default(), "blobs_in": 0,
-            "blobs_missing": blobs_missing, "blobs_missing_there": 0, "content_in_bytes": 0, "content_out_bytes": 0, "frames_in_bytes": 0,
+            "blobs_missing": blobs_missing, "blobs_over_quota": 0, "blobs_missing_there": 0, "content_in_bytes": 0, "content_out_bytes": 0, "frames_in_bytes": 0,
             "frames_out_bytes": 0, "round_trips": 0, "rtt_ms": null, "refused": [], "refused_there": [],
         }))
         .unwrap()

@@ -113,8 +113,8 @@ fn of_space(site: &SiteStore) -> Result<Vec<Finding>, ReadError> {
             )
         };
         let hint = format!(
-            "free space on it, or here: packetboat trash empty ({} bytes lie there), packetboat evict, then packetboat sweep; \
-             it goes on by itself",
+            "free space on it, or here: packetboat trash empty ({} bytes lie there, and what was deleted since the last sweep), \
+             packetboat evict, then packetboat sweep; it goes on by itself",
             trash.bytes
         );
         findings.push(found(severity, "disk", text, &hint));
@@ -196,7 +196,12 @@ impl Node {
                 Some(run) if !matches!(run.outcome.as_str(), "done" | "running") => {
                     let reason = run.reason.clone().unwrap_or_default();
                     let text = format!("the last run of link {name} was {}: {reason}", run.outcome);
-                    findings.push(found("warning", "run", text, "`packetboat run show` tells more"));
+                    findings.push(found(
+                        "warning",
+                        "run",
+                        text,
+                        &format!("more of it: packetboat run show {}", run.id),
+                    ));
                 }
                 Some(_) => {}
             }

@@ -190,14 +190,17 @@ fn feed_told(
     let heads = store.heads(on.feed)?;
     let ours: BTreeMap<LogId, u64> = heads.iter().map(|signed| (signed.head.log, signed.head.len)).collect();
     let told = seen.memory.heads.iter().filter(|(log, ..)| log.feed == on.feed);
-    let theirs = told.map(|(log, reach)| (*log, reach.len)).collect();
+    let theirs: BTreeMap<LogId, u64> = told.map(|(log, reach)| (*log, reach.len)).collect();
     let brings = on.switches.flows_in() && seen.link.fetch == Fetch::Always;
     let pending = if brings { seen.counts.pending(site, on.feed)? } else { Pending::default() };
     let effective = verdict.map(Verdict::effective);
     let here = effective.map(|dialler| if outgoing { dialler } else { dialler.flip() });
     let flows = here.unwrap_or(on.switches);
-    let lacking =
-        if flows.flows_out() { lacking_there(site, on.feed, &ours, seen.peer)? } else { (0, Some(0)) };
+    let lacking = if flows.flows_out() {
+        lacking_there(site, on.feed, &ours, &theirs, seen.peer)?
+    } else {
+        (0, Some(0))
+    };
     let judgement = judge(seen.link, on, seen.peer, wall_clock());
     let stated = if outgoing { on.switches } else { on.switches.flip() };
     Ok(api::LinkFeed {
@@ -223,11 +226,12 @@ fn feed_told(
     })
 }
 
-/// Ops of this site's that the other end has not acknowledged, and how many of them delete, where that is not too long to read.
+/// Ops of this site's that the other end neither acknowledged nor showed, and how many of them delete, where that is not too long to read.
 fn lacking_there(
     site: &SiteStore,
     feed: FeedId,
     ours: &BTreeMap<LogId, u64>,
+    theirs: &BTreeMap<LogId, u64>,
     peer: &PeerState,
 ) -> Result<(u64, Option<u64>), ReadError> {
     let Some(authority) = site.store().authority(feed)? else { return Ok((0, Some(0))) };
@@ -236,7 +240,8 @@ fn lacking_there(
         .filter(|(log, _)| authority.is_author(log.author))
         .map(|(log, len)| (*log, *len))
         .collect();
-    let held: BTreeMap<LogId, u64> = travel.keys().map(|log| (*log, peer.held(*log))).collect();
+    let held: BTreeMap<LogId, u64> =
+        travel.keys().map(|log| (*log, peer.held(*log).max(theirs.get(log).copied().unwrap_or(0)))).collect();
     let lacking = ops_behind(&held, &travel);
     if lacking > LAG_READ_OPS_MAX {
         return Ok((lacking, None));

@@ -121,9 +121,7 @@ impl Node {
             let why = Reason::SameSite.to_string();
             return Err(Problem::new(409, "refused", "The ticket is this site's own", why));
         }
-        if ticket.expires <= wall_clock() {
-            return Err(refused(Reason::TicketExpired));
-        }
+        in_date(&ticket, wall_clock())?;
         let inviter = ticket.site;
         if self.blocking(move |site| Ok(super::keys::is_revoked(site, inviter)?)).await? {
             let detail = format!("the key of site {} was revoked here", inviter.short());
@@ -486,6 +484,17 @@ fn extended(mut link: Link, feeds: Vec<LinkFeed>) -> Link {
     link.feeds.retain(|held| !feeds.iter().any(|more| more.feed == held.feed));
     link.feeds.extend(feeds);
     link
+}
+
+/// That the ticket has expired is this clock's word, which may be wrong.
+fn in_date(ticket: &Ticket, now: Timestamp) -> Result<(), Problem> {
+    if ticket.expires > now {
+        return Ok(());
+    }
+    let ago_min = now.0.saturating_sub(ticket.expires.0) / 60_000;
+    let detail = format!("by this site's clock the ticket expired {ago_min} min ago");
+    Err(Problem::new(403, "refused", "The ticket has expired", detail)
+        .hint("ask the site that made it for a fresh one; where its own clock says otherwise, one of the two is wrong"))
 }
 
 fn refused(reason: Reason) -> Problem {

@@ -9,6 +9,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
+use super::carried::parked_by_quota;
 use super::overview::verdict_word;
 use super::problem::{not_found, outcome_words, reason_word, usage};
 use super::sessions::{Watch, tell};
@@ -145,9 +146,22 @@ impl Node {
         for name in names {
             let _sent = steps.try_send((name.clone(), 0, None));
             let (run, record) = self.sync_one(&name, outside_window, &steps).await?;
-            runs.push(run_told(run, &record));
+            runs.push(self.with_quotas(run_told(run, &record)).await?);
         }
         Ok(api::Runs { runs })
+    }
+
+    /// A run that ended just now, with what quotas keep out of what its link brings.
+    async fn with_quotas(&self, mut run: api::Run) -> Result<api::Run, Problem> {
+        // One whose link was removed meanwhile brings nothing more.
+        let Ok(link) = self.known_link(&run.link) else { return Ok(run) };
+        let parked = self.blocking(move |site| Ok(parked_by_quota(site, &link)?)).await?;
+        run.blobs_over_quota = parked;
+        if parked > 0 && run.reason.is_none() {
+            run.reason =
+                Some(format!("{parked} blobs wait, for which a feed's quota at this site has no room"));
+        }
+        Ok(run)
     }
 
     /// The names of the links that run by themselves.
@@ -346,6 +360,7 @@ pub(super) fn run_told(id: RunId, record: &RunRecord) -> api::Run {
         went: moved(record, &tally.went),
         blobs_in: tally.blobs_in,
         blobs_missing,
+        blobs_over_quota: 0,
         blobs_missing_there: tally.blobs_missing_there,
         content_in_bytes: tally.content_in_bytes,
         content_out_bytes: tally.content_out_bytes,

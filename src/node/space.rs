@@ -20,7 +20,7 @@ use crate::api::{self, Problem};
 use crate::events::Event;
 use crate::keeper::SiteStore;
 use crate::publish::{NewVersion, publish};
-use crate::store::{BlobState, FeedRecord, ReadError, Reclaimed, SweepError, Swept};
+use crate::store::{BlobState, FeedRecord, ReadError, Reclaimed, Store, SweepError, Swept};
 use crate::transport::pump::Command;
 
 /// How often what nothing needs is dropped. Uploads that no version names go at the third sweep.
@@ -168,12 +168,7 @@ impl Node {
 
     /// How much room there is.
     pub(super) async fn space(&self) -> Space {
-        let found = self.blocking(|site| {
-            let store = site.store();
-            let (free_bytes, reserve_bytes) = (store.free_bytes().ok(), store.reserve_bytes());
-            Ok(Space { free_bytes, reserve_bytes, full: store.is_full() })
-        });
-        found.await.unwrap_or_default()
+        self.blocking(|site| Ok(space_of(site.store()))).await.unwrap_or_default()
     }
 
     /// Why a run ended for want of room, where it was this site's, which then goes on once there is some.
@@ -199,22 +194,21 @@ impl Node {
     /// Tells once that the disk has less free than `floor_bytes`, until it has more again.
     pub(super) async fn look_at_disk(&self, floor_bytes: u64) {
         // A system that does not say how much is free has nothing to be told of.
-        let Some(free_bytes) = self.space().await.free_bytes else { return };
+        let found = self.blocking(|site| {
+            let space = space_of(site.store());
+            // What it asks of the disk may fail, and is asked again at the next look.
+            site.store().keep_room();
+            Ok(space)
+        });
+        let Space { free_bytes: Some(free_bytes), full, .. } = found.await.unwrap_or_default() else {
+            return;
+        };
         let low = free_bytes < floor_bytes;
         if low && !self.inner.room.low.swap(low, Ordering::Relaxed) {
             self.event(Event::DiskLow { free_bytes, floor_bytes });
         } else if !low {
             self.inner.room.low.store(low, Ordering::Relaxed);
         }
-        let full = self.inner.site.store().is_full();
-        // What it asks of the disk may fail, and is asked again at the next look.
-        drop(
-            self.blocking(|site| {
-                site.store().keep_room();
-                Ok(())
-            })
-            .await,
-        );
         // Runs that stopped for want of room need not wait as long as refused ones do.
         if !full && self.inner.room.full.swap(full, Ordering::Relaxed) {
             self.wake_links_in(None);
@@ -241,6 +235,10 @@ impl Node {
             }
         }
     }
+}
+
+fn space_of(store: &Store) -> Space {
+    Space { free_bytes: store.free_bytes().ok(), reserve_bytes: store.reserve_bytes(), full: store.is_full() }
 }
 
 const fn is_gone(standing: Standing) -> bool {

@@ -39,7 +39,10 @@ impl Sums {
             let sha256 = match noted {
                 Some(sha256) => sha256,
                 None => match read(store, file.blob) {
-                    Ok(sha256) => sha256,
+                    Ok(sha256) => {
+                        self.note(file.blob, sha256);
+                        sha256
+                    }
                     Err(ReadError::Missing { .. }) => continue,
                     Err(error) => return Err(error.into()),
                 },
@@ -51,7 +54,6 @@ impl Sums {
                     file.name
                 )));
             }
-            self.note(file.blob, sha256);
         }
         Ok(())
     }

@@ -16,8 +16,8 @@ use crate::log::{Batch, BatchError};
 /// Whether a link lets all of an author's ops in, so that what is lacking is lacking for no reason of the link's: of what this site said itself it
 /// holds nothing back.
 fn lets_all_in(on: &AgreedFeed, author: SiteId, me: SiteId) -> bool {
-    let own = author == me && on.effective.flows_in();
-    own || (on.effective.in_add && on.effective.in_delete)
+    let effective = on.effective.of_author(author == me);
+    effective.in_add && effective.in_delete
 }
 
 /// Why a gap was not filled.

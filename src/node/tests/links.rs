@@ -1,5 +1,7 @@
 //! What an administrator sees of links at both ends: verdicts, plans, runs, lag, and grants that end.
 
+use protocol::ticket::Ticket;
+
 use super::*;
 use crate::api::plan::TicketPlan;
 
@@ -233,6 +235,35 @@ async fn an_open_ticket_can_be_withdrawn_and_a_used_one_not() {
     let refused = la.node.accept(accept(&two)).await.unwrap_err();
     assert_eq!(refused.exit_code(), 6, "{refused:?}");
     assert_eq!(sync(&la.node).await.outcome, "done", "what was joined by a used ticket stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_site_wrote_itself_is_not_told_as_lacking_there() {
+    let (ny, la) = (lab("New York").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    pair(&ny.node, &la.node, "mirror").await;
+    settle(&la.node).await;
+    publish(&ny.node, "a", b"1").await.unwrap();
+    let came = async {
+        while la.node.package("tools", "a", "1.0").await.map_or(true, |version| version.state != "ready") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, came).await.expect("in time");
+    // LA says nothing in this feed, so that nothing can be lacking at its origin.
+    assert_eq!(only_link(&la.node).await.feeds[0].ops_behind_there, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_that_expired_by_the_joiners_clock_is_told_as_that_clocks_word() {
+    let (ny, la) = (lab("New York").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    let text = invited(&ny.node, "mirror", None).await;
+    let old = Ticket { expires: Timestamp(wall_clock().0 - 120_000), ..Ticket::parse(&text).unwrap() };
+    let told = la.node.accept(accept(&old.to_text())).await.unwrap_err();
+    assert_eq!((told.status, told.exit_code()), (403, 6));
+    assert!(told.detail.contains("this site's clock") && told.detail.contains("2 min ago"), "{told:?}");
+    la.node.accept(accept(&text)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -56,6 +56,9 @@ async fn a_pull_over_the_quota_waits_and_goes_on_when_it_is_raised() {
     publish(&la.node, "second", &[2; 60_000]).await.unwrap();
     delete(&la.node, "first").await;
     settle(&ny.node).await;
+    let run = sync(&ny.node).await;
+    assert_eq!((run.outcome.as_str(), run.blobs_over_quota), ("done", 1));
+    assert!(run.reason.is_some_and(|reason| reason.contains("quota")));
     assert_eq!(state(&ny.node, "second").await, "over-quota");
     assert_eq!(state(&ny.node, "first").await, "deleted", "deletions go on");
     assert!(ny.node.why("tools", "second", "1.0").await.unwrap().because.contains("quota"));
