@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::time::Instant;
-use protocol::timetable::{Hours, Record, next_run};
+use protocol::timetable::{Hours, Record, next_dial, next_run};
 use tokio::sync::Notify;
 use tokio::time;
 
@@ -31,9 +31,11 @@ pub enum Wanted {
 /// What a link's timetable is kept by.
 #[derive(Debug, Clone)]
 pub struct Due {
-    /// Milliseconds between runs; none: only when told.
+    /// Milliseconds between runs; none: only when told, or when there is news.
     pub every_ms: Option<u64>,
     pub record: Record,
+    /// News are to come at once, and there is no session over which they would.
+    pub severed: bool,
     pub wanted: Option<Wanted>,
     pub paused: bool,
     pub hours: Hours,
@@ -72,21 +74,23 @@ enum Next {
 /// When the interval is over, and what that follows from.
 #[derive(Default)]
 struct Interval {
-    from: Option<(Option<u64>, Record)>,
+    from: Option<(Option<u64>, Record, bool)>,
     ends: Option<time::Instant>,
     /// Until when more news are waited for.
     gathers: Option<time::Instant>,
 }
 
 impl Interval {
-    /// Time left, counted from when the link's record last changed.
+    /// Time left, counted from when the link's record last changed or its session ended.
     fn left(&mut self, due: &Due, spread: u64) -> Option<Duration> {
         // A link without an interval that was not reached is tried again after a while all the same, if there is news for it.
         let news = due.wanted == Some(Wanted::News) && due.record.failures > 0;
         let every_ms = due.every_ms.or_else(|| news.then_some(0));
-        let from = (every_ms, due.record);
+        let from = (every_ms, due.record, due.severed);
         if self.from != Some(from) {
-            let wait = next_run(Instant(0), every_ms, due.record, spread);
+            let run = next_run(Instant(0), every_ms, due.record, spread);
+            let dial = due.severed.then(|| next_dial(Instant(0), due.record, spread));
+            let wait = run.into_iter().chain(dial).min();
             self.ends = wait.map(|at| time::Instant::now() + Duration::from_millis(at.0));
             self.from = Some(from);
         }

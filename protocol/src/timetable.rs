@@ -47,15 +47,37 @@ pub fn next_run(now: Instant, every_ms: Option<u64>, record: Record, random: u64
     let wait_ms = match record.last {
         None => return Some(now),
         Some(Outcome::Done) => every_ms,
+        Some(Outcome::Interrupted) => backoff_ms(record),
+        Some(Outcome::Refused(_) | Outcome::Misbehaved(_) | Outcome::Fault) => {
+            backoff_ms(record).max(every_ms)
+        }
+    };
+    Some(spread(now, wait_ms, random))
+}
+
+/// When a link over which news are to come at once is dialled again, where no session of it stands. Soon, and never at once: the other end may
+/// close each session as soon as it is up.
+#[must_use]
+pub fn next_dial(now: Instant, record: Record, random: u64) -> Instant {
+    spread(now, backoff_ms(record), random)
+}
+
+/// How long a link that did not end its last run waits before it tries again; where it did, as long as after a first interruption.
+fn backoff_ms(record: Record) -> u64 {
+    match record.last {
+        None | Some(Outcome::Done) => INTERRUPTED_BACKOFF_MS,
         Some(Outcome::Interrupted) => {
             doubled(INTERRUPTED_BACKOFF_MS, record.failures).min(INTERRUPTED_BACKOFF_MS_MAX)
         }
         Some(Outcome::Refused(_) | Outcome::Misbehaved(_) | Outcome::Fault) => {
-            doubled(REFUSED_BACKOFF_MS, record.failures).min(REFUSED_BACKOFF_MS_MAX).max(every_ms)
+            doubled(REFUSED_BACKOFF_MS, record.failures).min(REFUSED_BACKOFF_MS_MAX)
         }
-    };
+    }
+}
+
+fn spread(now: Instant, wait_ms: u64, random: u64) -> Instant {
     let spread_ms = (wait_ms / 10).max(1);
-    Some(now.after_ms(wait_ms - spread_ms / 2 + random % spread_ms))
+    now.after_ms(wait_ms - spread_ms / 2 + random % spread_ms)
 }
 
 fn doubled(base_ms: u64, failures: u32) -> u64 {
@@ -74,6 +96,16 @@ mod tests {
     #[test]
     fn a_link_without_an_interval_never_runs_by_itself() {
         assert_eq!(next_run(Instant(0), None, Record::default(), 0), None);
+    }
+
+    #[test]
+    fn a_link_whose_session_ended_is_dialled_again_soon_and_ever_later_while_that_fails() {
+        let wait_ms = |record| next_dial(Instant(0), record, 0).0;
+        assert!((4_000..6_000).contains(&wait_ms(Record::default())));
+        assert!((4_000..6_000).contains(&wait_ms(Record::default().after(Outcome::Done))));
+        let away = (0..99).fold(Record::default(), |record, _| record.after(Outcome::Interrupted));
+        assert!((4 * 60_000..=INTERRUPTED_BACKOFF_MS_MAX).contains(&wait_ms(away)));
+        assert!(wait_ms(Record::default().after(Outcome::Refused(Reason::LinkPaused))) >= 57_000);
     }
 
     #[test]

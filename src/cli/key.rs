@@ -13,7 +13,7 @@ pub(super) enum KeyCommand {
     List,
     /// Give this site a new key; no peer has to be paired with again
     ///
-    /// It signs from now on. Linked sites hear of it at their next sync, and are shown it once all have;
+    /// It signs from now on. Linked sites hear of it when they next connect, within two minutes where they are connected, and are shown it once all have;
     /// until then the older key is kept. Rights, links and the site's id stay.
     #[command(verbatim_doc_comment)]
     #[command(after_help = "Example:\n  packetboat key rotate")]
@@ -92,7 +92,7 @@ pub(super) async fn key(context: &Context, command: KeyCommand) -> anyhow::Resul
                 text::say("  other sites are shown it, and the older key is deleted");
             } else {
                 text::say(&format!(
-                    "  it is shown once these have heard of it, at their next sync: {}",
+                    "  it is shown once these have heard of it, within two minutes where they are connected: {}",
                     listed(waiting)
                 ));
             }

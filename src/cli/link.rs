@@ -175,6 +175,7 @@ fn every(link: &api::Link) -> String {
         (true, _) => "paused".to_owned(),
         (false, Some(ms)) => format!("every {}", text::span(ms)),
         (false, None) if link.dial == "incoming" => "when the other site calls".to_owned(),
+        (false, None) if link.live => "when there is news".to_owned(),
         (false, None) => "when told".to_owned(),
     }
 }

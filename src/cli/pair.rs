@@ -139,6 +139,10 @@ async fn accept(context: &Context, request: api::AcceptRequest) -> anyhow::Resul
         Some(every) => {
             format!("it runs every {}; to run it now: packetboat sync {}", text::span(every), link.name)
         }
+        None if link.live => format!(
+            "it runs in a few seconds and whenever there is news; to run it now: packetboat sync {}",
+            link.name
+        ),
         None => format!(
             "it runs when told: packetboat sync {0}, or packetboat link set {0} --every 15m",
             link.name

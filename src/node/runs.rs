@@ -34,8 +34,8 @@ impl Runs for Node {
         links.get(link).map(|state| Due {
             every_ms: state.link.every_ms,
             record: state.record,
+            severed: self.is_severed(state, &links),
             wanted: match state.wanted {
-                None if self.is_to_dial(state, &links) => Some(Wanted::News),
                 None => None,
                 Some(_) if state.outside => Some(Wanted::OutsideWindow),
                 Some(Trigger::Manual) => Some(Wanted::Manual),

@@ -433,6 +433,8 @@ impl Node {
             state.agreed = None;
             state.running = false;
             state.questions.hopeless();
+            // The timetable looks whether the session is to stand again.
+            state.wake.notify_one();
             // Refused in the handshake, or gone before the run that was asked for began: that is a run too.
             state.awaited || !matches!(closed, Outcome::Interrupted | Outcome::Done)
         });

@@ -191,16 +191,16 @@ impl Node {
         self.with_link(name, |state| drop(state.watch.send(Watch::Ended(run, record, begins.unwrap_or(0)))));
     }
 
-    /// Keeps the session of two sites that dial each other standing, where this one is to dial.
-    pub(super) fn is_to_dial(&self, state: &LinkState, all: &BTreeMap<String, LinkState>) -> bool {
+    /// Whether this site is to dial for a link though nothing is wanted of it: news are to come over it at once, and no session stands. Where both
+    /// sites dial each other it is the one with the lower key.
+    pub(super) fn is_severed(&self, state: &LinkState, all: &BTreeMap<String, LinkState>) -> bool {
+        let stands =
+            |state: &LinkState| state.commands.as_ref().is_some_and(|commands| !commands.is_closed());
         let twin = all.values().find(|other| {
             other.link.peer == state.link.peer && !other.link.is_outgoing() && !other.link.paused
         });
-        let none = state.commands.as_ref().is_none_or(tokio::sync::mpsc::UnboundedSender::is_closed);
-        state.link.is_outgoing()
-            && self.me() < state.link.peer
-            && none
-            && twin.is_some_and(|twin| twin.commands.is_none())
+        let due = twin.map_or(state.link.live, |twin| self.me() < state.link.peer && twin.commands.is_none());
+        state.link.is_outgoing() && due && !stands(state)
     }
 
     /// A link was made, changed or removed: a session that serves it as a twin begins anew with what it states now.

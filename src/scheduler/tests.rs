@@ -11,6 +11,7 @@ use super::*;
 struct Clockwork {
     began: time::Instant,
     every_ms: Option<u64>,
+    severed: AtomicBool,
     wanted: Mutex<Option<Wanted>>,
     wake: Arc<Notify>,
     takes: Duration,
@@ -28,6 +29,7 @@ impl Clockwork {
         Self {
             began: time::Instant::now(),
             every_ms,
+            severed: AtomicBool::new(false),
             wanted: Mutex::new(None),
             wake: Arc::new(Notify::new()),
             takes,
@@ -65,6 +67,7 @@ impl Runs for Clockwork {
         (self.minutes() < self.removed_after.load(Ordering::Relaxed)).then(|| Due {
             every_ms: self.every_ms,
             record: *self.record.lock().unwrap(),
+            severed: self.severed.load(Ordering::Relaxed),
             wanted: *self.wanted.lock().unwrap(),
             paused: false,
             hours: Hours { open, changes_in_ms: changes, cap_bytes_per_s: None },
@@ -79,6 +82,7 @@ impl Runs for Clockwork {
     async fn run(&self, _link: &str) {
         assert!(!self.running.swap(true, Ordering::Relaxed), "two runs at once");
         *self.wanted.lock().unwrap() = None;
+        self.severed.store(false, Ordering::Relaxed);
         let began = self.minutes();
         let cut = tokio::select! {
             () = passed(self.takes) => false,
@@ -153,4 +157,14 @@ async fn a_burst_of_news_is_a_few_runs_and_the_last_news_is_never_left_out() {
     let runs = link.began_at().len();
     assert!((1..=8).contains(&runs), "{runs} runs");
     assert_eq!(*link.wanted.lock().unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_without_an_interval_runs_again_once_its_session_ended() {
+    let link = Clockwork::new(None, 60, Duration::from_secs(1));
+    virtual_minutes(&link, 30).await;
+    assert_eq!(link.began_at(), []);
+    link.severed.store(true, Ordering::Relaxed);
+    virtual_minutes(&link, 30).await;
+    assert_eq!(link.began_at(), [(30, false)]);
 }

@@ -143,3 +143,19 @@ fn a_second_daemon_on_one_folder_is_refused() {
     assert!(second.stderr.contains("in use"), "{second:?}");
     ny.ok(&["status"]);
 }
+
+#[test]
+fn news_come_over_a_link_without_an_interval_after_either_end_was_started_again() {
+    let (mut la, mut ny) = pair();
+    la.publish("tools", "first", b"before anybody asked for a run");
+    let has = |site: &Site, name: &str| site.ok(&["why", &format!("tools/{name}@1.0")])["state"] == "ready";
+    until("a new link runs by itself", || has(&ny, "first"));
+    la.kill();
+    la.start();
+    la.publish("tools", "second", b"published by the site that was started again");
+    until("the link is dialled again", || has(&ny, "second"));
+    ny.kill();
+    la.publish("tools", "third", b"published while the dialling site was down");
+    ny.start();
+    until("a site that starts dials its links", || has(&ny, "third"));
+}
