@@ -13,8 +13,8 @@ pub(super) enum KeyCommand {
     List,
     /// Give this site a new key; no peer has to be paired with again
     ///
-    /// It signs from now on. Linked sites hear of it when they next connect, within two minutes where they are connected, and are shown it once all have;
-    /// until then the older key is kept. Rights, links and the site's id stay.
+    /// It signs from now on. Linked sites hear of it when they next connect, within two minutes where
+    /// they are connected, and are shown it once all have; until then the older key is kept. Rights, links and the site's id stay.
     #[command(verbatim_doc_comment)]
     #[command(after_help = "Example:\n  packetboat key rotate")]
     Rotate {
