@@ -60,6 +60,8 @@ pub enum DeleteError {
     LongReason { found: usize },
     #[error("{coordinate} is not here")]
     Absent { coordinate: Coordinate },
+    #[error("{coordinate} is deleted already")]
+    Deleted { coordinate: Coordinate },
     #[error(transparent)]
     Author(#[from] AuthorError),
     #[error(transparent)]
@@ -234,9 +236,13 @@ pub fn delete(
     let mut removed = 0;
     let said = site.author_if(feed, |store| {
         let item = store.item(feed, &coordinate.name, &coordinate.version, look)?;
-        let stands = item.is_some_and(|item| matches!(item.standing, Standing::Served | Standing::Parked));
-        if !stands && !unseen {
-            return Err(DeleteError::Absent { coordinate: coordinate.clone() });
+        match item.map(|item| item.standing) {
+            Some(Standing::Served | Standing::Parked) => {}
+            _ if unseen => {}
+            Some(Standing::Deleted | Standing::Suppressed | Standing::Hidden) => {
+                return Err(DeleteError::Deleted { coordinate: coordinate.clone() });
+            }
+            _ => return Err(DeleteError::Absent { coordinate: coordinate.clone() }),
         }
         let facts = store.facts(feed, &coordinate.name, &coordinate.version)?;
         let publishes = facts.iter().filter(|named| matches!(named.op.body, Body::Publish(_)));

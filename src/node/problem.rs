@@ -152,6 +152,8 @@ impl From<DeleteError> for Problem {
             DeleteError::LongReason { .. } => Self::new(400, "usage", "The reason is too long", detail),
             DeleteError::Absent { .. } => Self::new(404, "not-found", "No such version", detail)
                 .hint("to delete it before it arrives from another site, add --unseen"),
+            DeleteError::Deleted { .. } => Self::new(404, "not-found", "No such version", detail)
+                .hint("packetboat trash restore publishes it again as long as its bytes lie in the trash"),
             DeleteError::Author(error) => error.into(),
             DeleteError::Read(error) => error.into(),
         }

@@ -44,6 +44,19 @@ async fn a_publish_over_the_quota_is_refused_and_goes_once_it_is_raised() {
     assert_eq!(la.node.change_feed("tools", wrong).await.unwrap_err().status, 400);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_twice_is_told_as_deleted_and_not_as_unknown() {
+    let la = lab("Los Angeles").await;
+    feed(&la.node, "tools").await;
+    publish(&la.node, "first", b"1").await.unwrap();
+    let again = |name: &'static str| la.node.delete("tools", name, "1.0", String::new(), false);
+    again("first").await.unwrap();
+    let (twice, unknown) = (again("first").await.unwrap_err(), again("second").await.unwrap_err());
+    assert_eq!((twice.status, unknown.status), (404, 404));
+    assert!(twice.detail.contains("deleted already") && unknown.detail.contains("not here"), "{twice:?}");
+    assert!(twice.hint.is_some_and(|hint| hint.contains("trash restore")));
+}
+
 /// What the quota has no room for waits, says so, and comes by itself once there is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pull_over_the_quota_waits_and_goes_on_when_it_is_raised() {
