@@ -284,15 +284,15 @@ impl Store {
                 _held: held,
             }),
         };
+        // A disk that refuses is asked again before anything is signed.
+        if let Err(error) = store.look_after_rebuild() {
+            tracing::warn!(%error, "it could not be noted that damage was stepped over");
+        }
         // A full disk keeps nobody from reading: the old checkpoint still holds.
         if let Err(error) = store.checkpoint() {
             tracing::warn!(%error, "no checkpoint could be written; the next start takes longer");
         }
         store.keep_room();
-        // A disk that refuses is asked again before anything is signed.
-        if let Err(error) = store.look_after_rebuild() {
-            tracing::warn!(%error, "it could not be noted that damage was stepped over");
-        }
         Ok(store)
     }
 

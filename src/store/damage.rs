@@ -114,6 +114,25 @@ impl Store {
             loss.logs = self.set_back_damaged(&found)?;
             return Ok(loss);
         }
+        self.take_out(&mut loss, spoilt)?;
+        Ok(loss)
+    }
+
+    /// Packs that are gone or were cut short: what they held is wanted again, and what this site noted in them is written anew as the index has
+    /// it. Without that an index that is built from what is left would know no more that a token was revoked or a feed made.
+    pub(super) fn bear_losses(&self) -> Result<(), SweepError> {
+        let places = self.inner.index.lost();
+        if places.is_empty() {
+            return Ok(());
+        }
+        self.inner.packs.leave(&places)?;
+        self.take_out(&mut Loss { places, ..Loss::default() }, &[])?;
+        self.inner.index.losses_are_borne();
+        Ok(())
+    }
+
+    /// Has everything wanted again that lay in those places, and notes them.
+    fn take_out(&self, loss: &mut Loss, spoilt: &[(u32, Place)]) -> Result<(), SweepError> {
         let mut gone: Vec<Dropped> = Vec::new();
         for (pack, place) in spoilt {
             let extent = place.header.kind == Kind::Extent;
@@ -137,11 +156,13 @@ impl Store {
         loss.logs = self.set_back_damaged(&loss.places)?;
         self.note_lost(&loss.blobs)?;
         let note = |damage: &Damage| (place_key(damage.pack, damage.offset), Some(keys::encode(damage)));
-        self.write_records(Shelf::Damage, loss.places.iter().map(note))?;
+        // Of a pack that is gone there is nothing to be written anew.
+        let here = loss.places.iter().filter(|damage| self.inner.packs.has(damage.pack));
+        self.write_records(Shelf::Damage, here.map(note))?;
         let mut findings = locked(&self.inner.findings);
         let room = FINDINGS_MAX.saturating_sub(findings.untold.len());
         findings.untold.extend(loss.places.iter().take(room).cloned());
-        Ok(loss)
+        Ok(())
     }
 
     /// Notes blobs that are not whole any more: their bytes are wanted whatever stands of what names them.

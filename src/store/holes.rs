@@ -258,12 +258,13 @@ impl Store {
         Ok(())
     }
 
-    /// After an index was built from packs of which some records could not be read: nobody knows what those said. Peers are compared with
-    /// anew, and this site signs nothing before it heard what it said.
+    /// After a start that found packs gone or cut short, what they held is wanted again. After an index was built from packs of which some records
+    /// could not be read nobody knows what those said: peers are compared with anew, and this site signs nothing before it heard what it said.
     ///
     /// # Errors
     /// The disk refuses.
     pub fn look_after_rebuild(&self) -> Result<(), SweepError> {
+        self.bear_losses()?;
         if !self.inner.index.has_stepped_over() {
             return Ok(());
         }

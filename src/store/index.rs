@@ -2,12 +2,12 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::engine::{Broken, Change, Engine, Index};
 use super::keys::{self, Tree};
 use super::life::Checkpoint;
-use super::packs::{Packs, Start};
+use super::packs::{Damage, Packs, Start};
 use super::replay::{self, ReplayError};
 
 /// Times one call rebuilds the index before it gives up.
@@ -32,6 +32,8 @@ pub(crate) struct IndexRoom {
     rebuilds: AtomicU64,
     /// Words may have been stepped over that could not be read, and nobody looked after that yet.
     stepped_over: AtomicBool,
+    /// What was in the packs when the index was made durable, and is not any more; as long as nobody looked after that.
+    lost: Mutex<Vec<Damage>>,
 }
 
 #[derive(Debug)]
@@ -55,6 +57,7 @@ impl IndexRoom {
             current: RwLock::new(Current { index: None, era: packs.era() }),
             rebuilds: AtomicU64::new(0),
             stepped_over: AtomicBool::new(false),
+            lost: Mutex::default(),
         };
         packs.find_room();
         let fits = checkpoint.filter(|checkpoint| checkpoint.generation == generation);
@@ -69,9 +72,17 @@ impl IndexRoom {
         });
         let caught_up = usable.map_err(ReplayError::from).and_then(|usable| {
             let Some((index, start)) = usable else { return Ok(None) };
+            room.take_stock(&*index, packs)?;
             room.fill(&*index, packs, start)?;
             Ok(Some(index))
         });
+        if let Some(checkpoint) = fits
+            && !matches!(caught_up, Ok(Some(_)))
+            && packs.are_short_of(checkpoint.start).map_err(|error| disk_failed(packs, error))?
+        {
+            // Nobody is left who knows what was there.
+            room.stepped_over.store(true, Ordering::Relaxed);
+        }
         match caught_up {
             Ok(Some(index)) => {
                 room.current.write().unwrap_or_else(PoisonError::into_inner).index = Some(index);
@@ -98,6 +109,27 @@ impl IndexRoom {
             index.apply(&[about(keys::CHECKPOINT, &0_u64), about(keys::GENERATION, &self.generation)])?;
         }
         Ok(())
+    }
+
+    /// Notes what the index knows of and the packs lack.
+    fn take_stock(&self, index: &dyn Index, packs: &Packs) -> Result<(), ReplayError> {
+        let Some(stock) = index.value(Tree::About, keys::STOCK)? else { return Ok(()) };
+        let lost = packs.lost_of(&keys::decode::<Vec<(u32, u64)>>(&stock)?)?;
+        for damage in &lost {
+            tracing::error!(folder = packs.disk().folder(), ?damage, "a pack is gone or was cut short");
+        }
+        *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = lost;
+        Ok(())
+    }
+
+    /// What packs lost while nobody looked, until [`Self::losses_are_borne`].
+    pub(crate) fn lost(&self) -> Vec<Damage> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Somebody looked after what packs lost.
+    pub(crate) fn losses_are_borne(&self) {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn has_seen(&self, index: &dyn Index, checkpoint: u64) -> Result<bool, Broken> {
@@ -187,8 +219,14 @@ impl IndexRoom {
 
     /// Makes the index durable and marks it as having seen checkpoint `number`.
     pub(crate) fn mark(&self, packs: &Packs, number: u64) -> Result<(), RebuildError> {
+        let mut notes = vec![about(keys::CHECKPOINT, &number)];
+        // As long as a loss is not looked after the older stock is what tells of it.
+        if self.lost().is_empty() {
+            let stock = packs.stock().map_err(|error| disk_failed(packs, error))?;
+            notes.push(about(keys::STOCK, &stock));
+        }
         self.with(packs, |index| {
-            index.apply(&[about(keys::CHECKPOINT, &number)])?;
+            index.apply(&notes)?;
             index.flush_durable()
         })
     }

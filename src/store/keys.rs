@@ -78,6 +78,9 @@ pub(crate) const GENERATION: &[u8] = b"generation";
 /// The key in [`Tree::About`] of the number of the newest checkpoint this index has seen.
 pub(crate) const CHECKPOINT: &[u8] = b"checkpoint";
 
+/// The key in [`Tree::About`] of how many bytes of each pack were durable at that checkpoint.
+pub(crate) const STOCK: &[u8] = b"stock";
+
 /// Where a record lies: its header begins at `offset`, and `bytes` of payload follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Location {

@@ -9,11 +9,12 @@ pub(crate) mod footer;
 pub(crate) mod record;
 mod recover;
 pub(crate) mod scan;
+mod stock;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -121,6 +122,8 @@ pub(crate) struct Packs {
     salt: [u8; 32],
     roll_bytes: u64,
     files: RwLock<BTreeMap<u32, Arc<dyn PackFile>>>,
+    /// Packs that are about to be removed: nobody is to miss them.
+    leaving: Mutex<BTreeSet<u32>>,
     tail: Mutex<Tail>,
     commit: Mutex<Commit>,
     led_on: Condvar,
@@ -150,6 +153,7 @@ impl Packs {
             salt,
             roll_bytes,
             files: RwLock::new(files),
+            leaving: Mutex::default(),
             tail: Mutex::new(tail),
             commit: Mutex::new(commit),
             led_on: Condvar::new(),
@@ -455,6 +459,11 @@ impl Packs {
     pub(crate) fn end(&self) -> (u32, u64) {
         let tail = locked(&self.tail);
         (tail.newest, tail.bytes)
+    }
+
+    /// A pack is to be removed once a checkpoint is made: it is no part of the stock any more.
+    pub(crate) fn is_to_go(&self, number: u32) {
+        locked(&self.leaving).insert(number);
     }
 
     /// Removes a sealed pack. What is live in it must have been written elsewhere and be durable.

@@ -110,6 +110,10 @@ impl Kept {
         self.store.sync().unwrap();
     }
 
+    fn token(&self) -> Option<Vec<u8>> {
+        self.store.record(Shelf::Tokens, b"token").unwrap()
+    }
+
     fn settings(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         self.store.records(Shelf::Settings, &[], &[], usize::MAX).unwrap()
     }
@@ -203,9 +207,69 @@ fn a_pack_that_is_gone_is_told_as_the_blobs_it_held() {
     drop(store);
     disk.remove_pack(1).unwrap();
     let store = open(&disk, &engine);
-    let found = store.verify(|_| {}).unwrap().blobs_lost;
-    assert!(found.contains(&lost), "{found:?}");
     assert!(store.open_damage(look(&author)).unwrap().blobs.contains(&lost));
+}
+
+/// Packs that are gone or were cut short while the node was down: what this site noted in them holds, with any index, and all else comes back.
+#[test]
+fn what_lost_packs_held_is_noted_again_or_wanted_again() {
+    let cut: [(&str, fn(&FakeDisk, u32)); 4] = [
+        ("gone", |disk, pack| disk.remove_pack(pack).unwrap()),
+        ("emptied", |disk, pack| disk.damage(pack, Vec::clear)),
+        ("cut to its front", |disk, pack| disk.damage(pack, |pack| pack.truncate(64))),
+        ("cut in half", |disk, pack| disk.damage(pack, |pack| pack.truncate(pack.len() / 2))),
+    ];
+    let whole = kept(8);
+    let (settings, packs) = (whole.settings(), whole.store.inner.packs.numbers());
+    for (how, cut) in cut {
+        for lost in &packs {
+            let here = format!("pack {lost} of {} {how}", packs.len());
+            let mut kept = kept(8);
+            kept.store.put_record(Shelf::Tokens, b"token", b"a hash").unwrap();
+            kept.store.remove_record(Shelf::Tokens, b"token").unwrap();
+            kept.store.checkpoint().unwrap();
+            let Kept { disk, engine, store, .. } = kept;
+            drop(store);
+            cut(&disk, *lost);
+            kept = Kept { store: open(&disk, &engine), disk, engine, ..kept };
+            assert_eq!(kept.store.damage_found().len(), 1, "{here}");
+            assert_eq!((kept.settings(), kept.token()), (settings.clone(), None), "{here}");
+            kept.store.verify(|_| {}).unwrap();
+            assert!(!kept.store.open_damage(look(&kept.author)).unwrap().is_nothing(), "{here}");
+            kept.heal(&whole);
+            kept.store.mend(look(&kept.author)).unwrap();
+            assert!(kept.store.open_damage(look(&kept.author)).unwrap().is_nothing(), "{here}");
+            for again in [false, true] {
+                if again {
+                    kept.store.rebuild_index().unwrap();
+                }
+                let deep = kept.store.verify_deep(look(&kept.author)).unwrap();
+                assert_eq!((deep.wrong, deep.index_left_out.clone()), (0, None), "{here}: {deep:?}");
+                assert_eq!((kept.settings(), kept.token()), (settings.clone(), None), "{here}");
+                assert_eq!(kept.root(), whole.root(), "{here}, index built anew: {again}");
+                for bytes in &kept.contents {
+                    assert_eq!(&read(&kept.store, id(bytes)).unwrap(), bytes, "{here}");
+                }
+            }
+            drop(kept.store);
+            assert!(open(&kept.disk, &kept.engine).damage_found().is_empty(), "{here} was told twice");
+        }
+    }
+}
+
+/// A pack that the store itself removed is missed by nobody, also where it is killed right after.
+#[test]
+fn a_pack_that_was_reclaimed_is_not_missed() {
+    let mut kept = kept(9);
+    let op = kept.store.ops_under(Tree::Use, kept.first().as_bytes()).unwrap()[0].id;
+    kept.say(vec![delete("package-0", "1", vec![op])]);
+    kept.store.sweep(look(&kept.author), false, |_, _| false).unwrap();
+    let before = kept.store.inner.packs.numbers();
+    kept.store.reclaim(100).unwrap();
+    let Kept { disk, engine, store, .. } = kept;
+    assert!(store.inner.packs.numbers().first() != before.first(), "something was reclaimed");
+    drop(store);
+    assert!(open(&disk, &engine).damage_found().is_empty());
 }
 
 /// Bytes of a version that is kept and not served are fetched again too, once they were here.

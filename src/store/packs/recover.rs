@@ -48,7 +48,7 @@ pub(crate) struct Contents {
     pub(crate) places: Vec<Place>,
     pub(crate) damage: Vec<Damage>,
     /// Where the last good record ends.
-    good_end: u64,
+    pub(super) good_end: u64,
 }
 
 impl Packs {
