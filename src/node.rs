@@ -145,6 +145,8 @@ struct Inner {
     data: PathBuf,
     /// The lives of sites that called lately.
     lives: Mutex<Lives>,
+    /// Another site heard of this one's newest key.
+    key_heard: tokio::sync::Notify,
     site: SiteStore,
     name: String,
     endpoint: Endpoint,
@@ -261,6 +263,7 @@ impl Node {
         let inner = Inner {
             data: data.to_owned(),
             lives: Mutex::default(),
+            key_heard: tokio::sync::Notify::new(),
             site,
             name,
             endpoint,

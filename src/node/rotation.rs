@@ -1,6 +1,7 @@
 //! A new key for this site: it signs at once, and is shown once every linked site was told; and the new keys of other sites.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use protocol::id::SiteId;
 use protocol::limits::HANDOVERS_MAX;
@@ -16,9 +17,12 @@ use crate::api::keys::{KeyOf, Rotated};
 use crate::events::Event;
 use crate::identity::{LoadKeyError, SiteKey};
 use crate::keeper::{AuthorError, SiteStore, own_log};
-use crate::store::{KeysOf, ReadError};
+use crate::store::{KeysOf, ReadError, Trigger};
 use crate::transport::pairing::Joiner;
 use crate::transport::tls::Whom;
+
+/// How long a key that is to be shown at once waits for the sites that are connected: who dials does so again within some seconds.
+const TELL_WITHIN: Duration = Duration::from_secs(15);
 
 /// The key that is still shown to other sites while not all of them know the newer one.
 pub(super) fn older_path(data: &Path) -> PathBuf {
@@ -140,6 +144,9 @@ impl Node {
                 self.renew(&name);
             }
         }
+        if at_once {
+            self.tell_connected().await?;
+        }
         if waiting.is_empty() {
             self.show_newest().await?;
         }
@@ -147,15 +154,53 @@ impl Node {
     }
 
     /// Ends the standing sessions of sites that dial this one and have not heard of its newest key: they hear of it when they dial again. Not
-    /// at the rotation itself, when a run may just be asked for at the other end.
+    /// at the rotation itself, when a run may just be asked for at the other end. And ends those, whoever dials, that were begun with a key
+    /// that is not shown any more: until another site was shown the new key it lets in whoever has the old one.
     pub(super) async fn renew_untold(&self) {
         let untold = self.untold().await.unwrap_or_default();
+        let shown = self.inner.endpoint.shown();
         for (name, link) in self.link_names() {
-            let idle = self.with_link(&name, |state| !state.running) == Some(true);
-            if !link.is_outgoing() && idle && untold.contains(&link.peer_name) {
+            let (idle, old) = self
+                .with_link(&name, |state| {
+                    let stands = state.commands.is_some();
+                    (!state.running && !state.awaited, stands && state.shown != Some(shown))
+                })
+                .unwrap_or_default();
+            let outgoing = link.is_outgoing();
+            if idle && (old || !outgoing && untold.contains(&link.peer_name)) {
                 self.reconnect(&name);
+                if outgoing {
+                    self.with_link(&name, |state| state.want(Trigger::Live));
+                }
             }
         }
+    }
+
+    /// Has the sites that are connected dial or be dialled again while the older key is shown still, and waits a while for them to hear of the newer
+    /// one: they would know nobody by it.
+    async fn tell_connected(&self) -> Result<(), Problem> {
+        let mut connected = Vec::new();
+        for (name, link) in self.link_names() {
+            if self.with_link(&name, |state| state.commands.is_some()) != Some(true) {
+                continue;
+            }
+            if link.is_outgoing() {
+                self.renew(&name);
+            } else {
+                self.reconnect(&name);
+            }
+            connected.push(link.peer_name);
+        }
+        let told = async {
+            loop {
+                let heard = self.inner.key_heard.notified();
+                if !self.untold().await?.iter().any(|site| connected.contains(site)) {
+                    return Ok(());
+                }
+                heard.await;
+            }
+        };
+        tokio::time::timeout(TELL_WITHIN, told).await.unwrap_or(Ok(()))
     }
 
     /// Draws the next key and puts it in the place of the newest, which is kept beside it.
@@ -259,7 +304,10 @@ impl Node {
             self.blocking(move |site| note_keys(site, peer, |keys| keys.told = keys.told.max(number)));
         match noting.await {
             Ok(None) => {}
-            Ok(Some(_)) => self.show_when_told().await,
+            Ok(Some(_)) => {
+                self.inner.key_heard.notify_waiters();
+                self.show_when_told().await;
+            }
             Err(problem) => {
                 tracing::warn!(
                     problem = problem.detail,

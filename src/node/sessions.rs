@@ -79,6 +79,8 @@ pub(super) struct LinkState {
     pub(super) waited: u32,
     /// The session begins anew after the run that is going on.
     pub(super) renew: bool,
+    /// The key of this site that the session was begun with.
+    pub(super) shown: Option<SiteId>,
     /// How often logs had been set back here when the last run ended.
     pub(super) set_backs: Option<u64>,
     /// Feeds that the other end said it put on the link.
@@ -111,6 +113,7 @@ impl LinkState {
             questions: Questions::default(),
             waited: 0,
             renew: false,
+            shown: None,
             taken_there: BTreeSet::new(),
             turn: 0,
         }
@@ -361,6 +364,7 @@ impl Node {
                 tell(&old, Command::Close(Outcome::Interrupted));
             }
             state.questions.lost();
+            state.shown = Some(self.inner.endpoint.shown());
             state.turn += 1;
             state.turn
         };

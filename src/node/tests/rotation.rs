@@ -217,6 +217,38 @@ async fn a_key_that_is_shown_at_once_takes_a_new_ticket_for_those_who_know_the_o
     assert_eq!(names(&la.node).await, ready(&["news"]));
 }
 
+/// Sites that are connected need no new ticket; and once they were shown the new key, as they are within a minute, the old one is let in no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_connected_hears_of_a_key_that_is_shown_at_once_and_lets_the_old_one_in_no_more() {
+    let (ny, la, tokyo) = (lab("NY").await, lab("LA").await, lab("Tokyo").await);
+    feed(&la.node, "tools").await;
+    pair(&la.node, &ny.node, "mirror").await;
+    settle(&ny.node).await;
+    pair(&la.node, &tokyo.node, "mirror").await;
+    settle(&tokyo.node).await;
+    let old = la.node.inner.endpoint.shown();
+    // Tokyo calls no more by itself; New York is connected.
+    pause(&tokyo.node, true).await;
+    la.node.rotate_key(true).await.unwrap();
+    assert!(la.node.own_key().await.unwrap().shown);
+    let lets_in = |node: &Node| node.whom(la.node.me()).unwrap().keys.contains(&old);
+    let renewed = async {
+        while lets_in(&ny.node) {
+            la.node.renew_untold().await;
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, renewed).await.expect("it is shown the new key");
+    publish(&la.node, "news", b"1").await.unwrap();
+    let came = async {
+        while names(&ny.node).await != ready(&["news"]) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, came).await.expect("they go on");
+    assert!(lets_in(&tokyo.node), "it was never told");
+}
+
 /// Both ends of a ticket may have changed their keys before.
 #[tokio::test(flavor = "multi_thread")]
 async fn sites_that_changed_their_keys_pair_as_any_others() {
