@@ -25,6 +25,7 @@ mod notes;
 mod on_demand;
 mod op_log;
 mod overview;
+mod owner;
 mod pairing;
 mod place;
 mod plan;
@@ -66,7 +67,7 @@ use crate::events::Event;
 use crate::identity::{CreateKeyError, LoadKeyError, SiteKey};
 use crate::keeper::{SiteStore, wall_clock};
 use crate::statement::usage::Downloads;
-use crate::store::{Cause, OpenError, Options, ReadError, Shelf, Store, WriteError};
+use crate::store::{Cause, OpenError, Options, ReadError, Store, WriteError};
 use crate::transport::endpoint::{BindError, Endpoint};
 use crate::transport::settings::Pace;
 use crate::transport::tls::Peers;
@@ -83,9 +84,6 @@ pub use verify::Thorough;
 
 /// How often the store settles: what a start after a crash has to read again at most.
 const SETTLE_EVERY: Duration = Duration::from_secs(30);
-
-/// The key of the record that tells whose store it is.
-const OWNER: &[u8] = b"owner";
 
 /// The site key's file in the data folder's private part.
 pub(crate) fn key_path(data: &Path) -> PathBuf {
@@ -132,6 +130,13 @@ pub enum StartError {
         .folder.display()
     )]
     OtherKey { folder: PathBuf, was: SiteId, is: SiteId },
+    /// The key that was put there is one that this site changed for a newer one.
+    #[error(
+        "{} was signed for with the key {newest}, and key/site.key is an older key of this site, which others take no more: put the newer one \
+         back, or restore a backup of it",
+        .folder.display()
+    )]
+    OlderKey { folder: PathBuf, newest: SiteId },
 }
 
 /// A running node. Clones are the same node.
@@ -395,7 +400,7 @@ fn open(
     let failed = |source| StartError::Place { folder: folder.clone(), source };
     let noticed = place::look(&folder, options.generation).map_err(failed)?;
     let store = opened(&folder, options)?;
-    belongs(&store, &folder, key.site_id())?;
+    owner::belongs(&store, &folder, &key)?;
     if let Some(cause) = noticed {
         store.awaken(cause, wall_clock())?;
     }
@@ -404,23 +409,6 @@ fn open(
         tracing::warn!(%error, "runs that a kill cut short cannot be read");
     }
     Ok((key, store, noticed))
-}
-
-/// Notes whose store it is: with another site's key it would say in that one's name what it holds of this one. A disk that cannot tell is no
-/// reason not to start.
-fn belongs(store: &Store, folder: &Path, me: SiteId) -> Result<(), StartError> {
-    let noted = store.record(Shelf::Settings, OWNER);
-    let was =
-        noted.as_ref().ok().and_then(Option::as_deref).and_then(|noted| noted.try_into().ok()).map(SiteId);
-    if let Some(was) = was.filter(|was| *was != me) {
-        return Err(StartError::OtherKey { folder: folder.to_owned(), was, is: me });
-    }
-    if was.is_none()
-        && let Err(error) = store.put_record(Shelf::Settings, OWNER, me.as_bytes())
-    {
-        tracing::warn!(%error, "whose store this is could not be noted");
-    }
-    Ok(())
 }
 
 /// Lets the store settle from time to time, so that a start after a crash has little to read again.

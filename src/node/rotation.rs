@@ -10,6 +10,7 @@ use protocol::op::Rights;
 use protocol::succession::Succession;
 use zeroize::Zeroizing;
 
+use super::owner::note_newest;
 use super::{Node, key_path, locked};
 use crate::api::Problem;
 use crate::api::doctor::Finding;
@@ -228,6 +229,10 @@ impl Node {
             };
             newest.replace(&older_path(&data)).map_err(refused)?;
             next.replace(&key_path(&data)).map_err(refused)?;
+            // A start notes it too.
+            if let Err(error) = note_newest(site.store(), &next) {
+                tracing::warn!(%error, "this site's newest key could not be noted");
+            }
             site.sign_with(next);
             Ok(())
         });

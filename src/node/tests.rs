@@ -280,6 +280,19 @@ async fn a_node_that_was_restarted_goes_on_where_it_was() {
     assert_eq!((run.outcome.as_str(), run.ops_in), ("done", 1), "{run:?}");
 }
 
+/// Starts a node on a folder that another one may still be leaving.
+async fn started(folder: &Path) -> Result<Node, StartError> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match Node::start(folder, Some("NY"), "127.0.0.1:0".parse().unwrap()).await {
+            Err(StartError::Store(OpenError::InUse { .. })) if tokio::time::Instant::now() < deadline => {
+                tokio::task::yield_now().await;
+            }
+            ended => return ended,
+        }
+    }
+}
+
 /// It would say in the other one's name what it holds of this one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_is_not_served_with_the_key_of_another_site() {
@@ -289,16 +302,7 @@ async fn a_store_is_not_served_with_the_key_of_another_site() {
     let Lab { folder, node } = ny;
     drop(node);
     std::fs::copy(key_path(la.folder.path()), key_path(folder.path())).unwrap();
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    let refused = loop {
-        match Node::start(folder.path(), Some("NY"), "127.0.0.1:0".parse().unwrap()).await {
-            Ok(_) => panic!("it started"),
-            Err(StartError::Store(OpenError::InUse { .. })) if tokio::time::Instant::now() < deadline => {
-                tokio::task::yield_now().await;
-            }
-            Err(refused) => break refused,
-        }
-    };
+    let refused = started(folder.path()).await.unwrap_err();
     assert!(matches!(refused, StartError::OtherKey { was, is, .. } if (was, is) == (me, other)), "{refused}");
 }
 

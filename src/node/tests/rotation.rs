@@ -249,6 +249,26 @@ async fn who_is_connected_hears_of_a_key_that_is_shown_at_once_and_lets_the_old_
     assert!(lets_in(&tokyo.node), "it was never told");
 }
 
+/// Nobody would take it for the site, and what it signs is of a log that the newer key closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_key_of_the_site_that_is_put_back_is_not_served_with() {
+    let ny = lab("NY").await;
+    feed(&ny.node, "tools").await;
+    let old = std::fs::read(key_path(ny.folder.path())).unwrap();
+    ny.node.rotate_key(false).await.unwrap();
+    let newest = ny.node.inner.site.key().public();
+    ny.node.stop().await;
+    let Lab { folder, node } = ny;
+    drop(node);
+    let path = key_path(folder.path());
+    let new = std::fs::read(&path).unwrap();
+    std::fs::write(&path, old).unwrap();
+    let refused = started(folder.path()).await.unwrap_err();
+    assert!(matches!(refused, StartError::OlderKey { newest: told, .. } if told == newest), "{refused}");
+    std::fs::write(&path, new).unwrap();
+    started(folder.path()).await.unwrap();
+}
+
 /// Both ends of a ticket may have changed their keys before.
 #[tokio::test(flavor = "multi_thread")]
 async fn sites_that_changed_their_keys_pair_as_any_others() {

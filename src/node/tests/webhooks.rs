@@ -4,6 +4,7 @@ use super::receiver::{Came, Receiver};
 use super::*;
 use crate::api::webhooks::{Made, NewWebhook, Webhook};
 use crate::events::{Recorded, Severity};
+use crate::store::Shelf;
 use crate::webhook::secret::Secret;
 
 const OK: &str = "HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n";
