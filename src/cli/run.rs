@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::{Context, Ends, text};
 use crate::api;
+use crate::api::forks::{Fork, Forks};
 use crate::api::holds::Holds;
 use crate::api::path::segment;
 
@@ -48,6 +49,7 @@ pub(super) async fn sync(
             text::say(&line(run));
         }
         tell_holds(context, &runs.body.runs).await?;
+        tell_forks(context, &runs.body.runs).await?;
     }
     if code == 0 { Ok(()) } else { Err(Ends(code).into()) }
 }
@@ -64,10 +66,28 @@ async fn tell_holds(context: &Context, runs: &[api::Run]) -> anyhow::Result<()> 
     Ok(())
 }
 
+/// Nor of a log of which two histories are signed: one of them waits, at this end or the other.
+async fn tell_forks(context: &Context, runs: &[api::Run]) -> anyhow::Result<()> {
+    let forks = context.client().get::<Forks>("/api/v1/forks").await?.body.forks;
+    let carried = |fork: &&Fork| runs.iter().any(|run| run.feeds.iter().any(|on| on.feed == fork.feed));
+    for fork in forks.iter().filter(|fork| !fork.resolved).filter(carried) {
+        let who = match (fork.own, &fork.author_name) {
+            (true, _) => "this site",
+            (false, Some(name)) => name,
+            (false, None) => &fork.author,
+        };
+        text::say(&format!(
+            "  {who} signed two histories in {}, and one of them waits: packetboat forks",
+            fork.feed
+        ));
+    }
+    Ok(())
+}
+
 /// The exit code of a command that waited for a run: 0 says that everything came.
 fn exit_code(run: &api::Run) -> u8 {
     match run.outcome.as_str() {
-        "done" if run.blobs_missing > 0 || run.blobs_over_quota > 0 => 3,
+        "done" | "interrupted" if run.blobs_missing > 0 || run.blobs_over_quota > 0 => 3,
         "done" => 0,
         "interrupted" => 5,
         "refused" => 6,
@@ -224,6 +244,7 @@ mod tests {
             ("done", 0, 0),
             ("done", 1, 3),
             ("interrupted", 0, 5),
+            ("interrupted", 1, 3),
             ("refused", 0, 6),
             ("misbehaved", 0, 7),
             ("fault", 0, 1),

@@ -20,8 +20,10 @@ use super::carried;
 use super::heard::{judge, verdicts};
 use super::sessions::{LinkState, Pacing};
 use super::{Node, locked};
+use crate::api::keeping::Damage;
 use crate::api::{self, Problem};
 use crate::keeper::{SiteStore, wall_clock};
+use crate::statement::forks::unresolved;
 use crate::store::{BlobState, FeedRecord, PeerState, ReadError, Shelf};
 
 /// How long counts hold where an op waits until it is due, which no append tells.
@@ -363,13 +365,23 @@ impl Node {
         let (feeds, links) = (self.feeds().await?.feeds, self.links().await?.links);
         let webhooks = self.webhooks().await?.webhooks;
         let now_ms = wall_clock().0;
-        let (verdict, mut verdict_words) = judged(&links, max_lag_ms, now_ms);
+        let (mut verdict, mut verdict_words) = judged(&links, max_lag_ms, now_ms);
         let waiting: u64 = self.holds().await?.holds.iter().map(|hold| hold.deletes).sum();
         if waiting > 0 {
             verdict_words =
                 format!("{verdict_words}; {waiting} deletions wait for a person: packetboat holds");
         }
-        let damage = self.blocking(|site| Ok(super::verify::damage(site)?)).await?;
+        let (damage, troubles) = self
+            .blocking(|site| {
+                let damage = super::verify::damage(site)?;
+                let troubles = troubles(site, &damage)?;
+                Ok((damage, troubles))
+            })
+            .await?;
+        if !troubles.is_empty() {
+            verdict = verdict.max(3);
+            verdict_words = format!("attention: {}; {verdict_words}", troubles.join("; "));
+        }
         let (site, scrub, space) = (self.site(), self.scrub_told(), self.space().await);
         Ok(api::Status { site, feeds, links, webhooks, verdict, verdict_words, now_ms, damage, scrub, space })
     }
@@ -389,6 +401,37 @@ impl Node {
         let at = jiff::Timestamp::from_millisecond(i64::try_from(oldest.0).ok()?).ok()?;
         Some(at.to_string())
     }
+}
+
+/// What asks for somebody's attention at this site, however its links are.
+fn troubles(site: &SiteStore, damage: &Damage) -> Result<Vec<String>, ReadError> {
+    let store = site.store();
+    let (mut forked, mut waiting) = (Vec::new(), Vec::new());
+    for (feed, record) in store.feeds()? {
+        if !unresolved(store, feed, None)?.is_empty() {
+            forked.push(record.name.clone());
+        }
+        if store.waits(feed)?.is_some() {
+            waiting.push(record.name);
+        }
+    }
+    let mut troubles = Vec::new();
+    if !damage.is_nothing() {
+        troubles.push("damage took something that is not back: packetboat doctor".to_owned());
+    }
+    if !forked.is_empty() {
+        let feeds = forked.join(", ");
+        troubles.push(format!(
+            "an author signed two histories in {feeds}, and one of them waits: packetboat forks"
+        ));
+    }
+    if !waiting.is_empty() {
+        let feeds = waiting.join(", ");
+        troubles.push(format!(
+            "this site writes nothing in {feeds} until a peer told it what it said: packetboat doctor"
+        ));
+    }
+    Ok(troubles)
 }
 
 /// The exit code of an overview, and why.

@@ -57,7 +57,11 @@ fn a_copied_site_is_noticed_as_a_fork_and_goes_on_once_the_origin_cut_its_log() 
         assert!(doctor["findings"].to_string().contains("signed two histories"), "{doctor}");
         let events = site.ok(&["events", "--severity", "error"]);
         assert!(events.to_string().contains("fork-seen"), "{events}");
+        let status = site.offline(&["status"]);
+        assert!(status.code == 3 && status.stdout.contains("packetboat forks"), "{status:?}");
     }
+    let run = copy.offline(&["sync"]);
+    assert!(run.stdout.contains("two histories"), "{run:?}");
     assert_eq!(names(&ny), ["before", "here"], "what came first stays");
     let refused = copy.fails(4, &["delete", "tools", "before", "1.0"]);
     assert!(refused.contains("two histories"), "{refused}");
@@ -65,7 +69,16 @@ fn a_copied_site_is_noticed_as_a_fork_and_goes_on_once_the_origin_cut_its_log() 
     let refused = copy.fails(6, &["forks", "resolve", "me", "--feed", "tools"]);
     assert!(refused.contains("origin"), "{refused}");
     let author = ny.offline(&["--json", "forks"]).json()["forks"][0]["author"].as_str().unwrap().to_owned();
-    ny.fails(1, &["forks", "resolve", ny.ok(&["status"])["site"]["id"].as_str().unwrap(), "--feed", "tools"]);
+    ny.fails(
+        1,
+        &[
+            "forks",
+            "resolve",
+            ny.offline(&["--json", "status"]).json()["site"]["id"].as_str().unwrap(),
+            "--feed",
+            "tools",
+        ],
+    );
     ny.ok(&["forks", "resolve", &author, "--feed", "tools", "--reason", "copied"]);
     ny.ok(&["forks"]);
     copy.sync();
@@ -169,6 +182,8 @@ fn a_restored_site_learns_what_it_said_before_it_says_more() {
     assert_eq!(refused.code, 1, "{refused:?}");
     assert!(refused.stderr.contains("restored from a backup"), "{refused:?}");
     assert!(la.offline(&["doctor"]).stdout.contains("restored from a backup"));
+    let status = la.offline(&["status"]);
+    assert!(status.code == 3 && status.stdout.contains("writes nothing in tools"), "{status:?}");
     ny.start();
     la.sync();
     assert_eq!(names(&la), ["after", "before"], "its own ops came back, the delete among them");
