@@ -239,6 +239,8 @@ pub fn delete(
         match item.map(|item| item.standing) {
             Some(Standing::Served | Standing::Parked) => {}
             _ if unseen => {}
+            // What it said before counts at this site alone; what it says now may count everywhere.
+            Some(Standing::Hidden) if may_delete_everywhere(store, site, feed, &coordinate.name)? => {}
             Some(Standing::Deleted | Standing::Suppressed | Standing::Hidden) => {
                 return Err(DeleteError::Deleted { coordinate: coordinate.clone() });
             }
@@ -252,6 +254,17 @@ pub fn delete(
     })?;
     let op = said.first().map_or(OpId([0; 32]), |named| named.id);
     Ok(Deletion { coordinate, op, removed })
+}
+
+fn may_delete_everywhere(
+    store: &Store,
+    site: &SiteStore,
+    feed: FeedId,
+    name: &str,
+) -> Result<bool, ReadError> {
+    let authority = store.authority(feed)?;
+    let at = (feed, site.look().now);
+    Ok(authority.is_some_and(|authority| counts_elsewhere(&authority, at, site.me(), Verb::DeleteWide, name)))
 }
 
 /// Whether what a site says of that kind now counts in the feed at other sites.

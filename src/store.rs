@@ -193,7 +193,7 @@ struct Inner {
     /// Read by whoever looks whether bytes are here and then names them in an op, written while bytes are dropped.
     naming: RwLock<()>,
     held: Mutex<quotas::Held>,
-    damage: Vec<Damage>,
+    damage: Mutex<Vec<Damage>>,
     findings: Mutex<damage::Findings>,
     _held: Box<dyn Held>,
 }
@@ -279,7 +279,7 @@ impl Store {
                 going: Mutex::new(evict::Going::default()),
                 naming: RwLock::new(()),
                 held: Mutex::default(),
-                damage,
+                damage: Mutex::new(damage),
                 findings: Mutex::default(),
                 _held: held,
             }),
@@ -316,10 +316,10 @@ impl Store {
         self.inner.packs.disk().free_bytes()
     }
 
-    /// What was found damaged and stepped over when this store was opened.
+    /// What was found damaged and stepped over when this store was opened, as long as nobody has verified all of it since.
     #[must_use]
-    pub fn damage_at_open(&self) -> &[Damage] {
-        &self.inner.damage
+    pub fn damage_at_open(&self) -> Vec<Damage> {
+        locked(&self.inner.damage).clone()
     }
 
     /// How often the index was built anew since this store was opened.

@@ -151,8 +151,8 @@ fn standing_words(item: &Item, state: &str, me: SiteId, authority: Option<&Autho
              everywhere"
         }
         Standing::Hidden => {
-            "it was deleted at this site, which may not delete in this feed: it is hidden here only, and other sites \
-             still serve it"
+            "it was deleted at this site, which may not delete in this feed, or whose log was cut before it said so: it \
+             is hidden here only, and other sites still serve it"
         }
         Standing::Held => {
             "its publisher's rights were taken back, and this was said after what was accepted, so that it counts if \

@@ -10,7 +10,7 @@ use super::keys::{BlobEntry, Location};
 use super::life::Life;
 use super::packs::scan::Found;
 use super::packs::{Damage, footer::Place};
-use super::{BlobState, Store, SweepError};
+use super::{BlobState, Store, SweepError, locked};
 
 pub use deep::Deep;
 
@@ -121,6 +121,8 @@ impl Store {
         verified.blobs = whole;
         verified.blobs_lost.extend(gone);
         verified.logs_set_back.extend(self.set_back_damaged(&[])?);
+        // Whatever was stepped over is noted by now, or is not there any more.
+        locked(&self.inner.damage).clear();
         progress(Progress { bytes_done: told.bytes_total, ..told });
         Ok(verified)
     }

@@ -47,6 +47,7 @@ fn a_copied_site_is_noticed_as_a_fork_and_goes_on_once_the_origin_cut_its_log() 
     std::fs::remove_file(spare.path().join("store/PLACE")).unwrap();
     let copy = Site::over("Los Angeles", spare.path().to_owned());
     copy.publish("tools", "there", b"published by the second copy");
+    copy.ok(&["delete", "tools", "before", "1.0"]);
     copy.sync();
     for site in [&ny, &copy] {
         until("the proof is there", || site.offline(&["forks"]).code == 4);
@@ -63,7 +64,7 @@ fn a_copied_site_is_noticed_as_a_fork_and_goes_on_once_the_origin_cut_its_log() 
     let run = copy.offline(&["sync"]);
     assert!(run.stdout.contains("two histories"), "{run:?}");
     assert_eq!(names(&ny), ["before", "here"], "what came first stays");
-    let refused = copy.fails(4, &["delete", "tools", "before", "1.0"]);
+    let refused = copy.fails(4, &["delete", "tools", "there", "1.0"]);
     assert!(refused.contains("two histories"), "{refused}");
 
     let refused = copy.fails(6, &["forks", "resolve", "me", "--feed", "tools"]);
@@ -87,11 +88,16 @@ fn a_copied_site_is_noticed_as_a_fork_and_goes_on_once_the_origin_cut_its_log() 
     copy.sync();
     assert_eq!(names(&ny), ["after", "before"], "what lies behind the cut does not count");
     assert_eq!(ny.ok(&["why", "tools/here@1.0"])["ops"][0]["role"], "behind the cut of a forked log");
+    // Its own word behind the cut hides it here; what it says now counts everywhere.
+    assert_eq!(copy.ok(&["why", "tools/before@1.0"])["state"], "hidden-here");
+    assert_eq!(copy.ok(&["delete", "tools", "before", "1.0"])["local"], false);
+    copy.sync();
+    assert_eq!(names(&ny), ["after"]);
     // Its own packages are still there for it to publish again.
-    assert_eq!(names(&copy), ["after", "before", "there"]);
+    assert_eq!(names(&copy), ["after", "there"]);
     copy.publish("tools", "there", b"published by the second copy");
     copy.sync();
-    assert_eq!(names(&ny), ["after", "before", "there"]);
+    assert_eq!(names(&ny), ["after", "there"]);
     until("the two are at rest", || {
         let run = copy.sync();
         run["ops_in"] == 0 && run["ops_out"] == 0
