@@ -150,8 +150,7 @@ struct Inner {
     data: PathBuf,
     /// The lives of sites that called lately.
     lives: Mutex<Lives>,
-    /// Another site heard of this one's newest key.
-    key_heard: tokio::sync::Notify,
+    telling: rotation::Telling,
     site: SiteStore,
     name: String,
     endpoint: Endpoint,
@@ -268,7 +267,7 @@ impl Node {
         let inner = Inner {
             data: data.to_owned(),
             lives: Mutex::default(),
-            key_heard: tokio::sync::Notify::new(),
+            telling: rotation::Telling::default(),
             site,
             name,
             endpoint,

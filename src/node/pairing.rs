@@ -498,8 +498,12 @@ fn in_date(ticket: &Ticket, now: Timestamp) -> Result<(), Problem> {
 }
 
 fn refused(reason: Reason) -> Problem {
-    Problem::new(403, "refused", "The other site refused", reason.to_string())
-        .hint("ask the other site for a fresh ticket: packetboat pair invite")
+    let hint = if reason == Reason::PairingTooOften {
+        "the ticket is good still: try again in a minute"
+    } else {
+        "ask the other site for a fresh ticket: packetboat pair invite"
+    };
+    Problem::new(403, "refused", "The other site refused", reason.to_string()).hint(hint)
 }
 
 fn join_failed(error: JoinError) -> Problem {

@@ -8,6 +8,7 @@ use protocol::limits::HANDOVERS_MAX;
 use protocol::link::Link;
 use protocol::op::Rights;
 use protocol::succession::Succession;
+use tokio::sync::{Mutex, Notify};
 use zeroize::Zeroizing;
 
 use super::owner::note_newest;
@@ -24,6 +25,15 @@ use crate::transport::tls::Whom;
 
 /// How long a key that is to be shown at once waits for the sites that are connected: who dials does so again within some seconds.
 const TELL_WITHIN: Duration = Duration::from_secs(15);
+
+/// What is under way of a rotation.
+#[derive(Debug, Default)]
+pub(super) struct Telling {
+    /// Another site heard of this one's newest key.
+    heard: Notify,
+    /// The newest key is shown once, whoever comes to know that it may be.
+    showing: Mutex<()>,
+}
 
 /// The key that is still shown to other sites while not all of them know the newer one.
 pub(super) fn older_path(data: &Path) -> PathBuf {
@@ -122,7 +132,7 @@ impl Node {
     /// This site waits to learn what it said, a rotation is under way, it had as many keys as there may be, or the disk refuses.
     pub(crate) async fn rotate_key(&self, at_once: bool) -> Result<Rotated, Problem> {
         let edits = self.inner.link_edits.lock().await;
-        let data = self.inner.data.clone();
+        let (data, connected) = (self.inner.data.clone(), self.connected());
         let under_way = self.blocking(move |_| Ok(older_path(&data).exists())).await?;
         if under_way && !at_once {
             let waiting = self.untold().await?.join(", ");
@@ -146,7 +156,7 @@ impl Node {
             }
         }
         if at_once {
-            self.tell_connected().await?;
+            self.tell(connected).await?;
         }
         if waiting.is_empty() {
             self.show_newest().await?;
@@ -177,25 +187,27 @@ impl Node {
         }
     }
 
-    /// Has the sites that are connected dial or be dialled again while the older key is shown still, and waits a while for them to hear of the newer
+    /// The links with a session, and the sites at their other ends.
+    fn connected(&self) -> Vec<(String, Link)> {
+        let stands = |name: &str| self.with_link(name, |state| state.commands.is_some()) == Some(true);
+        self.link_names().into_iter().filter(|(name, _)| stands(name)).collect()
+    }
+
+    /// Has the sites that were connected dial or be dialled again while the older key is shown still, and waits a while for them to hear of the newer
     /// one: they would know nobody by it.
-    async fn tell_connected(&self) -> Result<(), Problem> {
-        let mut connected = Vec::new();
-        for (name, link) in self.link_names() {
-            if self.with_link(&name, |state| state.commands.is_some()) != Some(true) {
-                continue;
-            }
+    async fn tell(&self, connected: Vec<(String, Link)>) -> Result<(), Problem> {
+        for (name, link) in &connected {
             if link.is_outgoing() {
-                self.renew(&name);
+                self.renew(name);
             } else {
-                self.reconnect(&name);
+                self.reconnect(name);
             }
-            connected.push(link.peer_name);
         }
         let told = async {
             loop {
-                let heard = self.inner.key_heard.notified();
-                if !self.untold().await?.iter().any(|site| connected.contains(site)) {
+                let heard = self.inner.telling.heard.notified();
+                let untold = self.untold().await?;
+                if !connected.iter().any(|(_, link)| untold.contains(&link.peer_name)) {
                     return Ok(());
                 }
                 heard.await;
@@ -257,6 +269,7 @@ impl Node {
 
     /// Shows the newest key from the next connection on, and lets the older one go for ever.
     async fn show_newest(&self) -> Result<(), Problem> {
+        let _once = self.inner.telling.showing.lock().await;
         let newest = self.inner.site.key();
         if self.inner.endpoint.shown() == newest.public() {
             return Ok(());
@@ -273,6 +286,10 @@ impl Node {
         })
         .await?;
         self.event(Event::KeyShown { key: newest.public().to_string() });
+        // Who is dialled is shown it at once; who dials, once its session is renewed.
+        for name in self.link_names().into_keys() {
+            self.renew(&name);
+        }
         Ok(())
     }
 
@@ -310,7 +327,7 @@ impl Node {
         match noting.await {
             Ok(None) => {}
             Ok(Some(_)) => {
-                self.inner.key_heard.notify_waiters();
+                self.inner.telling.heard.notify_waiters();
                 self.show_when_told().await;
             }
             Err(problem) => {

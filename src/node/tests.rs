@@ -420,9 +420,13 @@ async fn whoever_guesses_tickets_is_told_to_wait() {
     let mut answers = Vec::new();
     for guess in 0..=PAIRING_ATTEMPTS_PER_MINUTE_MAX {
         ticket.secret = [u8::try_from(guess).unwrap(); 16];
-        answers.push(thief.node.accept(accept(&ticket.to_text())).await.unwrap_err().detail);
+        answers.push(thief.node.accept(accept(&ticket.to_text())).await.unwrap_err());
     }
     let last = answers.pop().unwrap();
-    assert!(last.contains(&Reason::PairingTooOften.to_string()), "{last}");
-    assert!(answers.iter().all(|answer| answer.contains(&Reason::TicketUnknown.to_string())), "{answers:?}");
+    assert!(last.detail.contains(&Reason::PairingTooOften.to_string()), "{last:?}");
+    assert!(last.hint.is_some_and(|hint| hint.contains("minute")), "waiting is what helps");
+    assert!(
+        answers.iter().all(|answer| answer.detail.contains(&Reason::TicketUnknown.to_string())),
+        "{answers:?}"
+    );
 }

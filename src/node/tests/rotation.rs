@@ -249,6 +249,31 @@ async fn who_is_connected_hears_of_a_key_that_is_shown_at_once_and_lets_the_old_
     assert!(lets_in(&tokyo.node), "it was never told");
 }
 
+/// [P-58] Where the site that has the new key dials, nobody has to wait for a renewal.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_dialled_hears_of_a_key_that_is_shown_at_once_and_is_shown_it() {
+    let (ny, la) = (lab("NY").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    pair(&ny.node, &la.node, "mirror").await;
+    settle(&la.node).await;
+    let old = la.node.inner.endpoint.shown();
+    la.node.rotate_key(true).await.unwrap();
+    let lets_in = || ny.node.whom(la.node.me()).unwrap().keys.contains(&old);
+    let shown = async {
+        while lets_in() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, shown).await.expect("it is shown the new key");
+    publish(&la.node, "news", b"1").await.unwrap();
+    let came = async {
+        while names(&ny.node).await != ready(&["news"]) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, came).await.expect("they go on");
+}
+
 /// Nobody would take it for the site, and what it signs is of a log that the newer key closed.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_key_of_the_site_that_is_put_back_is_not_served_with() {
