@@ -150,6 +150,11 @@ pub enum Act {
         pick: u64,
         bits: u64,
     },
+    /// While it is down a pack is lost, or the end of one.
+    LosePack {
+        site: usize,
+        pick: u64,
+    },
     /// Reads everything that it keeps again.
     Scrub {
         site: usize,
@@ -293,6 +298,7 @@ impl Options {
         let rulings = options.some_rulings(&mut entropy.fork("rulings"));
         options.acts.extend(rulings);
         options.acts.extend(options.some_rot(&mut entropy.fork("rot")));
+        options.acts.extend(options.some_lost_packs(&mut entropy.fork("lost packs")));
         options.acts.extend(options.some_trash(&mut entropy.fork("trash")));
         options.acts.extend(options.some_quotas(&mut entropy.fork("quotas")));
         let tricks = options.some_cheats(&mut entropy.fork("cheats"));

@@ -437,7 +437,6 @@ impl Node {
             state.agreed = None;
             state.running = false;
             state.questions.hopeless();
-            // The timetable looks whether the session is to stand again.
             state.wake.notify_one();
             // Refused in the handshake, or gone before the run that was asked for began: that is a run too.
             state.awaited || !matches!(closed, Outcome::Interrupted | Outcome::Done)
@@ -590,10 +589,7 @@ impl Node {
 
     /// Cuts every standing connection, as a broken line would. What arrived is kept.
     pub(crate) fn cut_connections(&self) {
-        let names: Vec<String> = locked(&self.inner.links).keys().cloned().collect();
-        for name in names {
-            self.reconnect(&name);
-        }
+        self.link_names().into_keys().for_each(|name| self.reconnect(&name));
     }
 
     /// The link of that name.

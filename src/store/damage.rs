@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use protocol::id::{BlobId, FeedId, LogId, SiteId};
 use protocol::outline::Cv;
+use protocol::time::Timestamp;
 
 use super::keys::{self, BatchEntry, BlobEntry, Location, Tree};
 use super::packs::Damage;
@@ -14,7 +15,7 @@ use super::packs::footer::Place;
 use super::packs::record::Kind;
 use super::records::Shelf;
 use super::sweep::{Dropped, plus};
-use super::{BlobState, Look, ReadError, Store, SweepError, locked, walk};
+use super::{BlobState, Cause, Look, ReadError, Store, SweepError, locked, walk};
 
 /// Findings kept for whoever asks what was found; more than that is a disk to be replaced.
 const FINDINGS_MAX: usize = 1024;
@@ -126,9 +127,23 @@ impl Store {
             return Ok(());
         }
         self.inner.packs.leave(&places)?;
+        // The index knows how long logs were. Should it be lost as well nothing else would: of rot the damaged bytes are left to tell of it.
+        if self.batch_lies_in(&places)? {
+            self.awaken(Cause::SetBack, Timestamp::default())?;
+        }
         self.take_out(&mut Loss { places, ..Loss::default() }, &[])?;
         self.inner.index.losses_are_borne();
         Ok(())
+    }
+
+    fn batch_lies_in(&self, places: &[Damage]) -> Result<bool, ReadError> {
+        for batch in self.walk(Tree::Batch, &[], walk::keyed) {
+            let (_, BatchEntry { at, .. }): (Vec<u8>, _) = batch?;
+            if places.iter().any(|place| place.covers(at)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Has everything wanted again that lay in those places, and notes them.

@@ -1,6 +1,8 @@
 //! Bits that rot on a disk in memory, where a store can tell that from a write that was cut short.
 
-use super::{InMemory, read, write};
+use std::sync::{Arc, RwLock};
+
+use super::{InMemory, Pack, read, write};
 use crate::entropy::Entropy;
 
 /// How a record begins in a pack, and the kinds of those that hold ops and what a site noted.
@@ -36,6 +38,22 @@ fn records(bytes: &[u8], kind: u8) -> Vec<(usize, usize)> {
 }
 
 impl InMemory {
+    /// A pack goes, or the end of one. Tells which, and how many bytes of it are left. Whoever has it open keeps what was there.
+    pub fn lose_pack(&self, entropy: &mut Entropy) -> Option<(u32, usize)> {
+        let mut state = write(&self.state);
+        let (number, pack) = state.packs.iter().nth(entropy.index(state.packs.len()))?;
+        let (number, mut left) = (*number, read(&pack.synced).clone());
+        left.truncate(usize::try_from(entropy.below(left.len() as u64)).unwrap_or(0));
+        let bytes = left.len();
+        if entropy.chance(500_000) {
+            state.packs.remove(&number);
+            return Some((number, 0));
+        }
+        let pack = Pack { bytes: RwLock::new(left.clone()), synced: RwLock::new(left) };
+        state.packs.insert(number, Arc::new(pack));
+        Some((number, bytes))
+    }
+
     /// Flips one bit of what was synced: half of the time any, else one of ops or of what a site noted. Tells where. Behind the checkpoint
     /// in the pack that grows nothing rots: a start takes what is wrong at its end for a write that was cut short.
     pub fn rot(&self, entropy: &mut Entropy) -> Option<(u32, usize)> {

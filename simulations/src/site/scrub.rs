@@ -46,6 +46,17 @@ impl Site {
         places
     }
 
+    /// The program is stopped, and a pack is gone or cut short when it starts again. Tells which and what is left of it. Nothing happens where the
+    /// disk does not take how far the index is whole: nobody would know then what was lost.
+    pub fn lose_pack(&mut self, now: u64, quic: &mut Quic, entropy: &mut Entropy) -> Option<(u32, usize)> {
+        self.store().checkpoint().ok()?;
+        let lost = self.disk.lose_pack(entropy)?;
+        self.rot.any = true;
+        self.promised.clear();
+        self.restart(now, quic);
+        Some(lost)
+    }
+
     /// Reads everything again, as far as the disk takes notes of what is found, and looks after what was.
     pub fn scrub(&mut self, now: u64) {
         let mut next = Some(ScrubPlace::default());

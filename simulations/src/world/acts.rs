@@ -54,6 +54,7 @@ impl World {
             Act::EmptyTrash { site } => self.empty_trash(site)?,
             Act::Quota { site, bytes } => self.set_quota(site, bytes),
             Act::Rot { site, pick, bits } => self.rot(site, pick, bits),
+            Act::LosePack { site, pick } => self.lose_pack(site, pick),
             Act::Scrub { site } => self.with(site, |at| at.scrub(now)),
             Act::NewKey { site } => self.new_key(site)?,
             Act::UseOldKey { site, there } => self.use_old_key(site, there),

@@ -12,14 +12,24 @@ impl World {
     pub(super) fn rot(&mut self, site: usize, pick: u64, bits: u64) {
         let Some(at) = self.sites.get_mut(site) else { return };
         let places = at.rot(&mut Entropy::new(pick), bits);
-        if places.is_empty() {
-            return;
+        if !places.is_empty() {
+            self.spoilt(site, &format!("rots at {places:?}"));
         }
+    }
+
+    pub(super) fn lose_pack(&mut self, site: usize, pick: u64) {
+        let Some(at) = self.sites.get_mut(site) else { return };
+        if let Some((pack, left)) = at.lose_pack(self.now, &mut self.quic, &mut Entropy::new(pick)) {
+            self.spoilt(site, &format!("starts again, and of pack {pack} {left} bytes are left"));
+        }
+    }
+
+    fn spoilt(&mut self, site: usize, what: &str) {
         self.interruptions += 1;
         self.rotted.insert(site);
         // Rights may be known no more where they were.
         self.oracle.ruled = true;
-        let text = format!("{} rots at {places:?}", NAMES.get(site).unwrap_or(&"?"));
+        let text = format!("{} {what}", NAMES.get(site).unwrap_or(&"?"));
         self.quic.trace.line(self.now, &text);
     }
 

@@ -48,6 +48,7 @@ fn kind(act: &Act) -> Option<&'static str> {
         | Act::EmptyTrash { .. }
         | Act::Quota { .. }
         | Act::Rot { .. }
+        | Act::LosePack { .. }
         | Act::Scrub { .. }
         | Act::BackUp { .. }
         | Act::SetBack { .. }
