@@ -118,7 +118,10 @@ pub enum StartError {
     Name(#[from] BadName),
     #[error("no random bytes: {0}")]
     Randomness(getrandom::Error),
-    #[error("cannot tell where the store in {} lies", .folder.display())]
+    #[error(
+        "cannot tell where the store in {} lies: FORMAT, PLACE or RESTORED in it cannot be read or written; see to the disk and to the rights of these files",
+        .folder.display()
+    )]
     Place { folder: PathBuf, source: std::io::Error },
     #[error("the store cannot be written")]
     Write(#[from] WriteError),

@@ -22,9 +22,10 @@ fn mark(folder: &Metadata) -> Option<String> {
     made.map(|made| format!("made {}", made.as_nanos())).or(number)
 }
 
+/// The text of a small file. One that rotted into bytes that are none differs from what was written all the more.
 fn read(path: &Path) -> io::Result<Option<String>> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -53,6 +54,11 @@ pub(super) fn look(store: &Path, generation: u128) -> io::Result<Option<Cause>> 
     if before.is_none() || here.is_none() || before == here {
         return Ok(None);
     }
+    if before.is_some_and(|before| !before.starts_with("made ") && !before.starts_with("number ")) {
+        let path = store.join(PLACE);
+        let path = path.display();
+        tracing::warn!(%path, "the file does not say where the store was made, and is written anew: the store counts as copied");
+    }
     if let Some(new) = new_life(format.as_bytes(), generation) {
         write(&store.join(FORMAT), &new)?;
     }
@@ -71,3 +77,6 @@ pub(super) fn settle(store: &Path) -> io::Result<()> {
         Ok(()) | Err(_) => owner_only::sync_directory(store),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,29 @@
+//! Folders that lie where they were made, that do not, and of which nobody can tell.
+
+use super::*;
+use crate::store::{Options, Store};
+
+fn made(folder: &Path) -> Store {
+    Store::open(folder, Options::new(1)).unwrap()
+}
+
+/// Nobody can tell a rotted PLACE from that of another folder, and a copy that signs at once would fork its logs.
+#[test]
+fn a_store_whose_place_rotted_counts_as_copied_and_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let id = made(folder.path()).id();
+    settle(folder.path()).unwrap();
+    assert_eq!(look(folder.path(), 2 << 80).unwrap(), None, "it lies where it was made");
+    let place = folder.path().join(PLACE);
+    let good = fs::read(&place).unwrap();
+    for (n, bit) in [(0_u8, 0x80), (1, 1), (2, 0x40)] {
+        let mut bad = good.clone();
+        bad[usize::from(n)] ^= bit;
+        fs::write(&place, &bad).unwrap();
+        assert_eq!(look(folder.path(), u128::from(n + 3) << 80).unwrap(), Some(Cause::Copied));
+        assert_ne!(made(folder.path()).id(), id, "as a copy it has a life of its own");
+        settle(folder.path()).unwrap();
+        assert_eq!(fs::read(&place).unwrap(), good);
+        assert_eq!(look(folder.path(), 9 << 80).unwrap(), None);
+    }
+}
