@@ -15,7 +15,7 @@ use crate::store::disk::PackFile;
 use crate::store::{Snapshot, WriteError};
 
 pub use manifest::{Entry, Manifest, ManifestError};
-pub use restore::{RestoreError, Restored, restore};
+pub use restore::{RestoreError, Restored, restore, unfinished};
 
 /// Bytes copied at once.
 const CHUNK_BYTES: usize = 1 << 20;

@@ -76,6 +76,7 @@ pub use backup::{OfflineBackupError, backup_offline};
 pub(crate) use events::{EventReader, asked_for};
 pub use files::{OpenFile, UploadStream};
 pub(crate) use op_log::OpsAsked;
+pub use place::UnfinishedRestore;
 pub use runs::Step;
 pub(crate) use serve::open_doors;
 pub use serve::{InitError, ServeError, VerifyError, fresh_life, init, serve, verify_offline};
@@ -118,6 +119,8 @@ pub enum StartError {
     Name(#[from] BadName),
     #[error("no random bytes: {0}")]
     Randomness(getrandom::Error),
+    #[error(transparent)]
+    Unfinished(#[from] UnfinishedRestore),
     #[error(
         "cannot tell where the store in {} lies: FORMAT, PLACE or RESTORED in it cannot be read or written; see to the disk and to the rights of these files",
         .folder.display()
@@ -393,6 +396,7 @@ fn open(
     options: Options,
     opened: impl FnOnce(&Path, Options) -> Result<Store, OpenError>,
 ) -> Result<(SiteKey, Store, Option<Cause>), StartError> {
+    place::is_no_unfinished_restore(data)?;
     let (path, folder) = (key_path(data), store_path(data));
     let key = match (path.exists(), folder.join("FORMAT").exists()) {
         (true, _) => SiteKey::load(&path)?,

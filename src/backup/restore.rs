@@ -11,6 +11,13 @@ use crate::store::{RESTORED, new_life};
 /// Where the store is put together before it takes its place.
 const UNFINISHED: &str = "store.restoring";
 
+/// A restore into a folder that was not finished, if there is one: where its store is put together. Whoever began another site beside it
+/// would keep it from ever being finished.
+#[must_use]
+pub fn unfinished(data: &Path) -> Option<PathBuf> {
+    Some(data.join(UNFINISHED)).filter(|place| place.exists())
+}
+
 /// Why nothing was restored.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
@@ -56,8 +63,7 @@ pub fn restore(
         move |source| RestoreError::Write { path, source }
     };
     owner_only::make_directory(data).map_err(failed(data))?;
-    let mut there = fs::read_dir(data).map_err(failed(data))?.filter_map(Result::ok);
-    if there.any(|entry| !matches!(entry.file_name().to_str(), Some(UNFINISHED | "lost+found"))) {
+    if !is_free(data).map_err(failed(data))? {
         return Err(RestoreError::Occupied { folder: data.to_owned() });
     }
     let unfinished = data.join(UNFINISHED);
@@ -96,6 +102,18 @@ pub fn restore(
     let place = data.join(KEY);
     key.copy_to(&place).map_err(failed(&place))?;
     Ok(Restored { bytes: total, manifest })
+}
+
+/// Whether nothing is in a folder but what a restore leaves that was cut short before the store took its place.
+fn is_free(data: &Path) -> io::Result<bool> {
+    let begun = unfinished(data).is_some();
+    let mut there = fs::read_dir(data)?.filter_map(Result::ok);
+    Ok(there.all(|entry| match entry.file_name().to_str() {
+        Some(UNFINISHED | "lost+found") => true,
+        // The settings take their place before the store does.
+        Some(SETTINGS) => begun,
+        _ => false,
+    }))
 }
 
 fn key_of(from: &Path, given: Option<&Path>, manifest: &Manifest) -> Result<SiteKey, RestoreError> {

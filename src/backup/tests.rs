@@ -222,10 +222,14 @@ fn nothing_is_restored_over_a_site_nor_with_another_sites_key() {
     let missing = with(&lab.path("data/key/nowhere"), "new");
     assert!(matches!(missing, Err(RestoreError::Key(LoadKeyError::Missing { .. }))), "{missing:?}");
     assert!(!lab.path("new").exists(), "nothing was made");
-    // A restore that was cut short before is begun anew.
+    // A restore that was cut short before is begun anew, also where the settings had their place already.
     fs::create_dir_all(lab.path("new/store.restoring/packs")).unwrap();
+    fs::write(lab.path("new").join(SETTINGS), b"name = \"LA\"\n").unwrap();
     with(&own, "new").unwrap();
     lab.assert_has("new", 2);
+    fs::create_dir_all(lab.path("set")).unwrap();
+    fs::write(lab.path("set").join(SETTINGS), b"name = \"mine\"\n").unwrap();
+    assert!(matches!(with(&own, "set"), Err(RestoreError::Occupied { .. })), "these are somebody's own");
     assert!(matches!(
         restore(&lab.path("other"), &lab.path("x"), None, 9, &mut quiet),
         Err(RestoreError::Manifest(_))

@@ -2,12 +2,23 @@
 
 use std::fs::{self, Metadata};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use crate::identity::owner_only;
 use crate::store::{Cause, RESTORED, new_life};
 use protocol::time::Timestamp;
+
+/// A site that is begun beside an unfinished restore is another one, and stands in the way of the first.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{} is of a restore that was not finished: finish it with `packetboat --data {} restore BACKUP`, or remove {} to make a new site here",
+    .place.display(), .data.display(), .place.display()
+)]
+pub struct UnfinishedRestore {
+    data: PathBuf,
+    place: PathBuf,
+}
 
 const PLACE: &str = "PLACE";
 const FORMAT: &str = "FORMAT";
@@ -42,6 +53,15 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&draft, path)?;
     path.parent().map_or(Ok(()), owner_only::sync_directory)
+}
+
+/// Refuses a folder in which a restore was begun and no site is yet.
+pub(super) fn is_no_unfinished_restore(data: &Path) -> Result<(), UnfinishedRestore> {
+    let whole = super::key_path(data).exists() && super::store_path(data).join(FORMAT).exists();
+    match crate::backup::unfinished(data) {
+        Some(place) if !whole => Err(UnfinishedRestore { data: data.to_owned(), place }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Looks at a store's folder before it is opened. A copy gets a life of its own, so that other sites tell it apart.

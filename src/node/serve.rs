@@ -7,7 +7,7 @@ use std::time::Duration;
 use protocol::id::SiteId;
 
 use super::overview::Counts;
-use super::{Node, StartError, key_path, socket_path, store_path};
+use super::{Node, StartError, UnfinishedRestore, key_path, socket_path, store_path};
 use crate::api::keeping::Verification;
 use crate::api::{self, Problem};
 use crate::config::{Config, ConfigError};
@@ -37,6 +37,8 @@ pub enum InitError {
         "{folder} has a store and no key: put the site's key back as key/site.key, or use an empty folder"
     )]
     KeyGone { folder: String },
+    #[error(transparent)]
+    Unfinished(#[from] UnfinishedRestore),
 }
 
 /// Why the daemon ended.
@@ -82,6 +84,7 @@ fn generation() -> Result<u128, getrandom::Error> {
 /// # Errors
 /// There is a key already, or the disk refuses.
 pub fn init(data: &Path, name: Option<&str>) -> Result<SiteId, InitError> {
+    super::place::is_no_unfinished_restore(data)?;
     if store_path(data).join("FORMAT").exists() && !key_path(data).exists() {
         return Err(InitError::KeyGone { folder: data.display().to_string() });
     }

@@ -27,3 +27,19 @@ fn a_store_whose_place_rotted_counts_as_copied_and_starts() {
         assert_eq!(look(folder.path(), 9 << 80).unwrap(), None);
     }
 }
+
+#[test]
+fn no_site_is_begun_in_the_folder_of_an_unfinished_restore() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    fs::create_dir_all(data.join("store.restoring/packs")).unwrap();
+    let refused = is_no_unfinished_restore(data).unwrap_err().to_string();
+    assert!(refused.contains("restore BACKUP") && refused.contains("store.restoring"), "{refused}");
+    assert!(super::super::init(data, None).is_err());
+    assert!(!data.join("key").exists() && !data.join("store").exists(), "nothing was made");
+    fs::remove_dir_all(data.join("store.restoring")).unwrap();
+    super::super::init(data, None).unwrap();
+    // One that was begun beside it by an older release goes on.
+    fs::create_dir_all(data.join("store.restoring/packs")).unwrap();
+    is_no_unfinished_restore(data).unwrap();
+}
