@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{Context, Ends, text};
-use crate::api::Schema;
+use super::{Context, Ends, Told, text};
 use crate::api::backup as shapes;
 use crate::api::writing::{ResumeRequest, Resuming};
-use crate::backup;
+use crate::api::{Problem, Schema};
+use crate::backup::{self, ManifestError, RestoreError};
 use crate::node::{self, OfflineBackupError};
 use crate::store::OpenError;
 
@@ -94,7 +94,8 @@ async fn check(context: &Context, folder: PathBuf) -> anyhow::Result<()> {
             step.set_position(done);
         })
     })
-    .await??;
+    .await?
+    .map_err(unread)?;
     bar.finish_and_clear();
     let checked = shapes::Checked {
         folder: folder.display().to_string(),
@@ -124,6 +125,22 @@ async fn check(context: &Context, folder: PathBuf) -> anyhow::Result<()> {
     if sound { Ok(()) } else { Err(Ends(7).into()) }
 }
 
+/// Why a backup cannot be read. Damage has an exit code of its own, so that whoever checks backups by a script can tell it from the rest.
+fn unread(error: ManifestError) -> anyhow::Error {
+    if matches!(error, ManifestError::Damaged { .. }) { damaged(error.to_string()) } else { error.into() }
+}
+
+/// Why nothing was restored, with the exit code that `--check` has for the same damage.
+fn not_restored(error: RestoreError) -> anyhow::Error {
+    let found =
+        matches!(error, RestoreError::Damaged { .. } | RestoreError::Manifest(ManifestError::Damaged { .. }));
+    if found { damaged(error.to_string()) } else { error.into() }
+}
+
+fn damaged(detail: String) -> anyhow::Error {
+    Told(Problem::new(500, "integrity", "The backup is damaged", detail)).into()
+}
+
 pub(super) async fn restore(context: &Context, asked: Restore) -> anyhow::Result<()> {
     let bar = text::bar("restoring", Some(0));
     let step = bar.clone();
@@ -135,7 +152,8 @@ pub(super) async fn restore(context: &Context, asked: Restore) -> anyhow::Result
             step.set_position(done);
         })
     })
-    .await??;
+    .await?
+    .map_err(not_restored)?;
     bar.finish_and_clear();
     let told = shapes::Restored {
         data: context.data.display().to_string(),

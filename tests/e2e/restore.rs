@@ -144,6 +144,28 @@ fn a_site_is_backed_up_while_it_serves_and_made_anew_from_that() {
     let checked = run(&["--json", "backup", kept, "--check"]);
     assert_eq!(checked.code, 7, "{checked:?}");
     assert!(checked.stdout.contains("00000001.pak"), "{checked:?}");
+    let late = place.path().join("late");
+    let late = late.to_str().unwrap();
+    let refused = run(&["--data", late, "restore", kept]);
+    assert_eq!(refused.code, 7, "damage has one exit code, whoever finds it: {refused:?}");
+    assert!(refused.stderr.contains("00000001.pak"), "{refused:?}");
+    // The restore failed midway: no other site is begun in its folder.
+    for asked in [&["init"][..], &["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]] {
+        let refused = run(&[&["--data", late], asked].concat());
+        assert_eq!(refused.code, 1, "{refused:?}");
+        assert!(refused.stderr.contains("store.restoring"), "{refused:?}");
+        assert!(refused.stderr.contains("restore BACKUP"), "{refused:?}");
+    }
+    assert!(!Path::new(late).join("key").exists(), "no site was begun");
+    let manifest = Path::new(kept).join("MANIFEST");
+    let mut bytes = std::fs::read(&manifest).unwrap();
+    bytes[30] ^= 1;
+    std::fs::write(&manifest, bytes).unwrap();
+    for asked in [&["backup", kept, "--check"][..], &["--data", late, "restore", kept]] {
+        let refused = run(asked);
+        assert_eq!(refused.code, 7, "{refused:?}");
+        assert!(refused.stderr.contains("MANIFEST"), "{refused:?}");
+    }
 }
 
 /// Two mirrored sites. Los Angeles is backed up, says more, and is lost; its data folder is made anew from the backup.
