@@ -260,7 +260,7 @@ impl Node {
         let (key, store, noticed) = tokio::task::spawn_blocking(opening)
             .await
             .expect("opening a store does not panic: it answers every failure")?;
-        let damage: Vec<String> = store.damage_at_open().iter().map(ToString::to_string).collect();
+        let damage = damage_at_open(&store);
         let name = name.map_or_else(|| key.site_id().short(), ToOwned::to_owned);
         check_label("site name", &name)?;
         let admitted = Arc::new(Admitted::default());
@@ -390,6 +390,12 @@ impl Node {
     }
 }
 
+/// What a start found damaged, in words.
+fn damage_at_open(store: &Store) -> Vec<String> {
+    let format = store.format_mended_at_open().then(|| "FORMAT or its spare, written anew".to_owned());
+    store.damage_at_open().iter().map(ToString::to_string).chain(format).collect()
+}
+
 /// A data folder's key and store, and why the store is not to be believed on how far the key has signed.
 fn open(
     data: &Path,
@@ -398,7 +404,7 @@ fn open(
 ) -> Result<(SiteKey, Store, Option<Cause>), StartError> {
     place::is_no_unfinished_restore(data)?;
     let (path, folder) = (key_path(data), store_path(data));
-    let key = match (path.exists(), folder.join("FORMAT").exists()) {
+    let key = match (path.exists(), place::is_made(&folder)) {
         (true, _) => SiteKey::load(&path)?,
         (false, false) => SiteKey::create(&path)?,
         (false, true) => return Err(StartError::KeyGone { folder }),

@@ -62,7 +62,7 @@ use disk::{Disk, Folder, Held};
 use engine::{Broken, Engine, Index, Sled};
 use index::IndexRoom;
 use keys::Location;
-use life::{Checkpoint, FormatError, Life};
+use life::{Checkpoint, Copies, FormatError, Life};
 use packs::record::Draft;
 use packs::{Packs, Ticket};
 use replay::Changes;
@@ -77,6 +77,7 @@ pub use holds::{HOLD_NAMES_MAX, Hold};
 pub use index::RebuildError;
 pub use ingest::{Ingest, Stored};
 pub use keys::Tree;
+pub use life::FORMAT_FILES;
 pub use merges::Merge;
 pub use ops::{AppendError, LogState, Topic};
 pub use packs::{Damage, WriteError};
@@ -84,7 +85,7 @@ pub use peers::PeerState;
 pub use read::{BlobReader, ReadError};
 pub use records::{RECORD_BYTES_MAX, Shelf};
 pub use runs::{RUNS_MAX, RunFeed, RunRecord, Trigger};
-pub use snapshot::{RESTORED, Snapshot, SnapshotPack, new_life};
+pub use snapshot::{RESTORED, Snapshot, SnapshotPack, begin_life, new_life};
 pub use successions::KeysOf;
 pub use sweep::{Reclaimed, SweepError, Swept};
 pub use told::FateThere;
@@ -149,8 +150,10 @@ pub enum OpenError {
     /// The disk failed.
     #[error("{folder} cannot be opened: the disk failed while {doing}")]
     Disk { folder: String, doing: &'static str, source: io::Error },
-    /// There are packs and no FORMAT, or one that is damaged.
-    #[error("{folder} has packs and no readable FORMAT file; restore that file from a backup of the folder")]
+    /// There are packs and no FORMAT, or one that is damaged, and no spare of it.
+    #[error(
+        "{folder} has packs and neither a whole FORMAT file nor a whole FORMAT.spare; copy store/FORMAT of a backup of this folder there"
+    )]
     Format { folder: String },
     /// A newer program wrote it.
     #[error("{folder} has format {found}, which this version of packetboat does not know; use a newer one")]
@@ -170,6 +173,7 @@ pub struct Store {
 struct Inner {
     options: Options,
     life: Life,
+    format_mended: bool,
     index: IndexRoom,
     packs: Packs,
     /// Read by whoever appends and indexes, written by a checkpoint: what lies before it is indexed.
@@ -242,7 +246,7 @@ impl Store {
             true => OpenError::InUse { folder: folder.clone() },
             false => OpenError::Disk { folder: folder.clone(), doing: "taking the lock", source },
         })?;
-        let life = read_life(&*disk, &options)?;
+        let (life, format_mended) = read_life(&*disk, &options)?;
         let checkpoint = Checkpoint::read(&*disk).map_err(failed("reading CHECKPOINT"))?;
         let trusted = checkpoint.filter(|checkpoint| checkpoint.generation == life.generation);
         let start = trusted.map(|checkpoint| checkpoint.start).unwrap_or_default();
@@ -260,6 +264,7 @@ impl Store {
             inner: Arc::new(Inner {
                 options,
                 life,
+                format_mended,
                 index,
                 packs,
                 settled: RwLock::new(()),
@@ -320,6 +325,12 @@ impl Store {
     #[must_use]
     pub fn damage_at_open(&self) -> Vec<Damage> {
         locked(&self.inner.damage).clone()
+    }
+
+    /// Whether FORMAT or its spare was damaged when this store was opened, and the whole one written over it.
+    #[must_use]
+    pub fn format_mended_at_open(&self) -> bool {
+        self.inner.format_mended
     }
 
     /// How often the index was built anew since this store was opened.
@@ -474,18 +485,34 @@ impl Store {
     }
 }
 
-fn read_life(disk: &dyn Disk, options: &Options) -> Result<Life, OpenError> {
+/// The life of a folder, and whether one of the two files that tell it was damaged and is written anew.
+fn read_life(disk: &dyn Disk, options: &Options) -> Result<(Life, bool), OpenError> {
     let folder = disk.folder();
     let failed = |doing| {
         let folder = folder.clone();
         move |source| OpenError::Disk { folder, doing, source }
     };
     match Life::read(disk) {
-        Ok(Some(life)) => Ok(life),
+        Ok(Some((life, copies))) => {
+            let rotted = copies == Copies::Rotted;
+            if rotted {
+                tracing::warn!(
+                    folder,
+                    "FORMAT or FORMAT.spare was damaged and is written anew from the other"
+                );
+            }
+            // What is whole is enough to start on.
+            if copies != Copies::Whole
+                && let Err(error) = life.write(disk)
+            {
+                tracing::warn!(%error, folder, "FORMAT and FORMAT.spare could not be written anew");
+            }
+            Ok((life, rotted))
+        }
         Ok(None) if disk.packs().map_err(failed("listing the packs"))?.is_empty() => {
             let life = Life::new(options.generation);
             life.write(disk).map_err(failed("writing FORMAT"))?;
-            Ok(life)
+            Ok((life, false))
         }
         Ok(None) | Err(FormatError::Damaged) => Err(OpenError::Format { folder }),
         Err(FormatError::Version(found)) => Err(OpenError::Version { folder, found }),

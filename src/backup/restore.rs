@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{CHUNK_BYTES, Entry, FORMAT, KEY, Manifest, ManifestError, SETTINGS, copy};
 use crate::identity::{LoadKeyError, SiteKey, owner_only};
-use crate::store::{RESTORED, new_life};
+use crate::store::{FORMAT_FILES, RESTORED, new_life};
 
 /// Where the store is put together before it takes its place.
 const UNFINISHED: &str = "store.restoring";
@@ -86,7 +86,10 @@ pub fn restore(
         path: from.join(FORMAT),
         why: "it does not say which life it is of".to_owned(),
     })?;
-    written(&format, &new).map_err(failed(&format))?;
+    for name in FORMAT_FILES {
+        let place = unfinished.join(name);
+        written(&place, &new).map_err(failed(&place))?;
+    }
     let marker = unfinished.join(RESTORED);
     written(&marker, manifest.made_ms.to_string().as_bytes()).map_err(failed(&marker))?;
     for folder in [unfinished.join("packs"), unfinished.clone()] {

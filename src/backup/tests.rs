@@ -89,6 +89,8 @@ fn a_second_backup_copies_what_is_new_and_both_restore_to_what_was_there() {
     let key = SiteKey::load(&lab.path("new").join(KEY)).unwrap();
     assert_eq!(key.site_id(), lab.key.site_id());
     assert_eq!(fs::read(lab.path("new").join(SETTINGS)).unwrap(), b"name = \"LA\"\n");
+    let both = crate::store::FORMAT_FILES.map(|name| fs::read(lab.path("new/store").join(name)).unwrap());
+    assert_eq!(both[0], both[1], "FORMAT and its spare are of one life");
     let restored = Store::open(&lab.path("new").join("store"), Options::new(1)).unwrap();
     assert_ne!(restored.id(), lab.store.id(), "peers tell the two lives apart");
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use crate::identity::owner_only;
-use crate::store::{Cause, RESTORED, new_life};
+use crate::store::{Cause, FORMAT_FILES, RESTORED, begin_life};
 use protocol::time::Timestamp;
 
 /// A site that is begun beside an unfinished restore is another one, and stands in the way of the first.
@@ -21,7 +21,6 @@ pub struct UnfinishedRestore {
 }
 
 const PLACE: &str = "PLACE";
-const FORMAT: &str = "FORMAT";
 
 /// What tells a folder from its copies: when it was made, or its number where the file system does not say.
 fn mark(folder: &Metadata) -> Option<String> {
@@ -55,9 +54,14 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     path.parent().map_or(Ok(()), owner_only::sync_directory)
 }
 
+/// Whether a store was made in a folder.
+pub(super) fn is_made(store: &Path) -> bool {
+    FORMAT_FILES.iter().any(|name| store.join(name).exists())
+}
+
 /// Refuses a folder in which a restore was begun and no site is yet.
 pub(super) fn is_no_unfinished_restore(data: &Path) -> Result<(), UnfinishedRestore> {
-    let whole = super::key_path(data).exists() && super::store_path(data).join(FORMAT).exists();
+    let whole = super::key_path(data).exists() && is_made(&super::store_path(data));
     match crate::backup::unfinished(data) {
         Some(place) if !whole => Err(UnfinishedRestore { data: data.to_owned(), place }),
         Some(_) | None => Ok(()),
@@ -66,7 +70,9 @@ pub(super) fn is_no_unfinished_restore(data: &Path) -> Result<(), UnfinishedRest
 
 /// Looks at a store's folder before it is opened. A copy gets a life of its own, so that other sites tell it apart.
 pub(super) fn look(store: &Path, generation: u128) -> io::Result<Option<Cause>> {
-    let Some(format) = read(&store.join(FORMAT))? else { return Ok(None) };
+    if !is_made(store) {
+        return Ok(None);
+    }
     if let Some(made) = read(&store.join(RESTORED))? {
         return Ok(Some(Cause::Restored { made: Timestamp(made.trim().parse().unwrap_or(0)) }));
     }
@@ -79,9 +85,7 @@ pub(super) fn look(store: &Path, generation: u128) -> io::Result<Option<Cause>> 
         let path = path.display();
         tracing::warn!(%path, "the file does not say where the store was made, and is written anew: the store counts as copied");
     }
-    if let Some(new) = new_life(format.as_bytes(), generation) {
-        write(&store.join(FORMAT), &new)?;
-    }
+    begin_life(store, generation)?;
     Ok(Some(Cause::Copied))
 }
 

@@ -85,7 +85,7 @@ fn generation() -> Result<u128, getrandom::Error> {
 /// There is a key already, or the disk refuses.
 pub fn init(data: &Path, name: Option<&str>) -> Result<SiteId, InitError> {
     super::place::is_no_unfinished_restore(data)?;
-    if store_path(data).join("FORMAT").exists() && !key_path(data).exists() {
+    if super::place::is_made(&store_path(data)) && !key_path(data).exists() {
         return Err(InitError::KeyGone { folder: data.display().to_string() });
     }
     let folder = |source| InitError::Folder { folder: data.display().to_string(), source };

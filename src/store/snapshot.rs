@@ -1,10 +1,12 @@
 //! The packs as they are at one moment, for whoever copies them while the store is in use.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
 
-use super::disk::PackFile;
+use super::disk::{Folder, PackFile};
 use super::life::Life;
 use super::{Store, WriteError};
 
@@ -66,6 +68,18 @@ impl Store {
 /// What FORMAT says of a copied store that begins a life of its own: its packs are read as before, and peers tell it apart.
 #[must_use]
 pub fn new_life(format: &[u8], generation: u128) -> Option<Vec<u8>> {
-    let life = Life::decode(format.to_vec()).ok()?;
+    let life = Life::decode(format).ok()?;
     Some(Life { generation, ..life }.encode().into_bytes())
+}
+
+/// Gives the copy of a store in a folder a life of its own. Of one whose life cannot be told, opening it tells why.
+///
+/// # Errors
+/// When the disk fails.
+pub fn begin_life(folder: &Path, generation: u128) -> io::Result<()> {
+    let disk = Folder::new(folder)?;
+    match Life::read(&disk) {
+        Ok(Some((life, _))) => Life { generation, ..life }.write(&disk),
+        Ok(None) | Err(_) => Ok(()),
+    }
 }

@@ -212,9 +212,37 @@ fn a_folder_without_its_format_or_with_a_newer_one_is_refused() {
     fs::write(folder.path().join("FORMAT"), "packetboat-store 9\n").unwrap();
     let newer = Store::open(folder.path(), Options::new(1)).unwrap_err();
     assert!(matches!(newer, OpenError::Version { found: 9, .. }), "{newer}");
-    fs::remove_file(folder.path().join("FORMAT")).unwrap();
+    for name in FORMAT_FILES {
+        fs::remove_file(folder.path().join(name)).unwrap();
+    }
     let lost = Store::open(folder.path(), Options::new(1)).unwrap_err();
     assert!(matches!(lost, OpenError::Format { .. }), "{lost}");
+}
+
+/// Without its salt no record can be told from other bytes.
+#[test]
+fn a_store_whose_format_rotted_opens_with_its_spare_and_is_in_the_same_life() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), Options::new(7 << 64)).unwrap();
+    ingest(&store, b"bytes").unwrap();
+    let life = store.id();
+    drop(store);
+    for name in FORMAT_FILES {
+        let path = folder.path().join(name);
+        let good = fs::read(&path).unwrap();
+        for at in [17, 40, 90, good.len() - 5] {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            fs::write(&path, bad).unwrap();
+            let store = Store::open(folder.path(), Options::new(1)).unwrap();
+            assert_eq!(store.id(), life);
+            assert!(store.format_mended_at_open(), "it is told");
+            assert_eq!(read(&store, id(b"bytes")).unwrap(), b"bytes");
+            drop(store);
+            assert_eq!(fs::read(&path).unwrap(), good, "byte {at} of {name} is back");
+            assert!(!Store::open(folder.path(), Options::new(1)).unwrap().format_mended_at_open());
+        }
+    }
 }
 
 #[test]

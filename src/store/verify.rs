@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::damage::Loss;
 use super::keys::{BlobEntry, Location};
-use super::life::Life;
+use super::life::{Copies, Life};
 use super::packs::scan::Found;
 use super::packs::{Damage, footer::Place};
 use super::{BlobState, Store, SweepError, locked};
@@ -187,13 +187,13 @@ impl Store {
         Ok((whole, gone))
     }
 
-    /// Writes FORMAT again where it is not what this store was opened with: without it no record can be told from other bytes.
+    /// Writes FORMAT and its spare again where one is not what this store was opened with: without it no record can be told from other bytes.
     fn mend_format(&self) -> Result<bool, SweepError> {
         let disk = self.inner.packs.disk();
-        if matches!(Life::read(disk), Ok(Some(life)) if life == self.inner.life) {
+        if matches!(Life::read(disk), Ok(Some((life, Copies::Whole))) if life == self.inner.life) {
             return Ok(false);
         }
-        tracing::error!(folder = self.folder(), "FORMAT was damaged and is written again");
+        tracing::error!(folder = self.folder(), "FORMAT or FORMAT.spare was damaged and is written again");
         let written = self.inner.life.write(disk);
         written.map_err(|error| self.inner.packs.fault("writing FORMAT", error))?;
         Ok(true)

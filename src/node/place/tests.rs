@@ -28,6 +28,30 @@ fn a_store_whose_place_rotted_counts_as_copied_and_starts() {
     }
 }
 
+/// A copy whose life is that of what it was copied from would be taken for it by other sites.
+#[test]
+fn a_copy_gets_a_life_of_its_own_in_format_and_in_its_spare_whichever_of_them_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let id = made(folder.path()).id();
+    let good = fs::read(folder.path().join(FORMAT_FILES[0])).unwrap();
+    for (n, rotted) in [None, Some(FORMAT_FILES[0]), Some(FORMAT_FILES[1])].into_iter().enumerate() {
+        let copy = tempfile::tempdir().unwrap();
+        for name in FORMAT_FILES {
+            fs::write(copy.path().join(name), &good).unwrap();
+        }
+        if let Some(name) = rotted {
+            fs::write(copy.path().join(name), b"rotted").unwrap();
+        }
+        fs::write(copy.path().join(PLACE), b"made 7").unwrap();
+        let generation = u128::try_from(n + 2).unwrap() << 80;
+        assert_eq!(look(copy.path(), generation).unwrap(), Some(Cause::Copied));
+        let both = FORMAT_FILES.map(|name| fs::read(copy.path().join(name)).unwrap());
+        assert_eq!(both[0], both[1]);
+        assert_ne!(both[0], good);
+        assert_ne!(made(copy.path()).id(), id);
+    }
+}
+
 #[test]
 fn no_site_is_begun_in_the_folder_of_an_unfinished_restore() {
     let folder = tempfile::tempdir().unwrap();
