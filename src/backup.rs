@@ -4,14 +4,15 @@
 //! replaced last: a backup that was cut short leaves the one before as it was.
 
 mod manifest;
+mod packs;
 mod restore;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::identity::owner_only;
-use crate::store::disk::PackFile;
 use crate::store::{Snapshot, WriteError};
 
 pub use manifest::{Entry, Manifest, ManifestError};
@@ -19,9 +20,6 @@ pub use restore::{RestoreError, Restored, restore, unfinished};
 
 /// Bytes copied at once.
 const CHUNK_BYTES: usize = 1 << 20;
-
-/// Bytes at the end of a pack that are compared before an earlier copy of it is taken over: more than a pack's footer begins with.
-const ENDING_BYTES: u64 = 64 << 10;
 
 /// Where things lie in a backup, and in a data folder.
 pub(crate) const KEY: &str = "key/site.key";
@@ -65,15 +63,18 @@ pub struct Source<'a> {
 }
 
 /// What a backup came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Backed {
     pub files: u64,
     pub bytes: u64,
     /// What of it was not there from an earlier backup.
     pub copied_bytes: u64,
+    /// Each pack of this site that is damaged or gone, and what became of it in the backup.
+    pub damaged: Vec<String>,
 }
 
-/// Copies a site into a folder, or what is new of it. Durable when this returns.
+/// Copies a site into a folder, or what is new of it. Durable when this returns. Of a pack that is damaged at the site, or gone without having
+/// been given back, the backup keeps the good copy it has: no later backup restores to less than an earlier one in its folder.
 ///
 /// # Errors
 /// See [`BackupError`]; an earlier backup in the folder is then still whole.
@@ -85,12 +86,14 @@ pub fn backup(
 ) -> Result<Backed, BackupError> {
     let before = ready(to, from, snapshot)?;
     let total = snapshot.packs.iter().map(|pack| pack.bytes).sum();
-    let mut made = Making { to, before, entries: Vec::new(), copied_bytes: 0 };
+    let mut made = Making { to, before, entries: Vec::new(), copied_bytes: 0, damaged: BTreeMap::new() };
     let mut done = 0;
     for pack in &snapshot.packs {
-        made.pack(pack.number, &*pack.file, pack.bytes, &mut |bytes| progress(done + bytes, total))?;
+        made.pack(pack, &mut |bytes| progress(done + bytes, total))?;
         done += pack.bytes;
     }
+    made.gone(snapshot);
+    made.known_damaged(snapshot);
     made.small(FORMAT, &snapshot.format)?;
     if let Some(settings) = optional(&from.data.join(SETTINGS))? {
         made.small(SETTINGS, &settings)?;
@@ -106,6 +109,7 @@ pub fn backup(
         files: u64::try_from(made.entries.len()).unwrap_or(u64::MAX),
         bytes: made.entries.iter().map(|entry| entry.bytes).sum(),
         copied_bytes: made.copied_bytes,
+        damaged: made.damaged.into_values().collect(),
     };
     let manifest = Manifest {
         site: from.site.clone(),
@@ -134,7 +138,7 @@ pub fn check(
     for entry in &manifest.files {
         let from = entry.path_in(folder);
         let copied = File::open(&from).and_then(|mut file| {
-            copy(&mut file, &mut io::sink(), entry.bytes, &mut |bytes| progress(done + bytes, total))
+            hashed(&mut file, &mut io::sink(), entry.bytes, &mut |bytes| progress(done + bytes, total))
         });
         match copied {
             Ok(hash) if hash == entry.blake3 => {}
@@ -193,27 +197,11 @@ struct Making<'a> {
     before: Option<Manifest>,
     entries: Vec<Entry>,
     copied_bytes: u64,
+    /// By number: what is wrong with a pack.
+    damaged: BTreeMap<u32, String>,
 }
 
 impl Making<'_> {
-    fn pack(
-        &mut self,
-        number: u32,
-        file: &dyn PackFile,
-        bytes: u64,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<(), BackupError> {
-        let path = format!("store/packs/{number:08}.pak");
-        let there = self.before.as_ref().and_then(|before| before.files.iter().find(|one| one.path == path));
-        if let Some(there) = there.filter(|there| there.bytes == bytes)
-            && ends_alike(&there.path_in(self.to), file, bytes)
-        {
-            self.entries.push(there.clone());
-            return Ok(());
-        }
-        self.place(path, bytes, &mut Reading { file, at: 0, end: bytes }, progress)
-    }
-
     fn small(&mut self, path: &str, bytes: &[u8]) -> Result<(), BackupError> {
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         self.place(path.to_owned(), size, &mut io::Cursor::new(bytes), &mut |_| {})
@@ -228,50 +216,90 @@ impl Making<'_> {
         from: &mut dyn Read,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), BackupError> {
-        let entry = Entry { path, bytes, blake3: String::new() };
-        let place = entry.path_in(self.to);
-        let draft = place.with_extension(DRAFT);
-        let failed = |source| BackupError::Write { path: draft.clone(), source };
-        drop(fs::remove_file(&draft));
-        let mut file = owner_only::create_file(&draft).map_err(failed)?;
-        let blake3 = copy(from, &mut file, bytes, progress).map_err(failed)?;
-        file.sync_all().map_err(failed)?;
-        fs::rename(&draft, &place).map_err(failed)?;
-        if let Some(folder) = place.parent() {
-            owner_only::sync_directory(folder).map_err(failed)?;
-        }
-        self.copied_bytes += bytes;
-        self.entries.push(Entry { blake3, ..entry });
+        let mut draft = Drafting::begin(self.to, path)?;
+        draft.take(from, bytes, progress)?;
+        self.put(draft)
+    }
+
+    fn put(&mut self, draft: Drafting) -> Result<(), BackupError> {
+        self.copied_bytes += draft.bytes;
+        self.entries.push(draft.put()?);
         Ok(())
     }
 }
 
-/// A pack's first bytes, as a stream.
-struct Reading<'a> {
-    file: &'a dyn PackFile,
-    at: u64,
-    end: u64,
+/// A file that is written beside its place.
+struct Drafting {
+    path: String,
+    place: PathBuf,
+    draft: PathBuf,
+    file: File,
+    hasher: blake3::Hasher,
+    bytes: u64,
 }
 
-impl Read for Reading<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
-        let size = buffer.len().min(left);
-        let Some(part) = buffer.get_mut(..size).filter(|part| !part.is_empty()) else { return Ok(0) };
-        self.file.read_at(self.at, part)?;
-        self.at += u64::try_from(size).unwrap_or(u64::MAX);
-        Ok(size)
+impl Drafting {
+    fn begin(to: &Path, path: String) -> Result<Self, BackupError> {
+        let place = to.join(&path);
+        let draft = place.with_extension(DRAFT);
+        drop(fs::remove_file(&draft));
+        match owner_only::create_file(&draft) {
+            Ok(file) => Ok(Self { path, place, draft, file, hasher: blake3::Hasher::new(), bytes: 0 }),
+            Err(source) => Err(BackupError::Write { path: draft, source }),
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> BackupError {
+        BackupError::Write { path: self.draft.clone(), source }
+    }
+
+    /// Copies so many bytes more. Gives the hash of all so far.
+    fn take(
+        &mut self,
+        from: &mut dyn Read,
+        bytes: u64,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<String, BackupError> {
+        let before = self.bytes;
+        let copied = copy(from, &mut self.file, bytes, &mut self.hasher, &mut |done| progress(before + done));
+        copied.map_err(|source| self.failed(source))?;
+        self.bytes += bytes;
+        Ok(self.hasher.finalize().to_hex().to_string())
+    }
+
+    /// What cannot be removed is written over by the next draft.
+    fn discard(self) {
+        drop(fs::remove_file(&self.draft));
+    }
+
+    /// Puts it in its place, durably.
+    fn put(self) -> Result<Entry, BackupError> {
+        let put = self.file.sync_all().and_then(|()| fs::rename(&self.draft, &self.place));
+        let put = put.and_then(|()| self.place.parent().map_or(Ok(()), owner_only::sync_directory));
+        put.map_err(|source| self.failed(source))?;
+        Ok(Entry { blake3: self.hasher.finalize().to_hex().to_string(), bytes: self.bytes, path: self.path })
     }
 }
 
 /// Copies just so many bytes and gives their hash.
-fn copy(
+fn hashed(
     from: &mut dyn Read,
     to: &mut dyn Write,
     bytes: u64,
     progress: &mut dyn FnMut(u64),
 ) -> io::Result<String> {
     let mut hasher = blake3::Hasher::new();
+    copy(from, to, bytes, &mut hasher, progress)?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+fn copy(
+    from: &mut dyn Read,
+    to: &mut dyn Write,
+    bytes: u64,
+    hasher: &mut blake3::Hasher,
+    progress: &mut dyn FnMut(u64),
+) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK_BYTES];
     let mut done: u64 = 0;
     while done < bytes {
@@ -286,17 +314,7 @@ fn copy(
         done += u64::try_from(read).unwrap_or(u64::MAX);
         progress(done);
     }
-    Ok(hasher.finalize().to_hex().to_string())
-}
-
-/// Whether an earlier copy of a pack is of these bytes, by its end: a pack's footer names all its records.
-fn ends_alike(copy: &Path, file: &dyn PackFile, bytes: u64) -> bool {
-    let from = bytes.saturating_sub(ENDING_BYTES);
-    let size = usize::try_from(bytes.saturating_sub(from)).unwrap_or(0);
-    let (mut ours, mut theirs) = (vec![0; size], vec![0; size]);
-    let read = File::open(copy)
-        .and_then(|mut copy| copy.seek(SeekFrom::Start(from)).and_then(|_| copy.read_exact(&mut theirs)));
-    read.is_ok() && file.read_at(from, &mut ours).is_ok() && ours == theirs
+    Ok(())
 }
 
 fn optional(path: &Path) -> Result<Option<Vec<u8>>, BackupError> {

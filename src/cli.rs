@@ -266,8 +266,9 @@ enum Command {
     /// Copy this site into a folder while it serves, or what is new of it
     ///
     /// An earlier backup in the folder is brought up to date, and is whole until the new one
-    /// is. With --check nothing is copied: every byte of the backup is read again, and the exit
-    /// code is 7 where one is not as it was.
+    /// is. Of packs that are damaged here it keeps what it has, names them and ends with exit
+    /// code 7. With --check nothing is copied: every byte of the backup is read again, and the
+    /// exit code is 7 where one is not as it was.
     #[command(verbatim_doc_comment)]
     #[command(
         after_help = "Examples:\n  packetboat backup /mnt/backup/la\n  packetboat backup /mnt/backup/la --check"

@@ -26,7 +26,9 @@ mod packs;
 mod peers;
 mod quotas;
 mod read;
+mod reclaimed;
 mod records;
+mod regained;
 mod replay;
 mod runs;
 mod snapshot;
@@ -298,6 +300,11 @@ impl Store {
             tracing::warn!(%error, "no checkpoint could be written; the next start takes longer");
         }
         store.keep_room();
+        if store.inner.packs.disk().read_small(RESTORED).map_err(failed("reading RESTORED"))?.is_some()
+            && let Err(error) = store.regain()
+        {
+            tracing::warn!(%error, "not all could be regained that was damaged before the restore");
+        }
         Ok(store)
     }
 

@@ -27,6 +27,9 @@ pub struct Backup {
     /// What of it was not there from an earlier backup.
     pub copied_bytes: u64,
     pub with_key: bool,
+    /// Packs that are damaged at the site or gone from it, of which the backup keeps what it had.
+    #[serde(default)]
+    pub damaged: Vec<String>,
 }
 
 /// A backup that was read again.

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::{CHUNK_BYTES, Entry, FORMAT, KEY, Manifest, ManifestError, SETTINGS, copy};
+use super::{CHUNK_BYTES, Entry, FORMAT, KEY, Manifest, ManifestError, SETTINGS, hashed};
 use crate::identity::{LoadKeyError, SiteKey, owner_only};
 use crate::store::{FORMAT_FILES, RESTORED, new_life};
 
@@ -154,7 +154,7 @@ fn copied(
     let mut source = File::open(&path).map_err(|error| damaged(error.to_string()))?;
     let file = owner_only::create_file(place).map_err(write)?;
     let mut buffered = io::BufWriter::with_capacity(CHUNK_BYTES, file);
-    let hash = copy(&mut source, &mut buffered, entry.bytes, progress).map_err(|error| {
+    let hash = hashed(&mut source, &mut buffered, entry.bytes, progress).map_err(|error| {
         if error.kind() == io::ErrorKind::UnexpectedEof {
             damaged("it is too short".to_owned())
         } else {

@@ -1,5 +1,7 @@
 //! Backups taken, brought up to date, cut short, damaged, and made into folders again.
 
+mod damaged;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,6 +34,14 @@ impl Lab {
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Stops the store, changes what it has on disk, and opens it again.
+    fn reopen(&mut self, options: Options, change: impl FnOnce(&Path)) {
+        let meanwhile = Store::open(&self.path("meanwhile"), Options::new(5)).unwrap();
+        drop(std::mem::replace(&mut self.store, meanwhile));
+        change(&self.path("data/store/packs"));
+        self.store = Store::open(&self.path("data/store"), options).unwrap();
     }
 
     fn put(&mut self, count: u8) {

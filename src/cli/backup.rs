@@ -65,10 +65,12 @@ async fn make(context: &Context, folder: &Path, with_key: bool) -> anyhow::Resul
         Err(error) => return Err(anyhow::Error::new(error).context("no backup was made")),
     };
     bar.finish_and_clear();
-    if context.json {
-        return text::say_json(&made);
-    }
     let body = &made.body;
+    let ended = if body.damaged.is_empty() { Ok(()) } else { Err(Ends(7).into()) };
+    if context.json {
+        text::say_json(&made)?;
+        return ended;
+    }
     text::say(&format!(
         "{} files, {} in {}; {} were new",
         body.files,
@@ -81,7 +83,16 @@ async fn make(context: &Context, folder: &Path, with_key: bool) -> anyhow::Resul
             "the site's key is not in it: keep key/site.key of the data folder elsewhere, or use --with-key",
         );
     }
-    Ok(())
+    for damage in &body.damaged {
+        text::warn(damage);
+    }
+    if !body.damaged.is_empty() {
+        text::warn(
+            "this site's packs are damaged; what was backed up before can still be restored. Have it back from other sites: packetboat verify \
+             --heal; or restore from this backup. Where nothing is lacking any more (packetboat doctor), back up into an empty folder",
+        );
+    }
+    ended
 }
 
 async fn check(context: &Context, folder: PathBuf) -> anyhow::Result<()> {

@@ -59,6 +59,7 @@ fn made(
         bytes: backed.bytes,
         copied_bytes: backed.copied_bytes,
         with_key: source.with_key,
+        damaged: backed.damaged,
     })
 }
 

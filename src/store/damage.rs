@@ -171,9 +171,11 @@ impl Store {
         loss.logs = self.set_back_damaged(&loss.places)?;
         self.note_lost(&loss.blobs)?;
         let note = |damage: &Damage| (place_key(damage.pack, damage.offset), Some(keys::encode(damage)));
-        // Of a pack that is gone there is nothing to be written anew.
-        let here = loss.places.iter().filter(|damage| self.inner.packs.has(damage.pack));
-        self.write_records(Shelf::Damage, here.map(note))?;
+        // Of a pack that is gone there is nothing to be written anew; but a backup may have it.
+        let (here, gone): (Vec<_>, Vec<_>) =
+            loss.places.iter().partition(|damage| self.inner.packs.has(damage.pack));
+        self.write_records(Shelf::Damage, here.into_iter().map(note))?;
+        self.write_records(Shelf::LostPacks, gone.into_iter().map(note))?;
         let mut findings = locked(&self.inner.findings);
         let room = FINDINGS_MAX.saturating_sub(findings.untold.len());
         findings.untold.extend(loss.places.iter().take(room).cloned());

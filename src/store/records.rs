@@ -74,6 +74,10 @@ pub enum Shelf {
     Quotas,
     /// site 32 → its keys, and what it knows of this site's.
     KeysOf,
+    /// pack 4 → it was removed because nothing in it was needed any more: one that is gone and not here was lost.
+    Reclaimed,
+    /// pack 4, offset 8 → bytes that were lost with their pack: a backup may have it still.
+    LostPacks,
     /// record 32 of a batch → the log, of another history of which it is than what came in its place.
     Strays,
 }
@@ -107,6 +111,8 @@ impl Shelf {
             Self::Quotas => 38,
             Self::KeysOf => 43,
             Self::Strays => 44,
+            Self::Reclaimed => 45,
+            Self::LostPacks => 46,
         }
     }
 }

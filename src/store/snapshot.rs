@@ -1,5 +1,6 @@
 //! The packs as they are at one moment, for whoever copies them while the store is in use.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use data_encoding::HEXLOWER;
 
 use super::disk::{Folder, PackFile};
 use super::life::Life;
+use super::packs::footer;
 use super::{Store, WriteError};
 
 /// The file in a store's folder that says it was made from a backup, and of when.
@@ -22,6 +24,10 @@ pub struct Snapshot {
     pub format: Vec<u8>,
     /// The store's life.
     pub life: String,
+    /// Packs of which bytes are known not to be what was written.
+    pub damaged: BTreeSet<u32>,
+    /// Packs that were removed because nothing in them was needed any more.
+    pub reclaimed: BTreeSet<u32>,
 }
 
 /// One pack of a snapshot.
@@ -31,6 +37,8 @@ pub struct SnapshotPack {
     pub file: Arc<dyn PackFile>,
     /// Bytes that are of the snapshot.
     pub bytes: u64,
+    /// Where its records end: the rest is the list of them.
+    pub records_end: u64,
 }
 
 impl Store {
@@ -54,10 +62,16 @@ impl Store {
                         file.bytes().map_err(|error| self.inner.packs.fault("measuring a pack", error))?
                     }
                 };
-                Ok(SnapshotPack { number, file, bytes })
+                let sealed = if end.is_none() { footer::end(&*file, bytes) } else { Ok(None) };
+                let sealed = sealed.map_err(|error| self.inner.packs.fault("reading a pack", error))?;
+                Ok(SnapshotPack { number, file, bytes, records_end: sealed.unwrap_or(bytes).min(bytes) })
             };
+            let packs = packs.into_iter().map(pack).collect::<Result<_, WriteError>>()?;
+            let (damaged, reclaimed) = self.packs_noted();
             return Ok(Snapshot {
-                packs: packs.into_iter().map(pack).collect::<Result<_, WriteError>>()?,
+                packs,
+                damaged,
+                reclaimed,
                 format: self.inner.life.encode().into_bytes(),
                 life: HEXLOWER.encode(&self.inner.life.generation.to_be_bytes()),
             });

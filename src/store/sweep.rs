@@ -298,7 +298,11 @@ impl Store {
                 }
                 room => room?,
             }
-            self.move_away(number, &live)?;
+            // Of what is damaged or could not be read a backup may have a good copy, and nothing says that it came back.
+            let unread = self.move_away(number, &live)?;
+            if !self.is_damage_noted_in(number)? {
+                self.note_reclaimed(number, &unread)?;
+            }
             self.discard(number)?;
             plus(&mut reclaimed.packs, 1);
             plus(&mut reclaimed.bytes_moved, live_bytes);
@@ -329,7 +333,8 @@ impl Store {
         self.inner.packs.close(number)?;
         let (live, live_bytes) = self.live_in(number)?;
         self.inner.packs.has_room(live_bytes, 0)?;
-        self.move_away(number, &live)?;
+        let unread = self.move_away(number, &live)?;
+        self.note_reclaimed(number, &unread)?;
         self.discard(number)
     }
 
@@ -353,8 +358,9 @@ impl Store {
         Ok((live, live_bytes))
     }
 
-    /// Writes records again and points the index to them once they are durable there.
-    fn move_away(&self, pack: u32, live: &[Place]) -> Result<(), SweepError> {
+    /// Writes records again and points the index to them once they are durable there. Gives those that could not be read.
+    pub(super) fn move_away(&self, pack: u32, live: &[Place]) -> Result<Vec<Place>, SweepError> {
+        let mut unread = Vec::new();
         let mut moved: Vec<(Header, Vec<u8>)> = Vec::new();
         let mut bytes: u64 = 0;
         for place in live {
@@ -368,7 +374,10 @@ impl Store {
                 }
                 continue;
             }
-            let Some(record) = self.read_place(pack, place)? else { continue };
+            let Some(record) = self.read_place(pack, place)? else {
+                unread.push(*place);
+                continue;
+            };
             plus(&mut bytes, record.0.span());
             moved.push(record);
             if bytes >= MOVED_AT_ONCE_BYTES {
@@ -378,7 +387,7 @@ impl Store {
             }
         }
         self.commit_moved(&moved)?;
-        Ok(())
+        Ok(unread)
     }
 
     fn commit_moved(&self, moved: &[(Header, Vec<u8>)]) -> Result<(), WriteError> {

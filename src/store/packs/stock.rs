@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
+use super::footer::{self, Place};
+use super::record::HEADER_BYTES;
 use super::recover::Start;
 use super::{Damage, PackFile, Packs, WriteError, locked};
 
@@ -67,5 +69,25 @@ impl Packs {
             }
             self.roll(last)
         })
+    }
+}
+
+impl Packs {
+    /// The stretches of a pack in which no record is known. One that is not sealed has an end that nobody knows: it may have been longer.
+    pub(crate) fn unlisted(&self, number: u32) -> io::Result<Vec<(u64, u64)>> {
+        let Some(file) = self.file(number) else { return Ok(Vec::new()) };
+        let length = file.bytes()?;
+        let end = footer::end(&*file, length)?.unwrap_or_else(|| length.saturating_add(1));
+        let (mut next, mut gaps) = (HEADER_BYTES as u64, Vec::new());
+        for Place { header, offset } in self.contents(number)?.places {
+            if offset > next {
+                gaps.push((next, offset));
+            }
+            next = next.max(offset.saturating_add(header.span()));
+        }
+        if next < end {
+            gaps.push((next, end));
+        }
+        Ok(gaps)
     }
 }
