@@ -77,10 +77,10 @@ impl IndexRoom {
             Ok(Some(index))
         });
         if let Some(checkpoint) = fits
-            && !matches!(caught_up, Ok(Some(_)))
+            && room.lost().is_empty()
             && packs.are_short_of(checkpoint.start).map_err(|error| disk_failed(packs, error))?
         {
-            // Nobody is left who knows what was there.
+            // Packs were lost, and with the index whoever knew what was in them.
             room.stepped_over.store(true, Ordering::Relaxed);
         }
         match caught_up {
