@@ -78,7 +78,8 @@ impl Packs {
             disk.remove_pack(newest)?;
             return Self::open(disk, salt, roll_bytes, trusted);
         }
-        let from = if trusted.pack == newest { trusted.offset } else { 0 };
+        // One that was cut short since may end within a record, whose header alone says nothing.
+        let from = if trusted.pack == newest && trusted.offset <= length { trusted.offset } else { 0 };
         let mut contents = read_open(&pack, salt, from, length)?;
         if contents.good_end < length {
             file.truncate(contents.good_end)?;
