@@ -20,6 +20,16 @@ async fn shown(node: &Node) {
     assert!(!late, "{:?} have not heard of it", node.own_key().await.unwrap().waiting);
 }
 
+/// Waits until what was published after a rotation is there.
+async fn has_news(node: &Node) {
+    let came = async {
+        while names(node).await != ready(&["news"]) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, came).await.expect("they go on");
+}
+
 /// Each comes anew, as sites do whose lines break, and hears what is new.
 async fn dial_again(diallers: &[&Node]) {
     for node in diallers {
@@ -240,12 +250,7 @@ async fn who_is_connected_hears_of_a_key_that_is_shown_at_once_and_lets_the_old_
     };
     tokio::time::timeout(PATIENCE, renewed).await.expect("it is shown the new key");
     publish(&la.node, "news", b"1").await.unwrap();
-    let came = async {
-        while names(&ny.node).await != ready(&["news"]) {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, came).await.expect("they go on");
+    has_news(&ny.node).await;
     assert!(lets_in(&tokyo.node), "it was never told");
 }
 
@@ -266,12 +271,7 @@ async fn who_is_dialled_hears_of_a_key_that_is_shown_at_once_and_is_shown_it() {
     };
     tokio::time::timeout(PATIENCE, shown).await.expect("it is shown the new key");
     publish(&la.node, "news", b"1").await.unwrap();
-    let came = async {
-        while names(&ny.node).await != ready(&["news"]) {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, came).await.expect("they go on");
+    has_news(&ny.node).await;
 }
 
 /// Nobody would take it for the site, and what it signs is of a log that the newer key closed.
