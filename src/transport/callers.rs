@@ -45,7 +45,8 @@ impl Callers {
             u64::try_from(now.saturating_duration_since(account.at).as_millis()).unwrap_or(u64::MAX);
         let earned = passed_ms.saturating_mul(HANDSHAKES_A_SECOND);
         account.left_thousandths = account.left_thousandths.saturating_add(earned).min(FULL_THOUSANDTHS);
-        account.at = now;
+        // What passed of the next millisecond counts with it: a flood of thousands a second must not stand the clock still.
+        account.at += Duration::from_millis(passed_ms);
         let enough = account.left_thousandths >= 1000;
         account.left_thousandths = account.left_thousandths.saturating_sub(if enough { 1000 } else { 0 });
         enough
@@ -110,6 +111,15 @@ mod tests {
         assert_eq!(admitted(&mut callers, "192.0.2.1", later, 1000), HANDSHAKES_A_SECOND);
         let much_later = now + Duration::from_secs(3600);
         assert_eq!(admitted(&mut callers, "192.0.2.1", much_later, 1000), HANDSHAKES_AT_ONCE);
+    }
+
+    #[test]
+    fn a_flood_faster_than_the_clock_counts_does_not_stop_what_is_earned() {
+        let (mut callers, begun) = (Callers::default(), Instant::now());
+        admitted(&mut callers, "192.0.2.1", begun, HANDSHAKES_AT_ONCE);
+        let tenths_of_ms = (1..=10_000).map(|n| begun + Duration::from_micros(100 * n));
+        let through: u64 = tenths_of_ms.map(|now| admitted(&mut callers, "192.0.2.1", now, 1)).sum();
+        assert_eq!(through, HANDSHAKES_A_SECOND);
     }
 
     #[test]
