@@ -32,6 +32,7 @@ mod regained;
 mod replay;
 mod runs;
 mod snapshot;
+mod spares;
 mod strays;
 mod successions;
 mod sweep;
@@ -483,12 +484,19 @@ impl Store {
         keys::decode(value).map_err(|source| ReadError::Unreadable { folder: self.folder(), source })
     }
 
-    /// The payload at a location, if an undamaged record is there.
+    /// The payload at a location, if an undamaged record is there or it is kept twice.
     fn read_location(&self, at: Location) -> Result<Option<Vec<u8>>, ReadError> {
         let read = self.inner.packs.read(at);
         let read =
             read.map_err(|source| ReadError::Disk { folder: self.folder(), source: Arc::new(source) })?;
-        Ok(read.map(|(_, payload)| payload))
+        if let Some((_, payload)) = read {
+            return Ok(Some(payload));
+        }
+        let spare = self.spare(at)?;
+        if spare.is_some() {
+            self.suspect(at);
+        }
+        Ok(spare)
     }
 }
 

@@ -47,10 +47,14 @@ fn locked(kept: &RwLock<Flushed>) -> RwLockWriteGuard<'_, Flushed> {
 }
 
 impl Flushed {
-    /// Takes the first changes since the last flush over into it.
+    /// Takes the first changes since the last flush over into it. Second copies go with what was changed before them.
     fn flush(&mut self, changes: usize) {
-        let changes = self.since.drain(..changes.min(self.since.len())).collect::<Vec<_>>();
-        for Change { tree, key, value } in changes {
+        let mut left = changes;
+        for Change { tree, key, value } in self.since.drain(..) {
+            if tree != Tree::Spare {
+                let Some(fewer) = left.checked_sub(1) else { break };
+                left = fewer;
+            }
             match value {
                 Some(value) => self.flushed.insert((tree, key), value),
                 None => self.flushed.remove(&(tree, key)),
@@ -61,10 +65,22 @@ impl Flushed {
 }
 
 impl Forgetful {
-    /// Changes since the last flush.
+    /// Changes since the last flush, but for second copies.
     #[must_use]
     pub fn unflushed(&self) -> usize {
-        locked(&self.kept).since.len()
+        locked(&self.kept).since.iter().filter(|change| change.tree != Tree::Spare).count()
+    }
+
+    /// Only the packs have everything from here on, as where an index was built anew beside damage.
+    pub fn lose_second_copies(&self) {
+        let mut kept = locked(&self.kept);
+        kept.flushed.retain(|(tree, _), _| *tree != Tree::Spare);
+        kept.since.retain(|change| change.tree != Tree::Spare);
+        // An index in memory does not fail.
+        let Ok(index) = self.live.open() else { return };
+        let Ok(all) = index.page(Tree::Spare, &[], &[], usize::MAX) else { return };
+        let gone = all.into_iter().map(|(key, _)| Change { tree: Tree::Spare, key, value: None });
+        drop(index.apply(&gone.collect::<Vec<_>>()));
     }
 
     /// Puts a bug into whoever keeps an index here.
@@ -104,6 +120,7 @@ impl Forgetful {
     pub fn lose_power(&mut self, left: usize) {
         let mut kept = locked(&self.kept);
         if kept.plant == Some(Plant::IndexFlushSkipped) {
+            kept.since.retain(|change| change.tree != Tree::Spare);
             let about = kept.since.iter().skip(left).filter(|change| change.tree == Tree::About);
             let about = about.cloned().collect::<Vec<_>>();
             kept.since.truncate(left);

@@ -215,6 +215,7 @@ fn a_site_whose_own_log_lost_its_end_signs_nothing_before_that_is_back() {
     let (key, store, feed) = a_feed_on(Arc::clone(&disk));
     let site = SiteStore::new(store.clone(), key);
     site.author(feed, vec![moved(), moved()]).unwrap();
+    store.lose_spares();
     disk.damage(1, |pack| {
         let at = pack.windows(6).position(|part| part == b"stable").unwrap();
         pack[at] ^= 1;
@@ -239,6 +240,7 @@ fn a_site_that_lost_its_newest_log_and_the_note_of_it_does_not_go_back_to_an_old
     site.author(feed, vec![moved()]).unwrap();
     let newest = store.writing(feed).unwrap().unwrap().epoch;
     store.write_in(feed, 1).unwrap();
+    store.lose_spares();
     damage(&disk, 3);
     store.verify(|_| {}).unwrap();
     let refused = site.author(feed, vec![moved()]);
@@ -265,6 +267,7 @@ fn a_third_key_closes_the_first_ones_log_where_the_second_did_whatever_is_left_o
         let Body::OpenEpoch(OpenEpoch { closes: Some(closes), .. }) = first.body else { panic!("{first:?}") };
         let tip = closes.accepted.iter().find(|tip| tip.epoch == log.epoch).unwrap();
         closings.push((tip.len, tip.root));
+        store.lose_spares();
         damage(&disk, 1);
         store.verify(|_| {}).unwrap();
         assert_eq!(store.log_state(log).unwrap().unwrap().after.len(), 1);
@@ -303,6 +306,7 @@ fn a_start_sees_the_stamps_behind_a_hole_of_a_log() {
     let (log, newest) = three_batches(&key, &store, feed);
     let look = Look { me: key.site_id(), now: wall_clock() };
     for held in [1, 0] {
+        store.lose_spares();
         damage(&disk, held);
         store.verify(|_| {}).unwrap();
         assert_eq!(store.log_state(log).unwrap().map_or(0, |state| state.after.len()), held as u64);
@@ -317,6 +321,7 @@ fn a_start_that_comes_upon_damage_sees_what_is_whole() {
     let (key, store, feed) = a_feed_on(Arc::clone(&disk));
     let (log, _) = three_batches(&key, &store, feed);
     let (_, newest) = three_batches(&key, &store, FeedId([9; 32]));
+    store.lose_spares();
     damage(&disk, 2);
     let look = Look { me: key.site_id(), now: wall_clock() };
     assert_eq!(Clock::after_start(&store, look).unwrap().newest(look), newest);
@@ -331,6 +336,7 @@ fn a_site_whose_own_log_lost_its_end_for_good_writes_again_in_a_later_epoch() {
     let site = SiteStore::new(store.clone(), key);
     site.author(feed, vec![moved(), moved()]).unwrap();
     assert_eq!(site.resume(feed, Grounds::Told).unwrap(), None, "nothing is lacking");
+    store.lose_spares();
     disk.damage(1, |pack| {
         let at = pack.windows(6).position(|part| part == b"stable").unwrap();
         pack[at] ^= 1;

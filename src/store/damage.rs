@@ -101,6 +101,7 @@ impl Store {
 
     /// Notes what is damaged and not noted yet, and has everything wanted again that it took.
     pub(super) fn condemn(&self, found: Vec<Damage>, spoilt: &[(u32, Place)]) -> Result<Loss, SweepError> {
+        self.write_spares(&found)?;
         let mut loss = Loss::default();
         for damage in &found {
             if self.record(Shelf::Damage, &place_key(damage.pack, damage.offset))?.is_none()
@@ -131,6 +132,7 @@ impl Store {
         if self.batch_lies_in(&places)? {
             self.awaken(Cause::SetBack, Timestamp::default())?;
         }
+        self.write_spares(&places)?;
         self.take_out(&mut Loss { places, ..Loss::default() }, &[])?;
         self.inner.index.losses_are_borne();
         Ok(())

@@ -48,6 +48,8 @@ pub enum Tree {
     Gap,
     /// feed 32, name, 0, version → `ViewEntry`: each coordinate of which anything is known.
     View,
+    /// pack u32, offset u64, piece u32 → kind u8, id 32, bytes: a piece of a record's payload that is kept twice. No postcard.
+    Spare,
 }
 
 impl Tree {
@@ -68,12 +70,14 @@ impl Tree {
             Self::View => 13,
             Self::Want => 14,
             Self::Gap => 15,
+            Self::Spare => 16,
         }
     }
 }
 
-/// The key in [`Tree::About`] of the generation of the store that this index was built from.
-pub(crate) const GENERATION: &[u8] = b"generation";
+/// The key in [`Tree::About`] of the generation of the store that this index was built from. Another name for each set of trees: an index that
+/// lacks one is built anew.
+pub(crate) const GENERATION: &[u8] = b"generation with spares";
 
 /// The key in [`Tree::About`] of the number of the newest checkpoint this index has seen.
 pub(crate) const CHECKPOINT: &[u8] = b"checkpoint";
@@ -109,7 +113,8 @@ pub(crate) fn location(tree: Tree, value: &[u8]) -> Result<Option<Location>, Bro
         | Tree::Use
         | Tree::View
         | Tree::Want
-        | Tree::Gap => None,
+        | Tree::Gap
+        | Tree::Spare => None,
     })
 }
 

@@ -178,6 +178,11 @@ impl Parts<'_> {
     }
 }
 
+fn part_of(payload: &[u8], start: u64, bytes: u64) -> Option<Vec<u8>> {
+    let (start, end) = (usize::try_from(start).ok()?, usize::try_from(start.checked_add(bytes)?).ok()?);
+    payload.get(start..end).map(<[u8]>::to_vec)
+}
+
 /// The generation of the last op of a batch, under which its arrival is kept. One of which all was left out takes a generation too.
 pub(super) fn newest(first: u64, ops: usize) -> u64 {
     first.saturating_add(u64::try_from(ops).unwrap_or(u64::MAX).saturating_sub(1))
@@ -454,12 +459,19 @@ impl Store {
             index.value(Tree::Op, &id.0)?.map(|value| keys::decode::<OpEntry>(&value)).transpose()
         })?;
         let Some(OpEntry { place, batch, start, bytes }) = entry else { return Ok(None) };
-        let statement = if bytes <= OP_BYTES_MAX as u64 {
-            self.inner.packs.read_part(batch, start, bytes).map_err(|error| self.unreadable(error))?
-        } else {
-            None
-        };
-        let statement = statement.filter(|statement| Op::id_of(place, statement) == id);
+        let mut statement = None;
+        if bytes <= OP_BYTES_MAX as u64 {
+            let is_it = |statement: &Vec<u8>| Op::id_of(place, statement) == id;
+            let part = self.inner.packs.read_part(batch, start, bytes);
+            statement = part.map_err(|error| self.unreadable(error))?.filter(is_it);
+            if statement.is_none() {
+                statement =
+                    self.spare(batch)?.and_then(|payload| part_of(&payload, start, bytes)).filter(is_it);
+                if statement.is_some() {
+                    self.suspect(batch);
+                }
+            }
+        }
         let named = statement.and_then(|statement| {
             let op = Op::decode_known(place, &statement).ok()?;
             Some(NamedOp { id, op, statement })

@@ -13,7 +13,7 @@ use super::replay::Changes;
 use super::{ReadError, Store, WriteError, locked};
 
 /// Bytes of a value that the index holds itself; a larger one is read from its pack.
-const INLINE_BYTES_MAX: usize = 2048;
+pub(super) const INLINE_BYTES_MAX: usize = 2048;
 
 /// Bytes of one record's value. The memory of a peer with ten thousand logs is about a quarter of it.
 pub const RECORD_BYTES_MAX: usize = 8 << 20;

@@ -10,10 +10,13 @@ use super::keys::{self, BatchEntry, BlobEntry, Location, LogEntry, Tree};
 use super::packs::record::{self, Kind};
 use super::packs::{Packs, Start, footer::Place};
 use super::view::want_again;
-use super::{holes, ops, records, strays, sweep};
+use super::{holes, ops, records, spares, strays, sweep};
 
 /// Changes gathered before they are applied in sorted order: sled takes sorted keys twice as fast.
 const CHANGES_MAX: usize = 1 << 15;
+
+/// Bytes of values gathered before they are applied.
+const CHANGES_BYTES_MAX: usize = 16 << 20;
 
 /// Why a replay stopped.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +39,8 @@ pub(crate) const fn needs_payload(kind: Kind) -> bool {
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     by_key: BTreeMap<(Tree, Vec<u8>), Step>,
+    /// Bytes of the values that were set.
+    bytes: usize,
     /// Blobs that were dropped: each feed that names one wants it, should it be needed again.
     dropped: BTreeSet<BlobId>,
 }
@@ -61,6 +66,7 @@ enum Step {
 
 impl Changes {
     pub(crate) fn set(&mut self, tree: Tree, key: Vec<u8>, value: Vec<u8>) {
+        self.bytes = self.bytes.saturating_add(value.len());
         self.by_key.insert((tree, key), Step::Set(value));
     }
 
@@ -161,6 +167,7 @@ impl Changes {
 
 /// Adds what a record means. `payload` is empty for kinds that do not need it.
 pub(crate) fn record(changes: &mut Changes, kind: Kind, id: [u8; 32], at: Location, payload: &[u8]) {
+    spares::keep(changes, kind, id, at, payload);
     match kind {
         Kind::Blob => changes.set(Tree::Blob, id.to_vec(), keys::encode(&BlobEntry::Small { at })),
         Kind::Extent => changes.set(Tree::Extent, id.to_vec(), keys::encode(&at)),
@@ -202,7 +209,7 @@ pub(crate) fn all(index: &dyn Index, packs: &Packs, start: Start) -> Result<Unre
                 unread.records = unread.records.saturating_add(1);
                 unread.words |= matches!(place.header.kind, Kind::Ops | Kind::Meta);
             }
-            if changes.by_key.len() >= CHANGES_MAX {
+            if changes.by_key.len() >= CHANGES_MAX || changes.bytes >= CHANGES_BYTES_MAX {
                 std::mem::take(&mut changes).apply(index)?;
             }
         }

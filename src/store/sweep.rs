@@ -30,7 +30,7 @@ const DROPS_AT_ONCE: usize = 4096;
 const EXTENTS_AT_ONCE: usize = 1 << 18;
 
 /// Bytes of live records that are written elsewhere with one sync.
-const MOVED_AT_ONCE_BYTES: u64 = 8 << 20;
+pub(super) const MOVED_AT_ONCE_BYTES: u64 = 8 << 20;
 
 /// A newest pack is left alone below this part of a whole one: so little is not worth a pack of its own.
 const OPEN_PACK_PARTS: u64 = 16;
@@ -342,6 +342,7 @@ impl Store {
     /// the disk by then, and is set back by a loss of power, would count as whole what lay here.
     fn discard(&self, number: u32) -> Result<(), SweepError> {
         self.inner.packs.is_to_go(number);
+        self.forget_spares_of(number)?;
         self.checkpoint()?;
         Ok(self.inner.packs.discard(number)?)
     }
@@ -390,7 +391,7 @@ impl Store {
         Ok(unread)
     }
 
-    fn commit_moved(&self, moved: &[(Header, Vec<u8>)]) -> Result<(), WriteError> {
+    pub(super) fn commit_moved(&self, moved: &[(Header, Vec<u8>)]) -> Result<(), WriteError> {
         if moved.is_empty() {
             return Ok(());
         }
@@ -414,14 +415,16 @@ impl Store {
         Ok(())
     }
 
-    /// A damaged record is not moved: it counts as missing from here on.
+    /// A damaged record that is not kept twice is not moved: it counts as missing from here on.
     fn read_place(&self, pack: u32, place: &Place) -> Result<Option<(Header, Vec<u8>)>, ReadError> {
-        let read = self.inner.packs.read(place.location(pack));
-        read.map_err(|error| self.unreadable(error))
+        let at = place.location(pack);
+        let read = self.inner.packs.read(at).map_err(|error| self.unreadable(error))?;
+        let spare = || Ok(self.spare(at)?.map(|payload| (place.header, payload)));
+        read.map_or_else(spare, |record| Ok(Some(record)))
     }
 
     /// Whether the index points to a record, or a rebuild needs it.
-    fn is_live(&self, pack: u32, place: &Place) -> Result<bool, ReadError> {
+    pub(super) fn is_live(&self, pack: u32, place: &Place) -> Result<bool, ReadError> {
         let (header, at) = (place.header, place.location(pack));
         let points = |tree| {
             self.with_index(|index| {
@@ -450,7 +453,7 @@ impl Store {
     }
 }
 
-fn draft<'a>(header: &Header, payload: &'a [u8]) -> Draft<'a> {
+pub(super) fn draft<'a>(header: &Header, payload: &'a [u8]) -> Draft<'a> {
     Draft { kind: header.kind, aux: header.aux, id: header.id, payload }
 }
 

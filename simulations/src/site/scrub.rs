@@ -21,6 +21,9 @@ const SCRUB_BYTES: u64 = 1 << 16;
 /// Times at which a reader looks into what it came upon before it gives up.
 const READS_MAX: usize = 4;
 
+/// Of so many times that damage comes once beside an index that has second copies of what it takes.
+const SECOND_COPIES_LAST_ONCE_IN: u64 = 4;
+
 /// What rot did to a site.
 #[derive(Debug, Default)]
 pub(super) struct Rot {
@@ -42,8 +45,16 @@ impl Site {
             self.rot.any = true;
             // What was durable may be gone all the same.
             self.promised.clear();
+            self.lose_second_copies(entropy);
         }
         places
+    }
+
+    /// Mostly; what is kept twice outlives damage otherwise, and there is nothing to be had back from others.
+    fn lose_second_copies(&self, entropy: &mut Entropy) {
+        if entropy.below(SECOND_COPIES_LAST_ONCE_IN) != 0 {
+            self.index.lose_second_copies();
+        }
     }
 
     /// The program is stopped, and a pack is gone or cut short when it starts again. Tells which and what is left of it. Nothing happens where the
@@ -51,6 +62,7 @@ impl Site {
     pub fn lose_pack(&mut self, now: u64, quic: &mut Quic, entropy: &mut Entropy) -> Option<(u32, usize)> {
         self.store().checkpoint().ok()?;
         let lost = self.disk.lose_pack(entropy)?;
+        self.lose_second_copies(entropy);
         self.rot.any = true;
         self.promised.clear();
         self.restart(now, quic);

@@ -104,6 +104,7 @@ fn deletions_of_what_a_cut_first_replication_brought_are_not_held() {
 fn deletions_that_damage_took_and_that_come_again_are_not_held() {
     let much = mass_deletion();
     much.site.store().append(&[Permitted::local(much.deletes.clone(), false).unwrap()]).unwrap();
+    much.site.store().lose_spares();
     much.disk.damage(1, |pack| {
         let at = pack.windows(9).position(|part| part == b"no longer").unwrap();
         pack[at] ^= 1;

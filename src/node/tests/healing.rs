@@ -158,6 +158,7 @@ async fn own_words_that_damage_took_and_nobody_has_are_named_by_doctor() {
         .unwrap()
         .write_all_at(&[!bytes[at]], at as u64)
         .unwrap();
+    la.node.inner.site.store().lose_spares();
     verify(&la.node, true).await;
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while names(&la.node).await != ready(&["tool"]) {

@@ -330,6 +330,7 @@ fn a_damaged_pack_stays_though_a_loss_of_power_made_the_index_forget_what_it_too
         store.append(&[said]).unwrap();
     }
     let held = |store: &Store| store.log_state(author.log(feed)).unwrap().unwrap().after.len();
+    store.lose_spares();
     store.checkpoint().unwrap();
     disk.damage(1, |pack| {
         let at = pack.windows(3).rposition(|part| part == b"two").unwrap();

@@ -90,6 +90,7 @@ fn a_proof_whose_bytes_rot_is_kept_again_when_it_is_shown_again() {
     assert!(store.put_fork(&proof).unwrap());
     assert_eq!(store.forks(feed).unwrap().len(), 1);
     let at = usize::try_from(before).unwrap() + 64 + 100;
+    store.lose_spares();
     disk.damage(pack, |pack| pack[at] ^= 8);
     assert_eq!(store.verify(|_| {}).unwrap().damage.len(), 1);
     assert!(store.forks(feed).unwrap().is_empty(), "what rotted is here no more");

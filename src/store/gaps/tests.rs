@@ -103,6 +103,7 @@ fn what_came_later_and_is_damaged_is_lacking_again_and_comes_again() {
         Entry::Op(statement) => statement.clone(),
         Entry::Skip { .. } => panic!("the batch is in full"),
     };
+    of.store.lose_spares();
     of.disk.damage(1, |pack| {
         let found = pack.windows(statement.len()).position(|part| part == statement);
         pack[found.unwrap()] ^= 1;

@@ -43,6 +43,7 @@ fn holed() -> Holed {
     for name in ["one", "two"] {
         store.item(feed, name, "1", look(&author)).unwrap();
     }
+    store.lose_spares();
     disk.damage(at.pack, |pack| pack[usize::try_from(at.offset + at.bytes).unwrap() + 63] ^= 1);
     Holed { disk, engine, store, whole, author, log }
 }
@@ -145,6 +146,7 @@ fn rights_that_rotted_are_known_no_more_once_the_index_is_built_anew() {
     store.append(&[author.says(feed, vec![Body::Grant(grant)])]).unwrap();
     let is_author = || store.authority(feed).unwrap().unwrap().is_author(grantee);
     assert!(is_author());
+    store.lose_spares();
     disk.damage(1, |pack| {
         let at = pack.windows(7).position(|part| part == b"granted").unwrap();
         pack[at] ^= 1;
@@ -177,6 +179,7 @@ fn what_rots_behind_the_place_where_a_log_was_cut_is_not_waited_for() {
         store.append(&[author.says(feed, vec![publish(name, "1", name.as_bytes())])]).unwrap();
     }
     let head = store.batches(log, 1, 0).unwrap().swap_remove(0).head;
+    store.lose_spares();
     disk.damage(1, |pack| {
         let at = pack.windows(5).position(|part| part == b"three").unwrap();
         pack[at] ^= 1;

@@ -411,6 +411,7 @@ fn a_damaged_batch_is_told_its_log_set_back_and_mended_by_pulling_it_again() {
         heads: vec![(log, protocol::log::Reach { len: 4, root: [1; 32], gaps: 0 })],
     };
     store.remember(origin.site(), "tokyo", &memory).unwrap();
+    store.lose_spares();
     disk.damage(1, |pack| {
         let at = pack.windows(12).position(|part| part == b"damaged-here").unwrap();
         pack[at] ^= 1;
@@ -475,6 +476,7 @@ fn verify_sets_a_damaged_log_back() {
     ingest(&store, b"a").unwrap();
     store.append(std::slice::from_ref(&said)).unwrap();
     store.append(&[origin.says(feed, vec![publish("behind", "1", b"b")])]).unwrap();
+    store.lose_spares();
     disk.damage(1, |pack| {
         let at = pack.windows(12).position(|part| part == b"damaged-here").unwrap();
         pack[at] ^= 1;

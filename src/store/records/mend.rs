@@ -49,7 +49,8 @@ impl Store {
             let places = self.inner.packs.contents(number).map_err(|error| self.unreadable(error))?.places;
             for place in places.into_iter().filter(|place| place.header.kind == Kind::Meta) {
                 let at = place.location(number);
-                let Some(payload) = self.read_location(at)? else { continue };
+                let read = self.inner.packs.read(at).map_err(|error| self.unreadable(error))?;
+                let Some((_, payload)) = read else { continue };
                 let Ok(Written { shelf, key, value }) = keys::decode(&payload) else { continue };
                 let entry = value.map(|value| match value.len() {
                     0..=INLINE_BYTES_MAX => RecordEntry::Inline(value),

@@ -38,6 +38,7 @@ impl Struck {
         let entries = store.with_index(|index| index.page(Tree::Batch, &keys::log(log), &[], 9)).unwrap();
         let at = keys::decode::<BatchEntry>(&entries[1].1).unwrap().at;
         store.checkpoint().unwrap();
+        store.lose_spares();
         disk.damage(at.pack, |pack| pack[usize::try_from(at.offset + at.bytes).unwrap() + 63] ^= 1);
         store.verify(|_| {}).unwrap();
         (Self { disk, engine, author: Author::new(80), log, stray }, store)

@@ -35,6 +35,7 @@ fn rights_that_were_told_hold_no_more_once_their_record_rots_and_do_when_they_ar
     here.put_rights(&proof).unwrap();
     assert!(is_author());
     let at = usize::try_from(before).unwrap() + 64 + 100;
+    here.lose_spares();
     disk.damage(pack, |pack| pack[at] ^= 8);
     assert_eq!(here.verify(|_| {}).unwrap().damage.len(), 1);
     assert!(!is_author(), "nothing here proves it any more");

@@ -10,9 +10,10 @@ use protocol::id::{FeedId, LogId};
 use protocol::log::Mmr;
 use serde::Serialize;
 
-use super::super::engine::{Broken, Index, MemoryIndex};
+use super::super::engine::{Broken, Change, Entry, Index, MemoryIndex};
 use super::super::keys::{self, BlobEntry, Location, Tree};
 use super::super::packs::Start;
+use super::super::packs::footer::Place;
 use super::super::packs::record::Kind;
 use super::super::replay::{self, ReplayError};
 use super::super::sweep::plus;
@@ -64,6 +65,37 @@ impl Deep {
         if self.named.len() < NAMED_MAX {
             self.named.push(what());
         }
+    }
+}
+
+/// An index in memory that leaves out what is kept twice: that is compared with the packs one by one, and may be as large as they are.
+#[derive(Debug, Default)]
+struct WithoutSpares(MemoryIndex);
+
+impl Index for WithoutSpares {
+    fn value(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, Broken> {
+        self.0.value(tree, key)
+    }
+
+    fn apply(&self, changes: &[Change]) -> Result<(), Broken> {
+        let others: Vec<_> = changes.iter().filter(|change| change.tree != Tree::Spare).cloned().collect();
+        self.0.apply(&others)
+    }
+
+    fn page(&self, tree: Tree, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<Entry>, Broken> {
+        self.0.page(tree, prefix, from, limit)
+    }
+
+    fn last(&self, tree: Tree, prefix: &[u8]) -> Result<Option<Entry>, Broken> {
+        self.0.last(tree, prefix)
+    }
+
+    fn count(&self, tree: Tree) -> Result<u64, Broken> {
+        self.0.count(tree)
+    }
+
+    fn flush_durable(&self) -> Result<(), Broken> {
+        self.0.flush_durable()
     }
 }
 
@@ -166,7 +198,7 @@ impl Store {
     /// The index against one that is built anew in memory.
     fn check_index(&self, deep: &mut Deep) -> Result<(), SweepError> {
         let _nothing_moves = locked(&self.inner.sweeping);
-        let fresh = MemoryIndex::default();
+        let fresh = WithoutSpares::default();
         let replayed = |from: Start| {
             replay::all(&fresh, &self.inner.packs, from).map_err(|error| match error {
                 ReplayError::Io(error) => SweepError::Read(self.unreadable(error)),
@@ -189,11 +221,27 @@ impl Store {
         if deep.wrong > before {
             self.rebuild_index()?;
         }
+        self.check_spares(deep)
+    }
+
+    /// What is kept twice against what it is a copy of.
+    fn check_spares(&self, deep: &mut Deep) -> Result<(), SweepError> {
+        for number in self.inner.packs.numbers() {
+            let places = self.inner.packs.contents(number).map_err(|error| self.unreadable(error))?.places;
+            for Place { header, offset } in places {
+                let at = Location { pack: number, offset, bytes: header.bytes };
+                if self.mend_spare(header.kind, at)? {
+                    deep.note(|| {
+                        format!("pack {number}: the second copy of the record at {offset} was not its bytes")
+                    });
+                }
+            }
+        }
         Ok(())
     }
 
     /// Goes through both in step.
-    fn compare(&self, tree: Tree, fresh: &MemoryIndex, deep: &mut Deep) -> Result<(), SweepError> {
+    fn compare(&self, tree: Tree, fresh: &WithoutSpares, deep: &mut Deep) -> Result<(), SweepError> {
         let mut from = Vec::new();
         loop {
             let live = self.with_index(|index| index.page(tree, &[], &from, PAGE_ENTRIES))?;

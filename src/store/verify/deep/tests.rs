@@ -2,7 +2,6 @@
 
 use protocol::op::{Body, Seal, Tip};
 
-use super::super::super::engine::Change;
 use super::super::super::keys::{LogEntry, ViewEntry};
 use super::*;
 use crate::store::disk::fake::FakeDisk;
