@@ -7,7 +7,15 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use packetboat::store::{Options, Store};
+use ed25519_dalek::SigningKey;
+use packetboat::store::{FeedRecord, Options, Store};
+use protocol::grant::Permitted;
+use protocol::id::{LogId, SiteId};
+use protocol::log::{Mmr, Verified};
+use protocol::manifest::{File as Named, Manifest};
+use protocol::op::{Body, Genesis, Publish};
+use protocol::package::{Coordinate, FeedKind};
+use protocol::time::{Hlc, Timestamp};
 
 const MIB: usize = 1 << 20;
 /// What is ingested in one piece, and copied for comparison.
@@ -15,6 +23,8 @@ const LARGE_BYTES: usize = 1 << 30;
 /// What is ingested in each round of smaller pieces.
 const ROUND_BYTES: usize = 64 * MIB;
 const RESTART_BLOBS: u64 = 100_000;
+/// Ops that are said one by one; ten times as many where they are said many at once.
+const STATEMENTS: usize = 5000;
 
 /// Bytes that do not repeat, so that nothing is held twice.
 struct Source(u64);
@@ -35,7 +45,82 @@ fn main() -> Result<()> {
     for size in [4 << 10, 64 << 10, 256 << 10] {
         pieces(&folder.path().join(format!("pieces-{size}")), size)?;
     }
+    for at_once in [1, 1000] {
+        statements(&folder.path().join(format!("statements-{at_once}")), at_once)?;
+    }
     restart(&folder.path().join("restart"))
+}
+
+/// Publishes of one small file each, so many in one batch of their author's log: what the packs and the index take for each.
+fn statements(folder: &Path, at_once: usize) -> Result<()> {
+    let store = open(folder)?;
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let me = SiteId(key.verifying_key().to_bytes());
+    let genesis = Genesis {
+        origin: me,
+        second_origin: None,
+        name: "measured".to_owned(),
+        kind: FeedKind::Raw,
+        reuse: false,
+        overwrite: false,
+        created: Timestamp(1),
+        nonce: [0; 16],
+    };
+    let record = FeedRecord {
+        genesis,
+        name: "measured".to_owned(),
+        strict: false,
+        local_wins: false,
+        open_reads: false,
+    };
+    let feed = store.put_feed(&record)?;
+    let (packs, index) = (bytes_in(&folder.join("packs"))?, bytes_in(&folder.join("index"))?);
+    let ops = STATEMENTS * if at_once == 1 { 1 } else { 10 };
+    let log = LogId { feed, author: me, epoch: 1 };
+    let (mut held, mut clock) = (Mmr::default(), Hlc::default());
+    let start = Instant::now();
+    for first in (0..ops).step_by(at_once) {
+        let bodies = (first..first + at_once).map(publish).collect::<Result<Vec<_>>>()?;
+        let said = Verified::author(&key, log, &held, bodies, clock, Timestamp(1));
+        held = said.after().clone();
+        clock = said.ops().last().map_or(clock, |named| named.op.stamp);
+        store.append(&[Permitted::local(said, false)?])?;
+    }
+    let rate = ops as f64 / start.elapsed().as_secs_f64();
+    store.checkpoint()?;
+    let each = |bytes: u64| bytes as f64 / ops as f64;
+    let packs = each(bytes_in(&folder.join("packs"))? - packs);
+    let index = each(bytes_in(&folder.join("index"))? - index);
+    println!(
+        r#"{{"what":"publishes, {at_once} at once","ops":{ops},"per_s":{rate:.0},"pack_bytes_each":{packs:.0},"index_bytes_each":{index:.0}}}"#
+    );
+    drop(store);
+    Ok(fs::remove_dir_all(folder)?)
+}
+
+fn publish(number: usize) -> Result<Body> {
+    let content = number.to_le_bytes();
+    let file = Named {
+        name: format!("package-{number}.tar.gz"),
+        blob: protocol::id::BlobId(*blake3::hash(&content).as_bytes()),
+        size: u64::try_from(content.len())?,
+        sha256: [0; 32],
+    };
+    Ok(Body::Publish(Publish {
+        coordinate: Coordinate::new(FeedKind::Raw, &format!("package-{number}"), "1.0.0")?,
+        manifest: Manifest::of(vec![file])?,
+        supersedes: Vec::new(),
+        provenance: None,
+    }))
+}
+
+fn bytes_in(folder: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        bytes += if entry.file_type()?.is_dir() { bytes_in(&entry.path())? } else { entry.metadata()?.len() };
+    }
+    Ok(bytes)
 }
 
 /// Plain writing with a sync at the end: what the disk gives at best.
