@@ -430,3 +430,18 @@ async fn whoever_guesses_tickets_is_told_to_wait() {
         "{answers:?}"
     );
 }
+
+/// A node on a folder that another one of this process has just let go.
+async fn restarted(data: &Path, name: &str) -> Node {
+    let loopback: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match Node::start(data, Some(name), loopback).await {
+            Ok(node) => return node,
+            Err(StartError::Store(OpenError::InUse { .. })) if tokio::time::Instant::now() < deadline => {
+                tokio::task::yield_now().await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}

@@ -89,12 +89,16 @@ impl Store {
         }
     }
 
-    /// Looks into what readers of ops came upon since the last call: what is damaged is noted and wanted again, as if a scrub had found it.
+    /// Looks into what readers of ops came upon since the last call: what is damaged is noted and wanted again, as if a scrub had found it. Packs
+    /// that somebody removed under this process are written anew.
     ///
     /// # Errors
     /// As [`Store::verify`].
     pub fn look_into_damage(&self) -> Result<Loss, SweepError> {
         self.look_after_rebuild()?;
+        for (pack, bytes) in self.write_removed_anew()? {
+            self.tell(&[Damage { pack, offset: 0, bytes, record: None }]);
+        }
         let suspects = std::mem::take(&mut locked(&self.inner.findings).suspects);
         if suspects.is_empty() { Ok(Loss::default()) } else { self.checked_at(&suspects) }
     }
@@ -178,10 +182,14 @@ impl Store {
             loss.places.iter().partition(|damage| self.inner.packs.has(damage.pack));
         self.write_records(Shelf::Damage, here.into_iter().map(note))?;
         self.write_records(Shelf::LostPacks, gone.into_iter().map(note))?;
+        self.tell(&loss.places);
+        Ok(())
+    }
+
+    fn tell(&self, found: &[Damage]) {
         let mut findings = locked(&self.inner.findings);
         let room = FINDINGS_MAX.saturating_sub(findings.untold.len());
-        findings.untold.extend(loss.places.iter().take(room).cloned());
-        Ok(())
+        findings.untold.extend(found.iter().take(room).cloned());
     }
 
     /// Notes blobs that are not whole any more: their bytes are wanted whatever stands of what names them.

@@ -65,7 +65,10 @@ fn kept(index: &dyn Index, pack: u32, offset: u64) -> Result<Option<(Header, Vec
         for (_, value) in &page {
             let Some((&kind, rest)) = value.split_first() else { return Ok(None) };
             let Some((id, piece)) = rest.split_first_chunk::<32>() else { return Ok(None) };
-            told = Some((kind, *id));
+            // What a loss of power took here may have been longer than what came in its place.
+            if *told.get_or_insert((kind, *id)) != (kind, *id) {
+                break;
+            }
             payload.extend_from_slice(piece);
         }
     }

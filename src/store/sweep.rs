@@ -327,9 +327,24 @@ impl Store {
     /// Writes what is live in a pack at the end of the newest one and removes the pack; the newest is sealed first.
     pub(super) fn write_anew(&self, number: u32) -> Result<(), SweepError> {
         let _one_at_a_time = locked(&self.inner.sweeping);
-        if !self.inner.packs.has(number) {
-            return Ok(());
+        if self.inner.packs.has(number) { self.write_alone(number) } else { Ok(()) }
+    }
+
+    /// Writes anew, from what this process has open still, packs that somebody removed from the folder: the next start would miss them. Gives
+    /// them with their lengths; none while somebody sweeps.
+    pub(super) fn write_removed_anew(&self) -> Result<Vec<(u32, u64)>, SweepError> {
+        let Ok(_one_at_a_time) = self.inner.sweeping.try_lock() else { return Ok(Vec::new()) };
+        let removed = self.inner.packs.removed().map_err(|error| self.unreadable(error))?;
+        for (number, _) in &removed {
+            let folder = self.folder();
+            tracing::error!(folder, pack = number, "a pack is gone from the folder and is written anew");
+            self.write_alone(*number)?;
         }
+        Ok(removed)
+    }
+
+    /// Only while nobody else sweeps.
+    fn write_alone(&self, number: u32) -> Result<(), SweepError> {
         self.inner.packs.close(number)?;
         let (live, live_bytes) = self.live_in(number)?;
         self.inner.packs.has_room(live_bytes, 0)?;

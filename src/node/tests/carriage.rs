@@ -179,21 +179,6 @@ async fn a_trickle_of_deletions_waits_for_a_person_once_it_is_too_much() {
     assert_eq!((ready().await, tokyo.node.holds().await.unwrap().holds.len()), (10, 0), "counted anew");
 }
 
-/// A node on a folder that another one of this process has just let go.
-async fn restarted(data: &Path, name: &str) -> Node {
-    let loopback: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        match Node::start(data, Some(name), loopback).await {
-            Ok(node) => return node,
-            Err(StartError::Store(OpenError::InUse { .. })) if tokio::time::Instant::now() < deadline => {
-                tokio::task::yield_now().await;
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_whose_window_is_closed_runs_only_when_a_person_insists() {
     let (ny, tokyo) = pulled().await;

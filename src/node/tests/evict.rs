@@ -56,7 +56,7 @@ async fn an_eviction_outlives_a_restart_and_ends_with_fetch() {
     let Lab { folder, node } = ny;
     node.stop().await;
     drop(node);
-    let again = restarted(folder.path()).await;
+    let again = restarted(folder.path(), "New York").await;
     settle(&again).await;
     assert_eq!(state(&again, "tool").await, "evicted-here");
     let package = fetch(&again, "tool").await.unwrap();
@@ -64,19 +64,6 @@ async fn an_eviction_outlives_a_restart_and_ends_with_fetch() {
     assert_eq!(fetch(&again, "tool").await.unwrap().state, "ready", "nothing is left to do");
     assert_eq!(fetch(&again, "unknown").await.unwrap_err().status, 404);
     la.node.stop().await;
-}
-
-async fn restarted(data: &Path) -> Node {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        match Node::start(data, Some("New York"), "127.0.0.1:0".parse().unwrap()).await {
-            Ok(node) => return node,
-            Err(StartError::Store(OpenError::InUse { .. })) if tokio::time::Instant::now() < deadline => {
-                tokio::task::yield_now().await;
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
 }
 
 /// E23

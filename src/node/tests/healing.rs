@@ -118,6 +118,31 @@ async fn the_scrub_finds_rot_and_the_next_run_heals_it() {
     assert!(verify(&ny.node, false).await.damaged.is_empty());
 }
 
+/// What is open in this process is all that is left of such packs: they are written anew before a start would miss them.
+#[tokio::test(flavor = "multi_thread")]
+async fn packs_that_somebody_removes_under_a_running_node_are_written_anew() {
+    let Lab { folder, node } = lab("Los Angeles").await;
+    feed(&node, "tools").await;
+    for name in ["one", "two"] {
+        publish(&node, name, &[7; 400_000]).await.unwrap();
+    }
+    let removed = packs(folder.path());
+    removed.iter().for_each(|pack| std::fs::remove_file(pack).unwrap());
+    publish(&node, "three", &[8; 90_000]).await.unwrap();
+    node.look_after_damage().await;
+    assert_eq!(told(&node, "damage-found").await, removed.len());
+    assert!(removed.iter().all(|pack| !packs(folder.path()).contains(pack)), "no number is given twice");
+    assert!(verify(&node, false).await.is_sound());
+    node.stop().await;
+    drop(node);
+    std::fs::remove_dir_all(store_path(folder.path()).join("index")).unwrap();
+    let again = restarted(folder.path(), "Los Angeles").await;
+    assert_eq!(names(&again).await, ready(&["one", "three", "two"]));
+    assert_eq!(contents(&again, "one").await, [7; 400_000]);
+    assert!(verify(&again, false).await.is_sound());
+    again.stop().await;
+}
+
 /// What no other site has stays told until somebody acts.
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_that_nobody_heals_is_named_by_status_and_doctor() {

@@ -21,6 +21,14 @@ impl Packs {
         self.all().into_iter().filter(|pack| !leaving.contains(&pack.0)).map(bytes).collect()
     }
 
+    /// The packs that are open here and gone from the folder, with their lengths. Only while nobody removes one.
+    pub(crate) fn removed(&self) -> io::Result<Stock> {
+        let open = self.all();
+        let there = self.disk.packs()?;
+        let gone = open.into_iter().filter(|(number, ..)| !there.contains(number));
+        gone.map(|(number, file, end)| Ok((number, end.map_or_else(|| file.bytes(), Ok)?))).collect()
+    }
+
     /// What is not there any more of what once was.
     pub(crate) fn lost_of(&self, stock: &[(u32, u64)]) -> io::Result<Vec<Damage>> {
         let mut lost = Vec::new();

@@ -108,9 +108,9 @@ fn what_rots_at_a_site_that_stands_alone_goes_on_counting_and_is_written_again()
     let kinds: Vec<_> = alone().kept_twice().iter().map(|(_, place)| place.header.kind).collect();
     let count = |kind| kinds.iter().filter(|other| **other == kind).count();
     assert_eq!((count(Kind::Ops), count(Kind::Outline), count(Kind::Meta), kinds.len()), (4, 1, 1, 6));
-    for number in 0..kinds.len() {
+    for (number, kind) in kinds.iter().enumerate() {
         for behind in [20, 64 + 9] {
-            let (alone, when) = (alone(), format!("{:?} {number}, byte {behind}", kinds[number]));
+            let (alone, when) = (alone(), format!("{kind:?} {number}, byte {behind}"));
             let (pack, place) = alone.kept_twice().swap_remove(number);
             let byte = usize::try_from(place.offset).unwrap() + behind;
             alone.disk.damage(pack, |pack| pack[byte] ^= 4);
