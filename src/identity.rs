@@ -111,20 +111,34 @@ impl SiteKey {
         Ok(key)
     }
 
-    /// Writes the key to a file that is not there yet, for its owner alone, durably.
+    /// Writes the key to a file that is not there yet, for its owner alone, durably. Whatever happens it is there whole or not at all.
     ///
     /// # Errors
     /// There is a file, or the disk refuses.
     pub fn copy_to(&self, path: &Path) -> io::Result<()> {
-        let directory = directory_of(path);
-        owner_only::make_directory(directory)?;
+        owner_only::make_directory(directory_of(path))?;
+        let draft = path.with_extension("draft");
+        self.write_draft(&draft)?;
+        let placed = match fs::hard_link(&draft, path) {
+            // Not every file system has links.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !path.exists() => {
+                return fs::rename(&draft, path)
+                    .and_then(|()| owner_only::sync_directory(directory_of(path)));
+            }
+            placed => placed,
+        };
+        fs::remove_file(&draft)?;
+        placed?;
+        owner_only::sync_directory(directory_of(path))
+    }
+
+    /// Writes the key to a file of which an earlier attempt may have left a part.
+    fn write_draft(&self, path: &Path) -> io::Result<()> {
+        remove_if_there(path)?;
         let mut file = owner_only::create_file(path)?;
-        if let Err(error) = file.write_all(&self.encode()).and_then(|()| file.sync_all()) {
-            // A part of a key is none, and would stand in the way of the next attempt.
-            drop(fs::remove_file(path));
-            return Err(error);
-        }
-        owner_only::sync_directory(directory)
+        let written = file.write_all(&self.encode()).and_then(|()| file.sync_all());
+        // A part of a key is none.
+        written.inspect_err(|_error| drop(fs::remove_file(path)))
     }
 
     /// Puts the key in the place of the one at `path`, durably: whatever happens, one of the two is there whole.
@@ -133,11 +147,9 @@ impl SiteKey {
     /// The disk refuses.
     pub fn replace(&self, path: &Path) -> io::Result<()> {
         let fresh = path.with_extension("new");
-        match fs::remove_file(&fresh) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        self.copy_to(&fresh)?;
+        // A kill may have left one of the key that is replaced.
+        remove_if_there(&path.with_extension("draft"))?;
+        self.write_draft(&fresh)?;
         fs::rename(&fresh, path)?;
         owner_only::sync_directory(directory_of(path))
     }
@@ -225,6 +237,13 @@ impl SiteKey {
     #[must_use]
     pub fn derive(&self, context: &str) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(blake3::derive_key(context, self.signing.as_bytes()))
+    }
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -23,6 +23,22 @@ fn an_existing_key_is_never_overwritten() {
     assert_eq!(SiteKey::load(&path).unwrap().site_id(), first.site_id());
 }
 
+/// A kill while a key was written leaves a part of it beside its place.
+#[test]
+fn what_a_cut_attempt_left_is_in_nobodys_way() {
+    let (_folder, path) = place();
+    let draft = path.with_extension("draft");
+    fs::create_dir_all(directory_of(&path)).unwrap();
+    fs::set_permissions(directory_of(&path), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    fs::write(&draft, [1; 7]).unwrap();
+    let first = SiteKey::create(&path).unwrap();
+    assert_eq!(SiteKey::load(&path).unwrap().site_id(), first.site_id());
+    assert!(!draft.exists());
+    fs::hard_link(&path, &draft).unwrap();
+    first.followed_by(&[3; 32]).replace(&path).unwrap();
+    assert!(!draft.exists(), "the older secret lies about");
+}
+
 #[test]
 fn a_missing_and_a_cut_key_are_told_apart() {
     let (_folder, path) = place();
