@@ -292,6 +292,9 @@ impl Store {
                 _held: held,
             }),
         };
+        if let Err(error) = store.write_spares_beyond() {
+            tracing::warn!(%error, "what is gone from the end of the packs could not be written again");
+        }
         // A disk that refuses is asked again before anything is signed.
         if let Err(error) = store.look_after_rebuild() {
             tracing::warn!(%error, "it could not be noted that damage was stepped over");

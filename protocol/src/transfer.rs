@@ -116,10 +116,11 @@ impl Transfer {
             self.small.insert((urgency, blob), size);
             return;
         }
-        let (outline, unasked) = match held {
-            Some((outline, missing)) => (Some(outline), missing.into_iter().collect()),
-            None => (None, (0..extent_count(size)).collect()),
-        };
+        let (outline, unasked) =
+            match held.filter(|(outline, _)| extent_count(outline.size) == extent_count(size)) {
+                Some((outline, missing)) => (Some(outline), missing.into_iter().collect()),
+                None => (None, (0..extent_count(size)).collect()),
+            };
         let outline_asked = outline.is_some();
         let large = Large {
             size,
@@ -207,7 +208,15 @@ impl Transfer {
         self.large.get(&blob).is_some_and(|large| large.outline_asked && large.outline.is_none())
     }
 
-    /// Takes bytes in. What it returns is verified.
+    /// Whether an outline is that of its blob, and who published the blob said a size that has another number of extents: nobody can give it.
+    #[must_use]
+    pub fn is_of_another_size(&self, outline: &Outline) -> bool {
+        let wanted = self.large.get(&outline.blob).map(|large| extent_count(large.size));
+        wanted.is_some_and(|count| count != extent_count(outline.size)) && outline.verify().is_ok()
+    }
+
+    /// Takes bytes in. What it returns is verified: bytes have the hash that they were asked by. Sizes are not in it, and whoever said a wrong one,
+    /// in an op or in an outline, spoils nothing by that.
     ///
     /// # Errors
     /// The bytes were not asked for or do not have the hash they were asked by. Nothing is lost: they stay wanted.
@@ -215,7 +224,7 @@ impl Transfer {
         match arrived {
             Arrived::Small { blob, bytes } => {
                 let size = *self.small_asked.get(&blob).ok_or(Misbehaved::BytesUnasked)?;
-                if bytes.len() as u64 != size || blake3::hash(&bytes).as_bytes() != &blob.0 {
+                if bytes.len() > EXTENT_BYTES || blake3::hash(&bytes).as_bytes() != &blob.0 {
                     return Err(Misbehaved::BytesWrong);
                 }
                 self.small_asked.remove(&blob);
@@ -227,13 +236,15 @@ impl Transfer {
         }
     }
 
-    fn outline(&mut self, outline: Outline) -> Result<Vec<Stored>, Misbehaved> {
+    fn outline(&mut self, mut outline: Outline) -> Result<Vec<Stored>, Misbehaved> {
         let blob = outline.blob;
         let large = self.large.get_mut(&blob).ok_or(Misbehaved::BytesUnasked)?;
         if large.outline.is_some() || !large.outline_asked {
             return Err(Misbehaved::BytesUnasked);
         }
-        if outline.size != large.size || outline.verify().is_err() {
+        // The peer may say what it likes of the size, as may who published: the hash is of neither.
+        outline.size = large.size;
+        if outline.verify().is_err() {
             return Err(Misbehaved::BytesWrong);
         }
         large.outline = Some(outline.clone());
@@ -251,7 +262,7 @@ impl Transfer {
         if !large.asked.contains(&index) || large.early.contains_key(&index) {
             return Err(Misbehaved::BytesUnasked);
         }
-        if extent_len(large.size, index) != Some(bytes.len()) {
+        if bytes.len() > EXTENT_BYTES {
             return Err(Misbehaved::BytesWrong);
         }
         let Some(outline) = &large.outline else {
@@ -263,12 +274,13 @@ impl Transfer {
             return Err(Misbehaved::BytesWrong);
         }
         large.asked.remove(&index);
+        let announced = extent_len(large.size, index).unwrap_or(0) as u64;
         let whole = large.asked.is_empty() && large.unasked.is_empty();
         if whole {
             self.large.remove(&blob);
             self.turns.retain(|turn| *turn != blob);
         }
-        self.close(bytes.len() as u64);
+        self.close(announced);
         let mut stored = vec![Stored::Extent { blob, index, bytes }];
         stored.extend(whole.then_some(Stored::Complete { blob }));
         Ok(stored)

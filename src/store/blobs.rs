@@ -5,6 +5,9 @@
 //! have survived a loss of power that took the record it points to, so a blob is believed only
 //! after the header at its place was read, or when it was marked complete after a sync.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
@@ -99,16 +102,30 @@ impl Store {
             }
             Some(BlobEntry::Large { size, complete: true, .. }) => Ok(BlobState::Complete { size }),
             Some(BlobEntry::Large { size, outline, complete: false })
-                if self.holds(Kind::Outline, blob.0, outline)? =>
+                if self.has_outline(blob, outline)? =>
             {
                 let missing = self.missing(blob)?;
                 if missing.is_empty() {
-                    return Ok(BlobState::Complete { size });
+                    // Its size may have been put right.
+                    return self.blob_state(blob);
                 }
                 Ok(BlobState::Partial { size, missing: ranges(&missing) })
             }
             Some(BlobEntry::Small { .. } | BlobEntry::Large { .. }) => Ok(BlobState::Missing),
         }
+    }
+
+    /// Whether an outline is where the index says, or is kept twice.
+    fn has_outline(&self, blob: BlobId, at: Location) -> Result<bool, ReadError> {
+        if self.holds(Kind::Outline, blob.0, at)? {
+            return Ok(true);
+        }
+        let outline = self.spare(at)?.and_then(|payload| record::decode_outline(&payload));
+        let is_it = outline.is_some_and(|outline| outline.blob == blob);
+        if is_it {
+            self.suspect(at);
+        }
+        Ok(is_it)
     }
 
     /// The outline of a large blob that is held in whole or in part.
@@ -161,7 +178,7 @@ impl Store {
         locked(&self.inner.partials).forget(blob);
         let payload = record::encode_outline(outline);
         self.has_room(payload.len())?;
-        self.commit(&[Draft { kind: Kind::Outline, aux: 0, id: blob.0, payload: &payload }])?;
+        self.commit(&[Draft::outline(blob, &payload)])?;
         Ok(())
     }
 
@@ -294,8 +311,27 @@ impl Store {
 
     /// Marks a blob whose extents are all there. They are durable first, so the mark can be believed for ever.
     fn complete(&self, blob: BlobId) -> Result<(), ReadError> {
+        self.put_size_right(blob)?;
         self.sync().map_err(ReadError::Incomplete)?;
         self.mark_complete(blob, true)
+    }
+
+    /// An outline says how large its blob is, and nothing in the blob's hash does: whoever wrote or sent it may have said another size. The last
+    /// extent has the length that its hash is of.
+    fn put_size_right(&self, blob: BlobId) -> Result<(), ReadError> {
+        let Some(outline) = self.outline(blob)? else { return Ok(()) };
+        let Some(last) = outline.extents.last() else { return Ok(()) };
+        let Some(at) = self.extent_at(last).map_err(ReadError::Incomplete)? else { return Ok(()) };
+        let full = outline::extent_count(outline.size).saturating_sub(1);
+        let size = u64::from(full).saturating_mul(EXTENT_BYTES as u64).saturating_add(at.bytes);
+        if size == outline.size {
+            return Ok(());
+        }
+        tracing::warn!(%blob, said = outline.size, size, "an outline said another size than its blob has");
+        locked(&self.inner.partials).forget(blob);
+        let payload = record::encode_outline(&Outline { size, ..Outline::clone(&outline) });
+        self.commit(&[Draft::outline(blob, &payload)]).map_err(ReadError::Incomplete)?;
+        Ok(())
     }
 
     pub(super) fn mark_complete(&self, blob: BlobId, complete: bool) -> Result<(), ReadError> {

@@ -15,7 +15,7 @@ use super::packs::footer::Place;
 use super::packs::record::Kind;
 use super::records::Shelf;
 use super::sweep::{Dropped, plus};
-use super::{BlobState, Cause, Look, ReadError, Store, SweepError, locked, walk};
+use super::{BlobState, Cause, Look, ReadError, Store, SweepError, locked, spares, walk};
 
 /// Findings kept for whoever asks what was found; more than that is a disk to be replaced.
 const FINDINGS_MAX: usize = 1024;
@@ -105,6 +105,7 @@ impl Store {
 
     /// Notes what is damaged and not noted yet, and has everything wanted again that it took.
     pub(super) fn condemn(&self, found: Vec<Damage>, spoilt: &[(u32, Place)]) -> Result<Loss, SweepError> {
+        let unknown = self.with_index(|index| spares::leave_unknown(index, &found))?;
         self.write_spares(&found)?;
         let mut loss = Loss::default();
         for damage in &found {
@@ -120,7 +121,8 @@ impl Store {
             loss.logs = self.set_back_damaged(&found)?;
             return Ok(loss);
         }
-        self.take_out(&mut loss, spoilt)?;
+        (loss.blobs, loss.logs) = self.take_out(&loss.places, spoilt, unknown)?;
+        self.note_damage(&loss.places)?;
         Ok(loss)
     }
 
@@ -132,13 +134,24 @@ impl Store {
             return Ok(());
         }
         self.inner.packs.leave(&places)?;
-        // The index knows how long logs were. Should it be lost as well nothing else would: of rot the damaged bytes are left to tell of it.
-        if self.batch_lies_in(&places)? {
+        // The stock is of the last checkpoint: nobody knows how far beyond it the pack went.
+        let beyond = |place: &Damage| Damage { bytes: u64::MAX, ..place.clone() };
+        let beyond: Vec<Damage> = places.iter().map(beyond).collect();
+        self.mistrust_lost(&beyond)?;
+        self.write_spares(&beyond)?;
+        self.take_out(&places, &[], true)?;
+        self.set_back_damaged(&beyond)?;
+        self.note_damage(&places)?;
+        self.inner.index.losses_are_borne();
+        Ok(())
+    }
+
+    /// Where a batch lay in packs that are gone: the index knows how long logs were. Should it be lost as well nothing else would: of rot the damaged
+    /// bytes are left to tell of it. And it may know less than the packs said.
+    pub(super) fn mistrust_lost(&self, places: &[Damage]) -> Result<(), SweepError> {
+        if !self.inner.index.lost().is_empty() && self.batch_lies_in(places)? {
             self.awaken(Cause::SetBack, Timestamp::default())?;
         }
-        self.write_spares(&places)?;
-        self.take_out(&mut Loss { places, ..Loss::default() }, &[])?;
-        self.inner.index.losses_are_borne();
         Ok(())
     }
 
@@ -152,8 +165,14 @@ impl Store {
         Ok(false)
     }
 
-    /// Has everything wanted again that lay in those places, and notes them.
-    fn take_out(&self, loss: &mut Loss, spoilt: &[(u32, Place)]) -> Result<(), SweepError> {
+    /// Has everything wanted again that lay in those places. Gives the blobs that counted as whole, and the logs that were set back. It may
+    /// be `unknown` what lay there.
+    fn take_out(
+        &self,
+        places: &[Damage],
+        spoilt: &[(u32, Place)],
+        unknown: bool,
+    ) -> Result<(Vec<BlobId>, Vec<LogId>), SweepError> {
         let mut gone: Vec<Dropped> = Vec::new();
         for (pack, place) in spoilt {
             let extent = place.header.kind == Kind::Extent;
@@ -161,28 +180,51 @@ impl Store {
                 gone.push(Dropped { extent, id: place.header.id, at: place.location(*pack) });
             }
         }
-        let holes: Vec<&Damage> = loss.places.iter().filter(|damage| damage.record.is_none()).collect();
+        let holes: Vec<&Damage> = places.iter().filter(|damage| damage.record.is_none()).collect();
         if !holes.is_empty() {
             gone.extend(self.pointed_into(Tree::Blob, &holes)?);
             gone.extend(self.pointed_into(Tree::Extent, &holes)?);
         }
-        loss.blobs = self.forget_places(&gone)?;
+        let mut blobs = self.forget_places(&gone)?;
+        blobs.extend(self.never_known(&gone, unknown)?);
         // So that an index built anew does not take the damaged bytes for whole.
         self.write_drops(&gone)?;
         let meta = spoilt.iter().any(|(_, place)| place.header.kind == Kind::Meta) || !holes.is_empty();
         if meta {
             self.mend_records()?;
         }
-        self.reopen_gaps(&loss.places)?;
-        loss.logs = self.set_back_damaged(&loss.places)?;
-        self.note_lost(&loss.blobs)?;
+        self.reopen_gaps(places)?;
+        let logs = self.set_back_damaged(places)?;
+        self.note_lost(&blobs)?;
+        Ok((blobs, logs))
+    }
+
+    /// Blobs that an index which was built anew over the damage never knew to be here: those whose records are spoilt; and where it is unknown what
+    /// lay there, all that are wanted.
+    fn never_known(&self, gone: &[Dropped], unknown: bool) -> Result<Vec<BlobId>, ReadError> {
+        if self.with_index(|index| index.value(Tree::About, keys::OVER_DAMAGE))?.is_none() {
+            return Ok(Vec::new());
+        }
+        let named: BTreeSet<BlobId> =
+            gone.iter().filter(|dropped| !dropped.extent).map(|dropped| BlobId(dropped.id)).collect();
+        let mut lost = BTreeSet::new();
+        for blob in self.walk(Tree::Want, &[], |key, _| keys::blob_of_want(key)) {
+            let blob = blob?;
+            if (unknown || named.contains(&blob)) && self.blob_state(blob)? == BlobState::Missing {
+                lost.insert(blob);
+            }
+        }
+        Ok(lost.into_iter().collect())
+    }
+
+    /// Notes damaged places until they are mended. Of a pack that is gone there is nothing to be written anew; but a backup may have it.
+    fn note_damage(&self, places: &[Damage]) -> Result<(), SweepError> {
         let note = |damage: &Damage| (place_key(damage.pack, damage.offset), Some(keys::encode(damage)));
-        // Of a pack that is gone there is nothing to be written anew; but a backup may have it.
         let (here, gone): (Vec<_>, Vec<_>) =
-            loss.places.iter().partition(|damage| self.inner.packs.has(damage.pack));
+            places.iter().partition(|damage| self.inner.packs.has(damage.pack));
         self.write_records(Shelf::Damage, here.into_iter().map(note))?;
         self.write_records(Shelf::LostPacks, gone.into_iter().map(note))?;
-        self.tell(&loss.places);
+        self.tell(places);
         Ok(())
     }
 

@@ -120,6 +120,16 @@ pub trait PackFile: fmt::Debug + Send + Sync {
     fn truncate(&self, bytes: u64) -> io::Result<()>;
 }
 
+/// What systems say of a part of a disk that cannot be read any more: EIO and ENODATA; on Windows a wrong checksum, a sector that is not found, and
+/// a device error.
+const UNREADABLE: &[i32] = if cfg!(windows) { &[23, 27, 1117] } else { &[5, 61] };
+
+/// Whether an error says that a part of the disk cannot be read.
+#[must_use]
+pub fn is_bad_sector(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(|code| UNREADABLE.contains(&code))
+}
+
 /// Whether an error says that there is no space left.
 #[must_use]
 pub fn is_full(error: &io::Error) -> bool {

@@ -73,7 +73,7 @@ impl IndexRoom {
         let caught_up = usable.map_err(ReplayError::from).and_then(|usable| {
             let Some((index, start)) = usable else { return Ok(None) };
             room.take_stock(&*index, packs)?;
-            room.fill(&*index, packs, start)?;
+            room.fill(&*index, packs, start, None)?;
             Ok(Some(index))
         });
         if let Some(checkpoint) = fits
@@ -99,12 +99,21 @@ impl IndexRoom {
 
     /// Brings an index from `start` to the packs' end and says, last of all, whose index it is: one
     /// whose building was cut short is never taken for a whole one.
-    fn fill(&self, index: &dyn Index, packs: &Packs, start: Start) -> Result<(), ReplayError> {
-        let unread = replay::all(index, packs, start)?;
+    fn fill(
+        &self,
+        index: &dyn Index,
+        packs: &Packs,
+        start: Start,
+        before: Option<&dyn Index>,
+    ) -> Result<(), ReplayError> {
+        let unread = replay::all(index, packs, start, before)?;
         if unread.records > 0 {
             tracing::warn!(unreadable = unread.records, "records in the packs cannot be read");
         }
         self.stepped_over.fetch_or(unread.words, Ordering::Relaxed);
+        if start == Start::default() && unread.records > 0 {
+            index.apply(&[about(keys::OVER_DAMAGE, &())])?;
+        }
         if index.value(Tree::About, keys::GENERATION)?.is_none() {
             index.apply(&[about(keys::CHECKPOINT, &0_u64), about(keys::GENERATION, &self.generation)])?;
         }
@@ -185,11 +194,13 @@ impl IndexRoom {
     /// Sets the index aside and builds it from all packs; unless another thread already replaced `broken`.
     fn rebuild(&self, packs: &Packs, broken: Option<(Arc<dyn Index>, Broken)>) -> Result<(), RebuildError> {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let mut before = None;
         if let Some((index, broken)) = broken {
             if current.index.as_ref().is_none_or(|now| !Arc::ptr_eq(now, &index)) {
                 return Ok(());
             }
             tracing::warn!(%broken, "the index is set aside and built again from the packs");
+            before = Some(index);
         } else if current.index.is_some() {
             return Ok(());
         }
@@ -199,7 +210,7 @@ impl IndexRoom {
         let folder = || packs.disk().folder();
         let index = self.engine.open().map_err(|source| RebuildError::Broken { folder: folder(), source })?;
         let era = packs.era();
-        match self.fill(&*index, packs, Start::default()) {
+        match self.fill(&*index, packs, Start::default(), before.as_deref()) {
             Ok(()) => {}
             Err(ReplayError::Io(error)) => return Err(disk_failed(packs, error)),
             Err(ReplayError::Broken(source)) => {

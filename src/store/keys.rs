@@ -48,7 +48,7 @@ pub enum Tree {
     Gap,
     /// feed 32, name, 0, version → `ViewEntry`: each coordinate of which anything is known.
     View,
-    /// pack u32, offset u64, piece u32 → kind u8, id 32, bytes: a piece of a record's payload that is kept twice. No postcard.
+    /// pack u32, offset u64, piece u32 → kind u8, blake3 of the payload 32, bytes: a piece of a record's payload that is kept twice. No postcard.
     Spare,
 }
 
@@ -84,6 +84,9 @@ pub(crate) const CHECKPOINT: &[u8] = b"checkpoint";
 
 /// The key in [`Tree::About`] of how many bytes of each pack were durable at that checkpoint.
 pub(crate) const STOCK: &[u8] = b"stock";
+
+/// The key in [`Tree::About`] of an index that was built from packs of which some records could not be read.
+pub(crate) const OVER_DAMAGE: &[u8] = b"over damage";
 
 /// Where a record lies: its header begins at `offset`, and `bytes` of payload follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

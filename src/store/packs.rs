@@ -9,6 +9,7 @@ pub(crate) mod footer;
 pub(crate) mod record;
 mod recover;
 pub(crate) mod scan;
+mod sectors;
 mod stock;
 
 #[cfg(test)]
@@ -18,10 +19,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
-use super::disk::{Disk, PackFile, is_full};
+use super::disk::{Disk, PackFile, is_bad_sector, is_full};
 use super::keys::Location;
 use footer::Place;
 use record::{Binding, Draft, HEADER_BYTES, Header, PAYLOAD_BYTES_MAX};
+use recover::Contents;
 
 pub use recover::Damage;
 pub(crate) use recover::Start;
@@ -32,6 +34,11 @@ const UNSYNCED_BYTES_MAX: u64 = 8 << 20;
 
 /// Bytes that the index may need at once: with fewer free it is not opened or built before room was found.
 const INDEX_BYTES_MIN: u64 = 8 << 20;
+
+/// Whether what was read was not there to be read: beyond the end, or in a part of the disk that cannot be read any more.
+fn is_not_there(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof || is_bad_sector(error)
+}
 
 /// The first bytes of each pack.
 const PACK_MAGIC: [u8; 8] = *b"PBpack\0\x01";
@@ -98,6 +105,8 @@ pub(super) struct Tail {
     /// The position of the open pack's first byte. Positions count all bytes since this store was opened.
     start: u64,
     pub(super) places: Vec<Place>,
+    /// What was found damaged in it when it was opened, of what was durable before.
+    pub(super) damage: Vec<Damage>,
     /// A failed append may have left bytes behind the last record.
     torn: bool,
 }
@@ -140,13 +149,13 @@ impl Packs {
         roll_bytes: u64,
         files: BTreeMap<u32, Arc<dyn PackFile>>,
         newest: u32,
-        open: Option<(Pack, u64, Vec<Place>)>,
+        open: Option<(Pack, u64, Contents)>,
     ) -> Self {
-        let (open, bytes, places) = match open {
-            Some((pack, bytes, places)) => (Some(pack), bytes, places),
-            None => (None, 0, Vec::new()),
+        let (open, bytes, Contents { places, damage, .. }) = match open {
+            Some((pack, bytes, contents)) => (Some(pack), bytes, contents),
+            None => (None, 0, Contents::default()),
         };
-        let tail = Tail { open, newest, bytes, start: 0, places, torn: false };
+        let tail = Tail { open, newest, bytes, start: 0, places, damage, torn: false };
         let commit = Commit { durable: tail.position(), era: 0, led: false };
         Self {
             disk,
@@ -317,6 +326,7 @@ impl Packs {
         tail.bytes = HEADER_BYTES as u64;
         tail.newest = number;
         tail.places = Vec::new();
+        tail.damage = Vec::new();
         tail.torn = false;
         tail.open = Some(Pack { number, file });
         locked(&self.commit).durable = tail.position();
@@ -411,7 +421,7 @@ impl Packs {
         let mut bytes = [0; HEADER_BYTES];
         match file.read_at(at.offset, &mut bytes) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) if is_not_there(&error) => return Ok(None),
             Err(error) => return Err(error),
         }
         let header = Header::decode(&bytes, self.binding(at.pack), at.offset);
@@ -424,7 +434,7 @@ impl Packs {
         let Some(file) = self.file(at.pack) else { return Ok(None) };
         let payload = match scan::payload(&*file, &Place { header, offset: at.offset }) {
             Ok(payload) => payload,
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) if is_not_there(&error) => return Ok(None),
             Err(error) => return Err(error),
         };
         Ok(header.matches(&payload).then_some((header, payload)))
@@ -440,7 +450,7 @@ impl Packs {
         let offset = at.offset.saturating_add(HEADER_BYTES as u64).saturating_add(start);
         match file.read_at(offset, &mut part) {
             Ok(()) => Ok(Some(part)),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) if is_not_there(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -13,7 +13,7 @@ use super::replay::Changes;
 use super::{ReadError, Store, WriteError, locked};
 
 /// Bytes of a value that the index holds itself; a larger one is read from its pack.
-pub(super) const INLINE_BYTES_MAX: usize = 2048;
+const INLINE_BYTES_MAX: usize = 2048;
 
 /// Bytes of one record's value. The memory of a peer with ten thousand logs is about a quarter of it.
 pub const RECORD_BYTES_MAX: usize = 8 << 20;
@@ -137,6 +137,13 @@ pub(super) fn replay(changes: &mut Changes, at: Location, payload: &[u8]) {
         }
         Some(_) => changes.set(Tree::Record, key, keys::encode(&RecordEntry::At(at))),
     }
+}
+
+/// Whether the index keeps a record a second time: where its value is too large to lie there anyway, and is not of what is asked for anew when it is
+/// gone and written with each run.
+pub(super) fn is_kept_twice(payload: &[u8]) -> bool {
+    payload.len() > INLINE_BYTES_MAX
+        && keys::decode::<Written>(payload).is_ok_and(|written| written.shelf != Shelf::Cursors.code())
 }
 
 /// Whether a record's payload says what holds for its key: its value, or that there is none.

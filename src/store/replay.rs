@@ -6,6 +6,7 @@ use std::io;
 use protocol::id::BlobId;
 
 use super::engine::{Broken, Change, Index};
+use super::gaps::Gap;
 use super::keys::{self, BatchEntry, BlobEntry, Location, LogEntry, Tree};
 use super::packs::record::{self, Kind};
 use super::packs::{Packs, Start, footer::Place};
@@ -117,10 +118,18 @@ impl Changes {
         Ok(())
     }
 
+    /// Whether the op that a gap stands for came later: the batch may be replayed once more, behind it.
+    fn is_filled(&self, index: &dyn Index, gap: &[u8]) -> Result<bool, Broken> {
+        let Gap { height, hash } = keys::decode(gap)?;
+        let comes = || self.by_key.contains_key(&(Tree::Op, hash.to_vec()));
+        Ok(height == 0 && (comes() || index.value(Tree::Op, &hash)?.is_some()))
+    }
+
     pub(crate) fn apply(&self, index: &dyn Index) -> Result<(), Broken> {
         let mut changes = Vec::with_capacity(self.by_key.len());
         for ((tree, key), step) in &self.by_key {
             let value = match step {
+                Step::Set(value) if *tree == Tree::Gap && self.is_filled(index, value)? => continue,
                 Step::Set(value) => Some(value.clone()),
                 Step::Remove => None,
                 Step::RemoveAt(at) => {
@@ -167,7 +176,7 @@ impl Changes {
 
 /// Adds what a record means. `payload` is empty for kinds that do not need it.
 pub(crate) fn record(changes: &mut Changes, kind: Kind, id: [u8; 32], at: Location, payload: &[u8]) {
-    spares::keep(changes, kind, id, at, payload);
+    spares::keep(changes, kind, at, payload);
     match kind {
         Kind::Blob => changes.set(Tree::Blob, id.to_vec(), keys::encode(&BlobEntry::Small { at })),
         Kind::Extent => changes.set(Tree::Extent, id.to_vec(), keys::encode(&at)),
@@ -191,21 +200,32 @@ pub(crate) struct Unread {
     pub(crate) words: bool,
 }
 
-/// Applies every record from `start` on. Records that cannot be read are damage: they are stepped over and counted, and a log ends before
-/// them.
-pub(crate) fn all(index: &dyn Index, packs: &Packs, start: Start) -> Result<Unread, ReplayError> {
+/// Applies every record from `start` on. Records that cannot be read are damage: where the index `before` this one has them a second time that is
+/// applied; else they are stepped over and counted, and a log ends before them.
+pub(crate) fn all(
+    index: &dyn Index,
+    packs: &Packs,
+    start: Start,
+    before: Option<&dyn Index>,
+) -> Result<Unread, ReplayError> {
     let mut unread = Unread::default();
     let mut changes = Changes::default();
     for number in packs.numbers().into_iter().filter(|&number| number >= start.pack) {
         let contents = packs.contents(number)?;
-        unread.records = unread.records.saturating_add(contents.damage.len().try_into().unwrap_or(u64::MAX));
-        // What a hole held nobody knows.
-        unread.words |= !contents.damage.is_empty();
-        for place in contents.places {
-            if number == start.pack && place.offset < start.offset {
+        let follows = |offset| number > start.pack || offset >= start.offset;
+        let mut places = contents.places;
+        for hole in contents.damage.iter().filter(|damage| follows(damage.offset)) {
+            unread.records = unread.records.saturating_add(1);
+            let kept = before.map_or_else(Vec::new, |before| spares::places_in(before, hole));
+            unread.words |= !spares::fill(hole, &kept);
+            places.extend(kept);
+        }
+        places.sort_by_key(|place| place.offset);
+        for place in places {
+            if !follows(place.offset) {
                 continue;
             }
-            if !one(&mut changes, packs, number, &place)? {
+            if !one(&mut changes, packs, number, &place, before)? {
                 unread.records = unread.records.saturating_add(1);
                 unread.words |= matches!(place.header.kind, Kind::Ops | Kind::Meta);
             }
@@ -223,10 +243,19 @@ pub(crate) fn all(index: &dyn Index, packs: &Packs, start: Start) -> Result<Unre
     Ok(unread)
 }
 
-fn one(changes: &mut Changes, packs: &Packs, pack: u32, place: &Place) -> io::Result<bool> {
+fn one(
+    changes: &mut Changes,
+    packs: &Packs,
+    pack: u32,
+    place: &Place,
+    before: Option<&dyn Index>,
+) -> io::Result<bool> {
     let at = place.location(pack);
     let payload = if needs_payload(place.header.kind) {
-        let Some((_, payload)) = packs.read(at)? else { return Ok(false) };
+        let spare = || before.and_then(|before| spares::of(before, pack, place));
+        let Some(payload) = packs.read(at)?.map(|(_, payload)| payload).or_else(spare) else {
+            return Ok(false);
+        };
         payload
     } else {
         Vec::new()

@@ -356,6 +356,7 @@ impl Store {
     /// Removes a pack of which nothing is live. What was dropped is noted in packs of which this may be one: an index that has not reached
     /// the disk by then, and is set back by a loss of power, would count as whole what lay here.
     fn discard(&self, number: u32) -> Result<(), SweepError> {
+        self.write_unlisted_spares(number)?;
         self.inner.packs.is_to_go(number);
         self.forget_spares_of(number)?;
         self.checkpoint()?;

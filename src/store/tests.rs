@@ -70,7 +70,7 @@ pub(super) fn id(bytes: &[u8]) -> BlobId {
     BlobId(*blake3::hash(bytes).as_bytes())
 }
 
-fn outline_of(bytes: &[u8]) -> Outline {
+pub(super) fn outline_of(bytes: &[u8]) -> Outline {
     let cvs: Vec<Cv> = (0..).zip(bytes.chunks(EXTENT)).map(|(n, part)| extent_cv(n, part).unwrap()).collect();
     Outline::build(bytes.len() as u64, cvs).unwrap()
 }

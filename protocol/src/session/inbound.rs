@@ -456,6 +456,10 @@ impl Inbound {
             Piece::Outline { blob, .. } if forsaken && !self.transfer.awaits_outline(blob) => return Ok(()),
             Piece::Outline { blob, size, first, extents } => {
                 let Some(outline) = self.assemble(blob, size, first, extents)? else { return Ok(()) };
+                if self.transfer.is_of_another_size(&outline) {
+                    self.not_have(&[Ask::Outline { blob }], context);
+                    return Ok(());
+                }
                 Arrived::Outline { outline }
             }
         };

@@ -111,6 +111,46 @@ fn a_wrong_outline_or_extent_is_refused() {
     assert_eq!(transfer.handle(Arrived::Outline { outline }), Err(Misbehaved::BytesWrong));
 }
 
+/// The hash of a blob does not cover its size: neither a peer nor whoever published it has anything of a lie.
+#[test]
+fn a_wrong_size_in_an_op_or_an_outline_spoils_nothing_and_blames_nobody() {
+    for (size, said) in [(700, 9), (9, 700), (EXTENT_BYTES * 2 + 5, 2 * EXTENT_BYTES + 400)] {
+        let one = source(size, 1);
+        let mut transfer = Transfer::new();
+        transfer.want(one.blob, said as u64, 0, None);
+        let mut stored = Vec::new();
+        while let Some(ask) = transfer.poll() {
+            for arrived in one.answer(ask) {
+                stored.extend(transfer.handle(arrived).unwrap());
+            }
+        }
+        let bytes: Vec<u8> = stored
+            .iter()
+            .flat_map(|kept| match kept {
+                Stored::Small { bytes, .. } | Stored::Extent { bytes, .. } => bytes.clone(),
+                Stored::Outline { .. } | Stored::Complete { .. } => Vec::new(),
+            })
+            .collect();
+        assert!(
+            bytes == one.bytes && transfer.is_idle() && transfer.open_bytes == 0,
+            "{size} said to be {said}"
+        );
+    }
+    let one = source(EXTENT_BYTES * 2 + 5, 1);
+    let mut transfer = Transfer::new();
+    transfer.want(one.blob, one.size(), 0, None);
+    while transfer.poll().is_some() {}
+    let outline = Outline { size: one.size() + 99, ..one.outline.clone().unwrap() };
+    let Ok(stored) = transfer.handle(Arrived::Outline { outline }) else { panic!("its extents are right") };
+    assert_eq!(stored, [Stored::Outline { outline: one.outline.clone().unwrap() }]);
+    let shorter = Outline { size: EXTENT_BYTES as u64 * 2, ..one.outline.unwrap() };
+    let mut transfer = Transfer::new();
+    transfer.want(one.blob, 5 * EXTENT_BYTES as u64, 0, None);
+    assert!(!transfer.is_of_another_size(&shorter), "it is no outline");
+    let real = source(EXTENT_BYTES * 2 + 5, 1).outline.unwrap();
+    assert!(transfer.is_of_another_size(&real));
+}
+
 #[test]
 fn what_a_peer_does_not_have_frees_the_window() {
     let one = source(EXTENT_BYTES * 2, 1);

@@ -24,6 +24,8 @@ struct Bytes {
     durable: Vec<u8>,
     /// What was written when a sync failed. The kernel takes those pages for clean: no later sync writes them, unless they change.
     forgotten: Vec<u8>,
+    /// A byte that cannot be read any more.
+    unreadable: Option<usize>,
 }
 
 impl Bytes {
@@ -129,6 +131,11 @@ impl FakeDisk {
             bytes.forgotten.clear();
         }
         self.world.held.store(false, Ordering::SeqCst);
+    }
+
+    /// Makes the sector of a byte unreadable.
+    pub(crate) fn spoil_sector(&self, pack: u32, at: u64) {
+        locked(&locked(&self.world.packs)[&pack]).unreadable = Some(length(at));
     }
 
     /// Changes bytes of a pack where they lie.
@@ -254,6 +261,9 @@ impl PackFile for FakePack {
         self.disk.call()?;
         let file = locked(&self.bytes);
         let start = length(offset);
+        if file.unreadable.is_some_and(|at| (start..start + buffer.len()).contains(&at)) {
+            return Err(io::Error::from_raw_os_error(super::UNREADABLE[0]));
+        }
         let bytes = file.written.get(start..start + buffer.len());
         buffer.copy_from_slice(bytes.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?);
         Ok(())

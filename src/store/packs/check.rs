@@ -6,6 +6,7 @@ use super::super::disk::PackFile;
 use super::footer::{self, Footer};
 use super::record::{Binding, HEADER_BYTES};
 use super::scan::{Found, Walk};
+use super::sectors::Patient;
 use super::{Packs, front};
 
 impl Packs {
@@ -19,6 +20,7 @@ impl Packs {
         (from, bytes_max): (u64, u64),
         mut visit: impl FnMut(&Found),
     ) -> io::Result<Option<u64>> {
+        let file = &Patient(file);
         let length = file.bytes()?;
         let sealed = if end.is_none() { footer::end(file, length)? } else { None };
         let end = end.or(sealed).unwrap_or(length).min(length);

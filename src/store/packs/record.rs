@@ -27,7 +27,7 @@ pub(crate) enum Kind {
     Blob,
     /// One extent of a large blob; the id is its chaining value, aux its index.
     Extent,
-    /// The extents of a large blob; the id is the blob's.
+    /// The extents of a large blob; the id is the blob's, aux the crc32 of the payload.
     Outline,
     /// One batch of a log; the id is the payload's hash.
     Ops,
@@ -129,8 +129,12 @@ impl Header {
         match self.kind {
             Kind::Blob => *blake3::hash(payload).as_bytes() == self.id,
             Kind::Extent => outline::extent_cv(self.aux, payload) == Some(Cv(self.id)),
-            Kind::Outline => decode_outline(payload)
-                .is_some_and(|found| found.blob == BlobId(self.id) && found.verify().is_ok()),
+            Kind::Outline => {
+                // The hash of a blob does not cover its size.
+                self.aux == crc32fast::hash(payload)
+                    && decode_outline(payload)
+                        .is_some_and(|found| found.blob == BlobId(self.id) && found.verify().is_ok())
+            }
             Kind::Ops | Kind::Meta | Kind::Drop => *blake3::hash(payload).as_bytes() == self.id,
         }
     }
@@ -159,6 +163,11 @@ impl<'a> Draft<'a> {
     /// A record whose id is its payload's hash.
     pub(crate) fn hashed(kind: Kind, payload: &'a [u8]) -> Self {
         Self { kind, aux: 0, id: *blake3::hash(payload).as_bytes(), payload }
+    }
+
+    /// The record of an outline's payload.
+    pub(crate) fn outline(blob: BlobId, payload: &'a [u8]) -> Self {
+        Self { kind: Kind::Outline, aux: crc32fast::hash(payload), id: blob.0, payload }
     }
 
     pub(crate) fn header(&self) -> Header {

@@ -9,6 +9,7 @@ use super::super::keys::Location;
 use super::footer::{self, Footer, Place};
 use super::record::{Binding, HEADER_BYTES};
 use super::scan::{Found, Walk};
+use super::sectors::Patient;
 use super::{Pack, Packs, locked};
 
 /// A place in the packs before which everything is durable and indexed.
@@ -87,8 +88,11 @@ impl Packs {
         }
         // What a killed process wrote is readable and not yet durable.
         file.sync()?;
-        let open = Some((pack, contents.good_end, contents.places));
-        Ok((Self::with_tail(disk, salt, roll_bytes, files, newest, open), contents.damage))
+        let damage = contents.damage.clone();
+        // What was never synced may lie in pieces behind that.
+        contents.damage.retain(|damage| damage.offset < from);
+        let open = Some((pack, contents.good_end, contents));
+        Ok((Self::with_tail(disk, salt, roll_bytes, files, newest, open), damage))
     }
 
     /// The numbers of all packs, in order.
@@ -101,17 +105,18 @@ impl Packs {
         {
             let tail = locked(&self.tail);
             if tail.open.as_ref().is_some_and(|pack| pack.number == number) {
-                return Ok(Contents { places: tail.places.clone(), ..Contents::default() });
+                let (places, damage) = (tail.places.clone(), tail.damage.clone());
+                return Ok(Contents { places, damage, ..Contents::default() });
             }
         }
         let Some(file) = self.file(number) else { return Ok(Contents::default()) };
-        let length = file.bytes()?;
-        let end = match footer::read(&*file, length)? {
+        let (file, length) = (&Patient(&*file), file.bytes()?);
+        let end = match footer::read(file, length)? {
             Footer::Sealed { places } => return Ok(Contents { places, ..Contents::default() }),
             Footer::Damaged { end } => end,
             Footer::None => length,
         };
-        walk(&*file, Binding { salt: self.salt, pack: number }, HEADER_BYTES as u64, end.min(length), true)
+        walk(file, Binding { salt: self.salt, pack: number }, HEADER_BYTES as u64, end.min(length), true)
     }
 }
 
@@ -120,7 +125,7 @@ fn read_open(pack: &Pack, salt: [u8; 32], from: u64, length: u64) -> io::Result<
     let binding = Binding { salt, pack: pack.number };
     let front = HEADER_BYTES as u64;
     let from = from.clamp(front, length);
-    let mut contents = walk(&*pack.file, binding, front, from, false)?;
+    let mut contents = walk(&Patient(&*pack.file), binding, front, from, false)?;
     let behind = walk(&*pack.file, binding, from, length, true)?;
     contents.places.extend(behind.places);
     contents.damage.extend(behind.damage);

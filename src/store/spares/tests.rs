@@ -6,7 +6,7 @@ use super::*;
 use crate::store::Shelf;
 use crate::store::disk::Disk;
 use crate::store::disk::fake::FakeDisk;
-use crate::store::engine::InMemory;
+use crate::store::engine::{Engine, InMemory};
 use crate::store::ops::tests::{Author, delete, look, publish, record};
 use crate::store::tests::{Dice, id, ingest, open, read};
 
@@ -59,7 +59,7 @@ impl Alone {
         };
         assert!(!served("one") && served("large") && (0..90).all(|n| served(&format!("many-{n}"))), "{when}");
         let log = self.author.log(self.feed);
-        let batches = self.store.batches(log, 0, u64::MAX).unwrap();
+        let batches = self.store.batches(log, 0, u64::MAX).unwrap_or_else(|error| panic!("{when}: {error}"));
         let mut held = protocol::log::Mmr::default();
         for batch in batches {
             held = batch.verify(&held).unwrap().after().clone();
@@ -109,8 +109,12 @@ fn what_rots_at_a_site_that_stands_alone_goes_on_counting_and_is_written_again()
     let count = |kind| kinds.iter().filter(|other| **other == kind).count();
     assert_eq!((count(Kind::Ops), count(Kind::Outline), count(Kind::Meta), kinds.len()), (4, 1, 1, 6));
     for (number, kind) in kinds.iter().enumerate() {
-        for behind in [20, 64 + 9] {
-            let (alone, when) = (alone(), format!("{kind:?} {number}, byte {behind}"));
+        // In the header; in the payload, where an outline has its blob's name; where it has its size, which no hash covers.
+        for (behind, anew) in [(20, false), (20, true), (64 + 9, false), (64 + 33, false), (64 + 33, true)] {
+            let (alone, when) = (alone(), format!("{kind:?} {number}, byte {behind}, anew: {anew}"));
+            if anew {
+                alone.store.rebuild_index().unwrap();
+            }
             let (pack, place) = alone.kept_twice().swap_remove(number);
             let byte = usize::try_from(place.offset).unwrap() + behind;
             alone.disk.damage(pack, |pack| pack[byte] ^= 4);
@@ -171,4 +175,165 @@ fn a_second_copy_that_is_not_what_was_written_is_not_believed_and_is_mended() {
     assert_eq!(deep.wrong, 1, "{deep:?}");
     assert!(alone.store.spare(place.location(pack)).unwrap().is_some());
     assert_eq!(alone.store.verify_deep(look(&alone.author)).unwrap().wrong, 0);
+}
+
+impl Alone {
+    fn stop(&mut self) {
+        drop(std::mem::replace(&mut self.store, open(&FakeDisk::new(), &InMemory::default())));
+    }
+
+    fn start(&mut self) {
+        self.store = open(&self.disk, &self.engine);
+    }
+
+    /// Flips a bit of the first record of a kind that is kept twice, that far behind its beginning.
+    fn rot(&self, kind: Kind, behind: usize) {
+        let kept = self.kept_twice();
+        let (pack, place) = kept.iter().find(|(_, place)| place.header.kind == kind).unwrap();
+        let byte = usize::try_from(place.offset).unwrap() + behind;
+        self.disk.damage(*pack, |pack| pack[byte] ^= 4);
+    }
+}
+
+/// The disk that rots is the one whose syncs fail, and then the index is built anew.
+#[test]
+fn a_sync_that_fails_while_damage_is_healed_takes_no_second_copy() {
+    for (kind, behind) in [(Kind::Ops, 64 + 9), (Kind::Ops, 20), (Kind::Meta, 64 + 9), (Kind::Outline, 20)] {
+        let (alone, when) = (alone(), format!("{kind:?}, byte {behind}"));
+        alone.rot(kind, behind);
+        alone.disk.fail_next_sync();
+        drop(alone.store.verify(|_| {}));
+        alone.assert_whole(&when);
+        assert!(alone.store.index_rebuilds() > 0, "{when}");
+        alone.store.verify(|_| {}).unwrap();
+        alone.assert_healed(&when);
+    }
+}
+
+#[test]
+fn a_comparison_before_anybody_found_the_damage_takes_no_second_copy() {
+    let alone = alone();
+    alone.rot(Kind::Ops, 64 + 9);
+    let deep = alone.store.verify_deep(look(&alone.author)).unwrap();
+    assert!(deep.wrong == 0 && deep.index_left_out.is_some(), "{deep:?}");
+    alone.assert_whole("compared");
+    alone.store.verify(|_| {}).unwrap();
+    alone.assert_healed("compared and verified");
+}
+
+/// In the newest pack a start steps over it, and its record is in no list of what lies there.
+#[test]
+fn a_pack_that_is_given_up_before_anybody_found_its_damage_takes_no_second_copy() {
+    let mut alone = alone();
+    alone.stop();
+    alone.start();
+    alone.rot(Kind::Ops, 20);
+    alone.stop();
+    alone.start();
+    for pack in alone.store.inner.packs.numbers() {
+        alone.store.inner.packs.close(pack).unwrap();
+    }
+    assert!(alone.store.reclaim(100).unwrap().packs > 0);
+    alone.assert_whole("reclaimed");
+    alone.store.rebuild_index().unwrap();
+    alone.assert_whole("reclaimed, and the index built anew");
+}
+
+/// The last record of the newest pack looks like one that was never finished when it rots behind the last checkpoint, and is cut off.
+#[test]
+fn what_was_said_last_outlives_its_rot_and_the_loss_of_its_pack() {
+    for loses_pack in [false, true] {
+        let mut alone = alone();
+        let said = alone.author.says(alone.feed, vec![publish("late", "1", b"late")]);
+        alone.store.append(&[said]).unwrap();
+        let (pack, place) = alone.kept_twice().pop().unwrap();
+        assert_eq!(place.header.kind, Kind::Ops);
+        alone.stop();
+        if loses_pack {
+            alone.disk.remove_pack(pack).unwrap();
+        } else {
+            let byte = usize::try_from(place.offset).unwrap() + 64 + 9;
+            alone.disk.damage(pack, |pack| pack[byte] ^= 4);
+        }
+        alone.start();
+        let held =
+            |alone: &Alone| alone.store.log_state(alone.author.log(alone.feed)).unwrap().unwrap().after.len();
+        assert_eq!(held(&alone), 94);
+        let said = alone.author.says(alone.feed, vec![publish("later", "1", b"later")]);
+        alone.store.append(&[said]).unwrap();
+        for anew in [false, true] {
+            if anew {
+                alone.store.rebuild_index().unwrap();
+            }
+            assert_eq!(held(&alone), 95, "loses its pack: {loses_pack}, index anew: {anew}");
+            assert_eq!(alone.store.batches(alone.author.log(alone.feed), 0, u64::MAX).unwrap().len(), 6);
+        }
+    }
+}
+
+#[test]
+fn a_sector_that_cannot_be_read_is_damage_like_any_other() {
+    for (kind, behind) in
+        [(Kind::Ops, 64 + 9), (Kind::Ops, 20), (Kind::Outline, 64 + 9), (Kind::Extent, 64 + 9)]
+    {
+        let (mut alone, when) = (alone(), format!("{kind:?}, byte {behind}"));
+        alone.stop();
+        alone.start();
+        let places = alone.store.inner.packs.contents(1).unwrap().places;
+        let place = places.iter().find(|place| place.header.kind == kind).unwrap();
+        alone.disk.spoil_sector(1, place.offset + behind);
+        if kind != Kind::Extent {
+            alone.assert_whole(&when);
+        }
+        let verified = alone.store.verify(|_| {}).unwrap();
+        assert!(!verified.damage.is_empty() && verified.logs_set_back.is_empty(), "{when}: {verified:?}");
+        ingest(&alone.store, &alone.large).unwrap();
+        ingest(&alone.store, b"one").unwrap();
+        alone.assert_whole(&when);
+        alone.stop();
+        alone.start();
+        alone.assert_whole(&format!("{when}, after a start"));
+        alone.assert_healed(&when);
+    }
+}
+
+/// Both copies of a word are gone: nobody may sign as if it had never been said.
+#[test]
+fn a_site_that_lost_an_index_and_a_record_of_its_newest_pack_waits_until_it_heard_what_it_said() {
+    for behind in [0, 20, 64 + 9] {
+        let mut alone = alone();
+        let kept = alone.kept_twice();
+        let (pack, place) = *kept.iter().rfind(|(_, place)| place.header.kind == Kind::Ops).unwrap();
+        alone.stop();
+        let byte = usize::try_from(place.offset).unwrap() + behind;
+        alone.disk.damage(pack, |pack| pack[byte] ^= 4);
+        alone.engine.set_aside().unwrap();
+        alone.start();
+        assert!(alone.store.waits(alone.feed).unwrap().is_some(), "byte {behind}");
+    }
+}
+
+/// The index that was built anew never knew that the blob was whole.
+#[test]
+fn a_blob_whose_outline_rots_beside_a_lost_index_is_told_as_lost_until_it_is_back() {
+    for behind in [20, 64 + 9, 64 + 33] {
+        let mut alone = alone();
+        let kept = alone.kept_twice();
+        let (pack, place) = *kept.iter().find(|(_, place)| place.header.kind == Kind::Outline).unwrap();
+        alone.stop();
+        let byte = usize::try_from(place.offset).unwrap() + behind;
+        alone.disk.damage(pack, |pack| pack[byte] ^= 4);
+        alone.engine.set_aside().unwrap();
+        alone.start();
+        alone.store.verify(|_| {}).unwrap();
+        for mended in [false, true] {
+            if mended {
+                alone.store.mend(look(&alone.author)).unwrap();
+            }
+            let open = alone.store.open_damage(look(&alone.author)).unwrap();
+            assert!(open.blobs.contains(&id(&alone.large)), "byte {behind}, mended: {mended}: {open:?}");
+        }
+        ingest(&alone.store, &alone.large).unwrap();
+        assert!(!alone.store.open_damage(look(&alone.author)).unwrap().blobs.contains(&id(&alone.large)));
+    }
 }

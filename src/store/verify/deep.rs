@@ -200,15 +200,18 @@ impl Store {
         let _nothing_moves = locked(&self.inner.sweeping);
         let fresh = WithoutSpares::default();
         let replayed = |from: Start| {
-            replay::all(&fresh, &self.inner.packs, from).map_err(|error| match error {
+            replay::all(&fresh, &self.inner.packs, from, None).map_err(|error| match error {
                 ReplayError::Io(error) => SweepError::Read(self.unreadable(error)),
                 ReplayError::Broken(source) => {
                     SweepError::Read(RebuildError::Broken { folder: self.folder(), source }.into())
                 }
             })
         };
-        let (pack, offset) = self.inner.packs.end();
-        replayed(Start::default())?;
+        let (pack, offset) = self.noted_end();
+        if replayed(Start::default())?.records > 0 {
+            deep.index_left_out = Some("damage is to be found by verify and healed first".to_owned());
+            return Ok(());
+        }
         let before = deep.wrong;
         {
             // What was written meanwhile follows, and nothing more is written until all is compared.
@@ -221,14 +224,20 @@ impl Store {
         if deep.wrong > before {
             self.rebuild_index()?;
         }
-        self.check_spares(deep)
+        self.check_spares((pack, offset), deep)
+    }
+
+    /// Where the packs end, when all before that is in the index.
+    fn noted_end(&self) -> (u32, u64) {
+        let _settled = self.inner.settled.write().unwrap_or_else(PoisonError::into_inner);
+        self.inner.packs.end()
     }
 
     /// What is kept twice against what it is a copy of.
-    fn check_spares(&self, deep: &mut Deep) -> Result<(), SweepError> {
+    fn check_spares(&self, end: (u32, u64), deep: &mut Deep) -> Result<(), SweepError> {
         for number in self.inner.packs.numbers() {
             let places = self.inner.packs.contents(number).map_err(|error| self.unreadable(error))?.places;
-            for Place { header, offset } in places {
+            for Place { header, offset } in places.into_iter().filter(|place| (number, place.offset) < end) {
                 let at = Location { pack: number, offset, bytes: header.bytes };
                 if self.mend_spare(header.kind, at)? {
                     deep.note(|| {

@@ -1,0 +1,39 @@
+//! What a blob's hash does not cover: its size, as somebody said it.
+
+use super::*;
+use crate::store::disk::fake::FakeDisk;
+use crate::store::engine::InMemory;
+use crate::store::tests::{Dice, id, open, outline_of, read};
+
+#[test]
+fn a_size_that_somebody_lied_about_is_put_right_once_the_bytes_are_here() {
+    let bytes = Dice::new(5).bytes(2 * EXTENT_BYTES + 777);
+    let (blob, size) = (id(&bytes), bytes.len() as u64);
+    for lie in [size - 700, size + 5000] {
+        for all_extents_first in [false, true] {
+            let store = open(&FakeDisk::new(), &InMemory::default());
+            let lying = Outline { size: lie, ..outline_of(&bytes) };
+            let parts: Vec<_> = (0..).zip(bytes.chunks(EXTENT_BYTES)).collect();
+            if all_extents_first {
+                for (index, part) in &parts {
+                    store.keep_extent(*index, &lying.extents[*index as usize], part).unwrap();
+                }
+            }
+            store.put_outline(&lying).unwrap();
+            if !all_extents_first {
+                for (index, part) in parts.iter().rev() {
+                    store.put_extent(blob, *index, part).unwrap();
+                }
+            }
+            for anew in [false, true] {
+                if anew {
+                    store.rebuild_index().unwrap();
+                }
+                let when = format!("{lie} said, extents first: {all_extents_first}, index anew: {anew}");
+                assert_eq!(store.blob_state(blob).unwrap(), BlobState::Complete { size }, "{when}");
+                assert!(read(&store, blob).unwrap() == bytes, "{when}");
+                assert_eq!(store.reader(blob, 0..u64::MAX).unwrap().size(), size, "{when}");
+            }
+        }
+    }
+}
