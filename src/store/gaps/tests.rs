@@ -113,3 +113,32 @@ fn what_came_later_and_is_damaged_is_lacking_again_and_comes_again() {
     of.store.fill(&filling(&of)).unwrap();
     assert_eq!(standing(&of.store, &of), Standing::Suppressed);
 }
+
+/// The batch is written again behind what fills its gap, when packs are written anew or damage is healed.
+#[test]
+fn a_batch_that_is_written_again_opens_no_gap_that_was_filled() {
+    for heals in [false, true] {
+        let of = left_out();
+        of.store.fill(&filling(&of)).unwrap();
+        let log = of.author.log(of.feed);
+        if heals {
+            let Entry::Op(statement) = of.full.entries[2].clone() else { panic!("the batch is in full") };
+            of.disk.damage(1, |pack| {
+                let found = pack.windows(statement.len()).position(|part| part == statement);
+                pack[found.unwrap()] ^= 1;
+            });
+            assert_eq!(of.store.verify(|_| {}).unwrap().damage.len(), 1);
+        } else {
+            let places = of.store.inner.packs.contents(1).unwrap().places;
+            let batch = places.into_iter().find(|place| place.header.kind == Kind::Ops).unwrap();
+            of.store.move_away(1, &[batch]).unwrap();
+        }
+        for anew in [false, true] {
+            if anew {
+                of.store.rebuild_index().unwrap();
+            }
+            assert_eq!(of.store.gaps(log).unwrap(), (0, None), "heals: {heals}, index anew: {anew}");
+            assert_eq!(standing(&of.store, &of), Standing::Suppressed);
+        }
+    }
+}
