@@ -227,7 +227,8 @@ enum Command {
         after_help = "Examples:\n  packetboat log-level debug --for 10m\n  packetboat log-level --reset"
     )]
     LogLevel(log::Level),
-    /// Deletions that wait here, because one run would have taken too much away; exit code 4 where some wait.
+    /// Deletions that wait here, because one link would have taken more than a hundred versions and a tenth of a feed away within an hour;
+    /// exit code 4 where some wait.
     Holds,
     /// Let deletions that wait take effect.
     Approve {

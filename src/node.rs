@@ -404,6 +404,7 @@ fn open(
 ) -> Result<(SiteKey, Store, Option<Cause>), StartError> {
     place::is_no_unfinished_restore(data)?;
     let (path, folder) = (key_path(data), store_path(data));
+    let key_alone = path.exists() && !place::is_made(&folder);
     let key = match (path.exists(), place::is_made(&folder)) {
         (true, _) => SiteKey::load(&path)?,
         (false, false) => SiteKey::create(&path)?,
@@ -411,6 +412,12 @@ fn open(
     };
     let failed = |source| StartError::Place { folder: folder.clone(), source };
     let noticed = place::look(&folder, options.generation).map_err(failed)?;
+    if key_alone {
+        tracing::warn!(folder = %folder.display(), "the key of this site is here and its store is not: an empty one is begun; where it lies on \
+            another disk, stop this node and mount that first");
+    }
+    // Whatever the key signed before lay in the store that is gone.
+    let noticed = noticed.or(key_alone.then_some(Cause::SetBack));
     let store = opened(&folder, options)?;
     owner::belongs(&store, &folder, &key)?;
     if let Some(cause) = noticed {

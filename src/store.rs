@@ -38,6 +38,7 @@ mod successions;
 mod sweep;
 mod told;
 mod trash;
+mod underway;
 mod usage;
 mod verify;
 mod view;
@@ -52,6 +53,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
 use protocol::fork::ForkProof;
 use protocol::grant::RightsProof;
@@ -118,6 +120,9 @@ const RESERVE_BYTES: u64 = 64 << 20;
 /// Bytes appended between two checkpoints: what a start after a crash reads again.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
 
+/// A version of many large files is uploaded over a slow line in a day.
+const UNNAMED_KEPT: Duration = Duration::from_secs(24 * 3600);
+
 /// What a store can be opened with.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -129,6 +134,8 @@ pub struct Options {
     pub reserve_bytes: u64,
     /// Bytes appended between two checkpoints.
     pub checkpoint_bytes: u64,
+    /// How long bytes are kept at least that were stored and that no op names yet. One that names many may take as long.
+    pub unnamed_kept: Duration,
 }
 
 impl Options {
@@ -140,6 +147,7 @@ impl Options {
             pack_bytes: PACK_BYTES,
             reserve_bytes: RESERVE_BYTES,
             checkpoint_bytes: CHECKPOINT_BYTES,
+            unnamed_kept: UNNAMED_KEPT,
         }
     }
 }
@@ -196,6 +204,7 @@ struct Inner {
     partials: Mutex<blobs::Partials>,
     sweeping: Mutex<()>,
     touched: Mutex<sweep::Touched>,
+    under_way: Mutex<underway::UnderWay>,
     going: Mutex<evict::Going>,
     /// Read by whoever looks whether bytes are here and then names them in an op, written while bytes are dropped.
     naming: RwLock<()>,
@@ -284,6 +293,7 @@ impl Store {
                 partials: Mutex::new(blobs::Partials::default()),
                 sweeping: Mutex::new(()),
                 touched: Mutex::new(sweep::Touched::default()),
+                under_way: Mutex::default(),
                 going: Mutex::new(evict::Going::default()),
                 naming: RwLock::new(()),
                 held: Mutex::default(),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::filter::Filter;
 use protocol::id::{FeedId, SiteId};
 use protocol::limits::STAMP_AHEAD_MS_MAX;
+use protocol::time::Timestamp;
 use protocol::topology::{LinkNote, Topology};
 
 use super::{Node, locked};
@@ -138,6 +139,26 @@ fn of_space(site: &SiteStore) -> Result<Vec<Finding>, ReadError> {
         }
     }
     Ok(findings)
+}
+
+/// Versions about which something was said with a stamp of the future, which counts once that is due.
+fn of_waiting(site: &SiteStore, feed: FeedId, name: &str) -> Result<Option<Finding>, ReadError> {
+    let (mut versions, mut first) = (0_u64, None);
+    site.store().each_item(feed, site.look(), |_, item| {
+        if let Some(due) = item.due {
+            versions += 1;
+            first = Some(first.map_or(due, |first: Timestamp| first.min(due)));
+        }
+        Ok::<_, ReadError>(())
+    })?;
+    let Some(due) = first else { return Ok(None) };
+    let in_s = due.0.saturating_sub(site.look().now.0) / 1000;
+    let text = format!(
+        "feed {name}: what was said about {versions} versions waits until its stamp is due, the first in {in_s} s: its author's clock was ahead, \
+         or this site's is behind"
+    );
+    let hint = "see that the clocks are right; `packetboat why` tells of one version; publish or delete it at a site whose clock was right";
+    Ok(Some(found("warning", "clock", text, hint)))
 }
 
 impl Node {
@@ -338,6 +359,7 @@ impl Node {
                     let hint = "`packetboat sync`; where no peer is left, `packetboat resume-writing`";
                     findings.push(found("warning", "writing", text, hint));
                 }
+                findings.extend(of_waiting(site, feed, &record.name)?);
                 for fork in unresolved(store, feed, None)? {
                     let author = fork.log().author;
                     let who = if author == site.me() { "this site".to_owned() } else { author.short() };

@@ -133,7 +133,7 @@ impl Node {
         };
         let mut names: Vec<String> = match link {
             Some(name) => vec![self.known_link(&name)?.name],
-            None => self.outgoing()?,
+            None => self.runnable()?,
         };
         if let Some(feed) = feed {
             names.retain(|name| self.known_link(name).is_ok_and(|link| link.switches(feed).is_some()));
@@ -181,6 +181,18 @@ impl Node {
         let paused: Vec<_> = paused.into_iter().map(|link| link.name).collect();
         let text = format!("all links that this site dials are paused: {}", paused.join(", "));
         Err(usage(text).hint("let one run again: packetboat link resume LINK"))
+    }
+
+    /// The links that run where none is named: those that this site dials, and where it dials none those that it is called over.
+    fn runnable(&self) -> Result<Vec<String>, Problem> {
+        let called: Vec<_> =
+            self.link_names().into_values().filter(|link| !link.is_outgoing() && !link.paused).collect();
+        let dials = self.link_names().into_values().any(|link| link.is_outgoing());
+        if dials || called.is_empty() {
+            self.outgoing()
+        } else {
+            Ok(called.into_iter().map(|link| link.name).collect())
+        }
     }
 
     pub(super) async fn sync_one(

@@ -1,6 +1,7 @@
 //! Two or three real nodes on loopback in temporary folders: pairing, syncing, permissions, restarts.
 
 mod carriage;
+mod clocks;
 mod events;
 mod evict;
 mod healing;

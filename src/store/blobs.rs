@@ -178,7 +178,11 @@ impl Store {
         locked(&self.inner.partials).forget(blob);
         let payload = record::encode_outline(outline);
         self.has_room(payload.len())?;
+        // Extents that it names may be here, and loose until the index knows it.
+        let mut under_way = self.under_way();
+        under_way.name(&outline.extents);
         self.commit(&[Draft::outline(blob, &payload)])?;
+        drop(under_way);
         Ok(())
     }
 

@@ -78,6 +78,7 @@ impl Evicting {
         store.put_record(Shelf::Evictions, &key, &keys::encode(&record))?;
         let mut swept = Swept::default();
         let _naming = store.inner.naming.write().unwrap_or_else(PoisonError::into_inner);
+        let _watch = store.watch();
         let (mut drops, mut going, mut loose) = (Vec::new(), BTreeSet::new(), BTreeMap::new());
         for &blob in blobs.iter().filter(|blob| self.blobs.contains(blob)) {
             // Another version that needs it may have come meanwhile.
@@ -106,9 +107,7 @@ impl Evicting {
         }
         store.strike_named(&mut loose, &going)?;
         let extents: Vec<_> = loose.into_iter().map(|(id, at)| Dropped { extent: true, id, at }).collect();
-        plus(&mut swept.extents, u64::try_from(extents.len()).unwrap_or(u64::MAX));
-        plus(&mut swept.bytes, extents.iter().map(|dropped| dropped.at.bytes).sum());
-        store.write_drops(&extents)?;
+        store.drop_extents(&extents, false, &mut swept)?;
         Ok(swept)
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use super::engine::{Broken, Change, Engine, Index};
 use super::keys::{self, Tree};
 use super::life::Checkpoint;
-use super::packs::{Damage, Packs, Start};
+use super::packs::{Damage, INDEX_BYTES_MIN, Packs, Start};
 use super::replay::{self, ReplayError};
 
 /// Times one call rebuilds the index before it gives up.
@@ -19,6 +19,11 @@ pub enum RebuildError {
     /// The disk failed while the packs were read or the old index was moved away.
     #[error("the index of {folder} could not be rebuilt: the disk failed")]
     Disk { folder: String, source: Arc<io::Error> },
+    /// There is no room for an index, without which nothing is found.
+    #[error(
+        "the disk of {folder} is full: {free_bytes} bytes are free, and the index needs {needed_bytes} to be opened; free some, and start again"
+    )]
+    NoRoom { folder: String, free_bytes: u64, needed_bytes: u64 },
     /// Each new index broke in turn.
     #[error("the index of {folder} breaks each time it is built")]
     Broken { folder: String, source: Broken },
@@ -185,7 +190,7 @@ impl IndexRoom {
             };
             attempts = attempts.saturating_add(1);
             if let (Some((_, source)), true) = (&broken, attempts > REBUILDS_MAX) {
-                return Err(RebuildError::Broken { folder: packs.disk().folder(), source: source.clone() });
+                return Err(broke(packs, source.clone()));
             }
             self.rebuild(packs, broken)?;
         }
@@ -207,15 +212,12 @@ impl IndexRoom {
         current.index = None;
         packs.find_room();
         self.engine.set_aside().map_err(|error| disk_failed(packs, error))?;
-        let folder = || packs.disk().folder();
-        let index = self.engine.open().map_err(|source| RebuildError::Broken { folder: folder(), source })?;
+        let index = self.engine.open().map_err(|source| broke(packs, source))?;
         let era = packs.era();
         match self.fill(&*index, packs, Start::default(), before.as_deref()) {
             Ok(()) => {}
             Err(ReplayError::Io(error)) => return Err(disk_failed(packs, error)),
-            Err(ReplayError::Broken(source)) => {
-                return Err(RebuildError::Broken { folder: folder(), source });
-            }
+            Err(ReplayError::Broken(source)) => return Err(broke(packs, source)),
         }
         self.rebuilds.fetch_add(1, Ordering::Relaxed);
         *current = Current { index: Some(index), era };
@@ -245,6 +247,17 @@ impl IndexRoom {
 
 fn about<T: serde::Serialize>(key: &[u8], value: &T) -> Change {
     Change { tree: Tree::About, key: key.to_vec(), value: Some(keys::encode(value)) }
+}
+
+/// On a full disk no index can be had, and none is to blame.
+fn broke(packs: &Packs, source: Broken) -> RebuildError {
+    let folder = packs.disk().folder();
+    match packs.disk().free_bytes() {
+        Ok(free_bytes) if free_bytes < INDEX_BYTES_MIN => {
+            RebuildError::NoRoom { folder, free_bytes, needed_bytes: INDEX_BYTES_MIN }
+        }
+        Ok(_) | Err(_) => RebuildError::Broken { folder, source },
+    }
 }
 
 fn disk_failed(packs: &Packs, error: io::Error) -> RebuildError {

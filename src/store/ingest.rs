@@ -5,6 +5,7 @@ use protocol::limits::{BLOB_BYTES_MAX, EXTENT_BYTES};
 use protocol::outline::{self, Cv, Outline};
 use sha2::{Digest, Sha256};
 
+use super::underway::Counted;
 use super::{BlobState, PutError, ReadError, Store, WriteError};
 
 /// A blob that was taken in whole, and is durable.
@@ -25,6 +26,8 @@ pub struct Ingest {
     /// The extent that is being filled.
     buffer: Vec<u8>,
     extents: Vec<Cv>,
+    /// Those that were kept: until the end nothing else names them.
+    counted: Counted,
     size: u64,
 }
 
@@ -37,6 +40,7 @@ impl Store {
             sha256: Sha256::new(),
             buffer: Vec::new(),
             extents: Vec::new(),
+            counted: Counted::none(self.clone()),
             size: 0,
         }
     }
@@ -72,12 +76,12 @@ impl Ingest {
     pub fn finish(mut self) -> Result<Stored, WriteError> {
         let blob = if self.extents.is_empty() { self.finish_small() } else { self.finish_large() };
         let blob = blob.map_err(|error| self.fault(error))?;
-        self.store.touch(blob);
         Ok(Stored { blob, size: self.size, sha256: self.sha256.finalize().into() })
     }
 
     fn finish_small(&self) -> Result<BlobId, PutError> {
         let blob = BlobId(*blake3::hash(&self.buffer).as_bytes());
+        self.store.touch(blob);
         self.store.put_small(blob, &self.buffer)?;
         // Also when the bytes were there already: whoever wrote them may not have waited yet.
         self.store.sync()?;
@@ -101,6 +105,7 @@ impl Ingest {
             PutError::Write(WriteError::TooLarge { bytes: self.size, limit_bytes: BLOB_BYTES_MAX })
         })?;
         let blob = outline.blob;
+        self.store.touch(blob);
         self.store.put_outline(&outline)?;
         self.still_whole(blob)?;
         self.store.sync()?;
@@ -110,6 +115,7 @@ impl Ingest {
     fn keep_buffer(&mut self) -> Result<(), WriteError> {
         let index = u32::try_from(self.extents.len()).unwrap_or(u32::MAX);
         if let Some(cv) = outline::extent_cv(index, &self.buffer) {
+            self.counted.add(cv);
             self.store.keep_extent(index, &cv, &self.buffer)?;
             self.extents.push(cv);
         }

@@ -33,7 +33,7 @@ pub(crate) use recover::Start;
 const UNSYNCED_BYTES_MAX: u64 = 8 << 20;
 
 /// Bytes that the index may need at once: with fewer free it is not opened or built before room was found.
-const INDEX_BYTES_MIN: u64 = 8 << 20;
+pub(super) const INDEX_BYTES_MIN: u64 = 8 << 20;
 
 /// Whether what was read was not there to be read: beyond the end, or in a part of the disk that cannot be read any more.
 fn is_not_there(error: &io::Error) -> bool {

@@ -8,6 +8,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
+use std::time::Instant;
 
 use protocol::feed::{Item, Standing};
 use protocol::id::{BlobId, OpId};
@@ -80,6 +81,8 @@ pub struct Reclaimed {
 pub(super) struct Touched {
     since: BTreeSet<BlobId>,
     before: BTreeSet<BlobId>,
+    /// When each was stored, as long as it may still wait for the op that names it.
+    unnamed: BTreeMap<BlobId, Instant>,
 }
 
 impl Touched {
@@ -124,6 +127,10 @@ impl Store {
             touched.before = std::mem::take(&mut touched.since);
         }
         touched.since.insert(blob);
+        if touched.unnamed.len() >= TOUCHED_MAX {
+            touched.unnamed.pop_first();
+        }
+        touched.unnamed.insert(blob, Instant::now());
     }
 
     /// Drops every blob that nothing standing in any feed needs and that `keep` does not keep (it is given the blob and its
@@ -138,13 +145,14 @@ impl Store {
         mut keep: impl FnMut(BlobId, u64) -> bool,
     ) -> Result<Swept, SweepError> {
         let _one_at_a_time = locked(&self.inner.sweeping);
-        let touched = {
+        let (touched, unnamed) = {
             let mut touched = locked(&self.inner.touched);
             let both: BTreeSet<BlobId> = touched.since.union(&touched.before).copied().collect();
             if !dry_run {
                 touched.before = std::mem::take(&mut touched.since);
             }
-            both
+            touched.unnamed.retain(|_, stored| stored.elapsed() < self.inner.options.unnamed_kept);
+            (both, touched.unnamed.clone())
         };
         let mut swept = Swept::default();
         let mut going = BTreeSet::new();
@@ -161,7 +169,11 @@ impl Store {
                     BlobEntry::Small { at } => (at, at.bytes),
                     BlobEntry::Large { size, outline, .. } => (outline, size),
                 };
-                if touched.contains(&blob) || self.is_needed(blob, look)? || keep(blob, size) {
+                let waits = unnamed.contains_key(&blob) && self.uses(blob, 1)?.is_empty();
+                // What was stored since this sweep began is in neither.
+                let new = locked(&self.inner.touched).since.contains(&blob);
+                if new || touched.contains(&blob) || waits || self.is_needed(blob, look)? || keep(blob, size)
+                {
                     continue;
                 }
                 plus(&mut swept.blobs, 1);
@@ -217,13 +229,14 @@ impl Store {
         Ok(false)
     }
 
-    /// Drops the extents that no outline names, but those in `going`. An ingest that was counting on one is told when it ends.
+    /// Drops the extents that no outline names, but those in `going`, and on which no upload counts.
     fn sweep_extents(
         &self,
         going: &BTreeSet<BlobId>,
         dry_run: bool,
         swept: &mut Swept,
     ) -> Result<(), SweepError> {
+        let _watch = self.watch();
         let mut extents =
             self.walk(Tree::Extent, &[], |key, value| Ok((keys::blob_of(key)?.0, keys::decode(value)?)));
         loop {
@@ -237,12 +250,29 @@ impl Store {
             self.strike_named(&mut loose, going)?;
             let drop = |(id, at): (&[u8; 32], &Location)| Dropped { extent: true, id: *id, at: *at };
             let drops: Vec<_> = loose.iter().map(drop).collect();
-            plus(&mut swept.extents, u64::try_from(drops.len()).unwrap_or(u64::MAX));
-            plus(&mut swept.bytes, drops.iter().map(|dropped| dropped.at.bytes).sum());
+            self.drop_extents(&drops, dry_run, swept)?;
+        }
+    }
+
+    /// Drops loose extents but those that came to be counted on or named since the sweep began.
+    pub(super) fn drop_extents(
+        &self,
+        loose: &[Dropped],
+        dry_run: bool,
+        swept: &mut Swept,
+    ) -> Result<(), SweepError> {
+        for part in loose.chunks(DROPS_AT_ONCE) {
+            // Held until they are dropped: who comes to count on one meanwhile looks for it afterwards, and writes it again.
+            let under_way = self.under_way();
+            let part: Vec<_> =
+                part.iter().filter(|dropped| !under_way.counts_on(&dropped.id)).cloned().collect();
+            plus(&mut swept.extents, u64::try_from(part.len()).unwrap_or(u64::MAX));
+            plus(&mut swept.bytes, part.iter().map(|dropped| dropped.at.bytes).sum());
             if !dry_run {
-                self.write_drops(&drops)?;
+                self.write_drops(&part)?;
             }
         }
+        Ok(())
     }
 
     /// Takes out what an outline names that stays.

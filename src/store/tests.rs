@@ -39,7 +39,13 @@ impl Dice {
 }
 
 fn small_options() -> Options {
-    Options { pack_bytes: 1 << 20, reserve_bytes: 0, checkpoint_bytes: 1 << 20, ..Options::new(77) }
+    Options {
+        pack_bytes: 1 << 20,
+        reserve_bytes: 0,
+        checkpoint_bytes: 1 << 20,
+        unnamed_kept: Duration::ZERO,
+        ..Options::new(77)
+    }
 }
 
 pub(super) fn open(disk: &FakeDisk, engine: &(impl Engine + Clone + 'static)) -> Store {

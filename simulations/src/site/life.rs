@@ -1,6 +1,7 @@
 //! A site's program starts, stops and starts again, and what its disk does meanwhile.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use packetboat::keeper::Clock;
 use packetboat::store::disk::Disk;
@@ -37,6 +38,8 @@ impl Site {
         options.pack_bytes = PACK_BYTES;
         options.checkpoint_bytes = CHECKPOINT_BYTES;
         options.reserve_bytes = 0;
+        // By the machine's clock, which worlds must not go by.
+        options.unnamed_kept = Duration::ZERO;
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         Store::open_on(disk, Box::new(self.index.clone()), options)
     }

@@ -193,3 +193,31 @@ async fn own_words_that_damage_took_and_nobody_has_are_named_by_doctor() {
     let findings = la.node.doctor().await.unwrap().findings;
     assert!(findings.iter().any(|finding| finding.text.contains("deletions mostly: 1")), "{findings:?}");
 }
+
+/// The disk that a store lies on was not mounted, or is gone: what the key signed before is not known, and others may have it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_whose_store_is_gone_and_whose_key_is_not_signs_nothing_before_it_heard_what_it_said() {
+    let (la, ny) = (lab("Los Angeles").await, lab("New York").await);
+    feed(&la.node, "tools").await;
+    publish(&la.node, "tool", b"1").await.unwrap();
+    pair(&la.node, &ny.node, "mirror").await;
+    settle(&ny.node).await;
+    let Lab { folder, node } = la;
+    node.stop().await;
+    drop(node);
+    let gone = tempfile::tempdir().unwrap();
+    std::fs::rename(store_path(folder.path()), gone.path().join("store")).unwrap();
+    let again = restarted(folder.path(), "Los Angeles").await;
+    pair(&ny.node, &again, "pull").await;
+    let early = publish(&again, "early", b"2").await;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while publish(&again, "late", b"3").await.is_err() {
+        assert!(tokio::time::Instant::now() < deadline, "{:?}", again.doctor().await.unwrap());
+        sync(&again).await;
+    }
+    let store = again.inner.site.store();
+    let (feed, _) = store.feed_named("tools").unwrap().unwrap();
+    let said = store.facts(feed, "late", "1.0").unwrap();
+    assert!(said[0].op.place.log.epoch > 1, "what it signed before is signed by nothing else: {early:?}");
+    assert!(names(&again).await.contains(&("tool".to_owned(), "ready".to_owned())));
+}

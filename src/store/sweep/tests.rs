@@ -1,16 +1,20 @@
 //! What goes, what stays, and what comes back from the disk.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use protocol::filter::Filter;
-use protocol::id::FeedId;
+use protocol::id::{FeedId, SiteId};
 use protocol::limits::EXTENT_BYTES;
+use protocol::time::Timestamp;
 
 use super::*;
 use crate::store::disk::fake::FakeDisk;
-use crate::store::engine::Engine;
 use crate::store::engine::tests::Lagging;
+use crate::store::engine::{Engine, InMemory};
 use crate::store::ops::tests::{Author, delete, look, publish, record};
 use crate::store::tests::{Dice, id, ingest, open, read};
-use crate::store::{BlobState, Shelf};
+use crate::store::{BlobState, Options, Shelf};
 
 struct Site {
     disk: FakeDisk,
@@ -308,4 +312,92 @@ fn power_that_goes_at_any_call_of_a_compaction_takes_nothing() {
         call += 1;
     }
     assert!(cut > 50, "only {cut} calls");
+}
+
+/// An upload that takes longer than the time between two sweeps is not told that the disk failed.
+#[test]
+fn no_sweep_takes_what_an_upload_under_way_counts_on() {
+    let store = open(&FakeDisk::new(), &InMemory::default());
+    let look = Look { me: SiteId([1; 32]), now: Timestamp(1) };
+    let bytes = Dice::new(8).bytes(3 * EXTENT_BYTES + 5);
+    let mut uploads = [store.ingest(), store.ingest()];
+    for part in bytes.chunks(100_000) {
+        for upload in &mut uploads {
+            upload.write(part).unwrap();
+            store.sweep(look, false, |_, _| false).unwrap();
+        }
+        store.empty_trash(look).unwrap();
+    }
+    let [kept, given_up] = uploads;
+    drop(given_up);
+    assert_eq!(store.sweep(look, false, |_, _| false).unwrap().extents, 0);
+    let stored = kept.finish().unwrap();
+    assert!(read(&store, stored.blob).unwrap() == bytes);
+    drop(store.ingest());
+    let mut given_up = store.ingest();
+    given_up.write(&Dice::new(9).bytes(2 * EXTENT_BYTES)).unwrap();
+    drop(given_up);
+    assert_eq!(store.sweep(look, false, |_, _| true).unwrap().extents, 1, "nobody counts on it any more");
+}
+
+/// A version of many files is named once all of them are here.
+#[test]
+fn what_no_op_names_yet_outlives_sweeps_for_its_time() {
+    for unnamed_kept in [Duration::ZERO, Duration::from_secs(3600)] {
+        let options = Options { unnamed_kept, ..Options::new(1) };
+        let engine = Box::new(InMemory::default());
+        let store = Store::open_on(Arc::new(FakeDisk::new()), engine, options).unwrap();
+        let look = Look { me: SiteId([1; 32]), now: Timestamp(1) };
+        let blob = ingest(&store, b"a file of many").unwrap().blob;
+        for _ in 0..5 {
+            store.sweep(look, false, |_, _| false).unwrap();
+        }
+        assert_eq!(store.blob_state(blob).unwrap() == BlobState::Missing, unnamed_kept.is_zero());
+    }
+}
+
+/// Uploads that end, name extents that others left loose and are named themselves while sweeps go on without a pause.
+#[test]
+fn what_is_published_beside_sweeps_stays() {
+    let options = Options { pack_bytes: 1 << 22, reserve_bytes: 0, ..Options::new(1) };
+    let store = Store::open_on(Arc::new(FakeDisk::new()), Box::new(InMemory::default()), options).unwrap();
+    let done = std::sync::atomic::AtomicU64::new(0);
+    let publishes = |n: u8| {
+        let mut author = Author::new(100 + n);
+        let feed = store.put_feed(&record(&author)).unwrap();
+        let mut dice = Dice::new(u64::from(n));
+        let mut published = Vec::new();
+        for round in 0..30 {
+            let size = EXTENT_BYTES + 1 + usize::try_from(dice.roll(2 * EXTENT_BYTES as u64)).unwrap();
+            let bytes = dice.bytes(size);
+            // One that was given up leaves its extents loose, and the next counts on them.
+            store.ingest().write(&bytes).unwrap();
+            let blob = ingest(&store, &bytes).unwrap().blob;
+            {
+                let _kept = store.naming();
+                let state = store.blob_state(blob).unwrap();
+                assert!(
+                    matches!(state, BlobState::Complete { .. }),
+                    "{round}: {state:?} before it was named"
+                );
+                store.append(&[author.says(feed, vec![publish(&format!("p{round}"), "1", &bytes)])]).unwrap();
+            }
+            published.push((blob, bytes));
+        }
+        done.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        published
+    };
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..3).map(|n| scope.spawn(move || publishes(n))).collect();
+        let look = Look { me: SiteId([1; 32]), now: Timestamp(u64::MAX) };
+        while done.load(std::sync::atomic::Ordering::SeqCst) < 3
+            && !writers.iter().all(|writer| writer.is_finished())
+        {
+            store.sweep(look, false, |_, _| false).unwrap();
+            store.empty_trash(look).unwrap();
+        }
+        for (blob, bytes) in writers.into_iter().flat_map(|writer| writer.join().unwrap()) {
+            assert!(read(&store, blob).is_ok_and(|held| held == bytes), "{blob} is gone");
+        }
+    });
 }
