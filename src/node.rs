@@ -417,7 +417,7 @@ fn open(
             another disk, stop this node and mount that first");
     }
     // Whatever the key signed before lay in the store that is gone.
-    let noticed = noticed.or(key_alone.then_some(Cause::SetBack));
+    let noticed = noticed.or_else(|| key_alone.then_some(Cause::SetBack));
     let store = opened(&folder, options)?;
     owner::belongs(&store, &folder, &key)?;
     if let Some(cause) = noticed {

@@ -498,12 +498,12 @@ fn in_date(ticket: &Ticket, now: Timestamp) -> Result<(), Problem> {
 }
 
 fn refused(reason: Reason) -> Problem {
-    let hint = match reason {
-        Reason::PairingTooOften => "the ticket is good still: try again in a minute",
-        Reason::KeyRevoked => {
-            "no ticket helps: the other site lets this key in again with `packetboat key readmit`"
-        }
-        _ => "ask the other site for a fresh ticket: packetboat pair invite",
+    let hint = if reason == Reason::PairingTooOften {
+        "the ticket is good still: try again in a minute"
+    } else if reason == Reason::KeyRevoked {
+        "no ticket helps: the other site lets this key in again with `packetboat key readmit`"
+    } else {
+        "ask the other site for a fresh ticket: packetboat pair invite"
     };
     Problem::new(403, "refused", "The other site refused", reason.to_string()).hint(hint)
 }

@@ -105,7 +105,7 @@ impl Store {
 
     /// Notes what is damaged and not noted yet, and has everything wanted again that it took.
     pub(super) fn condemn(&self, found: Vec<Damage>, spoilt: &[(u32, Place)]) -> Result<Loss, SweepError> {
-        let unknown = self.with_index(|index| spares::leave_unknown(index, &found))?;
+        let unknown = self.with_index(|index| Ok(spares::leave_unknown(index, &found)))?;
         self.write_spares(&found)?;
         let mut loss = Loss::default();
         for damage in &found {

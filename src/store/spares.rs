@@ -108,8 +108,8 @@ pub(super) fn fill(damage: &Damage, places: &[Place]) -> bool {
 }
 
 /// Whether nobody knows all that lay in damaged bytes.
-pub(super) fn leave_unknown(index: &dyn Index, damage: &[Damage]) -> Result<bool, Broken> {
-    Ok(damage.iter().any(|hole| !fill(hole, &places_in(index, hole))))
+pub(super) fn leave_unknown(index: &dyn Index, damage: &[Damage]) -> bool {
+    damage.iter().any(|hole| !fill(hole, &places_in(index, hole)))
 }
 
 /// Where records that are kept twice begin in damaged bytes.
