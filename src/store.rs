@@ -262,12 +262,17 @@ impl Store {
         let checkpoint = Checkpoint::read(&*disk).map_err(failed("reading CHECKPOINT"))?;
         let trusted = checkpoint.filter(|checkpoint| checkpoint.generation == life.generation);
         let start = trusted.map(|checkpoint| checkpoint.start).unwrap_or_default();
-        let (packs, damage) =
+        let (packs, mut damage) =
             Packs::open(disk, life.salt, options.pack_bytes, start).map_err(failed("reading the packs"))?;
         for damage in &damage {
             tracing::warn!(?damage, "bytes of a pack are damaged and were stepped over");
         }
         let index = IndexRoom::open(engine, life.generation, trusted, &packs)?;
+        if index.lost().is_empty() && packs.are_short_of(start).map_err(failed("reading the packs"))? {
+            // Packs are gone, and with the index whoever knew what was in them.
+            tracing::error!(folder, pack = start.pack, "packs that CHECKPOINT tells of are gone or were cut short");
+            damage.push(Damage { pack: start.pack, offset: 0, bytes: start.offset, record: None });
+        }
         let taken = Taken {
             number: checkpoint.map_or(0, |checkpoint| checkpoint.number),
             position: packs.position(),

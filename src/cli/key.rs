@@ -30,7 +30,7 @@ pub(super) enum KeyCommand {
     #[command(verbatim_doc_comment)]
     #[command(after_help = "Example:\n  packetboat key revoke tokyo --reason \"the machine was stolen\"")]
     Revoke {
-        /// The site's id, or the name of the link with it.
+        /// The site's id, all 64 digits of it, or the name of the link with it.
         site: String,
         /// Told with the revoke, to every site of the feeds.
         #[arg(long, default_value = "")]
@@ -41,7 +41,7 @@ pub(super) enum KeyCommand {
     },
     /// Let a revoked key be paired with again. Links and rights do not come back by themselves.
     Readmit {
-        /// The site's id, as `packetboat key list` shows it.
+        /// The site's id, all 64 digits of it, as `packetboat key list` shows it.
         site: String,
     },
 }
@@ -96,6 +96,9 @@ pub(super) async fn key(context: &Context, command: KeyCommand) -> anyhow::Resul
                     listed(waiting)
                 ));
             }
+            text::say(
+                "  backups made before hold the older key, with which no site lets this one in: make one now",
+            );
         }
         KeyCommand::Revoke { site, reason, accept_all } => {
             let asked = RevokeRequest { site, reason, accept_all };
