@@ -69,7 +69,7 @@ use index::IndexRoom;
 use keys::Location;
 use life::{Checkpoint, Copies, FormatError, Life};
 use packs::record::Draft;
-use packs::{Packs, Ticket};
+use packs::{Packs, Start, Ticket};
 use replay::Changes;
 
 pub use arrivals::Changed;
@@ -268,11 +268,7 @@ impl Store {
             tracing::warn!(?damage, "bytes of a pack are damaged and were stepped over");
         }
         let index = IndexRoom::open(engine, life.generation, trusted, &packs)?;
-        if index.lost().is_empty() && packs.are_short_of(start).map_err(failed("reading the packs"))? {
-            // Packs are gone, and with the index whoever knew what was in them.
-            tracing::error!(folder, pack = start.pack, "packs that CHECKPOINT tells of are gone or were cut short");
-            damage.push(Damage { pack: start.pack, offset: 0, bytes: start.offset, record: None });
-        }
+        damage.extend(gone_with_the_index(&index, &packs, start).map_err(failed("reading the packs"))?);
         let taken = Taken {
             number: checkpoint.map_or(0, |checkpoint| checkpoint.number),
             position: packs.position(),
@@ -428,7 +424,7 @@ impl Store {
         let number = taken.number.saturating_add(1);
         self.inner.index.mark(&self.inner.packs, number)?;
         let generation = self.inner.life.generation;
-        let checkpoint = Checkpoint { generation, number, start: packs::Start { pack, offset } };
+        let checkpoint = Checkpoint { generation, number, start: Start { pack, offset } };
         let disk = self.inner.packs.disk();
         checkpoint.write(disk).map_err(|error| self.inner.packs.fault("writing CHECKPOINT", error))?;
         *taken = Taken { number, position };
@@ -516,6 +512,19 @@ impl Store {
         }
         Ok(spare)
     }
+}
+
+/// Packs that CHECKPOINT tells of and that are gone or were cut short, and with the index whoever knew what was in them.
+fn gone_with_the_index(index: &IndexRoom, packs: &Packs, start: Start) -> io::Result<Option<Damage>> {
+    if !index.lost().is_empty() || !packs.are_short_of(start)? {
+        return Ok(None);
+    }
+    tracing::error!(
+        folder = packs.disk().folder(),
+        pack = start.pack,
+        "packs that were here are gone or were cut short"
+    );
+    Ok(Some(Damage { pack: start.pack, offset: 0, bytes: start.offset, record: None }))
 }
 
 /// The life of a folder, and whether one of the two files that tell it was damaged and is written anew.
