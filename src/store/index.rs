@@ -66,14 +66,21 @@ impl IndexRoom {
         };
         packs.find_room();
         let fits = checkpoint.filter(|checkpoint| checkpoint.generation == generation);
+        let mut of_before = None;
         let usable = room.engine.open().and_then(|index| {
             if let Some(checkpoint) = fits
                 && room.has_seen(&*index, checkpoint.number)?
             {
                 return Ok(Some((index, checkpoint.start)));
             }
-            let empty = index.last(Tree::About, b"")?.is_none();
-            Ok(empty.then_some((index, Start::default())))
+            if index.last(Tree::About, b"")?.is_none() {
+                return Ok(Some((index, Start::default())));
+            }
+            // That of another life of these packs, as where the folder was copied, or of before a checkpoint.
+            if index.value(Tree::About, keys::PACKS)? == Some(keys::encode(&packs.mark())) {
+                of_before = Some(index);
+            }
+            Ok(None)
         });
         let caught_up = usable.map_err(ReplayError::from).and_then(|usable| {
             let Some((index, start)) = usable else { return Ok(None) };
@@ -92,14 +99,19 @@ impl IndexRoom {
             Ok(Some(index)) => {
                 room.current.write().unwrap_or_else(PoisonError::into_inner).index = Some(index);
             }
-            Ok(None) => room.rebuild(packs, None)?,
+            Ok(None) => room.build(packs, of_before.as_deref())?,
             Err(ReplayError::Broken(broken)) => {
                 tracing::warn!(%broken, "the index cannot be used and is built again from the packs");
-                room.rebuild(packs, None)?;
+                room.build(packs, None)?;
             }
             Err(ReplayError::Io(error)) => return Err(disk_failed(packs, error)),
         }
         Ok(room)
+    }
+
+    /// Builds an index where there is none yet.
+    fn build(&self, packs: &Packs, before: Option<&dyn Index>) -> Result<(), RebuildError> {
+        self.build_in(&mut self.current.write().unwrap_or_else(PoisonError::into_inner), packs, before)
     }
 
     /// Brings an index from `start` to the packs' end and says, last of all, whose index it is: one
@@ -120,7 +132,11 @@ impl IndexRoom {
             index.apply(&[about(keys::OVER_DAMAGE, &())])?;
         }
         if index.value(Tree::About, keys::GENERATION)?.is_none() {
-            index.apply(&[about(keys::CHECKPOINT, &0_u64), about(keys::GENERATION, &self.generation)])?;
+            index.apply(&[
+                about(keys::PACKS, &packs.mark()),
+                about(keys::CHECKPOINT, &0_u64),
+                about(keys::GENERATION, &self.generation),
+            ])?;
         }
         Ok(())
     }
@@ -209,12 +225,22 @@ impl IndexRoom {
         } else if current.index.is_some() {
             return Ok(());
         }
+        self.build_in(&mut current, packs, before.as_deref())
+    }
+
+    /// Sets what is there aside and builds the index from all packs, and from what one `before` it keeps a second time of what they lost.
+    fn build_in(
+        &self,
+        current: &mut Current,
+        packs: &Packs,
+        before: Option<&dyn Index>,
+    ) -> Result<(), RebuildError> {
         current.index = None;
         packs.find_room();
         self.engine.set_aside().map_err(|error| disk_failed(packs, error))?;
         let index = self.engine.open().map_err(|source| broke(packs, source))?;
         let era = packs.era();
-        match self.fill(&*index, packs, Start::default(), before.as_deref()) {
+        match self.fill(&*index, packs, Start::default(), before) {
             Ok(()) => {}
             Err(ReplayError::Io(error)) => return Err(disk_failed(packs, error)),
             Err(ReplayError::Broken(source)) => return Err(broke(packs, source)),

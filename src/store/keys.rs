@@ -79,6 +79,9 @@ impl Tree {
 /// lacks one is built anew.
 pub(crate) const GENERATION: &[u8] = b"generation with spares";
 
+/// The key in [`Tree::About`] of what marks the packs that this index was built from, in whatever life of their store.
+pub(crate) const PACKS: &[u8] = b"packs";
+
 /// The key in [`Tree::About`] of the number of the newest checkpoint this index has seen.
 pub(crate) const CHECKPOINT: &[u8] = b"checkpoint";
 

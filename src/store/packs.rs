@@ -105,8 +105,9 @@ pub(super) struct Tail {
     /// The position of the open pack's first byte. Positions count all bytes since this store was opened.
     start: u64,
     pub(super) places: Vec<Place>,
-    /// What was found damaged in it when it was opened, of what was durable before.
+    /// What was found damaged in it when it was opened, and up to where all was durable before.
     pub(super) damage: Vec<Damage>,
+    pub(super) known_to: u64,
     /// A failed append may have left bytes behind the last record.
     torn: bool,
 }
@@ -151,11 +152,11 @@ impl Packs {
         newest: u32,
         open: Option<(Pack, u64, Contents)>,
     ) -> Self {
-        let (open, bytes, Contents { places, damage, .. }) = match open {
+        let (open, bytes, Contents { places, damage, known_to, .. }) = match open {
             Some((pack, bytes, contents)) => (Some(pack), bytes, contents),
             None => (None, 0, Contents::default()),
         };
-        let tail = Tail { open, newest, bytes, start: 0, places, damage, torn: false };
+        let tail = Tail { open, newest, bytes, start: 0, places, damage, known_to, torn: false };
         let commit = Commit { durable: tail.position(), era: 0, led: false };
         Self {
             disk,
@@ -327,6 +328,7 @@ impl Packs {
         tail.newest = number;
         tail.places = Vec::new();
         tail.damage = Vec::new();
+        tail.known_to = u64::MAX;
         tail.torn = false;
         tail.open = Some(Pack { number, file });
         locked(&self.commit).durable = tail.position();

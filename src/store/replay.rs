@@ -215,9 +215,11 @@ pub(crate) fn all(
         let follows = |offset| number > start.pack || offset >= start.offset;
         let mut places = contents.places;
         for hole in contents.damage.iter().filter(|damage| follows(damage.offset)) {
-            unread.records = unread.records.saturating_add(1);
             let kept = before.map_or_else(Vec::new, |before| spares::places_in(before, hole));
-            unread.words |= !spares::fill(hole, &kept);
+            if hole.offset < contents.known_to {
+                unread.records = unread.records.saturating_add(1);
+                unread.words |= !spares::fill(hole, &kept);
+            }
             places.extend(kept);
         }
         places.sort_by_key(|place| place.offset);

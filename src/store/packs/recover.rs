@@ -44,12 +44,20 @@ impl std::fmt::Display for Damage {
 }
 
 /// The records of one pack, ordered by offset, and what is wrong with it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Contents {
     pub(crate) places: Vec<Place>,
     pub(crate) damage: Vec<Damage>,
+    /// Damage behind that may be of what was never synced, and lies in pieces where power went.
+    pub(crate) known_to: u64,
     /// Where the last good record ends.
     pub(super) good_end: u64,
+}
+
+impl Default for Contents {
+    fn default() -> Self {
+        Self { places: Vec::new(), damage: Vec::new(), known_to: u64::MAX, good_end: 0 }
+    }
 }
 
 impl Packs {
@@ -89,8 +97,7 @@ impl Packs {
         // What a killed process wrote is readable and not yet durable.
         file.sync()?;
         let damage = contents.damage.clone();
-        // What was never synced may lie in pieces behind that.
-        contents.damage.retain(|damage| damage.offset < from);
+        contents.known_to = from;
         let open = Some((pack, contents.good_end, contents));
         Ok((Self::with_tail(disk, salt, roll_bytes, files, newest, open), damage))
     }
@@ -106,7 +113,7 @@ impl Packs {
             let tail = locked(&self.tail);
             if tail.open.as_ref().is_some_and(|pack| pack.number == number) {
                 let (places, damage) = (tail.places.clone(), tail.damage.clone());
-                return Ok(Contents { places, damage, ..Contents::default() });
+                return Ok(Contents { places, damage, known_to: tail.known_to, ..Contents::default() });
             }
         }
         let Some(file) = self.file(number) else { return Ok(Contents::default()) };

@@ -12,6 +12,12 @@ use super::{Damage, PackFile, Packs, WriteError, locked};
 pub(crate) type Stock = Vec<(u32, u64)>;
 
 impl Packs {
+    /// What tells these packs from those of other stores, and not from a copy of them.
+    pub(crate) fn mark(&self) -> [u8; 16] {
+        let hash = blake3::derive_key("packetboat 2026 store packs mark", &self.salt);
+        hash.first_chunk().copied().unwrap_or_default()
+    }
+
     /// The packs as they are durable now, but for those that are about to be removed.
     pub(crate) fn stock(&self) -> io::Result<Stock> {
         let leaving = locked(&self.leaving).clone();

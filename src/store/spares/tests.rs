@@ -337,3 +337,20 @@ fn a_blob_whose_outline_rots_beside_a_lost_index_is_told_as_lost_until_it_is_bac
         assert!(!alone.store.open_damage(look(&alone.author)).unwrap().blobs.contains(&id(&alone.large)));
     }
 }
+
+/// A folder that was copied has an index of another life, as had one whose CHECKPOINT is gone: of these very packs all the same.
+#[test]
+fn an_index_that_is_not_used_gives_its_second_copies_to_the_one_that_is_built() {
+    for (kind, behind) in [(Kind::Ops, 64 + 9), (Kind::Ops, 20), (Kind::Outline, 20), (Kind::Meta, 64 + 9)] {
+        let (mut alone, when) = (alone(), format!("{kind:?}, byte {behind}"));
+        // So that what rots is not the end, which a start without a CHECKPOINT takes for torn.
+        alone.store.put_record(Shelf::Settings, b"after", b"all").unwrap();
+        alone.rot(kind, behind);
+        alone.stop();
+        alone.disk.write_small("CHECKPOINT", b"").unwrap();
+        alone.start();
+        alone.assert_whole(&when);
+        alone.store.verify(|_| {}).unwrap();
+        alone.assert_healed(&when);
+    }
+}
