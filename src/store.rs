@@ -134,7 +134,8 @@ pub struct Options {
     pub reserve_bytes: u64,
     /// Bytes appended between two checkpoints.
     pub checkpoint_bytes: u64,
-    /// How long bytes are kept at least that were stored and that no op names yet. One that names many may take as long.
+    /// How long bytes are kept at least that were stored and that no op names yet, on a disk that is not full. One that names many may take as
+    /// long.
     pub unnamed_kept: Duration,
 }
 

@@ -152,7 +152,8 @@ impl Store {
                 touched.before = std::mem::take(&mut touched.since);
             }
             touched.unnamed.retain(|_, stored| stored.elapsed() < self.inner.options.unnamed_kept);
-            (both, touched.unnamed.clone())
+            // On a full disk nothing could be taken in that names them.
+            (both, if self.is_full() { BTreeMap::new() } else { touched.unnamed.clone() })
         };
         let mut swept = Swept::default();
         let mut going = BTreeSet::new();

@@ -345,14 +345,18 @@ fn no_sweep_takes_what_an_upload_under_way_counts_on() {
 fn what_no_op_names_yet_outlives_sweeps_for_its_time() {
     for unnamed_kept in [Duration::ZERO, Duration::from_secs(3600)] {
         let options = Options { unnamed_kept, ..Options::new(1) };
-        let engine = Box::new(InMemory::default());
-        let store = Store::open_on(Arc::new(FakeDisk::new()), engine, options).unwrap();
+        let (disk, engine) = (FakeDisk::new(), Box::new(InMemory::default()));
+        let store = Store::open_on(Arc::new(disk.clone()), engine, options).unwrap();
         let look = Look { me: SiteId([1; 32]), now: Timestamp(1) };
         let blob = ingest(&store, b"a file of many").unwrap().blob;
         for _ in 0..5 {
             store.sweep(look, false, |_, _| false).unwrap();
         }
-        assert_eq!(store.blob_state(blob).unwrap() == BlobState::Missing, unnamed_kept.is_zero());
+        let is_gone = || store.blob_state(blob).unwrap() == BlobState::Missing;
+        assert_eq!(is_gone(), unnamed_kept.is_zero());
+        disk.hold_at_most(disk.used() + (1 << 20));
+        store.sweep(look, false, |_, _| false).unwrap();
+        assert!(is_gone(), "on a full disk nothing could be taken in that names it");
     }
 }
 
