@@ -37,3 +37,24 @@ fn a_size_that_somebody_lied_about_is_put_right_once_the_bytes_are_here() {
         }
     }
 }
+
+/// A store that was filled before outlines had a check goes on with what it has.
+#[test]
+fn an_outline_of_before_there_was_a_check_is_read() {
+    let bytes = Dice::new(6).bytes(2 * EXTENT_BYTES + 9);
+    let store = open(&FakeDisk::new(), &InMemory::default());
+    let outline = outline_of(&bytes);
+    let payload = record::encode_outline(&outline);
+    let unchecked = Draft { aux: 0, ..Draft::outline(outline.blob, &payload) };
+    store.commit(&[unchecked]).unwrap();
+    for (index, part) in (0..).zip(bytes.chunks(EXTENT_BYTES)) {
+        store.put_extent(outline.blob, index, part).unwrap();
+    }
+    for anew in [false, true] {
+        if anew {
+            store.rebuild_index().unwrap();
+        }
+        assert!(read(&store, outline.blob).unwrap() == bytes, "index anew: {anew}");
+        assert!(store.verify(|_| {}).unwrap().damage.is_empty());
+    }
+}
