@@ -134,7 +134,7 @@ impl SiteKey {
 
     /// Writes the key to a file of which an earlier attempt may have left a part.
     fn write_draft(&self, path: &Path) -> io::Result<()> {
-        remove_if_there(path)?;
+        owner_only::remove_if_there(path)?;
         let mut file = owner_only::create_file(path)?;
         let written = file.write_all(&self.encode()).and_then(|()| file.sync_all());
         // A part of a key is none.
@@ -148,7 +148,7 @@ impl SiteKey {
     pub fn replace(&self, path: &Path) -> io::Result<()> {
         let fresh = path.with_extension("new");
         // A kill may have left one of the key that is replaced.
-        remove_if_there(&path.with_extension("draft"))?;
+        owner_only::remove_if_there(&path.with_extension("draft"))?;
         self.write_draft(&fresh)?;
         fs::rename(&fresh, path)?;
         owner_only::sync_directory(directory_of(path))
@@ -237,13 +237,6 @@ impl SiteKey {
     #[must_use]
     pub fn derive(&self, context: &str) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(blake3::derive_key(context, self.signing.as_bytes()))
-    }
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(()),
     }
 }
 

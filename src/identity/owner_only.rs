@@ -5,6 +5,14 @@ pub(crate) use elsewhere::*;
 #[cfg(unix)]
 pub(crate) use unix::*;
 
+/// Removes a file. That there is none is no error.
+pub(crate) fn remove_if_there(path: &std::path::Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// By the mode bits.
 #[cfg(unix)]
 mod unix {

@@ -43,10 +43,7 @@ fn read(path: &Path) -> io::Result<Option<String>> {
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let draft = path.with_extension("draft");
-    match fs::remove_file(&draft) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
+    owner_only::remove_if_there(&draft)?;
     let mut file = owner_only::create_file(&draft)?;
     file.write_all(bytes)?;
     file.sync_all()?;
@@ -96,10 +93,8 @@ pub(super) fn settle(store: &Path) -> io::Result<()> {
     {
         write(&store.join(PLACE), here.as_bytes())?;
     }
-    match fs::remove_file(store.join(RESTORED)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => owner_only::sync_directory(store),
-    }
+    owner_only::remove_if_there(&store.join(RESTORED))?;
+    owner_only::sync_directory(store)
 }
 
 #[cfg(test)]

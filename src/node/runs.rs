@@ -185,14 +185,10 @@ impl Node {
 
     /// The links that run where none is named: those that this site dials, and where it dials none those that it is called over.
     fn runnable(&self) -> Result<Vec<String>, Problem> {
-        let called: Vec<_> =
-            self.link_names().into_values().filter(|link| !link.is_outgoing() && !link.paused).collect();
-        let dials = self.link_names().into_values().any(|link| link.is_outgoing());
-        if dials || called.is_empty() {
-            self.outgoing()
-        } else {
-            Ok(called.into_iter().map(|link| link.name).collect())
-        }
+        let (dialled, called): (Vec<_>, Vec<_>) =
+            self.link_names().into_values().partition(protocol::link::Link::is_outgoing);
+        let called: Vec<_> = called.into_iter().filter(|link| !link.paused).map(|link| link.name).collect();
+        if dialled.is_empty() && !called.is_empty() { Ok(called) } else { self.outgoing() }
     }
 
     pub(super) async fn sync_one(

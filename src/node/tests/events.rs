@@ -44,16 +44,7 @@ async fn a_failure_is_a_warning_once_and_is_known_after_a_restart() {
     la.node.stop().await;
     let Lab { folder, node } = la;
     drop(node);
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    let again = loop {
-        match Node::start(folder.path(), Some("LA"), "127.0.0.1:0".parse().unwrap()).await {
-            Ok(node) => break node,
-            Err(StartError::Store(OpenError::InUse { .. })) if tokio::time::Instant::now() < deadline => {
-                tokio::task::yield_now().await;
-            }
-            Err(error) => panic!("{error}"),
-        }
-    };
+    let again = restarted(folder.path(), "LA").await;
     let kept = told(&again, "run-failed").await;
     assert!(kept.iter().any(|event| event.severity == "warning"), "{kept:?}");
     feed(&again, "docs").await;

@@ -115,9 +115,7 @@ fn what_rots_at_a_site_that_stands_alone_goes_on_counting_and_is_written_again()
             if anew {
                 alone.store.rebuild_index().unwrap();
             }
-            let (pack, place) = alone.kept_twice().swap_remove(number);
-            let byte = usize::try_from(place.offset).unwrap() + behind;
-            alone.disk.damage(pack, |pack| pack[byte] ^= 4);
+            alone.rot_at(&alone.kept_twice()[number], behind);
             alone.assert_whole(&format!("{when}, before anybody looked"));
             let verified = alone.store.verify(|_| {}).unwrap();
             assert_eq!(verified.damage.len(), 1, "{when}");
@@ -189,7 +187,10 @@ impl Alone {
     /// Flips a bit of the first record of a kind that is kept twice, that far behind its beginning.
     fn rot(&self, kind: Kind, behind: usize) {
         let kept = self.kept_twice();
-        let (pack, place) = kept.iter().find(|(_, place)| place.header.kind == kind).unwrap();
+        self.rot_at(kept.iter().find(|(_, place)| place.header.kind == kind).unwrap(), behind);
+    }
+
+    fn rot_at(&self, (pack, place): &(u32, Place), behind: usize) {
         let byte = usize::try_from(place.offset).unwrap() + behind;
         self.disk.damage(*pack, |pack| pack[byte] ^= 4);
     }
@@ -252,8 +253,7 @@ fn what_was_said_last_outlives_its_rot_and_the_loss_of_its_pack() {
         if loses_pack {
             alone.disk.remove_pack(pack).unwrap();
         } else {
-            let byte = usize::try_from(place.offset).unwrap() + 64 + 9;
-            alone.disk.damage(pack, |pack| pack[byte] ^= 4);
+            alone.rot_at(&(pack, place), 64 + 9);
         }
         alone.start();
         let held =
@@ -303,10 +303,8 @@ fn a_site_that_lost_an_index_and_a_record_of_its_newest_pack_waits_until_it_hear
     for behind in [0, 20, 64 + 9] {
         let mut alone = alone();
         let kept = alone.kept_twice();
-        let (pack, place) = *kept.iter().rfind(|(_, place)| place.header.kind == Kind::Ops).unwrap();
+        alone.rot_at(kept.iter().rfind(|(_, place)| place.header.kind == Kind::Ops).unwrap(), behind);
         alone.stop();
-        let byte = usize::try_from(place.offset).unwrap() + behind;
-        alone.disk.damage(pack, |pack| pack[byte] ^= 4);
         alone.engine.set_aside().unwrap();
         alone.start();
         assert!(alone.store.waits(alone.feed).unwrap().is_some(), "byte {behind}");
@@ -318,11 +316,8 @@ fn a_site_that_lost_an_index_and_a_record_of_its_newest_pack_waits_until_it_hear
 fn a_blob_whose_outline_rots_beside_a_lost_index_is_told_as_lost_until_it_is_back() {
     for behind in [20, 64 + 9, 64 + 33] {
         let mut alone = alone();
-        let kept = alone.kept_twice();
-        let (pack, place) = *kept.iter().find(|(_, place)| place.header.kind == Kind::Outline).unwrap();
+        alone.rot(Kind::Outline, behind);
         alone.stop();
-        let byte = usize::try_from(place.offset).unwrap() + behind;
-        alone.disk.damage(pack, |pack| pack[byte] ^= 4);
         alone.engine.set_aside().unwrap();
         alone.start();
         alone.store.verify(|_| {}).unwrap();
