@@ -269,7 +269,7 @@ impl Store {
             tracing::warn!(?damage, "bytes of a pack are damaged and were stepped over");
         }
         let index = IndexRoom::open(engine, life.generation, trusted, &packs)?;
-        damage.extend(gone_with_the_index(&index, &packs, start).map_err(failed("reading the packs"))?);
+        damage.extend(index.gone_unknown());
         let taken = Taken {
             number: checkpoint.map_or(0, |checkpoint| checkpoint.number),
             position: packs.position(),
@@ -513,19 +513,6 @@ impl Store {
         }
         Ok(spare)
     }
-}
-
-/// Packs that CHECKPOINT tells of and that are gone or were cut short, and with the index whoever knew what was in them.
-fn gone_with_the_index(index: &IndexRoom, packs: &Packs, start: Start) -> io::Result<Option<Damage>> {
-    if !index.lost().is_empty() || !packs.are_short_of(start)? {
-        return Ok(None);
-    }
-    tracing::error!(
-        folder = packs.disk().folder(),
-        pack = start.pack,
-        "packs that were here are gone or were cut short"
-    );
-    Ok(Some(Damage { pack: start.pack, offset: 0, bytes: start.offset, record: None }))
 }
 
 /// The life of a folder, and whether one of the two files that tell it was damaged and is written anew.

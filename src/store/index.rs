@@ -39,6 +39,8 @@ pub(crate) struct IndexRoom {
     stepped_over: AtomicBool,
     /// What was in the packs when the index was made durable, and is not any more; as long as nobody looked after that.
     lost: Mutex<Vec<Damage>>,
+    /// Packs that were gone or cut short at the start, and with the index whoever knew what was in them.
+    gone_unknown: Option<Damage>,
 }
 
 #[derive(Debug)]
@@ -56,13 +58,14 @@ impl IndexRoom {
         checkpoint: Option<Checkpoint>,
         packs: &Packs,
     ) -> Result<Self, RebuildError> {
-        let room = Self {
+        let mut room = Self {
             engine,
             generation,
             current: RwLock::new(Current { index: None, era: packs.era() }),
             rebuilds: AtomicU64::new(0),
             stepped_over: AtomicBool::new(false),
             lost: Mutex::default(),
+            gone_unknown: None,
         };
         packs.find_room();
         let fits = checkpoint.filter(|checkpoint| checkpoint.generation == generation);
@@ -92,8 +95,14 @@ impl IndexRoom {
             && room.lost().is_empty()
             && packs.are_short_of(checkpoint.start).map_err(|error| disk_failed(packs, error))?
         {
-            // Packs were lost, and with the index whoever knew what was in them.
+            let (pack, bytes) = (checkpoint.start.pack, checkpoint.start.offset);
+            tracing::error!(
+                folder = packs.disk().folder(),
+                pack,
+                "packs that were here are gone or were cut short"
+            );
             room.stepped_over.store(true, Ordering::Relaxed);
+            room.gone_unknown = Some(Damage { pack, offset: 0, bytes, record: None });
         }
         match caught_up {
             Ok(Some(index)) => {
@@ -155,6 +164,11 @@ impl IndexRoom {
     /// What packs lost while nobody looked, until [`Self::losses_are_borne`].
     pub(crate) fn lost(&self) -> Vec<Damage> {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What was gone at the start together with the index that knew of it.
+    pub(crate) fn gone_unknown(&self) -> Option<Damage> {
+        self.gone_unknown.clone()
     }
 
     /// Somebody looked after what packs lost.
