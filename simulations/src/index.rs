@@ -71,6 +71,13 @@ impl Forgetful {
         locked(&self.kept).since.iter().filter(|change| change.tree != Tree::Spare).count()
     }
 
+    /// Whether power that goes takes what was kept a second time.
+    #[must_use]
+    pub fn has_unflushed_second_copies(&self) -> bool {
+        let is_copy = |change: &Change| change.tree == Tree::Spare && change.value.is_some();
+        locked(&self.kept).since.iter().any(is_copy)
+    }
+
     /// Only the packs have everything from here on, as where an index was built anew beside damage.
     pub fn lose_second_copies(&self) {
         let mut kept = locked(&self.kept);
@@ -169,6 +176,7 @@ impl Watched {
                 let stale = change.value.as_ref().is_some_and(|value| value.len() == STALE_BYTES);
                 change.tree == Tree::View && stale && stands().is_some_and(|value| value.len() > STALE_BYTES)
             }
+            Some(Plant::SecondCopiesDropped) => change.tree == Tree::Spare,
             Some(Plant::SealIgnored) => change.tree == Tree::Said && change.key.get(TOPIC) == Some(&SEALS),
             _ => false,
         }

@@ -14,6 +14,8 @@ pub enum Plant {
     LogSyncSkipped,
     /// The name of a new pack is not synced.
     FolderSyncSkipped,
+    /// The index drops what it is given a second time.
+    SecondCopiesDropped,
     /// The index is never flushed, and is trusted to have seen the newest checkpoint all the same.
     IndexFlushSkipped,
     /// A sync that failed counts as done.

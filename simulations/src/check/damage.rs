@@ -10,6 +10,12 @@ use crate::oracle::Seen;
 /// What is gone and not told, or back and not noted.
 pub fn check(seen: Seen<'_>) -> Result<(), String> {
     for (at, site) in seen.sites.iter().enumerate().filter(|(at, _)| seen.rotted.contains(at)) {
+        if let Some(log) = site.lost_what_is_kept_twice() {
+            return Err(format!(
+                "{} set back a log of which its index has all a second time: {log:?}",
+                site.name
+            ));
+        }
         let mut own = seen.oracle.rotted_at(at);
         if let Some(fact) = own.find(|fact| !site.holds(fact.id) && !site.tells_loss_of(fact.place.log)) {
             return Err(format!("{} lost what it said about {} and does not tell", site.name, fact.name()));

@@ -98,6 +98,7 @@ impl Site {
         let restored = how == Back::Restored;
         if restored {
             (self.disk, self.index) = (kept.backup, Forgetful::default());
+            self.rot.second_copies_lost = true;
             self.begin_life();
         } else {
             (self.disk, self.index) = kept.image;

@@ -49,8 +49,7 @@ impl Site {
         self.conversations.clear();
         self.store = None;
         self.disk.lose_power(&mut self.entropy);
-        let left = self.entropy.index(self.index.unflushed() + 1);
-        self.index.lose_power(left);
+        self.forget_of_the_index();
         self.begin_anew(now, quic);
     }
 
@@ -65,9 +64,15 @@ impl Site {
     pub fn be_killed(&mut self, now: u64, quic: &mut Quic) {
         self.conversations.clear();
         self.store = None;
+        self.forget_of_the_index();
+        self.begin_anew(now, quic);
+    }
+
+    /// The index loses some of what was not flushed, and with it what it keeps a second time of records that may have rotted since.
+    fn forget_of_the_index(&mut self) {
+        self.rot.second_copies_lost |= self.rot.any && self.index.has_unflushed_second_copies();
         let left = self.entropy.index(self.index.unflushed() + 1);
         self.index.lose_power(left);
-        self.begin_anew(now, quic);
     }
 
     /// The program is to stop, wherever it is then, after so many events of its sessions more.

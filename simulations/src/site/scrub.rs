@@ -31,6 +31,8 @@ pub(super) struct Rot {
     pub(super) any: bool,
     /// Logs of which this site said that damage took a part.
     pub(super) told: BTreeSet<LogId>,
+    /// Whether the index here ever lost what it keeps a second time.
+    pub(super) second_copies_lost: bool,
     /// The feed that people made known here.
     pub(super) joined: Option<Genesis>,
     /// Whether they did so again, and sessions go on that know nothing of it.
@@ -51,9 +53,10 @@ impl Site {
     }
 
     /// Mostly; what is kept twice outlives damage otherwise, and there is nothing to be had back from others.
-    fn lose_second_copies(&self, entropy: &mut Entropy) {
+    fn lose_second_copies(&mut self, entropy: &mut Entropy) {
         if entropy.below(SECOND_COPIES_LAST_ONCE_IN) != 0 {
             self.index.lose_second_copies();
+            self.rot.second_copies_lost = true;
         }
     }
 
@@ -162,6 +165,12 @@ impl Site {
         self.rot.told.contains(&log)
             || (log.author == self.id() && gaps())
             || matches!(self.store().awakening(), Ok(Some(_)))
+    }
+
+    /// A log of which damage took a part though the index has all of it a second time.
+    #[must_use]
+    pub fn lost_what_is_kept_twice(&self) -> Option<LogId> {
+        self.rot.told.first().copied().filter(|_| !self.rot.second_copies_lost)
     }
 
     /// Whether damage took a part of what this site said itself.
