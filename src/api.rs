@@ -386,7 +386,7 @@ pub struct LinkChange {
 pub struct Pairing {
     /// What it is withdrawn by. The ticket itself is not kept here.
     pub name: String,
-    /// open, used, withdrawn, expired.
+    /// open, used, withdrawn, expired; void: made before this site was restored, copied or set back.
     pub state: String,
     pub expires_ms: u64,
     /// How long the joiner may do what is offered, from when it joins; none is without end.

@@ -1,5 +1,6 @@
 //! The node: one store, one endpoint, its links and feeds, and what the API and the gateways ask of them.
 
+mod attach;
 mod backup;
 mod carried;
 mod conflicts;
@@ -192,6 +193,8 @@ struct Inner {
     keeping: Keeping,
     /// How far the scrub is.
     scrub: Mutex<scrub::Pass>,
+    /// The forks that were resolved since the node started.
+    resolved: Mutex<forks::Resolved>,
 }
 
 /// Which sites' connections are let in: what the TLS verifier asks.
@@ -267,7 +270,6 @@ impl Node {
         let peers: Arc<dyn Peers> = Arc::clone(&admitted) as Arc<dyn Peers>;
         let shown = rotation::shown(data, &key)?;
         let endpoint = Endpoint::bind(listen, &shown, peers, Pace::Background)?;
-        let listen = endpoint.local_addr().unwrap_or(listen);
         let site = SiteStore::new(store, key);
         let (events, kept) = events::Events::open(&site)?;
         let inner = Inner {
@@ -276,8 +278,8 @@ impl Node {
             telling: rotation::Telling::default(),
             site,
             name,
+            listen: endpoint.local_addr().unwrap_or(listen),
             endpoint,
-            listen,
             http: Mutex::new(String::new()),
             started: wall_clock(),
             admitted,
@@ -298,6 +300,7 @@ impl Node {
             feeds_stale: Mutex::default(),
             keeping,
             scrub: Mutex::default(),
+            resolved: Mutex::default(),
         };
         let node = Self { inner: Arc::new(inner) };
         tokio::spawn(kept.keep());

@@ -423,9 +423,10 @@ impl Store {
         };
         self.wait(ticket)?;
         let number = taken.number.saturating_add(1);
-        self.inner.index.mark(&self.inner.packs, number)?;
+        let start = Start { pack, offset };
+        self.inner.index.mark(&self.inner.packs, number, start)?;
         let generation = self.inner.life.generation;
-        let checkpoint = Checkpoint { generation, number, start: Start { pack, offset } };
+        let checkpoint = Checkpoint { generation, number, start };
         let disk = self.inner.packs.disk();
         checkpoint.write(disk).map_err(|error| self.inner.packs.fault("writing CHECKPOINT", error))?;
         *taken = Taken { number, position };
@@ -466,18 +467,24 @@ impl Store {
             let _settled = self.inner.settled.read().unwrap_or_else(PoisonError::into_inner);
             let appended = self.inner.packs.append(drafts)?;
             self.wait(appended.ticket)?;
-            self.note(drafts, &appended.locations)?;
+            self.note_durable(drafts, &appended.locations)?;
         }
         self.checkpoint_if_due();
         Ok(())
     }
 
     fn note(&self, drafts: &[Draft<'_>], locations: &[Location]) -> Result<(), WriteError> {
+        Ok(self.with_index(|index| noted(drafts, locations).apply(index))?)
+    }
+
+    /// The same of what is durable: should the packs end before it at a start, something took it.
+    fn note_durable(&self, drafts: &[Draft<'_>], locations: &[Location]) -> Result<(), WriteError> {
+        // As long as a loss is not looked after what the index reached before is what tells of it.
+        let reaches = self.inner.index.lost().is_empty();
+        let end = locations.iter().map(|at| (at.pack, at.end())).max().filter(|_| reaches);
         self.with_index(|index| {
-            let mut changes = Changes::default();
-            for (draft, &at) in drafts.iter().zip(locations) {
-                replay::record(&mut changes, draft.kind, draft.id, at, draft.payload);
-            }
+            let mut changes = noted(drafts, locations);
+            changes.reach(end);
             changes.apply(index)
         })?;
         Ok(())
@@ -513,6 +520,14 @@ impl Store {
         }
         Ok(spare)
     }
+}
+
+fn noted(drafts: &[Draft<'_>], locations: &[Location]) -> Changes {
+    let mut changes = Changes::default();
+    for (draft, &at) in drafts.iter().zip(locations) {
+        replay::record(&mut changes, draft.kind, draft.id, at, draft.payload);
+    }
+    changes
 }
 
 /// The life of a folder, and whether one of the two files that tell it was damaged and is written anew.

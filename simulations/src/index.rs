@@ -20,6 +20,8 @@ struct Flushed {
     plant: Option<Plant>,
 }
 
+/// The name under which an index keeps how far it reaches.
+const REACH: &[u8] = b"reach";
 /// Bytes of a coordinate's entry that is to be worked out anew.
 const STALE_BYTES: usize = 2;
 /// Bytes of an op's name, and the zero before it, behind a coordinate.
@@ -46,12 +48,17 @@ fn locked(kept: &RwLock<Flushed>) -> RwLockWriteGuard<'_, Flushed> {
     kept.write().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether a change is of what the index has beside what it is made of: second copies, and how far it reaches.
+fn is_beside(tree: Tree, key: &[u8]) -> bool {
+    tree == Tree::Spare || (tree == Tree::About && key == REACH)
+}
+
 impl Flushed {
-    /// Takes the first changes since the last flush over into it. Second copies go with what was changed before them.
+    /// Takes the first changes since the last flush over into it. What is beside them goes with what was changed before.
     fn flush(&mut self, changes: usize) {
         let mut left = changes;
         for Change { tree, key, value } in self.since.drain(..) {
-            if tree != Tree::Spare {
+            if !is_beside(tree, &key) {
                 let Some(fewer) = left.checked_sub(1) else { break };
                 left = fewer;
             }
@@ -65,10 +72,10 @@ impl Flushed {
 }
 
 impl Forgetful {
-    /// Changes since the last flush, but for second copies.
+    /// Changes since the last flush, but for what is beside them.
     #[must_use]
     pub fn unflushed(&self) -> usize {
-        locked(&self.kept).since.iter().filter(|change| change.tree != Tree::Spare).count()
+        locked(&self.kept).since.iter().filter(|change| !is_beside(change.tree, &change.key)).count()
     }
 
     /// Whether power that goes takes what was kept a second time.
@@ -127,7 +134,7 @@ impl Forgetful {
     pub fn lose_power(&mut self, left: usize) {
         let mut kept = locked(&self.kept);
         if kept.plant == Some(Plant::IndexFlushSkipped) {
-            kept.since.retain(|change| change.tree != Tree::Spare);
+            kept.since.retain(|change| !is_beside(change.tree, &change.key));
             let about = kept.since.iter().skip(left).filter(|change| change.tree == Tree::About);
             let about = about.cloned().collect::<Vec<_>>();
             kept.since.truncate(left);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Schema;
 
-schemas! { Fork => "fork", Forks => "forks" }
+schemas! { Fork => "fork", Forks => "forks", Resolved => "fork-resolved" }
 
 /// One log with two histories, proved by two signatures of its author.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +51,23 @@ pub struct ResolveFork {
     /// No more than so many of the log's ops count; as many as both histories are known to have if not given.
     #[serde(default)]
     pub at_most: Option<u64>,
+    /// What counts at the origin by what the author said after that goes with it; the origin says it again itself if not set.
+    #[serde(default)]
+    pub drop: bool,
     #[serde(default)]
     pub reason: String,
+}
+
+/// What was said of a fork.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolved {
+    pub feed: String,
+    /// The op that cuts the log.
+    pub op: String,
+    /// Versions that the origin published again, in its own name.
+    pub published_again: u64,
+    /// Versions that it deleted again.
+    pub deleted_again: u64,
+    /// Offers, refs, blocks and rights that it said again.
+    pub others_again: u64,
 }

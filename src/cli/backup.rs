@@ -178,6 +178,10 @@ pub(super) async fn restore(context: &Context, asked: Restore) -> anyhow::Result
     }
     text::say(&format!("{} of {} are in {}", text::size(told.bytes), told.name, told.data));
     text::say(&format!("the backup was made {}; next: {}", text::ago(told.made_ms), context.serve_command()));
+    text::say(
+        "tokens, keys and links that were revoked or removed since count here again: take them away again (packetboat token list, key list, \
+         link list); open tickets are void",
+    );
     Ok(())
 }
 

@@ -3,8 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::{Context, Ends, text};
-use crate::api::forks::{Fork, Forks, ResolveFork};
-use crate::api::ruling::Said;
+use crate::api::forks::{Fork, Forks, ResolveFork, Resolved};
 
 #[derive(Debug, Args)]
 pub(super) struct ForksArgs {
@@ -17,7 +16,12 @@ enum ForksCommand {
     /// Say how far a forked log counts, as the feed's origin, so that its author can go on
     ///
     /// As many ops count as both histories are known to have. What the author said after that
-    /// counts at no other site; the author publishes it again where it is wanted.
+    /// counts at no other site. What the origin has of it the origin says again itself, so that
+    /// no version comes or goes by the cut; what the author alone has it publishes again where
+    /// it is wanted, and `packetboat doctor` lists it there.
+    ///
+    /// A site that has another history up to the cut proves that, and the fork is open again:
+    /// run this again then.
     #[command(verbatim_doc_comment)]
     Resolve(ResolveArgs),
 }
@@ -31,6 +35,9 @@ struct ResolveArgs {
     /// No more than so many of the log's ops count.
     #[arg(long)]
     at_most: Option<u64>,
+    /// Say nothing again: what the author said after that goes, for one because a thief said it.
+    #[arg(long)]
+    drop: bool,
     /// For people at other sites; it travels with the cut.
     #[arg(long, default_value = "")]
     reason: String,
@@ -68,7 +75,9 @@ fn tell(fork: &Fork) {
     let author = fork.author_name.as_deref().unwrap_or(if fork.own { "this site" } else { &fork.author });
     let state = match fork.counts {
         Some(counts) if fork.resolved => format!("resolved: {counts} ops count"),
-        Some(counts) => format!("open again: {counts} ops count, and the histories differ there"),
+        Some(counts) => {
+            format!("open again: {counts} ops count, and the histories differ there; resolve it once more")
+        }
         None => "open: nothing more of it is taken in or passed on".to_owned(),
     };
     text::say(&format!("{author} signed two histories of its log in {}, epoch {}", fork.feed, fork.epoch));
@@ -84,12 +93,19 @@ fn tell(fork: &Fork) {
 }
 
 async fn resolve(context: &Context, asked: ResolveArgs) -> anyhow::Result<()> {
-    let ResolveArgs { author, feed, at_most, reason } = asked;
-    let asked = ResolveFork { feed, author, at_most, reason };
-    let said = context.client().post::<Said>("/api/v1/forks/resolve", &asked).await?;
+    let ResolveArgs { author, feed, at_most, drop, reason } = asked;
+    let asked = ResolveFork { feed, author, at_most, drop, reason };
+    let said = context.client().post::<Resolved>("/api/v1/forks/resolve", &asked).await?;
     if context.json {
         return text::say_json(&said);
     }
-    text::say(&format!("cut in {} by op {}; it travels with the next runs", said.body.feed, said.body.op));
+    let Resolved { feed, op, published_again, deleted_again, others_again } = &said.body;
+    text::say(&format!("cut in {feed} by op {op}; it travels with the next runs"));
+    text::say(&format!(
+        "said again by this site: {published_again} versions, {deleted_again} deletions, {others_again} other statements"
+    ));
+    text::say(
+        "once other sites were heard, look at `packetboat forks`: one with another history up to the cut opens the fork again",
+    );
     Ok(())
 }

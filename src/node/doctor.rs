@@ -12,11 +12,14 @@ use super::{Node, locked};
 use crate::api::Problem;
 use crate::api::doctor::{Finding, Findings};
 use crate::keeper::{SiteStore, wall_clock};
-use crate::statement::forks::unresolved;
-use crate::store::{ReadError, Topic};
+use crate::statement::forks::{self, unresolved};
+use crate::store::{Cause, ReadError, Topic};
 
 /// Damaged versions that a finding names.
 const VERSIONS_NAMED: usize = 5;
+
+/// For so long after a restore it is told what it cannot know: whoever looks once a month has read it.
+const REVOCATIONS_TOLD_MS: u64 = 30 * 24 * 3_600_000;
 
 /// Sites of one feed whose shape is looked at.
 const SITES_LOOKED_AT: usize = 48;
@@ -366,6 +369,7 @@ impl Node {
                     let text = format!("feed {}: {who} signed two histories of its log", record.name);
                     findings.push(found("error", "fork", text, "`packetboat forks` tells more"));
                 }
+                findings.extend(of_cuts(site, feed, &record.name)?);
             }
             findings.extend(of_damage(site)?);
             findings.extend(of_space(site)?);
@@ -378,6 +382,7 @@ impl Node {
                     "`packetboat holds`, then `packetboat approve`",
                 ));
             }
+            findings.extend(of_earlier_life(site)?);
             findings.extend(super::keys::findings(site)?);
             findings.extend(super::rotation::contested(site)?);
             for (feed, heard) in super::upkeep::stale_feeds(site, wall_clock())? {
@@ -409,4 +414,44 @@ impl Node {
         })
         .await
     }
+}
+
+/// What a restored site cannot know: what was taken away after the state it was made of.
+fn of_earlier_life(site: &SiteStore) -> Result<Option<Finding>, ReadError> {
+    let Some(awakening) = site.store().awakening()? else { return Ok(None) };
+    if wall_clock().0.saturating_sub(awakening.at.0) > REVOCATIONS_TOLD_MS {
+        return Ok(None);
+    }
+    let at = |made: Timestamp| {
+        i64::try_from(made.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+    };
+    let of = match awakening.cause {
+        Cause::Restored { made } => at(made).map(|made| format!(" of {made:.0}")).unwrap_or_default(),
+        Cause::Copied | Cause::SetBack | Cause::Doubled => String::new(),
+    };
+    let text = format!(
+        "this site {}{of}: tokens, keys and links that were revoked or removed after that count here again; tickets of before are void",
+        awakening.cause.words()
+    );
+    let hint = "look at `packetboat token list`, `packetboat key list` and `packetboat link list`, and take away again what was";
+    Ok(Some(found("advice", "earlier-life", text, hint)))
+}
+
+/// What a cut took of a forked log and nobody said again.
+fn of_cuts(site: &SiteStore, feed: FeedId, called: &str) -> Result<Option<Finding>, ReadError> {
+    let left = forks::left(site.store(), feed, site.look())?;
+    if left.is_empty() {
+        return Ok(None);
+    }
+    let named = left.iter().take(VERSIONS_NAMED).map(|one| {
+        let what = if one.deleted { "deleted" } else { "published" };
+        format!("{}@{} {what}", one.name, one.version)
+    });
+    let text = format!(
+        "feed {called}: {} versions stand otherwise than a forked log says behind its cut, where it counts nowhere else: {}",
+        left.len(),
+        named.collect::<Vec<_>>().join(", ")
+    );
+    let hint = "`packetboat why FEED/NAME@VERSION` tells more; publish or delete again what is wanted";
+    Ok(Some(found("advice", "behind-cut", text, hint)))
 }

@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 
 use data_encoding::HEXLOWER;
 use protocol::fork::ForkProof;
-use protocol::id::SiteId;
+use protocol::id::{FeedId, LogId, SiteId};
 use protocol::log::SignedHead;
 
-use super::Node;
 use super::feeds::named;
 use super::op_log::author_of;
+use super::{Node, locked};
 use crate::api::Problem;
 use crate::api::forks as shapes;
-use crate::api::ruling::Said;
 use crate::keeper::SiteStore;
-use crate::statement::forks as statement;
+use crate::statement::forks::{self as statement, Wish};
 
 fn head(signed: &SignedHead) -> shapes::Head {
     let head = signed.head;
@@ -43,6 +42,9 @@ fn told(
     })
 }
 
+/// What was asked for of each author's forks in a feed.
+pub(super) type Resolved = BTreeMap<(FeedId, SiteId), Wish>;
+
 impl Node {
     /// All forks that are proved at this site.
     ///
@@ -63,16 +65,46 @@ impl Node {
     ///
     /// # Errors
     /// There is no such fork, this site is not the origin, or the disk refuses.
-    pub async fn resolve_fork(&self, asked: shapes::ResolveFork) -> Result<Said, Problem> {
+    pub async fn resolve_fork(&self, asked: shapes::ResolveFork) -> Result<shapes::Resolved, Problem> {
         let names = self.site_names();
         let resolved = self.blocking(move |site| {
             let author = author_of(&asked.author, site.me(), &names)?;
             let (feed, record) = named(site, &asked.feed)?;
-            let spoken = statement::resolve(site, feed, &record, author, asked.at_most, asked.reason)?;
-            Ok(Said { feed: asked.feed, op: spoken.op.to_string(), local: spoken.local })
+            let wish = Wish { most: asked.at_most, drop: asked.drop, reason: asked.reason };
+            let said = statement::resolve(site, feed, &record, author, &wish)?;
+            let (published_again, deleted_again, others_again) = said.again;
+            let op = said.cut.to_string();
+            let told =
+                shapes::Resolved { feed: asked.feed, op, published_again, deleted_again, others_again };
+            Ok((told, (feed, author), wish))
         });
-        let resolved = resolved.await?;
+        let (told, whose, wish) = resolved.await?;
+        locked(&self.inner.resolved).insert(whose, wish);
         self.news(None);
-        Ok(resolved)
+        Ok(told)
+    }
+
+    /// A fork came to light, or another proof of one. Where the two histories part is not told by the proof that this site had if its own is
+    /// the longer one; a site with the other proves that it has another up to the cut, and what was asked for is done with that.
+    pub(super) async fn resolve_once_more(&self, log: LogId) {
+        let Some(wish) = locked(&self.inner.resolved).get(&(log.feed, log.author)).cloned() else { return };
+        let resolved = self.blocking(move |site| {
+            let Some(record) = site.store().feed(log.feed)? else { return Ok(false) };
+            if statement::unresolved(site.store(), log.feed, Some(log.author))?.is_empty() {
+                return Ok(false);
+            }
+            statement::resolve(site, log.feed, &record, log.author, &wish)?;
+            Ok(true)
+        });
+        match resolved.await {
+            Ok(true) => {
+                tracing::info!(author = %log.author, "a fork was open again and is resolved once more");
+                self.news(None);
+            }
+            Ok(false) => {}
+            Err(problem) => {
+                tracing::warn!(problem = problem.detail, "a fork that is open again was not resolved");
+            }
+        }
     }
 }

@@ -24,7 +24,7 @@ use super::new_feeds::{EVERY, is_admin, let_write, outward};
 use super::problem::usage;
 use super::rotation::{heard, note_keys};
 use super::sessions::ConnectError;
-use super::tickets::{TicketRecord, put_ticket};
+use super::tickets::{Moment, TicketRecord, put_ticket, turn};
 use super::{Node, link_name, locked, random};
 use crate::api::{self, Problem};
 use crate::events::Event;
@@ -97,6 +97,7 @@ impl Node {
                 grant_life_ms: request.grant_life_ms,
                 used: None,
                 withdrawn: false,
+                turn: turn(site)?,
             };
             Ok((ticket, record))
         })
@@ -427,7 +428,8 @@ fn judged(
     if record.used.is_some() {
         return Err(Reason::TicketUsed);
     }
-    if record.withdrawn {
+    let moment = Moment::of(site).map_err(|error| failed(&error))?;
+    if record.withdrawn || record.is_of_an_earlier_life(moment) {
         return Err(Reason::GrantWithdrawn);
     }
     if record.expires_ms <= wall_clock().0 {

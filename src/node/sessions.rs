@@ -13,7 +13,7 @@ use protocol::switches::Verdict;
 use protocol::time::Timestamp;
 use protocol::timetable;
 use quinn::Connection;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{Notify, broadcast};
 
 use super::heard::Roots;
@@ -23,8 +23,8 @@ use super::{Node, locked};
 use crate::api::Problem;
 use crate::keeper::wall_clock;
 use crate::store::{PeerState, RunRecord, Trigger};
-use crate::transport::endpoint::{DialError, key_of};
-use crate::transport::pump::{Command, Happening, drive};
+use crate::transport::endpoint::DialError;
+use crate::transport::pump::{Command, Happening};
 use crate::transport::settings::Pace;
 use crate::transport::tls::{Alpn, Whom};
 
@@ -129,12 +129,12 @@ pub(super) struct Pacing {
 
 /// What this end brings into one session.
 #[derive(Debug, Clone, Copy)]
-struct Spoken {
-    turn: u64,
+pub(super) struct Spoken {
+    pub(super) turn: u64,
     /// The number of the newest key of its own that it tells.
-    told: u64,
+    pub(super) told: u64,
     /// The key that the other end showed.
-    shown: Option<SiteId>,
+    pub(super) shown: Option<SiteId>,
 }
 
 /// How a run ended.
@@ -280,9 +280,8 @@ impl Node {
                         ),
                         Some(link) => {
                             node.give_way(&link.name);
-                            let name = link.name.clone();
-                            if let Err(error) = node.attach(link, Side::Listener, accepted.connection) {
-                                tracing::warn!(link = %name, %error, "a call of the other site was not taken");
+                            if let Err(error) = node.attach(&link, Side::Listener, accepted.connection) {
+                                tracing::warn!(link = %link.name, %error, "a call of the other site was not taken");
                             }
                         }
                         None => accepted.connection.close(
@@ -312,7 +311,7 @@ impl Node {
         for address in addresses {
             let whom = self.whom(link.peer).map_err(|error| ConnectError::Store(error.to_string()))?;
             match self.dial(address, whom, Alpn::Link).await {
-                Ok(connection) => return self.attach(link, Side::Dialler, connection),
+                Ok(connection) => return self.attach(&link, Side::Dialler, connection),
                 Err(error) => last = error,
             }
         }
@@ -339,44 +338,13 @@ impl Node {
         Err(last)
     }
 
-    fn attach(
+    /// Writes down what happens in a session until it is over.
+    pub(super) async fn follow(
         &self,
         link: Link,
-        side: Side,
-        connection: Connection,
-    ) -> Result<UnboundedSender<Command>, ConnectError> {
-        let config = self.config(&link, side)?;
-        let Some(share) = self.inner.endpoint.share(&connection) else {
-            connection.close(Outcome::Refused(Reason::Busy).close_code().into(), b"too many sessions");
-            return Err(ConnectError::Full);
-        };
-        let (told, shown) = (config.keys.mine.generation(), key_of(&connection));
-        let keeper = self.inner.site.keeper(&link);
-        let (commands, commanded) = unbounded_channel();
-        let (happening, happenings) = unbounded_channel();
-        let turn = {
-            let mut links = locked(&self.inner.links);
-            let Some(state) = links.get_mut(&link.name) else {
-                return Err(ConnectError::NoAddress(link.name));
-            };
-            if let Some(old) = state.commands.replace(commands.clone()) {
-                // The other site came anew, so its old connection is dead, whether this end knows or not.
-                tell(&old, Command::Close(Outcome::Interrupted));
-            }
-            state.questions.lost();
-            state.shown = Some(self.inner.endpoint.shown());
-            state.turn += 1;
-            state.turn
-        };
-        tell(&commands, Command::Pace(super::hours::caps(&link, wall_clock())));
-        drop(drive(connection, share, config, Box::new(keeper), commanded, happening));
-        let node = self.clone();
-        tokio::spawn(async move { node.follow(link, Spoken { turn, told, shown }, happenings).await });
-        Ok(commands)
-    }
-
-    /// Writes down what happens in a session until it is over.
-    async fn follow(&self, link: Link, spoken: Spoken, mut happenings: UnboundedReceiver<Happening>) {
+        spoken: Spoken,
+        mut happenings: UnboundedReceiver<Happening>,
+    ) {
         let turn = spoken.turn;
         let mut run: Option<(RunId, RunRecord)> = None;
         let mut closed = Outcome::Interrupted;

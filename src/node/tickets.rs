@@ -31,18 +31,46 @@ pub(super) struct TicketRecord {
     pub(super) grant_life_ms: Option<u64>,
     pub(super) used: Option<(SiteId, String)>,
     pub(super) withdrawn: bool,
+    /// How often the store had awoken when it was made.
+    #[serde(default)]
+    pub(super) turn: u64,
+}
+
+/// When a ticket is looked at: at what time, and how often the store has awoken by then.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    now_ms: u64,
+    turn: u64,
+}
+
+impl Moment {
+    pub(super) fn of(site: &SiteStore) -> Result<Self, ReadError> {
+        Ok(Self { now_ms: wall_clock().0, turn: turn(site)? })
+    }
+}
+
+/// How often the store has awoken.
+pub(super) fn turn(site: &SiteStore) -> Result<u64, ReadError> {
+    Ok(site.store().awakening()?.map_or(0, |awakening| awakening.turn))
 }
 
 impl TicketRecord {
-    fn is_open(&self, now_ms: u64) -> bool {
-        self.used.is_none() && !self.withdrawn && self.expires_ms > now_ms
+    /// Whether it was made before the store was restored, copied or set back: it may have been used or withdrawn since, and nobody here knows.
+    pub(super) fn is_of_an_earlier_life(&self, moment: Moment) -> bool {
+        self.turn < moment.turn
     }
 
-    fn told(self, name: &[u8], now_ms: u64) -> api::Pairing {
+    fn is_open(&self, moment: Moment) -> bool {
+        let over = self.withdrawn || self.is_of_an_earlier_life(moment) || self.expires_ms <= moment.now_ms;
+        self.used.is_none() && !over
+    }
+
+    fn told(self, name: &[u8], moment: Moment) -> api::Pairing {
         let state = match &self.used {
             Some(_) => "used",
             None if self.withdrawn => "withdrawn",
-            None if self.expires_ms <= now_ms => "expired",
+            None if self.is_of_an_earlier_life(moment) => "void",
+            None if self.expires_ms <= moment.now_ms => "expired",
             None => "open",
         };
         api::Pairing {
@@ -92,8 +120,8 @@ impl Node {
     /// The disk fails.
     pub async fn pairings(&self) -> Result<api::Pairings, Problem> {
         self.blocking(|site| {
-            let now = wall_clock().0;
-            let told = tickets(site)?.into_iter().map(|(name, record)| record.told(&name, now));
+            let moment = Moment::of(site)?;
+            let told = tickets(site)?.into_iter().map(|(name, record)| record.told(&name, moment));
             Ok(api::Pairings { pairings: told.collect() })
         })
         .await
@@ -113,9 +141,9 @@ impl Node {
 
     /// Opens the door for joiners while a ticket is open.
     pub(super) fn open_pairings(&self) -> Result<(), ReadError> {
-        let now = wall_clock().0;
+        let moment = Moment::of(&self.inner.site)?;
         for (_, record) in tickets(&self.inner.site)? {
-            if record.is_open(now) {
+            if record.is_open(moment) {
                 self.open_until(Timestamp(record.expires_ms));
             }
         }
@@ -130,7 +158,7 @@ impl Node {
 
 /// Withdraws, and tells until when a ticket is still open.
 fn withdraw(site: &SiteStore, asked: &str) -> Result<(api::Pairings, Timestamp), Problem> {
-    let now = wall_clock().0;
+    let moment = Moment::of(site)?;
     let all = tickets(site)?;
     let is_asked = |name: &[u8]| asked == ALL_OPEN || HEXLOWER.encode(name).starts_with(asked);
     let named: Vec<_> = all.iter().filter(|(name, _)| is_asked(name)).collect();
@@ -139,8 +167,10 @@ fn withdraw(site: &SiteStore, asked: &str) -> Result<(api::Pairings, Timestamp),
             [] => {
                 return Err(not_found("ticket", asked).hint("`packetboat pair list` names them"));
             }
-            [(_, record)] if !record.is_open(now) => {
-                let detail = format!("ticket {asked:?} was used, withdrawn or has expired");
+            [(_, record)] if !record.is_open(moment) => {
+                let detail = format!(
+                    "ticket {asked:?} was used, withdrawn or has expired, or is older than this site's restore"
+                );
                 return Err(Problem::new(409, "conflict", "The ticket is not open", detail)
                     .hint("what a site was granted by it ends with `packetboat link remove`"));
             }
@@ -151,12 +181,12 @@ fn withdraw(site: &SiteStore, asked: &str) -> Result<(api::Pairings, Timestamp),
         }
     }
     let mut withdrawn = Vec::new();
-    for (name, record) in named.into_iter().filter(|(_, record)| record.is_open(now)) {
+    for (name, record) in named.into_iter().filter(|(_, record)| record.is_open(moment)) {
         let record = TicketRecord { withdrawn: true, ..record.clone() };
         put_ticket(site, name, &record)?;
-        withdrawn.push(record.told(name, now));
+        withdrawn.push(record.told(name, moment));
     }
-    let open = tickets(site)?.into_iter().filter(|(_, record)| record.is_open(now));
+    let open = tickets(site)?.into_iter().filter(|(_, record)| record.is_open(moment));
     let until = open.map(|(_, record)| record.expires_ms).max().unwrap_or(0);
     Ok((api::Pairings { pairings: withdrawn }, Timestamp(until)))
 }

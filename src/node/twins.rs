@@ -59,6 +59,16 @@ fn stands(state: &LinkState) -> bool {
     state.agreed.is_some() && state.commands.as_ref().is_some_and(|commands| !commands.is_closed())
 }
 
+/// See [`Node::twin`].
+pub(super) fn twin_of(links: &BTreeMap<String, LinkState>, name: &str) -> Option<Link> {
+    let link = &links.get(name)?.link;
+    let twin = links
+        .values()
+        .map(|state| &state.link)
+        .find(|other| other.peer == link.peer && other.is_outgoing() != link.is_outgoing() && !other.paused);
+    twin.filter(|_| !link.paused).cloned()
+}
+
 impl Node {
     /// What this end of a session states: of the link it is of, and of its twin.
     pub(super) fn config(&self, link: &Link, side: Side) -> Result<Config, ConnectError> {
@@ -97,12 +107,7 @@ impl Node {
 
     /// The link with the same site by which the other one opens the connection. A paused link is no twin.
     pub(super) fn twin(&self, name: &str) -> Option<Link> {
-        let links = locked(&self.inner.links);
-        let link = &links.get(name)?.link;
-        let twin = links.values().map(|state| &state.link).find(|other| {
-            other.peer == link.peer && other.is_outgoing() != link.is_outgoing() && !other.paused
-        });
-        twin.filter(|_| !link.paused).cloned()
+        twin_of(&locked(&self.inner.links), name)
     }
 
     /// The twin of a link, where its session serves both.

@@ -88,7 +88,10 @@ impl Node {
     /// A session noticed something that a person should know.
     pub(super) async fn noticed(&self, link: &Link, event: Noticed) {
         match event {
-            Noticed::Forked { log } => self.fork_seen(&link.name, log),
+            Noticed::Forked { log } => {
+                self.fork_seen(&link.name, log);
+                self.resolve_once_more(log).await;
+            }
             Noticed::SetBack => self.awaken(Cause::SetBack).await,
             Noticed::Ahead { log, len } => {
                 let behind =

@@ -1,13 +1,20 @@
 //! Forks resolved: the feed's origin says how far a log with two histories counts, so that its author can go on.
 
+mod again;
+mod behind;
+mod left;
+
+pub use left::{Left, left};
+
+use again::{Again, again};
 use protocol::fork::ForkProof;
-use protocol::id::{FeedId, OpId, SiteId};
+use protocol::id::{FeedId, LogId, OpId, SiteId};
 use protocol::log::SignedHead;
 use protocol::op::{Body, Cut, Tip};
 use protocol::succession::Succession;
 
-use super::{Spoken, StatementError, fitting};
-use crate::keeper::SiteStore;
+use super::{StatementError, fitting};
+use crate::keeper::{AuthorError, SiteStore};
 use crate::store::{FeedRecord, ReadError, Store};
 
 /// The forks of an author in a feed, or of all, that no cut resolves.
@@ -23,7 +30,27 @@ pub fn unresolved(store: &Store, feed: FeedId, author: Option<SiteId>) -> Result
     Ok(store.forks(feed)?.iter().filter(open).cloned().collect())
 }
 
-/// Says how far the forked logs of an author count: as far as the histories are known to go together, or less, with `most`.
+/// What was said of a fork.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resolved {
+    /// The op that cuts; the last of them where several logs are forked.
+    pub cut: OpId,
+    /// Versions that were published again, versions that were deleted again, and everything else that was said again.
+    pub again: (u64, u64, u64),
+}
+
+/// What of a fork is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wish {
+    /// No more than so many ops of a log count; as many as both histories are known to have if not given.
+    pub most: Option<u64>,
+    /// What counts here by ops behind the cut goes with them, and is not said again.
+    pub drop: bool,
+    pub reason: String,
+}
+
+/// Says how far the forked logs of an author count: as far as the histories are known to go together, or less. What counted here by what
+/// the author said after that this site says again itself, so that nothing which others were told comes undone.
 ///
 /// # Errors
 /// There is no such fork, this site is not the feed's origin, the reason is too long, or the disk refused.
@@ -32,14 +59,45 @@ pub fn resolve(
     feed: FeedId,
     record: &FeedRecord,
     author: SiteId,
-    most: Option<u64>,
-    reason: String,
-) -> Result<Spoken, StatementError> {
-    let cuts = cuts(site.store(), site.me(), feed, record, author, most, &reason)?;
+    wish: &Wish,
+) -> Result<Resolved, StatementError> {
+    let cuts = cuts(site.store(), site.me(), feed, record, author, wish.most, &wish.reason)?;
+    let again = if wish.drop {
+        Again::default()
+    } else {
+        again(site.store(), feed, site.look(), &tips(feed, &cuts))?
+    };
     // The origin's own forked log takes nothing more; what it says of itself begins its next epoch.
-    let said = if author == site.me() { site.author_anew(feed, cuts)? } else { site.author(feed, cuts)? };
-    let op = said.last().map_or(OpId([0; 32]), |named| named.id);
-    Ok(Spoken { op, local: false })
+    let mut anew = author == site.me();
+    let mut say = |bodies| {
+        let said = if std::mem::take(&mut anew) {
+            site.author_anew(feed, bodies)
+        } else {
+            site.author(feed, bodies)
+        };
+        let ops = said?.into_iter().filter(|named| !matches!(named.op.body, Body::OpenEpoch(_)));
+        Ok::<_, AuthorError>(ops.map(|named| named.id).collect::<Vec<_>>())
+    };
+    let mut said = Vec::new();
+    // The cut is last: where this ends before it, the fork is open still, and it is all said once more.
+    for bodies in again.in_parts() {
+        said.extend(say(bodies)?);
+    }
+    let choices = again.choices(&said);
+    if !choices.is_empty() {
+        say(choices)?;
+    }
+    let cut = say(cuts)?.pop().unwrap_or(OpId([0; 32]));
+    Ok(Resolved { cut, again: again.counts() })
+}
+
+/// The logs that are cut, with how far each counts.
+fn tips(feed: FeedId, cuts: &[Body]) -> Vec<(LogId, u64)> {
+    let tip = |body: &Body| {
+        let Body::Cut(Cut { tip, .. }) = body else { return None };
+        Some((LogId { feed, author: tip.author, epoch: tip.epoch }, tip.len))
+    };
+    cuts.iter().filter_map(tip).collect()
 }
 
 /// What this site, as the feed's origin, says of the forked logs of an author.

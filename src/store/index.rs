@@ -87,7 +87,7 @@ impl IndexRoom {
         });
         let caught_up = usable.map_err(ReplayError::from).and_then(|usable| {
             let Some((index, start)) = usable else { return Ok(None) };
-            room.take_stock(&*index, packs)?;
+            let start = room.take_stock(&*index, packs, start)?;
             room.fill(&*index, packs, start, None)?;
             Ok(Some(index))
         });
@@ -150,15 +150,30 @@ impl IndexRoom {
         Ok(())
     }
 
-    /// Notes what the index knows of and the packs lack.
-    fn take_stock(&self, index: &dyn Index, packs: &Packs) -> Result<(), ReplayError> {
-        let Some(stock) = index.value(Tree::About, keys::STOCK)? else { return Ok(()) };
-        let lost = packs.lost_of(&keys::decode::<Vec<(u32, u64)>>(&stock)?)?;
+    /// Notes what the index knows of and the packs lack. Gives the place from which it is to be filled.
+    fn take_stock(&self, index: &dyn Index, packs: &Packs, start: Start) -> Result<Start, ReplayError> {
+        let stock = index.value(Tree::About, keys::STOCK)?;
+        let stock = stock.map(|stock| keys::decode::<Vec<(u32, u64)>>(&stock)).transpose()?;
+        let mut lost = packs.lost_of(&stock.unwrap_or_default())?;
+        let reach = index.value(Tree::About, keys::REACH)?;
+        let reach = reach.map(|reach| keys::decode::<(u32, u64)>(&reach)).transpose()?;
+        // One that was reclaimed is gone, and never the newest.
+        let numbers = packs.numbers();
+        let reach =
+            reach.filter(|(pack, _)| numbers.contains(pack) || numbers.iter().all(|there| there < pack));
+        let short = reach.map(|end| packs.lost_of(&[end])).transpose()?.unwrap_or_default();
+        let mut start = start;
+        for damage in short {
+            // What is left would take back what the lost end said of it: the index has all of it.
+            start = start.max(Start { pack: damage.pack, offset: u64::MAX });
+            lost.retain(|known| known.pack != damage.pack);
+            lost.push(damage);
+        }
         for damage in &lost {
             tracing::error!(folder = packs.disk().folder(), ?damage, "a pack is gone or was cut short");
         }
         *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = lost;
-        Ok(())
+        Ok(start)
     }
 
     /// What packs lost while nobody looked, until [`Self::losses_are_borne`].
@@ -270,13 +285,14 @@ impl IndexRoom {
         self.rebuild(packs, index.map(|index| (index, Broken::new("a rebuild was asked for"))))
     }
 
-    /// Makes the index durable and marks it as having seen checkpoint `number`.
-    pub(crate) fn mark(&self, packs: &Packs, number: u64) -> Result<(), RebuildError> {
+    /// Makes the index durable and marks it as having seen checkpoint `number`, and all that lies before `upto`.
+    pub(crate) fn mark(&self, packs: &Packs, number: u64, upto: Start) -> Result<(), RebuildError> {
         let mut notes = vec![about(keys::CHECKPOINT, &number)];
         // As long as a loss is not looked after the older stock is what tells of it.
         if self.lost().is_empty() {
             let stock = packs.stock().map_err(|error| disk_failed(packs, error))?;
             notes.push(about(keys::STOCK, &stock));
+            notes.push(about(keys::REACH, &(upto.pack, upto.offset)));
         }
         self.with(packs, |index| {
             index.apply(&notes)?;

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::engine::Broken;
+use super::packs::record::span;
 
 /// Version of every value's encoding. A change of any value's shape is a new number, and a rebuild.
 const VALUE_VERSION: u8 = 1;
@@ -88,6 +89,10 @@ pub(crate) const CHECKPOINT: &[u8] = b"checkpoint";
 /// The key in [`Tree::About`] of how many bytes of each pack were durable at that checkpoint.
 pub(crate) const STOCK: &[u8] = b"stock";
 
+/// The key in [`Tree::About`] of a pack and an offset up to which everything was durable in the packs when this index took it in. What is
+/// of before is in this index.
+pub(crate) const REACH: &[u8] = b"reach";
+
 /// The key in [`Tree::About`] of an index that was built from packs of which some records could not be read.
 pub(crate) const OVER_DAMAGE: &[u8] = b"over damage";
 
@@ -97,6 +102,13 @@ pub(crate) struct Location {
     pub(crate) pack: u32,
     pub(crate) offset: u64,
     pub(crate) bytes: u64,
+}
+
+impl Location {
+    /// Where the next record begins, unless it is in another pack.
+    pub(crate) fn end(self) -> u64 {
+        self.offset.saturating_add(span(self.bytes))
+    }
 }
 
 /// Where the bytes of an entry of [`Tree::Blob`] or [`Tree::Extent`] lie: those of its one record, or of its outline.

@@ -319,7 +319,7 @@ impl Store {
             let appended = self.inner.packs.append(drafts)?;
             self.wait(appended.ticket)?;
             let _folding = self.inner.folding.write().unwrap_or_else(PoisonError::into_inner);
-            self.note(drafts, &appended.locations)?;
+            self.note_durable(drafts, &appended.locations)?;
         }
         self.checkpoint_if_due();
         Ok(())

@@ -44,6 +44,8 @@ pub(crate) struct Changes {
     bytes: usize,
     /// Blobs that were dropped: each feed that names one wants it, should it be needed again.
     dropped: BTreeSet<BlobId>,
+    /// The pack and the offset up to which everything is durable and, once this is applied, in the index.
+    reach: Option<(u32, u64)>,
 }
 
 #[derive(Debug)]
@@ -66,6 +68,10 @@ enum Step {
 }
 
 impl Changes {
+    pub(crate) const fn reach(&mut self, end: Option<(u32, u64)>) {
+        self.reach = end;
+    }
+
     pub(crate) fn set(&mut self, tree: Tree, key: Vec<u8>, value: Vec<u8>) {
         self.bytes = self.bytes.saturating_add(value.len());
         self.by_key.insert((tree, key), Step::Set(value));
@@ -163,6 +169,12 @@ impl Changes {
             };
             changes.push(Change { tree: *tree, key: key.clone(), value });
         }
+        // Last: an index that lost its end is never taken to reach further than it does.
+        changes.extend(self.reach.map(|end| Change {
+            tree: Tree::About,
+            key: keys::REACH.to_vec(),
+            value: Some(keys::encode(&end)),
+        }));
         index.apply(&changes)?;
         for blob in &self.dropped {
             // The mark of a want may have gone before the drop, and its op may be of long before what is replayed.

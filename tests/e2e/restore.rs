@@ -27,6 +27,19 @@ fn names(site: &Site) -> Vec<String> {
     list["packages"].as_array().unwrap().iter().filter_map(of).collect()
 }
 
+/// Wherever a person looks.
+fn tells_of_its_fork(site: &Site) {
+    let forks = site.offline(&["--json", "forks"]).json();
+    assert_eq!(forks["forks"].as_array().unwrap().len(), 1, "{forks}");
+    assert_eq!(forks["forks"][0]["resolved"], false);
+    let doctor = site.offline(&["--json", "doctor"]).json();
+    assert!(doctor["findings"].to_string().contains("signed two histories"), "{doctor}");
+    let events = site.ok(&["events", "--severity", "error"]);
+    assert!(events.to_string().contains("fork-seen"), "{events}");
+    let status = site.offline(&["status"]);
+    assert!(status.code == 3 && status.stdout.contains("packetboat forks"), "{status:?}");
+}
+
 /// A machine is copied with its key, both copies publish, the peers notice, the origin says what counts, and one copy goes on.
 #[test]
 fn a_copied_site_is_noticed_as_a_fork_and_goes_on_once_the_origin_cut_its_log() {
@@ -51,15 +64,7 @@ fn a_copied_site_is_noticed_as_a_fork_and_goes_on_once_the_origin_cut_its_log() 
     copy.sync();
     for site in [&ny, &copy] {
         until("the proof is there", || site.offline(&["forks"]).code == 4);
-        let forks = site.offline(&["--json", "forks"]).json();
-        assert_eq!(forks["forks"].as_array().unwrap().len(), 1, "{forks}");
-        assert_eq!(forks["forks"][0]["resolved"], false);
-        let doctor = site.offline(&["--json", "doctor"]).json();
-        assert!(doctor["findings"].to_string().contains("signed two histories"), "{doctor}");
-        let events = site.ok(&["events", "--severity", "error"]);
-        assert!(events.to_string().contains("fork-seen"), "{events}");
-        let status = site.offline(&["status"]);
-        assert!(status.code == 3 && status.stdout.contains("packetboat forks"), "{status:?}");
+        tells_of_its_fork(site);
     }
     let run = copy.offline(&["sync"]);
     assert!(run.stdout.contains("two histories"), "{run:?}");
@@ -70,39 +75,90 @@ fn a_copied_site_is_noticed_as_a_fork_and_goes_on_once_the_origin_cut_its_log() 
     let refused = copy.fails(6, &["forks", "resolve", "me", "--feed", "tools"]);
     assert!(refused.contains("origin"), "{refused}");
     let author = ny.offline(&["--json", "forks"]).json()["forks"][0]["author"].as_str().unwrap().to_owned();
-    ny.fails(
-        1,
-        &[
-            "forks",
-            "resolve",
-            ny.offline(&["--json", "status"]).json()["site"]["id"].as_str().unwrap(),
-            "--feed",
-            "tools",
-        ],
-    );
-    ny.ok(&["forks", "resolve", &author, "--feed", "tools", "--reason", "copied"]);
+    ny.fails(1, &["forks", "resolve", "me", "--feed", "tools"]);
+    let said = ny.ok(&["forks", "resolve", &author, "--feed", "tools", "--reason", "copied"]);
+    assert_eq!((&said["published_again"], &said["deleted_again"]), (&1.into(), &0.into()), "{said}");
     ny.ok(&["forks"]);
     copy.sync();
     copy.ok(&["forks"]);
     copy.publish("tools", "after", b"in a later epoch");
     copy.sync();
-    assert_eq!(names(&ny), ["after", "before"], "what lies behind the cut does not count");
-    assert_eq!(ny.ok(&["why", "tools/here@1.0"])["ops"][0]["role"], "behind the cut of a forked log");
+    assert_eq!(
+        names(&ny),
+        ["after", "before", "here"],
+        "what the origin had behind the cut it published again"
+    );
+    let roles = ny.ok(&["why", "tools/here@1.0"])["ops"].to_string();
+    assert!(roles.contains("behind the cut of a forked log") && roles.contains("serves"), "{roles}");
     // Its own word behind the cut hides it here; what it says now counts everywhere.
     assert_eq!(copy.ok(&["why", "tools/before@1.0"])["state"], "hidden-here");
     assert_eq!(copy.ok(&["delete", "tools", "before", "1.0"])["local"], false);
     copy.sync();
-    assert_eq!(names(&ny), ["after"]);
+    assert_eq!(names(&ny), ["after", "here"]);
     // Its own packages are still there for it to publish again.
-    assert_eq!(names(&copy), ["after", "there"]);
+    assert_eq!(names(&copy), ["after", "here", "there"]);
+    let behind = |site: &Site| {
+        site.offline(&["--json", "doctor"]).json()["findings"].to_string().contains("there@1.0")
+    };
+    assert!(behind(&copy), "what counts here alone is listed");
     copy.publish("tools", "there", b"published by the second copy");
     copy.sync();
-    assert_eq!(names(&ny), ["after", "there"]);
+    assert!(!behind(&copy));
+    assert_eq!(names(&ny), ["after", "here", "there"]);
     until("the two are at rest", || {
         let run = copy.sync();
         run["ops_in"] == 0 && run["ops_out"] == 0
     });
     assert_eq!(copy.state_root("tools"), ny.state_root("tools"));
+}
+
+/// An origin's machine is set back and publishes before anybody tells it. It holds the longer history, from which nobody sees where the two part:
+/// the first cut is wrong, which the other site proves, and what was asked for is done once more.
+#[test]
+fn an_origin_that_was_set_back_and_went_on_resolves_its_own_fork_and_keeps_what_it_said_since() {
+    let (mut ny, mut la) = (Site::new("New York"), Site::new("Los Angeles"));
+    let spare = tempfile::tempdir().unwrap();
+    ny.ok(&["feed", "create", "tools", "--kind", "raw"]);
+    ny.pair(&la, "tools", "mirror");
+    ny.publish("tools", "before", b"both histories have it");
+    la.sync();
+    ny.kill();
+    copy_folder(ny.data(), spare.path());
+    ny.start();
+    ny.publish("tools", "first", b"the other site has it");
+    ny.ok(&["delete", "tools", "before", "1.0"]);
+    // The session of before is gone with the program.
+    until("both have it", || la.offline(&["sync"]).code == 0 && names(&la) == ["first"]);
+    la.kill();
+    ny.kill();
+    std::fs::remove_dir_all(ny.data()).unwrap();
+    copy_folder(spare.path(), ny.data());
+    // As where a whole machine is set back, and nothing tells it from what it was.
+    std::fs::remove_file(ny.data().join("store/PLACE")).unwrap();
+    ny.start();
+    for name in ["second", "third", "fourth"] {
+        ny.publish("tools", name, b"said after it was set back");
+    }
+    la.start();
+    until("the proof is there", || {
+        la.offline(&["sync"]);
+        [&ny, &la].iter().all(|site| site.offline(&["forks"]).code == 4)
+    });
+    ny.ok(&["forks", "resolve", "me", "--feed", "tools"]);
+    until("the two agree", || {
+        la.offline(&["sync"]);
+        let resolved = [&ny, &la].iter().all(|site| site.offline(&["forks"]).code == 0);
+        resolved && names(&la).len() == 4 && la.state_root("tools") == ny.state_root("tools")
+    });
+    assert_eq!(names(&ny), ["before", "fourth", "second", "third"]);
+    // What the other site had of the first history is undone, and listed for whoever wants it again.
+    let told = la.offline(&["--json", "doctor"]).json()["findings"].to_string();
+    assert!(told.contains("before@1.0 deleted, first@1.0 published"), "{told}");
+    ny.ok(&["delete", "tools", "before", "1.0"]);
+    ny.publish("tools", "first", b"the other site has it");
+    la.sync();
+    assert_eq!(names(&la), ["first", "fourth", "second", "third"]);
+    assert!(!la.offline(&["--json", "doctor"]).json()["findings"].to_string().contains("first@1.0"));
 }
 
 /// A site is backed up while it serves and again once it does not, its machine is lost, and another one is made of the backup.

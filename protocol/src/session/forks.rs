@@ -20,8 +20,8 @@ use crate::log::{Batch, Reach, SignedHead};
 pub(super) struct Shown {
     /// Proofs that the peer has, by log and length.
     there: BTreeSet<(LogId, u64)>,
-    /// Logs of which a person was told.
-    told: BTreeSet<LogId>,
+    /// Logs of which a person was told, each with how far it counted then.
+    told: BTreeSet<(LogId, Option<u64>)>,
     /// Heads of the peer's own logs that it was shown because it told less of them.
     reminded: BTreeSet<(LogId, u64)>,
     /// Proofs and heads that the peer sent.
@@ -87,7 +87,6 @@ impl Inbound {
     pub(super) fn forked(&mut self, head: SignedHead, context: &mut Context<'_>) -> Result<(), Stop> {
         let log = head.head.log;
         self.give_up(log);
-        context.note_fork(log)?;
         if let Some(proof) = context.view.fork(&head)? {
             context.keep_fork(proof)?;
         } else if let Some(last) = context.view.log(log)?.len().checked_sub(1)
@@ -95,7 +94,7 @@ impl Inbound {
         {
             context.send(&Frame::Forks(Forks { heads: vec![batch.head], forks: vec![] }));
         }
-        Ok(())
+        Ok(context.note_fork(log)?)
     }
 }
 
@@ -119,13 +118,13 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Tells a person, once a session, of a log that was not known to be forked, or of which the histories part before the cut.
+    /// Tells a person, once a session and cut, of a log that was not known to be forked, or of which the histories part before the cut.
     fn note_fork(&mut self, log: LogId) -> Result<(), Unreadable> {
         let cut =
             self.view.authority(log.feed)?.and_then(|authority| authority.cut(log).map(|cut| cut.len()));
         let open = |fork: &ForkProof| fork.log() == log && fork.freezes(log, cut, false);
         let known = self.view.forks(log.feed)?.iter().any(open);
-        if self.shown.told.insert(log) && !known {
+        if self.shown.told.insert((log, cut)) && !known {
             self.outputs.push_back(Output::Note(Event::Forked { log }));
         }
         Ok(())
@@ -182,12 +181,12 @@ impl Context<'_> {
         if known {
             return Ok(());
         }
-        self.note_fork(log)?;
         if self.shown.there.insert((log, proof.len())) {
             self.send(&Frame::Forks(Forks { heads: vec![], forks: vec![proof.fork().clone()] }));
         }
+        // Whoever is told finds the proof.
         self.outputs.push_back(Output::Fork(Box::new(proof)));
-        Ok(())
+        self.note_fork(log)
     }
 }
 

@@ -1,9 +1,11 @@
 //! What an administrator sees of links at both ends: verdicts, plans, runs, lag, and grants that end.
 
+use protocol::session::Side;
 use protocol::ticket::Ticket;
 
 use super::*;
 use crate::api::plan::TicketPlan;
+use crate::transport::tls::Alpn;
 
 async fn invited(host: &Node, may: &str, grant_life_ms: Option<u64>) -> String {
     let request = InviteRequest {
@@ -192,6 +194,26 @@ async fn a_link_that_is_removed_in_a_transfer_moves_nothing_more() {
     assert!(ny.node.links().await.unwrap().links.is_empty());
 }
 
+/// The session that is made of a call goes by what was set while it rang, not by what was set when it began.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_narrowed_while_it_is_dialled_moves_nothing_that_it_carries_no_more() {
+    let (ny, la) = (lab("New York").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    pair(&ny.node, &la.node, "mirror").await;
+    settle(&la.node).await;
+    let link = la.node.known_link(&only_link(&la.node).await.name).unwrap();
+    let (address, whom) = (ny.node.listen_address().to_string(), la.node.whom(link.peer).unwrap());
+    let called = la.node.dial(&address, whom, Alpn::Link).await.unwrap();
+    let narrower = api::LinkChange { mode: Some("pull".to_owned()), ..Default::default() };
+    la.node.change_link(&link.name, narrower).await.unwrap();
+    drop(la.node.attach(&link, Side::Dialler, called).unwrap());
+    publish(&la.node, "kept", b"here").await.unwrap();
+    publish(&ny.node, "taken", b"there").await.unwrap();
+    settle(&la.node).await;
+    assert_eq!(la.node.package("tools", "taken", "1.0").await.unwrap().state, "ready");
+    assert_eq!(ny.node.package("tools", "kept", "1.0").await.unwrap_err().status, 404);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ticket_is_planned_without_being_used_and_a_taken_name_is_told() {
     let (ny, la) = (lab("New York").await, lab("LA").await);
@@ -235,6 +257,24 @@ async fn an_open_ticket_can_be_withdrawn_and_a_used_one_not() {
     let refused = la.node.accept(accept(&two)).await.unwrap_err();
     assert_eq!(refused.exit_code(), 6, "{refused:?}");
     assert_eq!(sync(&la.node).await.outcome, "done", "what was joined by a used ticket stays");
+}
+
+/// Whether a ticket of before was used or withdrawn since, a restored site cannot know. What it cannot know is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_from_before_a_restore_admits_nobody_and_what_was_revoked_since_is_told() {
+    let (ny, la) = (lab("New York").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    let before = invited(&ny.node, "pull", None).await;
+    let restored = Cause::Restored { made: Timestamp(1_000_000) };
+    assert!(ny.node.inner.site.awaken(restored, wall_clock()).unwrap());
+    let refused = la.node.accept(accept(&before)).await.unwrap_err();
+    assert_eq!(refused.exit_code(), 6, "{refused:?}");
+    assert_eq!(ny.node.pairings().await.unwrap().pairings[0].state, "void");
+    let findings = ny.node.doctor().await.unwrap().findings;
+    let told = findings.iter().find(|one| one.kind == "earlier-life").unwrap();
+    assert!(told.text.contains("of 1970-01-01T00:16:40Z") && told.hint.contains("token list"), "{told:?}");
+    let after = invited(&ny.node, "pull", None).await;
+    la.node.accept(accept(&after)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -257,6 +257,50 @@ fn what_lost_packs_held_is_noted_again_or_wanted_again() {
     }
 }
 
+/// The newest pack lost its end while the node was down. No checkpoint tells how long it was; the index does.
+#[test]
+fn what_the_newest_pack_lost_since_the_last_checkpoint_is_told_and_what_was_taken_away_stays_away() {
+    for (bytes, extra) in [(0, 0), (0, 37), (5_000, 0), (5_000, 2_000), (400_000, 0), (400_000, 300_000)] {
+        let here = format!("{bytes} published, {extra} left");
+        let mut kept = kept(8);
+        kept.store.put_record(Shelf::Tokens, b"token", b"a hash").unwrap();
+        let (pack, end) = kept.store.inner.packs.end();
+        let content = Dice::new(9).bytes(bytes);
+        if bytes > 0 {
+            ingest(&kept.store, &content).unwrap();
+            kept.say(vec![publish("last", "1", &content)]);
+        }
+        kept.store.remove_record(Shelf::Tokens, b"token").unwrap();
+        assert_eq!(kept.store.inner.packs.end().0, pack, "{here}: all of it is in one pack");
+        let Kept { disk, engine, store, .. } = kept;
+        drop(store);
+        disk.damage(pack, |pack| pack.truncate(usize::try_from(end).unwrap() + extra));
+        kept = Kept { store: open(&disk, &engine), disk, engine, ..kept };
+        assert_eq!(kept.store.damage_found().len(), 1, "{here}");
+        let lost = kept.store.open_damage(look(&kept.author)).unwrap().blobs;
+        assert_eq!(lost.contains(&id(&content)), bytes > 0, "{here}");
+        for again in [false, true] {
+            if again {
+                kept.store.rebuild_index().unwrap();
+            }
+            assert_eq!(kept.token(), None, "{here}, index built anew: {again}");
+            let item = kept.store.item(kept.feed, "last", "1", look(&kept.author)).unwrap();
+            assert_eq!(item.is_some(), bytes > 0, "{here}");
+        }
+        if bytes > 0 {
+            ingest(&kept.store, &content).unwrap();
+            kept.store.sync().unwrap();
+        }
+        kept.store.mend(look(&kept.author)).unwrap();
+        assert!(kept.store.open_damage(look(&kept.author)).unwrap().is_nothing(), "{here}");
+        let deep = kept.store.verify_deep(look(&kept.author)).unwrap();
+        assert_eq!((deep.wrong, deep.index_left_out.clone()), (0, None), "{here}: {deep:?}");
+        assert_eq!(kept.token(), None, "{here}");
+        drop(kept.store);
+        assert!(open(&kept.disk, &kept.engine).damage_found().is_empty(), "{here} was told twice");
+    }
+}
+
 /// A pack that the store itself removed is missed by nobody, also where it is killed right after.
 #[test]
 fn a_pack_that_was_reclaimed_is_not_missed() {

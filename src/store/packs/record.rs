@@ -69,6 +69,11 @@ pub(crate) struct Binding {
     pub(crate) pack: u32,
 }
 
+/// Bytes of a whole record with a payload of so many: header, payload, padding.
+pub(crate) const fn span(bytes: u64) -> u64 {
+    (HEADER_BYTES as u64).saturating_add(bytes).next_multiple_of(ALIGNMENT)
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) kind: Kind,
@@ -79,9 +84,8 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// Bytes of the whole record: header, payload, padding.
     pub(crate) const fn span(&self) -> u64 {
-        (HEADER_BYTES as u64).saturating_add(self.bytes).next_multiple_of(ALIGNMENT)
+        span(self.bytes)
     }
 
     fn plain(&self) -> Vec<u8> {
