@@ -30,7 +30,7 @@ use crate::limits::{HELLO_MS_MAX, PROGRESS_MS_MAX};
 use crate::time::{Instant, Timestamp};
 use forks::Shown;
 use inbound::{Context, Inbound};
-use outbound::Outbound;
+use outbound::{NotHere, Outbound};
 use stop::Stop;
 use tally::Tally;
 use view::View;
@@ -215,7 +215,12 @@ impl Session {
                     self.progress = now;
                     return Some(piece);
                 }
-                Ok(Some(Err(not_have))) => self.send(&not_have),
+                Ok(Some(Err(NotHere { ask, lacks }))) => {
+                    if lacks {
+                        self.outputs.push_back(Output::Note(Event::Lacks { blob: ask.blob() }));
+                    }
+                    self.send(&Frame::NotHave(vec![ask]));
+                }
                 Ok(None) => return None,
                 Err(unreadable) => {
                     self.conclude(Err(unreadable.into()));

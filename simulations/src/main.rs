@@ -123,9 +123,13 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn fill(out: &mut impl Write, from: u64, lines: u64) -> anyhow::Result<()> {
+    let cross = |seed| Ok::<_, std::convert::Infallible>(cross(seed));
+    let crossed = match each(from, from.saturating_add(lines), cross, || false) {
+        Ok(crossed) => crossed,
+        Err((_, never)) => match never {},
+    };
     let mut died = 0_u64;
-    for seed in from..from.saturating_add(lines) {
-        let crossing = cross(seed);
+    for (seed, crossing) in (from..).zip(crossed) {
         died = died.saturating_add(u64::from(crossing.died || crossing.arrived < crossing.bytes));
         writeln!(out, "line {seed}: {crossing}")?;
     }

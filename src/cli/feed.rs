@@ -336,7 +336,8 @@ pub(super) async fn get(context: &Context, get: Get) -> anyhow::Result<()> {
     for file in &package.body.files {
         check_file_name(&file.name)?;
         let target = get.output.join(&file.name);
-        let part = get.output.join(format!(".{}.part", file.name));
+        // Not by the file's name, which may be as long as a name may be.
+        let part = get.output.join(format!(".{}.part", file.blake3.get(..16).unwrap_or(&file.blake3)));
         let path = format!(
             "/feeds/{}/{}/{}/{}",
             segment(&get.feed),

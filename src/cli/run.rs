@@ -84,10 +84,14 @@ async fn tell_forks(context: &Context, runs: &[api::Run]) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// The exit code of a command that waited for a run: 0 says that everything came.
+/// The exit code of a command that waited for a run: 0 says that everything came, and went.
 fn exit_code(run: &api::Run) -> u8 {
     match run.outcome.as_str() {
-        "done" | "interrupted" if run.blobs_missing > 0 || run.blobs_over_quota > 0 => 3,
+        "done" | "interrupted"
+            if run.blobs_missing > 0 || run.blobs_over_quota > 0 || run.blobs_missing_there > 0 =>
+        {
+            3
+        }
         "done" => 0,
         "interrupted" => 5,
         "refused" => 6,

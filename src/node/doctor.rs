@@ -200,7 +200,7 @@ impl Node {
                     severity,
                     "verdict",
                     text,
-                    "`packetboat link plan` tells what each end states",
+                    &format!("`packetboat link show {name}` tells what each end states"),
                 ));
             }
             match &link.last_run {

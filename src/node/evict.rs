@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use protocol::id::{BlobId, FeedId};
-use protocol::op::Body;
+use protocol::link::Link;
+use protocol::op::{Body, Publish};
 use protocol::package::Coordinate;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -19,6 +20,9 @@ use crate::store::BlobState;
 
 /// How long other sites have to say what they keep, a connection to them included.
 const ASKED_WITHIN: Duration = Duration::from_secs(15);
+
+/// Publishes of one blob that are looked at for one that was evicted.
+const USES_LOOKED_AT: usize = 64;
 
 impl Node {
     /// Drops a version's bytes at this site. Unless `force` is set, other sites must say that they keep them.
@@ -135,6 +139,39 @@ impl Node {
             }
         }
         self.package(feed, &at.name, &at.version).await
+    }
+
+    /// Another site asked for bytes that are not here. Where they were evicted they are fetched again, as for a client: it may have no other way
+    /// to them.
+    pub(super) async fn asked_by_a_site(&self, link: &Link, blob: BlobId) {
+        let carried: BTreeSet<FeedId> = link.feeds.iter().map(|on| on.feed).collect();
+        let ended = self.blocking(move |site| {
+            let (store, mut feeds) = (site.store(), BTreeSet::new());
+            for (feed, op) in store.uses(blob, USES_LOOKED_AT)? {
+                let named = store.op(op)?.filter(|_| carried.contains(&feed));
+                let Some(Body::Publish(Publish { coordinate: at, .. })) = named.map(|named| named.op.body)
+                else {
+                    continue;
+                };
+                if store.is_evicted(feed, &at.name, &at.version, op)?
+                    && store.end_eviction(feed, &at.name, &at.version)?
+                {
+                    feeds.insert(feed);
+                }
+            }
+            Ok(feeds)
+        });
+        match ended.await {
+            Ok(feeds) => {
+                for feed in feeds {
+                    tracing::info!(%blob, link = link.name, "evicted bytes were asked for by another site and are fetched again");
+                    let node = self.clone();
+                    tokio::spawn(async move { node.fetch_now(feed, blob).await });
+                }
+            }
+            // Who asked asks again at its next run.
+            Err(problem) => tracing::warn!(problem = problem.detail, "an eviction could not be ended"),
+        }
     }
 
     /// Somebody asks for a version: its eviction is over.

@@ -84,15 +84,14 @@ enum Against {
 fn against(site: &SiteStore, into: FeedId, at: &Coordinate, manifest: &Manifest) -> Result<Against, Problem> {
     let facts = site.store().facts(into, &at.name, &at.version)?;
     let same = |body: &Body| matches!(body, Body::Publish(held) if held.manifest.same_bytes(manifest));
-    if facts.iter().any(|named| same(&named.op.body)) {
-        return Ok(Against::Same);
-    }
+    let is_there = facts.iter().any(|named| same(&named.op.body));
     let item = site.store().item(into, &at.name, &at.version, site.look())?;
     Ok(match item.map(|item| item.standing) {
-        Some(Standing::Served) => Against::Clash,
         Some(Standing::Deleted | Standing::Suppressed | Standing::Hidden | Standing::Blocked) => {
             Against::Deleted
         }
+        Some(_) | None if is_there => Against::Same,
+        Some(Standing::Served) => Against::Clash,
         Some(Standing::Held | Standing::Parked | Standing::NotAuthorised | Standing::Absent) | None => {
             Against::Fresh
         }

@@ -440,7 +440,8 @@ fn judged(links: &[api::Link], max_lag_ms: Option<u64>, now_ms: u64) -> (u8, Str
         // A record that still says so while nothing runs was left by a process that was killed.
         let ended = |run: &api::Run| !(run.outcome == "running" && link.running);
         let last = link.last_run.as_ref();
-        !link.paused && last.is_some_and(|run| run.outcome != "done" && ended(run))
+        let lacks = |run: &api::Run| run.outcome != "done" || run.blobs_missing_there > 0;
+        !link.paused && last.is_some_and(|run| lacks(run) && ended(run))
     };
     let behind = |link: &&api::Link| {
         let lags = |on: &api::LinkFeed| on.missing_blobs > 0 || on.ops_behind > 0;

@@ -344,6 +344,12 @@ pub(super) fn run_told(id: RunId, record: &RunRecord) -> api::Run {
             Some(format!("{blobs_missing} blobs could not be had from the other site; they stay wanted"));
     }
     let tally = &record.tally;
+    if outcome == "done" && tally.blobs_missing_there > 0 {
+        reason = Some(format!(
+            "{} blobs that the other site lacks are not here either; they go there once they are",
+            tally.blobs_missing_there
+        ));
+    }
     api::Run {
         id: id.to_string(),
         link: record.link.clone(),

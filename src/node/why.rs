@@ -119,6 +119,10 @@ fn standing_words(item: &Item, state: &str, me: SiteId, authority: Option<&Autho
             "it was published at this site, which may not publish in this feed: it is served here and passed on to \
              no other site"
         }
+        Standing::Served if item.local => {
+            "it was published at this site and counts here alone: its right to publish has run out, or its log was cut \
+             before it said so"
+        }
         Standing::Served if state == "pending" => "it is published, and its bytes have not all arrived",
         Standing::Served if state == "on-demand" => {
             "it is published, and its bytes are fetched over a link when a client asks for them"

@@ -100,6 +100,7 @@ impl Node {
                     self.awaken(Cause::SetBack).await;
                 }
             }
+            Noticed::Lacks { blob } => self.asked_by_a_site(link, blob).await,
             Noticed::Doubled { life } => {
                 locked(&self.inner.lives).saw(link.peer, life, wall_clock());
                 self.copy_seen(&link.name);

@@ -8,7 +8,7 @@ use super::stop::Stop;
 use super::tally::Moved;
 use super::view::{Unreadable, View};
 use crate::fault::Misbehaved;
-use crate::frame::{Exports, Frame, HeadNote, Known, OpsFrame, Piece, Pull, Supply, WantOps};
+use crate::frame::{Exports, HeadNote, Known, OpsFrame, Piece, Pull, Supply, WantOps};
 use crate::id::{BlobId, FeedId, LogId, SiteId, StoreId};
 use crate::limits::{
     EXTENT_BYTES, OPS_FRAME_BYTES_TARGET, RANGES_PER_RUN_MAX, WANTED_BYTES_MAX, WANTED_ITEMS_MAX,
@@ -110,6 +110,14 @@ impl Asked {
         *asked = asked.saturating_add(more);
         if *asked > most { Err(fault.into()) } else { Ok(()) }
     }
+}
+
+/// What was asked for and is not answered with bytes.
+#[derive(Debug)]
+pub(super) struct NotHere {
+    pub(super) ask: Ask,
+    /// Whether the peer might have had it if it were here.
+    pub(super) lacks: bool,
 }
 
 impl Outbound {
@@ -272,7 +280,7 @@ impl Outbound {
         &mut self,
         feeds: &[AgreedFeed],
         view: &dyn View,
-    ) -> Result<Option<Result<Vec<u8>, Frame>>, Unreadable> {
+    ) -> Result<Option<Result<Vec<u8>, NotHere>>, Unreadable> {
         if let Some((blob, first)) = self.outline_rest.take() {
             return Ok(self.outline_piece(blob, first, view)?.map(|piece| Ok(piece.encode())));
         }
@@ -280,7 +288,7 @@ impl Outbound {
         self.serving_items = self.serving_items.saturating_sub(1);
         let blob = ask.blob();
         if !named(blob, feeds, view)? {
-            return Ok(Some(Err(self.not_have(ask))));
+            return Ok(Some(Err(self.not_have(ask, false))));
         }
         let piece = match ask {
             Ask::Small { blob } => view.small(blob)?.map(|bytes| Piece::Small { blob, bytes }),
@@ -300,15 +308,15 @@ impl Outbound {
                 self.content_bytes = self.content_bytes.saturating_add(piece.content_bytes());
                 Ok(piece.encode())
             }
-            None => Err(self.not_have(ask)),
+            None => Err(self.not_have(ask, true)),
         }))
     }
 
     /// Says that a blob cannot be had, once: what else was asked of it is not answered.
-    fn not_have(&mut self, ask: Ask) -> Frame {
+    fn not_have(&mut self, ask: Ask, lacks: bool) -> NotHere {
         self.serving.retain(|other| other.blob() != ask.blob());
         self.serving_items = self.serving.iter().map(Ask::items).sum();
-        Frame::NotHave(vec![ask])
+        NotHere { ask, lacks }
     }
 
     /// The peer needs no more of this run.

@@ -152,4 +152,6 @@ pub enum Event {
     SetBack,
     /// The peer holds more of a log of this site's own than is here.
     Ahead { log: LogId, len: u64 },
+    /// The peer asked for bytes that a version which is carried names, and they are not here.
+    Lacks { blob: BlobId },
 }

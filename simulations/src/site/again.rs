@@ -179,6 +179,8 @@ impl Site {
                     self.awaken(now, Cause::SetBack);
                 }
             }
+            // No site of these worlds evicts.
+            Event::Lacks { .. } => {}
             Event::Doubled { life } => {
                 self.again.lives.saw(peer, life, wall);
                 self.again.lives.doubled(peer, wall);

@@ -66,6 +66,28 @@ async fn an_eviction_outlives_a_restart_and_ends_with_fetch() {
     la.node.stop().await;
 }
 
+/// A site that has no other way to the bytes is not left without them by an eviction on that way.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_relay_evicted_comes_again_when_a_site_behind_it_asks() {
+    let (la, ny) = both_hold("pull").await;
+    let leaf = lab("Leaf").await;
+    pair(&ny.node, &leaf.node, "pull").await;
+    pause(&leaf.node, true).await;
+    publish(&la.node, "late", &vec![6; 300_000]).await.unwrap();
+    settle(&ny.node).await;
+    evict(&ny.node, "late", false).await.unwrap();
+    pause(&leaf.node, false).await;
+    let run = sync(&leaf.node).await;
+    assert!(run.blobs_missing > 0 || state(&leaf.node, "late").await == "ready", "{run:?}");
+    let came = async {
+        while state(&leaf.node, "late").await != "ready" {
+            sync(&leaf.node).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, came).await.expect("in time");
+    assert_eq!(state(&ny.node, "late").await, "ready");
+}
+
 /// E23
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_copy_is_not_evicted_unless_it_is_forced() {
