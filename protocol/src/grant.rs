@@ -34,7 +34,7 @@ pub struct Authority {
     /// What each site was granted, in order; a grant that follows a revoke begins a term.
     terms: BTreeMap<SiteId, Vec<Term>>,
     /// The grants and revokes that counted when they were said, about each site and in order.
-    heard: BTreeMap<SiteId, Vec<(Hlc, Said)>>,
+    heard: BTreeMap<SiteId, Vec<(Hlc, OpId, Said)>>,
     cuts: BTreeMap<LogId, CutAt>,
     closed: Closed,
 }
@@ -240,13 +240,13 @@ impl Authority {
         let cuts = &self.cuts;
         let stands = |place: &Place| cuts.get(&place.log).is_none_or(|cut| place.seq < cut.len());
         self.closed = Closed::of(closings().filter(|(place, _)| stands(place)));
-        for ((stamp, _), (place, what)) in &said {
+        for ((stamp, id), (place, what)) in &said {
             if !self.is_admin(place.log.author) || self.is_cut_off(place.log, place.seq) {
                 continue;
             }
             if let Some(about) = what.about() {
                 hear(self.terms.entry(about).or_default(), what);
-                self.heard.entry(about).or_default().push((*stamp, what.clone()));
+                self.heard.entry(about).or_default().push((*stamp, *id, what.clone()));
             }
         }
         self.said = said;
@@ -360,7 +360,7 @@ impl Authority {
         }
         let mut since = None;
         let mut terms = Vec::new();
-        for (said, what) in self.heard.get(&log.author).map_or(&[][..], Vec::as_slice) {
+        for (said, _, what) in self.heard.get(&log.author).map_or(&[][..], Vec::as_slice) {
             hear(&mut terms, what);
             let counts = weigh_by(&terms, log, seq, stamp, verb, name) == Weight::Counts;
             since = if counts { since.or(Some(*said)) } else { None };
@@ -390,6 +390,11 @@ impl Authority {
         let mut digest = [0; 16];
         hasher.finalize_xof().fill(&mut digest);
         digest
+    }
+
+    /// The grants and revokes about a site that counted when they were said, in order.
+    pub fn words_about(&self, site: SiteId) -> impl Iterator<Item = OpId> {
+        self.heard.get(&site).into_iter().flatten().map(|(_, id, _)| *id)
     }
 
     /// Everyone who holds or held a grant, with what stands of it, for people.

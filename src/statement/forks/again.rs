@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::feed::Item;
-use protocol::id::{FeedId, LogId, OpId};
+use protocol::grant::Verb;
+use protocol::id::{FeedId, LogId, OpId, SiteId};
+use protocol::ledger::Ledger;
 use protocol::limits::OPS_FRAME_BYTES_TARGET;
-use protocol::op::{Body, Resolve};
+use protocol::log::NamedOp;
+use protocol::op::{Blocked, Body, Resolve};
 use protocol::package::Coordinate;
 use protocol::reference::references;
 
@@ -96,7 +99,13 @@ impl Behind {
     }
 
     /// Those by which refs point where they do, or nowhere.
-    fn point(&self, store: &Store, feed: FeedId, look: Look) -> Result<BTreeSet<OpId>, ReadError> {
+    fn point(
+        &self,
+        store: &Store,
+        feed: FeedId,
+        look: Look,
+        ledger: &Ledger,
+    ) -> Result<BTreeSet<OpId>, ReadError> {
         let mut last: BTreeMap<(&str, &str), OpId> = BTreeMap::new();
         for id in &self.order {
             if let Some(Body::SetRef(set)) = self.body(*id) {
@@ -104,9 +113,8 @@ impl Behind {
             }
         }
         let mut pointing = BTreeSet::new();
-        let Some(ledger) = store.ledger(feed)? else { return Ok(pointing) };
         for ((package, name), id) in last {
-            let refs = references(&store.ref_ops(feed, package)?, &ledger, look.me, look.now);
+            let refs = references(&store.ref_ops(feed, package)?, ledger, look.me, look.now);
             let stands = refs.iter().find(|one| one.name == name);
             let taken_away = matches!(self.body(id), Some(Body::SetRef(set)) if set.target.is_none());
             if stands.map_or(taken_away, |one| one.op == id) {
@@ -116,19 +124,47 @@ impl Behind {
         Ok(pointing)
     }
 
-    /// Whether one is said again. Figures are not, which their author gives again, nor seals, whose successors fix as much.
-    fn travels(&self, id: OpId, body: &Body, kept: &BTreeSet<OpId>) -> bool {
-        match body {
-            Body::Publish(_) | Body::Delete(_) | Body::SetState(_) | Body::SetRef(_) => kept.contains(&id),
-            Body::Block(_) => !self.lifted.contains(&id),
-            Body::Unblock(unblock) => !self.has(unblock.block),
-            Body::Grant(_) | Body::Revoke(_) | Body::Cut(_) => true,
-            Body::Resolve(_)
+    /// Whether one is said again, rights aside. Only what counted, for what this site says counts. Figures are not, which their author gives
+    /// again, nor seals, whose successors fix as much.
+    fn travels(&self, named: &NamedOp, kept: &BTreeSet<OpId>, ledger: &Ledger, me: SiteId) -> bool {
+        let (id, place, stamp) = (named.id, named.op.place, named.op.stamp);
+        let may = |verb, name: &str| ledger.authority().allows(place.log, place.seq, stamp, verb, name);
+        match &named.op.body {
+            Body::Publish(_) | Body::Delete(_) => kept.contains(&id),
+            Body::SetState(set) => kept.contains(&id) && may(Verb::Publish, &set.coordinate.name),
+            Body::SetRef(set) => kept.contains(&id) && may(Verb::Publish, &set.package),
+            Body::Block(block) => {
+                let name = match &block.target {
+                    Blocked::Coordinate(coordinate) => coordinate.name.as_str(),
+                    Blocked::Blob(_) => "",
+                };
+                may(Verb::Block, name) && ledger.block_stands(id, place, stamp, name, me)
+            }
+            Body::Unblock(unblock) => may(Verb::Block, "") && !self.has(unblock.block),
+            // An origin's cuts count wherever they stand.
+            Body::Grant(_)
+            | Body::Revoke(_)
+            | Body::Cut(_)
+            | Body::Resolve(_)
             | Body::Seal(_)
             | Body::Statistics(_)
             | Body::OpenEpoch(_)
             | Body::Unknown { .. } => false,
         }
+    }
+
+    /// The words about the rights of each site about which one is lost, from that one on: what was said after it must come after it again.
+    fn rights(&self, store: &Store, ledger: &Ledger) -> Result<Vec<NamedOp>, ReadError> {
+        let about = |id: &OpId| match self.body(*id) {
+            Some(Body::Grant(grant)) => Some(grant.grantee),
+            Some(Body::Revoke(revoke)) => Some(revoke.grantee),
+            Some(_) | None => None,
+        };
+        let sites: BTreeSet<SiteId> = self.order.iter().filter_map(about).collect();
+        let words = sites
+            .into_iter()
+            .flat_map(|site| ledger.authority().words_about(site).skip_while(|id| !self.has(*id)));
+        words.filter_map(|id| store.op(id).transpose()).collect()
     }
 }
 
@@ -142,8 +178,9 @@ pub(super) fn again(
     look: Look,
     cuts: &[(LogId, u64)],
 ) -> Result<Again, ReadError> {
+    let Some(ledger) = store.ledger(feed)? else { return Ok(Again::default()) };
     let behind = Behind::of(store, cuts)?;
-    let mut kept = behind.point(store, feed, look)?;
+    let mut kept = behind.point(store, feed, look, &ledger)?;
     let mut contested = Vec::new();
     for ((name, version), last) in &behind.about {
         let Some(item) = store.item(feed, name, version, look)? else { continue };
@@ -151,12 +188,13 @@ pub(super) fn again(
         contested.extend(item.winner.filter(|_| behind.contests(&item)));
     }
     let (mut said, mut places) = (Again::default(), BTreeMap::new());
-    for id in &behind.order {
-        if let Some(named) = behind.ops.get(id).filter(|named| behind.travels(*id, &named.op.body, &kept)) {
-            places.insert(*id, said.bodies.len());
-            said.bodies.push((named.op.body.clone(), named.statement.len()));
-        }
+    let ops = behind.order.iter().filter_map(|id| behind.ops.get(id));
+    for named in ops.filter(|named| behind.travels(named, &kept, &ledger, look.me)) {
+        places.insert(named.id, said.bodies.len());
+        said.bodies.push((named.op.body.clone(), named.statement.len()));
     }
+    let rights = behind.rights(store, &ledger)?.into_iter();
+    said.bodies.extend(rights.map(|named| (named.op.body, named.statement.len())));
     for winner in contested {
         let Some(Body::Publish(publish)) = store.op(winner)?.map(|named| named.op.body) else { continue };
         let build = places.get(&winner).map_or(Winner::Stays(winner), |at| Winner::Again(*at));

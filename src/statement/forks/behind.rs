@@ -1,6 +1,6 @@
 //! The ops of forked logs that lie behind the cuts of those logs, as far as they are here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use protocol::id::{LogId, OpId};
 use protocol::log::{Batch, Entry, NamedOp};
@@ -29,8 +29,6 @@ pub(super) struct Behind {
     pub(super) order: Vec<OpId>,
     /// The versions they are about.
     pub(super) about: BTreeMap<(String, String), Last>,
-    /// Blocks that were lifted there as well.
-    pub(super) lifted: BTreeSet<OpId>,
 }
 
 impl Behind {
@@ -62,11 +60,9 @@ impl Behind {
             Body::Resolve(Resolve { coordinate, .. }) => {
                 self.about.entry(key(coordinate)).or_default();
             }
-            Body::Unblock(unblock) => {
-                self.lifted.insert(unblock.block);
-            }
             Body::SetRef(_)
             | Body::Block(_)
+            | Body::Unblock(_)
             | Body::Grant(_)
             | Body::Revoke(_)
             | Body::Seal(_)
