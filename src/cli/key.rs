@@ -15,6 +15,7 @@ pub(super) enum KeyCommand {
     ///
     /// It signs from now on. Linked sites hear of it when they next connect, within two minutes where
     /// they are connected, and are shown it once all have; until then the older key is kept. Rights, links and the site's id stay.
+    /// Back this site up anew, and the linked ones: one that is restored from before it heard of the key has to be paired with again.
     #[command(verbatim_doc_comment)]
     #[command(after_help = "Example:\n  packetboat key rotate")]
     Rotate {
