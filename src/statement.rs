@@ -38,6 +38,8 @@ pub enum StatementError {
     NoFork { feed: String, author: SiteId },
     #[error("only the origin of feed {feed:?} may say how far a forked log counts")]
     NotOrigin { feed: String },
+    #[error("a deletion of {name}@{version} in the forked log waits for a person here")]
+    DeleteWaits { name: String, version: String },
     #[error(transparent)]
     Author(#[from] AuthorError),
     #[error(transparent)]

@@ -392,9 +392,13 @@ impl Authority {
         digest
     }
 
-    /// The grants and revokes about a site that counted when they were said, in order.
-    pub fn words_about(&self, site: SiteId) -> impl Iterator<Item = OpId> {
-        self.heard.get(&site).into_iter().flatten().map(|(_, id, _)| *id)
+    /// The grants and revokes that counted when they were said, in order.
+    #[must_use]
+    pub fn words(&self) -> Vec<OpId> {
+        let mut words: Vec<(Hlc, OpId)> =
+            self.heard.values().flatten().map(|(stamp, id, _)| (*stamp, *id)).collect();
+        words.sort_unstable();
+        words.into_iter().map(|(_, id)| id).collect()
     }
 
     /// Everyone who holds or held a grant, with what stands of it, for people.

@@ -101,6 +101,10 @@ impl Client {
         let problem = if kind == ErrorKind::PermissionDenied {
             Problem::new(403, "refused", "Another user's node", format!("{data} is not open to this user"))
                 .hint("run the command as the user the node runs as")
+        } else if kind == ErrorKind::NotFound && !self.data.join("key").exists() {
+            // To serve a folder that was mistyped would make a site of it.
+            Problem::new(503, "no-daemon", "No site", format!("there is no site in {data}"))
+                .hint("name the folder of one with --data, or begin one: packetboat init")
         } else if matches!(kind, ErrorKind::NotFound | ErrorKind::ConnectionRefused) {
             Problem::new(503, "no-daemon", "No daemon", format!("no packetboat serves {data}"))
                 .hint(format!("start it: packetboat --data {data} serve"))

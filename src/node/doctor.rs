@@ -443,15 +443,12 @@ fn of_cuts(site: &SiteStore, feed: FeedId, called: &str) -> Result<Option<Findin
     if left.is_empty() {
         return Ok(None);
     }
-    let named = left.iter().take(VERSIONS_NAMED).map(|one| {
-        let what = if one.deleted { "deleted" } else { "published" };
-        format!("{}@{} {what}", one.name, one.version)
-    });
+    let named: Vec<String> = left.iter().take(VERSIONS_NAMED).map(ToString::to_string).collect();
     let text = format!(
-        "feed {called}: {} versions stand otherwise than a forked log says behind its cut, where it counts nowhere else: {}",
+        "feed {called}: {} things stand otherwise than a forked log says behind its cut, where it counts nowhere else: {}",
         left.len(),
-        named.collect::<Vec<_>>().join(", ")
+        named.join(", ")
     );
-    let hint = "`packetboat why FEED/NAME@VERSION` tells more; publish or delete again what is wanted";
+    let hint = "`packetboat why FEED/NAME@VERSION` tells more of a version; say again what is wanted";
     Ok(Some(found("advice", "behind-cut", text, hint)))
 }

@@ -1,10 +1,10 @@
 //! Authors that signed two histories of a log, as the API tells and resolves them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use data_encoding::HEXLOWER;
 use protocol::fork::ForkProof;
-use protocol::id::{FeedId, LogId, SiteId};
+use protocol::id::{LogId, SiteId};
 use protocol::log::SignedHead;
 
 use super::feeds::named;
@@ -42,8 +42,8 @@ fn told(
     })
 }
 
-/// What was asked for of each author's forks in a feed.
-pub(super) type Resolved = BTreeMap<(FeedId, SiteId), Wish>;
+/// What was asked for of each forked log.
+pub(super) type Resolved = BTreeMap<LogId, Wish>;
 
 impl Node {
     /// All forks that are proved at this site.
@@ -70,16 +70,19 @@ impl Node {
         let resolved = self.blocking(move |site| {
             let author = author_of(&asked.author, site.me(), &names)?;
             let (feed, record) = named(site, &asked.feed)?;
-            let wish = Wish { most: asked.at_most, drop: asked.drop, reason: asked.reason };
+            let wish = Wish { logs: None, most: asked.at_most, drop: asked.drop, reason: asked.reason };
             let said = statement::resolve(site, feed, &record, author, &wish)?;
             let (published_again, deleted_again, others_again) = said.again;
             let op = said.cut.to_string();
             let told =
                 shapes::Resolved { feed: asked.feed, op, published_again, deleted_again, others_again };
-            Ok((told, (feed, author), wish))
+            Ok((told, said.logs, wish))
         });
-        let (told, whose, wish) = resolved.await?;
-        locked(&self.inner.resolved).insert(whose, wish);
+        let (told, logs, wish) = resolved.await?;
+        locked(&self.inner.resolved).extend(logs.into_iter().map(|log| {
+            let logs = Some(BTreeSet::from([log]));
+            (log, Wish { logs, ..wish.clone() })
+        }));
         self.news(None);
         Ok(told)
     }
@@ -87,10 +90,11 @@ impl Node {
     /// A fork came to light, or another proof of one. Where the two histories part is not told by the proof that this site had if its own is
     /// the longer one; a site with the other proves that it has another up to the cut, and what was asked for is done with that.
     pub(super) async fn resolve_once_more(&self, log: LogId) {
-        let Some(wish) = locked(&self.inner.resolved).get(&(log.feed, log.author)).cloned() else { return };
+        let Some(wish) = locked(&self.inner.resolved).get(&log).cloned() else { return };
         let resolved = self.blocking(move |site| {
             let Some(record) = site.store().feed(log.feed)? else { return Ok(false) };
-            if statement::unresolved(site.store(), log.feed, Some(log.author))?.is_empty() {
+            let open = statement::unresolved(site.store(), log.feed, Some(log.author))?;
+            if open.iter().all(|fork| fork.log() != log) {
                 return Ok(false);
             }
             statement::resolve(site, log.feed, &record, log.author, &wish)?;

@@ -175,6 +175,10 @@ impl From<StatementError> for Problem {
             }
             StatementError::NoFork { .. } => Self::new(404, "not-found", "No such fork", detail)
                 .hint("`packetboat forks` lists what is proved here"),
+            StatementError::DeleteWaits { .. } => {
+                Self::new(409, "conflict", "A deletion waits for a person", detail)
+                    .hint("`packetboat holds`, then `packetboat approve`; with --drop it goes with the cut")
+            }
             StatementError::NotOrigin { .. } => {
                 Self::new(403, "refused", "Only the feed's origin says that", detail)
                     .hint("run it at the origin: `packetboat rights list FEED` tells which site that is")

@@ -3,8 +3,12 @@
 mod again;
 mod behind;
 mod left;
+#[cfg(test)]
+mod tests;
 
 pub use left::{Left, left};
+
+use std::collections::BTreeSet;
 
 use again::{Again, again};
 use protocol::fork::ForkProof;
@@ -31,8 +35,10 @@ pub fn unresolved(store: &Store, feed: FeedId, author: Option<SiteId>) -> Result
 }
 
 /// What was said of a fork.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
+    /// The logs that were cut.
+    pub logs: BTreeSet<LogId>,
     /// The op that cuts; the last of them where several logs are forked.
     pub cut: OpId,
     /// Versions that were published again, versions that were deleted again, and everything else that was said again.
@@ -42,6 +48,8 @@ pub struct Resolved {
 /// What of a fork is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wish {
+    /// These logs of the author alone; all that are forked if not given.
+    pub logs: Option<BTreeSet<LogId>>,
     /// No more than so many ops of a log count; as many as both histories are known to have if not given.
     pub most: Option<u64>,
     /// What counts here by ops behind the cut goes with them, and is not said again.
@@ -61,7 +69,14 @@ pub fn resolve(
     author: SiteId,
     wish: &Wish,
 ) -> Result<Resolved, StatementError> {
-    let cuts = cuts(site.store(), site.me(), feed, record, author, wish.most, &wish.reason)?;
+    let mut cuts = cuts(site.store(), site.me(), feed, record, author, wish.most, &wish.reason)?;
+    if let Some(logs) = &wish.logs {
+        cuts.retain(|body| tips(feed, std::slice::from_ref(body)).iter().any(|(log, _)| logs.contains(log)));
+        if cuts.is_empty() {
+            return Err(StatementError::NoFork { feed: record.name.clone(), author });
+        }
+    }
+    let logs = tips(feed, &cuts).into_iter().map(|(log, _)| log).collect();
     let again = if wish.drop {
         Again::default()
     } else {
@@ -83,12 +98,11 @@ pub fn resolve(
     for bodies in again.in_parts() {
         said.extend(say(bodies)?);
     }
-    let choices = again.choices(&said);
-    if !choices.is_empty() {
+    for choices in again.choices(&said) {
         say(choices)?;
     }
     let cut = say(cuts)?.pop().unwrap_or(OpId([0; 32]));
-    Ok(Resolved { cut, again: again.counts() })
+    Ok(Resolved { cut, logs, again: again.counts() })
 }
 
 /// The logs that are cut, with how far each counts.

@@ -2,18 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::feed::Item;
+use protocol::feed::{Item, Standing};
 use protocol::grant::Verb;
-use protocol::id::{FeedId, LogId, OpId, SiteId};
+use protocol::id::{FeedId, LogId, OpId};
 use protocol::ledger::Ledger;
 use protocol::limits::OPS_FRAME_BYTES_TARGET;
 use protocol::log::NamedOp;
-use protocol::op::{Blocked, Body, Resolve};
+use protocol::op::{Blocked, Body, Delete, Publish, Resolve};
 use protocol::package::Coordinate;
 use protocol::reference::references;
 
-use super::behind::Behind;
+use super::super::StatementError;
+use super::behind::{Behind, Last};
 use crate::store::{Look, ReadError, Store};
+
+/// Ops of one batch: well below what a frame may hold, an opening of an epoch included.
+const PART_OPS: usize = 1000;
+/// Bytes of the statement of a choice, but for those of a very long name.
+const CHOICE_BYTES: usize = 256;
 
 /// What is said again of an author's logs.
 #[derive(Debug, Default)]
@@ -36,23 +42,12 @@ enum Winner {
 impl Again {
     /// What is said in one batch each.
     pub(super) fn in_parts(&self) -> Vec<Vec<Body>> {
-        let (mut parts, mut bytes) = (Vec::<Vec<Body>>::new(), 0_usize);
-        for (body, size) in &self.bodies {
-            bytes = bytes.saturating_add(*size);
-            match parts.last_mut().filter(|_| bytes <= OPS_FRAME_BYTES_TARGET) {
-                Some(part) => part.push(body.clone()),
-                None => {
-                    bytes = *size;
-                    parts.push(vec![body.clone()]);
-                }
-            }
-        }
-        parts
+        in_parts(self.bodies.iter().map(|(body, bytes)| (body.clone(), *bytes)))
     }
 
     /// The choices that keep what is served, once the bodies were said as `said`.
     #[must_use]
-    pub(super) fn choices(&self, said: &[OpId]) -> Vec<Body> {
+    pub(super) fn choices(&self, said: &[OpId]) -> Vec<Vec<Body>> {
         let choice = |(coordinate, winner): &(Coordinate, Winner)| {
             let winner = match winner {
                 Winner::Stays(op) => *op,
@@ -60,7 +55,7 @@ impl Again {
             };
             Some(Body::Resolve(Resolve { coordinate: coordinate.clone(), winner }))
         };
-        self.chosen.iter().filter_map(choice).collect()
+        in_parts(self.chosen.iter().filter_map(choice).map(|body| (body, CHOICE_BYTES)))
     }
 
     /// How many versions are published again, how many deleted again, and how much else is said again.
@@ -81,66 +76,123 @@ impl Again {
     }
 }
 
-impl Behind {
-    /// Those by which an item is what it is: the build that is served, or the deletes where nothing is, and the offer.
-    fn decide<'a>(&'a self, item: &'a Item, offer: Option<OpId>) -> impl Iterator<Item = OpId> + 'a {
-        // A local build is said by nobody for others.
-        let winner = item.winner.filter(|_| !item.local);
-        let deletes = item.deletes.iter().copied().filter(|_| item.winner.is_none());
-        let stands =
-            |id: &OpId| matches!(self.body(*id), Some(Body::SetState(set)) if set.offer == item.offer);
-        winner.into_iter().chain(deletes).filter(|id| self.has(*id)).chain(offer.filter(stands))
+/// What fits into one frame each, by the bytes of the statements and their number.
+fn in_parts(bodies: impl Iterator<Item = (Body, usize)>) -> Vec<Vec<Body>> {
+    let (mut parts, mut bytes) = (Vec::<Vec<Body>>::new(), 0_usize);
+    for (body, size) in bodies {
+        bytes = bytes.saturating_add(size);
+        match parts.last_mut().filter(|part| bytes <= OPS_FRAME_BYTES_TARGET && part.len() < PART_OPS) {
+            Some(part) => part.push(body),
+            None => {
+                bytes = size;
+                parts.push(vec![body]);
+            }
+        }
+    }
+    parts
+}
+
+/// What a site looks at to say again what lies behind cuts.
+struct Saying<'a> {
+    store: &'a Store,
+    feed: FeedId,
+    look: Look,
+    ledger: &'a Ledger,
+    behind: &'a Behind,
+}
+
+impl Saying<'_> {
+    /// Whether an op behind the cuts counted for what it says.
+    fn may(&self, named: &NamedOp, verb: Verb, name: &str) -> bool {
+        let (place, stamp) = (named.op.place, named.op.stamp);
+        self.ledger.authority().allows(place.log, place.seq, stamp, verb, name)
     }
 
-    /// Whether another build might be served where they count no more.
+    fn has(&self, id: OpId) -> bool {
+        self.behind.has(id)
+    }
+
+    /// Those by which an item is what it is: the build that is served, or the deletes where nothing is, and the offer. Not what an author says that
+    /// deletes no more than its own: what it says of it later does not reach what this site says, and this site's delete reaches more.
+    fn decide(&self, item: &Item, last: Last) -> Vec<OpId> {
+        // What is blocked is served once it is unblocked.
+        let blocked = last.stands.filter(|_| item.standing == Standing::Blocked && item.deletes.is_empty());
+        // A local build is said by nobody for others.
+        let winner = item.winner.filter(|_| !item.local).or(blocked);
+        let deletes = item.deletes.iter().copied().filter(|_| item.winner.is_none());
+        let mut ops: Vec<OpId> = winner.into_iter().chain(deletes).collect();
+        ops.retain(|id| {
+            let named = self.behind.ops.get(id);
+            named.is_some_and(|named| {
+                let (Body::Publish(Publish { coordinate, .. }) | Body::Delete(Delete { coordinate, .. })) =
+                    &named.op.body
+                else {
+                    return false;
+                };
+                self.may(named, Verb::DeleteWide, &coordinate.name)
+            })
+        });
+        let stands = |id: &OpId| match self.behind.ops.get(id) {
+            Some(named) => matches!(&named.op.body, Body::SetState(set)
+                if set.offer == item.offer && self.may(named, Verb::Publish, &set.coordinate.name)),
+            None => false,
+        };
+        ops.extend(last.offer.filter(stands));
+        ops
+    }
+
+    /// Whether another build might be served than is once the ops behind the cuts count no more.
     fn contests(&self, item: &Item) -> bool {
         let lost = item.deletes.iter().chain(&item.resolved).any(|id| self.has(*id));
-        !item.local && item.winner.is_some() && (lost || !item.clash.is_empty())
+        // Said again it is under no seal, and later.
+        let moved = item.winner.is_some_and(|winner| self.has(winner));
+        !item.local && item.winner.is_some() && (lost || moved || !item.clash.is_empty())
     }
 
-    /// Those by which refs point where they do, or nowhere.
-    fn point(
-        &self,
-        store: &Store,
-        feed: FeedId,
-        look: Look,
-        ledger: &Ledger,
-    ) -> Result<BTreeSet<OpId>, ReadError> {
-        let mut last: BTreeMap<(&str, &str), OpId> = BTreeMap::new();
-        for id in &self.order {
-            if let Some(Body::SetRef(set)) = self.body(*id) {
-                last.insert((&set.package, &set.name), *id);
+    /// Those by which refs point where they do, or nowhere where they would point somewhere without them.
+    fn point(&self) -> Result<BTreeSet<OpId>, ReadError> {
+        let mut packages: BTreeMap<&str, BTreeMap<&str, OpId>> = BTreeMap::new();
+        for id in &self.behind.order {
+            if let Some(Body::SetRef(set)) = self.behind.body(*id) {
+                packages.entry(&set.package).or_default().insert(&set.name, *id);
             }
         }
         let mut pointing = BTreeSet::new();
-        for ((package, name), id) in last {
-            let refs = references(&store.ref_ops(feed, package)?, ledger, look.me, look.now);
-            let stands = refs.iter().find(|one| one.name == name);
-            let taken_away = matches!(self.body(id), Some(Body::SetRef(set)) if set.target.is_none());
-            if stands.map_or(taken_away, |one| one.op == id) {
-                pointing.insert(id);
+        for (package, last) in packages {
+            let ops = self.store.ref_ops(self.feed, package)?;
+            let refs = references(&ops, self.ledger, self.look.me, self.look.now);
+            let elsewhere: BTreeSet<&str> =
+                ops.iter().filter(|named| !self.has(named.id)).filter_map(name_of).collect();
+            for (name, id) in last {
+                let stands = refs.iter().find(|one| one.name == name);
+                let taken_away =
+                    matches!(self.behind.body(id), Some(Body::SetRef(set)) if set.target.is_none());
+                if stands
+                    .map_or_else(|| taken_away && elsewhere.contains(name), |one| one.op == id && !one.local)
+                {
+                    pointing.insert(id);
+                }
             }
         }
         Ok(pointing)
     }
 
     /// Whether one is said again, rights aside. Only what counted, for what this site says counts. Figures are not, which their author gives
-    /// again, nor seals, whose successors fix as much.
-    fn travels(&self, named: &NamedOp, kept: &BTreeSet<OpId>, ledger: &Ledger, me: SiteId) -> bool {
+    /// again, nor seals.
+    fn travels(&self, named: &NamedOp, kept: &BTreeSet<OpId>) -> bool {
         let (id, place, stamp) = (named.id, named.op.place, named.op.stamp);
-        let may = |verb, name: &str| ledger.authority().allows(place.log, place.seq, stamp, verb, name);
         match &named.op.body {
-            Body::Publish(_) | Body::Delete(_) => kept.contains(&id),
-            Body::SetState(set) => kept.contains(&id) && may(Verb::Publish, &set.coordinate.name),
-            Body::SetRef(set) => kept.contains(&id) && may(Verb::Publish, &set.package),
+            Body::Publish(_) | Body::Delete(_) | Body::SetState(_) => kept.contains(&id),
+            Body::SetRef(set) => kept.contains(&id) && self.may(named, Verb::Publish, &set.package),
             Body::Block(block) => {
                 let name = match &block.target {
                     Blocked::Coordinate(coordinate) => coordinate.name.as_str(),
                     Blocked::Blob(_) => "",
                 };
-                may(Verb::Block, name) && ledger.block_stands(id, place, stamp, name, me)
+                self.may(named, Verb::Block, name)
+                    && self.ledger.block_stands(id, place, stamp, name, self.look.me)
             }
-            Body::Unblock(unblock) => may(Verb::Block, "") && !self.has(unblock.block),
+            Body::Unblock(unblock) => self.may(named, Verb::Block, "") && !self.has(unblock.block),
             // An origin's cuts count wherever they stand.
             Body::Grant(_)
             | Body::Revoke(_)
@@ -153,52 +205,73 @@ impl Behind {
         }
     }
 
-    /// The words about the rights of each site about which one is lost, from that one on: what was said after it must come after it again.
-    fn rights(&self, store: &Store, ledger: &Ledger) -> Result<Vec<NamedOp>, ReadError> {
-        let about = |id: &OpId| match self.body(*id) {
-            Some(Body::Grant(grant)) => Some(grant.grantee),
-            Some(Body::Revoke(revoke)) => Some(revoke.grantee),
-            Some(_) | None => None,
-        };
-        let sites: BTreeSet<SiteId> = self.order.iter().filter_map(about).collect();
-        let words = sites
-            .into_iter()
-            .flat_map(|site| ledger.authority().words_about(site).skip_while(|id| !self.has(*id)));
-        words.filter_map(|id| store.op(id).transpose()).collect()
+    /// The words about rights that counted, from the first one on that is lost: what was said after it, by whomever, must come after it again.
+    fn rights(&self) -> Result<Vec<NamedOp>, ReadError> {
+        let words = self.ledger.authority().words().into_iter();
+        words.skip_while(|id| !self.has(*id)).filter_map(|id| self.store.op(id).transpose()).collect()
+    }
+
+    /// Every build that is served before another: what a seal or a right made of them may be lost.
+    fn all_contested(&self) -> Result<Vec<OpId>, ReadError> {
+        let mut contested = Vec::new();
+        self.store.each_item(self.feed, self.look, |_, item| {
+            contested.extend(item.winner.filter(|_| !item.local && !item.clash.is_empty()));
+            Ok::<_, ReadError>(())
+        })?;
+        Ok(contested)
     }
 }
 
-/// What this site must say itself so that all that counts here by ops behind the cuts goes on counting.
+fn name_of(named: &NamedOp) -> Option<&str> {
+    if let Body::SetRef(set) = &named.op.body { Some(set.name.as_str()) } else { None }
+}
+
+/// What this site must say itself so that all that counts here by ops behind the cuts goes on counting. Nothing where the last word about a
+/// version holds: said again it would be later than what was said after it elsewhere.
 ///
 /// # Errors
-/// The store cannot be read.
+/// The store cannot be read, or a delete behind the cuts waits for a person here.
 pub(super) fn again(
     store: &Store,
     feed: FeedId,
     look: Look,
     cuts: &[(LogId, u64)],
-) -> Result<Again, ReadError> {
-    let Some(ledger) = store.ledger(feed)? else { return Ok(Again::default()) };
-    let behind = Behind::of(store, cuts)?;
-    let mut kept = behind.point(store, feed, look, &ledger)?;
-    let mut contested = Vec::new();
+) -> Result<Again, StatementError> {
+    let mut said = Again::default();
+    let Some(ledger) = store.ledger(feed)?.filter(|ledger| !ledger.genesis().overwrite) else {
+        return Ok(said);
+    };
+    let behind = Behind::of(store, cuts, Some(ledger.authority()))?;
+    let saying = Saying { store, feed, look, ledger: &ledger, behind: &behind };
+    let mut kept = saying.point()?;
+    let mut contested = BTreeSet::new();
     for ((name, version), last) in &behind.about {
         let Some(item) = store.item(feed, name, version, look)? else { continue };
-        kept.extend(behind.decide(&item, last.offer));
-        contested.extend(item.winner.filter(|_| behind.contests(&item)));
+        if item.held_deletes.iter().any(|id| behind.has(*id)) {
+            return Err(StatementError::DeleteWaits { name: name.clone(), version: version.clone() });
+        }
+        kept.extend(saying.decide(&item, *last));
+        contested.extend(item.winner.filter(|_| saying.contests(&item)));
     }
-    let (mut said, mut places) = (Again::default(), BTreeMap::new());
+    let mut places = BTreeMap::new();
     let ops = behind.order.iter().filter_map(|id| behind.ops.get(id));
-    for named in ops.filter(|named| behind.travels(named, &kept, &ledger, look.me)) {
+    for named in ops.filter(|named| saying.travels(named, &kept)) {
         places.insert(named.id, said.bodies.len());
         said.bodies.push((named.op.body.clone(), named.statement.len()));
     }
-    let rights = behind.rights(store, &ledger)?.into_iter();
-    said.bodies.extend(rights.map(|named| (named.op.body, named.statement.len())));
+    let rights = saying.rights()?;
+    let seals = behind.ops.values().any(|named| matches!(named.op.body, Body::Seal(_)));
+    if seals || !rights.is_empty() {
+        contested.extend(saying.all_contested()?);
+    }
+    said.bodies.extend(rights.into_iter().map(|named| (named.op.body, named.statement.len())));
     for winner in contested {
         let Some(Body::Publish(publish)) = store.op(winner)?.map(|named| named.op.body) else { continue };
-        let build = places.get(&winner).map_or(Winner::Stays(winner), |at| Winner::Again(*at));
-        said.chosen.push((publish.coordinate, build));
+        match places.get(&winner) {
+            Some(at) => said.chosen.push((publish.coordinate, Winner::Again(*at))),
+            None if !behind.has(winner) => said.chosen.push((publish.coordinate, Winner::Stays(winner))),
+            None => {}
+        }
     }
     Ok(said)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use protocol::grant::Authority;
 use protocol::id::{LogId, OpId};
 use protocol::log::{Batch, Entry, NamedOp};
 use protocol::op::{Body, Delete, Op, Place, Publish, Resolve, SetState};
@@ -32,7 +33,12 @@ pub(super) struct Behind {
 }
 
 impl Behind {
-    pub(super) fn of(store: &Store, cuts: &[(LogId, u64)]) -> Result<Self, ReadError> {
+    /// With an `authority` only those that no cut took before.
+    pub(super) fn of(
+        store: &Store,
+        cuts: &[(LogId, u64)],
+        authority: Option<&Authority>,
+    ) -> Result<Self, ReadError> {
         let mut behind = Self::default();
         for (log, counts) in cuts {
             let mut at = *counts;
@@ -41,7 +47,11 @@ impl Behind {
                 let Some(last) = batches.last() else { break };
                 at = last.head.head.len;
                 for (place, statement) in batches.iter().flat_map(|batch| statements(*log, batch)) {
-                    let named = store.op(Op::id_of(place, statement))?.filter(|_| place.seq >= *counts);
+                    let is_gone = authority.is_some_and(|authority| authority.is_cut_off(*log, place.seq));
+                    if place.seq < *counts || is_gone {
+                        continue;
+                    }
+                    let named = store.op(Op::id_of(place, statement))?;
                     named.into_iter().for_each(|named| behind.take(named));
                 }
             }
