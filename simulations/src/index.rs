@@ -20,8 +20,8 @@ struct Flushed {
     plant: Option<Plant>,
 }
 
-/// The name under which an index keeps how far it reaches.
-const REACH: &[u8] = b"reach";
+/// The names under which an index keeps how far it reaches, and what is gone of that.
+const BESIDE: [&[u8]; 2] = [b"reach", b"losses"];
 /// Bytes of a coordinate's entry that is to be worked out anew.
 const STALE_BYTES: usize = 2;
 /// Bytes of an op's name, and the zero before it, behind a coordinate.
@@ -50,7 +50,7 @@ fn locked(kept: &RwLock<Flushed>) -> RwLockWriteGuard<'_, Flushed> {
 
 /// Whether a change is of what the index has beside what it is made of: second copies, and how far it reaches.
 fn is_beside(tree: Tree, key: &[u8]) -> bool {
-    tree == Tree::Spare || (tree == Tree::About && key == REACH)
+    tree == Tree::Spare || (tree == Tree::About && BESIDE.contains(&key))
 }
 
 impl Flushed {

@@ -135,7 +135,8 @@ fn goes_on_in(store: &Store, me: SiteId, feed: FeedId) -> Result<LogId, ReadErro
 /// # Errors
 /// The disk failed.
 pub fn is_behind(store: &Store, me: SiteId, log: LogId, len: u64) -> Result<bool, ReadError> {
-    Ok(log == goes_on_in(store, me, log.feed)? && store.log_longest(log)? < len)
+    let waits = store.waits(log.feed)?.is_some();
+    Ok(!waits && log == goes_on_in(store, me, log.feed)? && store.log_longest(log)? < len)
 }
 
 /// Whether this site waits in any feed to learn what it said there.

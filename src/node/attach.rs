@@ -33,7 +33,12 @@ impl Node {
             let link = self.with_link(&asked.name, |state| state.link.clone());
             let link =
                 link.filter(|link| link.peer == asked.peer && link.is_outgoing() == asked.is_outgoing());
-            let link = link.ok_or_else(|| ConnectError::NoAddress(asked.name.clone()))?;
+            let link = link.ok_or_else(|| ConnectError::Gone(asked.name.clone()))?;
+            // Who calls is refused with that reason; nobody refuses who dials. A forecast is had over a link that was paused before as well.
+            if link.paused && !asked.paused && side == Side::Dialler {
+                connection.close(Outcome::Interrupted.close_code().into(), b"the link was paused");
+                return Err(ConnectError::Paused(link.name));
+            }
             let config = self.config(&link, side)?;
             if let Some(turn) = self.begun(&link, twin.as_ref(), &commands) {
                 break (link, config, turn);

@@ -418,7 +418,8 @@ impl Node {
 
 /// What a restored site cannot know: what was taken away after the state it was made of.
 fn of_earlier_life(site: &SiteStore) -> Result<Option<Finding>, ReadError> {
-    let Some(awakening) = site.store().awakening()? else { return Ok(None) };
+    let awakening = site.store().awakening()?.filter(|awakening| awakening.cause != Cause::Doubled);
+    let Some(awakening) = awakening else { return Ok(None) };
     if wall_clock().0.saturating_sub(awakening.at.0) > REVOCATIONS_TOLD_MS {
         return Ok(None);
     }

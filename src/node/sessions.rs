@@ -168,6 +168,10 @@ impl LinkState {
 pub(super) enum ConnectError {
     #[error("link {0:?} has no address to dial")]
     NoAddress(String),
+    #[error("link {0:?} was removed, or is with another site, since it was dialled")]
+    Gone(String),
+    #[error("link {0:?} was paused while it was dialled")]
+    Paused(String),
     #[error("{address:?} cannot be resolved")]
     Resolve { address: String, source: std::io::Error },
     #[error(transparent)]
@@ -505,6 +509,8 @@ impl Node {
             ConnectError::Store(_) => Outcome::Fault,
             ConnectError::Full => Outcome::Refused(Reason::Busy),
             ConnectError::NoAddress(_)
+            | ConnectError::Gone(_)
+            | ConnectError::Paused(_)
             | ConnectError::Waits(_)
             | ConnectError::Resolve { .. }
             | ConnectError::Dial(_) => Outcome::Interrupted,

@@ -1,5 +1,6 @@
 //! The index as the store uses it: always there, because a broken one is set aside and built again from the packs.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -8,7 +9,7 @@ use super::engine::{Broken, Change, Engine, Index};
 use super::keys::{self, Tree};
 use super::life::Checkpoint;
 use super::packs::{Damage, INDEX_BYTES_MIN, Packs, Start};
-use super::replay::{self, ReplayError};
+use super::replay::{self, Changes, ReplayError};
 
 /// Times one call rebuilds the index before it gives up.
 const REBUILDS_MAX: u32 = 3;
@@ -169,6 +170,16 @@ impl IndexRoom {
             lost.retain(|known| known.pack != damage.pack);
             lost.push(damage);
         }
+        if let Some(noted) = index.value(Tree::About, keys::LOSSES)? {
+            let (known, (pack, offset)) = keys::decode::<(Vec<Damage>, (u32, u64))>(&noted)?;
+            start = start.max(Start { pack, offset });
+            lost.retain(|new| known.iter().all(|known| known.pack != new.pack));
+            lost.extend(known);
+        }
+        if !lost.is_empty() {
+            index.apply(&[about(keys::LOSSES, &(&lost, (start.pack, start.offset)))])?;
+            index.flush_durable()?;
+        }
         for damage in &lost {
             tracing::error!(folder = packs.disk().folder(), ?damage, "a pack is gone or was cut short");
         }
@@ -274,6 +285,9 @@ impl IndexRoom {
             Err(ReplayError::Io(error)) => return Err(disk_failed(packs, error)),
             Err(ReplayError::Broken(source)) => return Err(broke(packs, source)),
         }
+        if let Some(before) = before.filter(|_| !self.lost().is_empty()) {
+            take_over(before, &*index).map_err(|source| broke(packs, source))?;
+        }
         self.rebuilds.fetch_add(1, Ordering::Relaxed);
         *current = Current { index: Some(index), era };
         Ok(())
@@ -289,16 +303,40 @@ impl IndexRoom {
     pub(crate) fn mark(&self, packs: &Packs, number: u64, upto: Start) -> Result<(), RebuildError> {
         let mut notes = vec![about(keys::CHECKPOINT, &number)];
         // As long as a loss is not looked after the older stock is what tells of it.
-        if self.lost().is_empty() {
+        let is_whole = self.lost().is_empty();
+        if is_whole {
             let stock = packs.stock().map_err(|error| disk_failed(packs, error))?;
             notes.push(about(keys::STOCK, &stock));
-            notes.push(about(keys::REACH, &(upto.pack, upto.offset)));
+            notes.push(Change { tree: Tree::About, key: keys::LOSSES.to_vec(), value: None });
         }
         self.with(packs, |index| {
             index.apply(&notes)?;
+            let mut reached = Changes::default();
+            reached.reach(Some((upto.pack, upto.offset)).filter(|_| is_whole));
+            reached.apply(index)?;
             index.flush_durable()
         })
     }
+}
+
+/// What this site noted, and how far that reached, as the index before has it: the packs lost a part of it, and nobody looked after that yet.
+fn take_over(before: &dyn Index, index: &dyn Index) -> Result<(), Broken> {
+    let noted = before.page(Tree::Record, &[], &[], usize::MAX)?;
+    let there: BTreeSet<Vec<u8>> = noted.iter().map(|(key, _)| key.clone()).collect();
+    let others = index.page(Tree::Record, &[], &[], usize::MAX)?.into_iter();
+    let taken_away = others.filter(|(key, _)| !there.contains(key));
+    let change = |key, value| Change { tree: Tree::Record, key, value };
+    let mut changes: Vec<Change> = noted.into_iter().map(|(key, value)| change(key, Some(value))).collect();
+    changes.extend(taken_away.map(|(key, _)| change(key, None)));
+    for key in [keys::REACH, keys::STOCK, keys::LOSSES] {
+        let value = before.value(Tree::About, key)?;
+        changes.extend(value.map(|value| Change {
+            tree: Tree::About,
+            key: key.to_vec(),
+            value: Some(value),
+        }));
+    }
+    index.apply(&changes)
 }
 
 fn about<T: serde::Serialize>(key: &[u8], value: &T) -> Change {

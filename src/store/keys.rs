@@ -93,6 +93,10 @@ pub(crate) const STOCK: &[u8] = b"stock";
 /// of before is in this index.
 pub(crate) const REACH: &[u8] = b"reach";
 
+/// The key in [`Tree::About`] of what a start found gone from the packs, and of the place from which the index was filled then, as long as nobody
+/// looked after that: the first thing that is written after a loss hides how long a pack was.
+pub(crate) const LOSSES: &[u8] = b"losses";
+
 /// The key in [`Tree::About`] of an index that was built from packs of which some records could not be read.
 pub(crate) const OVER_DAMAGE: &[u8] = b"over damage";
 

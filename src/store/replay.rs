@@ -170,7 +170,9 @@ impl Changes {
             changes.push(Change { tree: *tree, key: key.clone(), value });
         }
         // Last: an index that lost its end is never taken to reach further than it does.
-        changes.extend(self.reach.map(|end| Change {
+        let known = index.value(Tree::About, keys::REACH)?;
+        let known = known.map(|known| keys::decode::<(u32, u64)>(&known)).transpose()?;
+        changes.extend(self.reach.filter(|end| known.is_none_or(|known| known < *end)).map(|end| Change {
             tree: Tree::About,
             key: keys::REACH.to_vec(),
             value: Some(keys::encode(&end)),

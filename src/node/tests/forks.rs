@@ -149,3 +149,52 @@ async fn what_counted_behind_a_cut_is_said_again_and_what_did_not_gains_nothing(
     let findings = ny.node.doctor().await.unwrap().findings;
     assert!(findings.iter().all(|one| one.kind != "behind-cut"), "{findings:?}");
 }
+
+/// What was asked for of one forked log is not done, weeks later, with another one that nobody looked at.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_fork_of_the_same_author_waits_for_a_person() {
+    let ny = lab("New York").await;
+    feed(&ny.node, "tools").await;
+    let site = ny.node.inner.site.clone();
+    let feed = site.store().feeds().unwrap()[0].0;
+    let key = SiteKey::from_seed(&[9; 32]);
+    let grantee = key.site_id();
+    site.author(feed, vec![granted(grantee)]).unwrap();
+    let fork = |epoch: u64| {
+        let log = LogId { feed, author: grantee, epoch };
+        let mut mmr = Mmr::default();
+        let sign = |mmr: &Mmr, name: String| {
+            let now = wall_clock();
+            let signer = (key.signing_key(), key.succession().clone());
+            Verified::author_as(signer, log, mmr, vec![published(&name)], Hlc::default(), now)
+        };
+        for n in 0..5 {
+            let said = sign(&mmr, format!("v{epoch}-{n}"));
+            mmr = said.after().clone();
+            site.store().append(&[Permitted::local(said, false).unwrap()]).unwrap();
+        }
+        let other = sign(&mmr, format!("other-{epoch}"));
+        let said = sign(&mmr, format!("v{epoch}-5"));
+        site.store().append(&[Permitted::local(said, false).unwrap()]).unwrap();
+        let proof = site.store().fork_by(other.head()).unwrap().unwrap();
+        assert!(site.store().put_fork(&proof).unwrap());
+        log
+    };
+    fork(1);
+    let asked = ResolveFork {
+        feed: "tools".to_owned(),
+        author: grantee.to_string(),
+        at_most: Some(1),
+        drop: true,
+        reason: "a thief said the rest".to_owned(),
+    };
+    ny.node.resolve_fork(asked).await.unwrap();
+    // Its owner goes on in a later epoch, and that log forks as well, at its sixth op.
+    let log = fork(7);
+    ny.node.resolve_once_more(log).await;
+    let cut = site.store().authority(feed).unwrap().unwrap().cut(log).map(|cut| cut.len());
+    let standing =
+        |n| site.store().item(feed, &format!("v7-{n}"), "1.0", site.look()).unwrap().unwrap().standing;
+    let served: Vec<_> = (0..5).map(standing).collect();
+    assert_eq!(cut, None, "it was cut without anybody's asking; what both histories have: {served:?}");
+}

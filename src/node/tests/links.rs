@@ -1,10 +1,12 @@
 //! What an administrator sees of links at both ends: verdicts, plans, runs, lag, and grants that end.
 
-use protocol::session::Side;
+use protocol::id::LogId;
+use protocol::session::{Event as Noticed, Side};
 use protocol::ticket::Ticket;
 
 use super::*;
 use crate::api::plan::TicketPlan;
+use crate::node::sessions::ConnectError;
 use crate::transport::tls::Alpn;
 
 async fn invited(host: &Node, may: &str, grant_life_ms: Option<u64>) -> String {
@@ -212,6 +214,37 @@ async fn a_link_that_is_narrowed_while_it_is_dialled_moves_nothing_that_it_carri
     settle(&la.node).await;
     assert_eq!(la.node.package("tools", "taken", "1.0").await.unwrap().state, "ready");
     assert_eq!(ny.node.package("tools", "kept", "1.0").await.unwrap_err().status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_paused_while_it_is_dialled_begins_no_session() {
+    let (ny, la) = (lab("New York").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    pair(&ny.node, &la.node, "mirror").await;
+    settle(&la.node).await;
+    let link = la.node.known_link(&only_link(&la.node).await.name).unwrap();
+    let (address, whom) = (ny.node.listen_address().to_string(), la.node.whom(link.peer).unwrap());
+    let called = la.node.dial(&address, whom, Alpn::Link).await.unwrap();
+    pause(&la.node, true).await;
+    let refused = la.node.attach(&link, Side::Dialler, called).unwrap_err();
+    assert!(matches!(refused, ConnectError::Paused(_)), "{refused}");
+}
+
+/// A restored site makes a ticket. Then a peer shows it what it said after the backup, which is no second restore.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_from_after_a_restore_admits_whatever_the_site_hears_of_itself() {
+    let (ny, la, tokyo) = (lab("New York").await, lab("LA").await, lab("Tokyo").await);
+    feed(&ny.node, "tools").await;
+    pair(&ny.node, &la.node, "mirror").await;
+    settle(&la.node).await;
+    let restored = Cause::Restored { made: Timestamp(1_000_000) };
+    assert!(ny.node.inner.site.awaken(restored, wall_clock()).unwrap());
+    let ticket = invited(&ny.node, "pull", None).await;
+    let feed = ny.node.inner.site.store().feeds().unwrap()[0].0;
+    let log = LogId { feed, author: ny.node.inner.site.me(), epoch: 1 };
+    let link = ny.node.known_link(&only_link(&ny.node).await.name).unwrap();
+    ny.node.noticed(&link, Noticed::Ahead { log, len: 1_000 }).await;
+    tokyo.node.accept(accept(&ticket)).await.expect("the ticket was made after the restore");
 }
 
 #[tokio::test(flavor = "multi_thread")]

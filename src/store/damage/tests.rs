@@ -400,3 +400,62 @@ fn a_note_of_damage_is_these_bytes() {
     assert_eq!(keys::decode::<Damage>(&[1, 7, 64, 100, 0]).unwrap(), Damage { record: None, ..damage });
     assert_eq!(place_key(7, 64), [0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 64]);
 }
+
+/// One call of the disk fails while it is looked after what the newest pack lost, and then the node is killed, or the machine goes.
+fn cut_short(killed: bool) {
+    let mut forgotten = Vec::new();
+    for call in 1.. {
+        let mut kept = kept(8);
+        for n in 0..40 {
+            kept.store.put_record(Shelf::Settings, format!("many-{n}").as_bytes(), b"x").unwrap();
+        }
+        kept.store.put_record(Shelf::Tokens, b"token", b"a hash").unwrap();
+        let (pack, end) = kept.store.inner.packs.end();
+        kept.store.remove_record(Shelf::Tokens, b"token").unwrap();
+        assert_eq!(kept.store.inner.packs.end().0, pack);
+        let Kept { disk, engine, store, .. } = kept;
+        drop(store);
+        disk.damage(pack, |pack| pack.truncate(usize::try_from(end).unwrap()));
+        disk.fail_call(call);
+        let options = crate::store::Options {
+            pack_bytes: 1 << 20,
+            reserve_bytes: 0,
+            checkpoint_bytes: 1 << 20,
+            unnamed_kept: std::time::Duration::ZERO,
+            ..crate::store::Options::new(77)
+        };
+        let opened = Store::open_on(std::sync::Arc::new(disk.clone()), Box::new(engine.clone()), options);
+        let over = !disk.has_failed();
+        disk.fail_call(0);
+        let (was, still) =
+            opened.as_ref().map_or((0, 0), |store| (store.index_rebuilds(), store.inner.index.lost().len()));
+        if killed {
+            disk.cut_power(|| false);
+        }
+        drop(opened);
+        kept = Kept { store: open(&disk, &engine), disk, engine, ..kept };
+        let first = kept.token().is_some();
+        let found = kept.store.damage_found().len();
+        kept.store.rebuild_index().unwrap();
+        if kept.token().is_some() || first {
+            forgotten.push((call, was, still, found, first, kept.token().is_some()));
+        }
+        if over {
+            break;
+        }
+    }
+    assert!(
+        forgotten.is_empty(),
+        "the revoked token counts again (call, rebuilds, unborne, told, at once, once rebuilt): {forgotten:?}"
+    );
+}
+
+#[test]
+fn what_the_newest_pack_lost_is_not_forgotten_where_a_node_is_killed_that_looks_after_it() {
+    cut_short(false);
+}
+
+#[test]
+fn what_the_newest_pack_lost_is_not_forgotten_where_power_goes_while_it_is_looked_after() {
+    cut_short(true);
+}
