@@ -9,12 +9,8 @@ use simulations::world::play;
 fn a_bug_that_is_put_in_is_found_by_the_check_of_the_promise_it_breaks() {
     let found = [
         (Plant::StaleViewServed, "people"),
-        (Plant::WantListLost, "convergence"),
         (Plant::RottenBytesServed, "silence"),
         (Plant::ScrubEndsEarly, "ready"),
-        (Plant::HealedBlobUnnoted, "damage"),
-        (Plant::RottedBytesUnwanted, "convergence"),
-        (Plant::BytesFetchedAgain, "bytes"),
         (Plant::TrashGoesAtOnce, "trash"),
         (Plant::QuotaIgnored, "quota"),
         (Plant::RightsIgnored, "permission"),
