@@ -1,6 +1,6 @@
 //! Authors that signed two histories of a log, as the API tells and resolves them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use data_encoding::HEXLOWER;
 use protocol::fork::ForkProof;
@@ -13,6 +13,7 @@ use super::{Node, locked};
 use crate::api::Problem;
 use crate::api::forks as shapes;
 use crate::keeper::SiteStore;
+use crate::statement::StatementError;
 use crate::statement::forks::{self as statement, Wish};
 
 fn head(signed: &SignedHead) -> shapes::Head {
@@ -70,7 +71,7 @@ impl Node {
         let resolved = self.blocking(move |site| {
             let author = author_of(&asked.author, site.me(), &names)?;
             let (feed, record) = named(site, &asked.feed)?;
-            let wish = Wish { logs: None, most: asked.at_most, drop: asked.drop, reason: asked.reason };
+            let wish = Wish { log: None, most: asked.at_most, drop: asked.drop, reason: asked.reason };
             let said = statement::resolve(site, feed, &record, author, &wish)?;
             let (published_again, deleted_again, others_again) = said.again;
             let op = said.cut.to_string();
@@ -79,10 +80,8 @@ impl Node {
             Ok((told, said.logs, wish))
         });
         let (told, logs, wish) = resolved.await?;
-        locked(&self.inner.resolved).extend(logs.into_iter().map(|log| {
-            let logs = Some(BTreeSet::from([log]));
-            (log, Wish { logs, ..wish.clone() })
-        }));
+        let wishes = logs.into_iter().map(|log| (log, Wish { log: Some(log), ..wish.clone() }));
+        locked(&self.inner.resolved).extend(wishes);
         self.news(None);
         Ok(told)
     }
@@ -93,12 +92,10 @@ impl Node {
         let Some(wish) = locked(&self.inner.resolved).get(&log).cloned() else { return };
         let resolved = self.blocking(move |site| {
             let Some(record) = site.store().feed(log.feed)? else { return Ok(false) };
-            let open = statement::unresolved(site.store(), log.feed, Some(log.author))?;
-            if open.iter().all(|fork| fork.log() != log) {
-                return Ok(false);
+            match statement::resolve(site, log.feed, &record, log.author, &wish) {
+                Err(StatementError::NoFork { .. }) => Ok(false),
+                said => Ok(said.map(|_resolved| true)?),
             }
-            statement::resolve(site, log.feed, &record, log.author, &wish)?;
-            Ok(true)
         });
         match resolved.await {
             Ok(true) => {

@@ -8,8 +8,6 @@ mod tests;
 
 pub use left::{Left, left};
 
-use std::collections::BTreeSet;
-
 use again::{Again, again};
 use protocol::fork::ForkProof;
 use protocol::id::{FeedId, LogId, OpId, SiteId};
@@ -38,7 +36,7 @@ pub fn unresolved(store: &Store, feed: FeedId, author: Option<SiteId>) -> Result
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
     /// The logs that were cut.
-    pub logs: BTreeSet<LogId>,
+    pub logs: Vec<LogId>,
     /// The op that cuts; the last of them where several logs are forked.
     pub cut: OpId,
     /// Versions that were published again, versions that were deleted again, and everything else that was said again.
@@ -48,8 +46,8 @@ pub struct Resolved {
 /// What of a fork is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wish {
-    /// These logs of the author alone; all that are forked if not given.
-    pub logs: Option<BTreeSet<LogId>>,
+    /// This log of the author alone; all that are forked if not given.
+    pub log: Option<LogId>,
     /// No more than so many ops of a log count; as many as both histories are known to have if not given.
     pub most: Option<u64>,
     /// What counts here by ops behind the cut goes with them, and is not said again.
@@ -69,19 +67,9 @@ pub fn resolve(
     author: SiteId,
     wish: &Wish,
 ) -> Result<Resolved, StatementError> {
-    let mut cuts = cuts(site.store(), site.me(), feed, record, author, wish.most, &wish.reason)?;
-    if let Some(logs) = &wish.logs {
-        cuts.retain(|body| tips(feed, std::slice::from_ref(body)).iter().any(|(log, _)| logs.contains(log)));
-        if cuts.is_empty() {
-            return Err(StatementError::NoFork { feed: record.name.clone(), author });
-        }
-    }
-    let logs = tips(feed, &cuts).into_iter().map(|(log, _)| log).collect();
-    let again = if wish.drop {
-        Again::default()
-    } else {
-        again(site.store(), feed, site.look(), &tips(feed, &cuts))?
-    };
+    let cuts = cuts(site.store(), site.me(), feed, record, author, wish)?;
+    let tips = tips(feed, &cuts);
+    let again = if wish.drop { Again::default() } else { again(site.store(), feed, site.look(), &tips)? };
     // The origin's own forked log takes nothing more; what it says of itself begins its next epoch.
     let mut anew = author == site.me();
     let mut say = |bodies| {
@@ -102,7 +90,7 @@ pub fn resolve(
         say(choices)?;
     }
     let cut = say(cuts)?.pop().unwrap_or(OpId([0; 32]));
-    Ok(Resolved { cut, logs, again: again.counts() })
+    Ok(Resolved { cut, logs: tips.into_iter().map(|(log, _)| log).collect(), again: again.counts() })
 }
 
 /// The logs that are cut, with how far each counts.
@@ -124,19 +112,19 @@ pub fn cuts(
     feed: FeedId,
     record: &FeedRecord,
     author: SiteId,
-    most: Option<u64>,
-    reason: &str,
+    wish: &Wish,
 ) -> Result<Vec<Body>, StatementError> {
-    fitting(reason)?;
+    fitting(&wish.reason)?;
     let is_origin = store.authority(feed)?.is_some_and(|authority| authority.is_origin(me));
     if !is_origin {
         return Err(StatementError::NotOrigin { feed: record.name.clone() });
     }
     let mut cuts = Vec::new();
-    for fork in unresolved(store, feed, Some(author))? {
+    let open = unresolved(store, feed, Some(author))?.into_iter();
+    for fork in open.filter(|fork| wish.log.is_none_or(|log| log == fork.log())) {
         let before = fork.len().saturating_sub(1);
-        let counts = store.in_common(&fork)?.min(before).min(most.unwrap_or(u64::MAX));
-        cuts.push(Body::Cut(cut(&fork, store.head_within(fork.log(), counts)?, reason.to_owned())));
+        let counts = store.in_common(&fork)?.min(before).min(wish.most.unwrap_or(u64::MAX));
+        cuts.push(Body::Cut(cut(&fork, store.head_within(fork.log(), counts)?, wish.reason.clone())));
     }
     if cuts.is_empty() {
         return Err(StatementError::NoFork { feed: record.name.clone(), author });

@@ -153,11 +153,9 @@ impl IndexRoom {
 
     /// Notes what the index knows of and the packs lack. Gives the place from which it is to be filled.
     fn take_stock(&self, index: &dyn Index, packs: &Packs, start: Start) -> Result<Start, ReplayError> {
-        let stock = index.value(Tree::About, keys::STOCK)?;
-        let stock = stock.map(|stock| keys::decode::<Vec<(u32, u64)>>(&stock)).transpose()?;
-        let mut lost = packs.lost_of(&stock.unwrap_or_default())?;
-        let reach = index.value(Tree::About, keys::REACH)?;
-        let reach = reach.map(|reach| keys::decode::<(u32, u64)>(&reach)).transpose()?;
+        let stock: Vec<(u32, u64)> = replay::about(index, keys::STOCK)?.unwrap_or_default();
+        let mut lost = packs.lost_of(&stock)?;
+        let reach: Option<(u32, u64)> = replay::about(index, keys::REACH)?;
         // One that was reclaimed is gone, and never the newest.
         let numbers = packs.numbers();
         let reach =
@@ -170,8 +168,8 @@ impl IndexRoom {
             lost.retain(|known| known.pack != damage.pack);
             lost.push(damage);
         }
-        if let Some(noted) = index.value(Tree::About, keys::LOSSES)? {
-            let (known, (pack, offset)) = keys::decode::<(Vec<Damage>, (u32, u64))>(&noted)?;
+        let noted: Option<(Vec<Damage>, (u32, u64))> = replay::about(index, keys::LOSSES)?;
+        if let Some((known, (pack, offset))) = noted {
             start = start.max(Start { pack, offset });
             lost.retain(|new| known.iter().all(|known| known.pack != new.pack));
             lost.extend(known);
@@ -203,11 +201,9 @@ impl IndexRoom {
     }
 
     fn has_seen(&self, index: &dyn Index, checkpoint: u64) -> Result<bool, Broken> {
-        let read = |key| index.value(Tree::About, key);
-        let Some(generation) = read(keys::GENERATION)? else { return Ok(false) };
-        let Some(number) = read(keys::CHECKPOINT)? else { return Ok(false) };
-        let same = keys::decode::<u128>(&generation)? == self.generation;
-        Ok(same && keys::decode::<u64>(&number)? >= checkpoint)
+        let Some(generation) = replay::about::<u128>(index, keys::GENERATION)? else { return Ok(false) };
+        let Some(number) = replay::about::<u64>(index, keys::CHECKPOINT)? else { return Ok(false) };
+        Ok(generation == self.generation && number >= checkpoint)
     }
 
     /// Whether words that could not be read were stepped over, and nobody looked after that yet.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use protocol::id::BlobId;
+use serde::de::DeserializeOwned;
 
 use super::engine::{Broken, Change, Index};
 use super::gaps::Gap;
@@ -65,6 +66,11 @@ enum Step {
         first: u64,
         value: Vec<u8>,
     },
+}
+
+/// What an index keeps under a name in [`Tree::About`].
+pub(crate) fn about<T: DeserializeOwned>(index: &dyn Index, name: &[u8]) -> Result<Option<T>, Broken> {
+    index.value(Tree::About, name)?.map(|value| keys::decode(&value)).transpose()
 }
 
 impl Changes {
@@ -170,13 +176,12 @@ impl Changes {
             changes.push(Change { tree: *tree, key: key.clone(), value });
         }
         // Last: an index that lost its end is never taken to reach further than it does.
-        let known = index.value(Tree::About, keys::REACH)?;
-        let known = known.map(|known| keys::decode::<(u32, u64)>(&known)).transpose()?;
-        changes.extend(self.reach.filter(|end| known.is_none_or(|known| known < *end)).map(|end| Change {
-            tree: Tree::About,
-            key: keys::REACH.to_vec(),
-            value: Some(keys::encode(&end)),
-        }));
+        if let Some(end) = self.reach
+            && about::<(u32, u64)>(index, keys::REACH)?.is_none_or(|known| known < end)
+        {
+            let value = Some(keys::encode(&end));
+            changes.push(Change { tree: Tree::About, key: keys::REACH.to_vec(), value });
+        }
         index.apply(&changes)?;
         for blob in &self.dropped {
             // The mark of a want may have gone before the drop, and its op may be of long before what is replayed.

@@ -1,7 +1,7 @@
 //! What people do at a site, and what they see there: publish, delete, restore, grant, by the node's rules.
 
 use packetboat::keeper::own_log::{self, OwnLog};
-use packetboat::statement::forks;
+use packetboat::statement::forks::{self, Wish};
 use packetboat::store::{BlobState, FeedRecord};
 use protocol::feed::{Item, Standing};
 use protocol::grant::Permitted;
@@ -69,7 +69,8 @@ impl Site {
     ) -> Result<Vec<(LogId, u64)>, Unsaid> {
         let unsaid = |_error| Unsaid { doubtful: None };
         let record = self.reads(|store| store.feed(feed)).flatten().ok_or(Unsaid { doubtful: None })?;
-        let cuts = forks::cuts(self.store(), self.id(), feed, &record, author, None, "").map_err(unsaid)?;
+        let cuts =
+            forks::cuts(self.store(), self.id(), feed, &record, author, &Wish::default()).map_err(unsaid)?;
         let mut said = Vec::new();
         for (at, body) in cuts.into_iter().enumerate() {
             let Body::Cut(cut) = &body else { continue };

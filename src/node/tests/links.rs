@@ -196,9 +196,8 @@ async fn a_link_that_is_removed_in_a_transfer_moves_nothing_more() {
     assert!(ny.node.links().await.unwrap().links.is_empty());
 }
 
-/// The session that is made of a call goes by what was set while it rang, not by what was set when it began.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_link_that_is_narrowed_while_it_is_dialled_moves_nothing_that_it_carries_no_more() {
+/// Two linked sites, of which the second changes the link while it calls the first; and whether a session was made of that call.
+async fn changed_while_it_rang(change: api::LinkChange) -> (Lab, Lab, Result<(), ConnectError>) {
     let (ny, la) = (lab("New York").await, lab("LA").await);
     feed(&ny.node, "tools").await;
     pair(&ny.node, &la.node, "mirror").await;
@@ -206,9 +205,17 @@ async fn a_link_that_is_narrowed_while_it_is_dialled_moves_nothing_that_it_carri
     let link = la.node.known_link(&only_link(&la.node).await.name).unwrap();
     let (address, whom) = (ny.node.listen_address().to_string(), la.node.whom(link.peer).unwrap());
     let called = la.node.dial(&address, whom, Alpn::Link).await.unwrap();
+    la.node.change_link(&link.name, change).await.unwrap();
+    let begun = la.node.attach(&link, Side::Dialler, called).map(drop);
+    (ny, la, begun)
+}
+
+/// The session that is made of a call goes by what was set while it rang, not by what was set when it began.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_narrowed_while_it_is_dialled_moves_nothing_that_it_carries_no_more() {
     let narrower = api::LinkChange { mode: Some("pull".to_owned()), ..Default::default() };
-    la.node.change_link(&link.name, narrower).await.unwrap();
-    drop(la.node.attach(&link, Side::Dialler, called).unwrap());
+    let (ny, la, begun) = changed_while_it_rang(narrower).await;
+    begun.unwrap();
     publish(&la.node, "kept", b"here").await.unwrap();
     publish(&ny.node, "taken", b"there").await.unwrap();
     settle(&la.node).await;
@@ -218,15 +225,9 @@ async fn a_link_that_is_narrowed_while_it_is_dialled_moves_nothing_that_it_carri
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_that_is_paused_while_it_is_dialled_begins_no_session() {
-    let (ny, la) = (lab("New York").await, lab("LA").await);
-    feed(&ny.node, "tools").await;
-    pair(&ny.node, &la.node, "mirror").await;
-    settle(&la.node).await;
-    let link = la.node.known_link(&only_link(&la.node).await.name).unwrap();
-    let (address, whom) = (ny.node.listen_address().to_string(), la.node.whom(link.peer).unwrap());
-    let called = la.node.dial(&address, whom, Alpn::Link).await.unwrap();
-    pause(&la.node, true).await;
-    let refused = la.node.attach(&link, Side::Dialler, called).unwrap_err();
+    let paused = api::LinkChange { paused: Some(true), ..Default::default() };
+    let (_ny, _la, begun) = changed_while_it_rang(paused).await;
+    let refused = begun.unwrap_err();
     assert!(matches!(refused, ConnectError::Paused(_)), "{refused}");
 }
 

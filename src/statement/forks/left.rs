@@ -59,8 +59,19 @@ pub fn left(store: &Store, feed: FeedId, look: Look) -> Result<Vec<Left>, ReadEr
             });
         }
     }
-    for named in behind.ops.values() {
-        found.extend(ruled(store, feed, &behind, &authority, named)?);
+    let mut rulings = behind
+        .ops
+        .values()
+        .filter(|named| named.op.body.is_about_rights() || blocked(named).is_some())
+        .peekable();
+    if rulings.peek().is_some() {
+        let said = Said {
+            rights: store.ops_about(feed, Topic::Rights)?,
+            blocks: store.ops_about(feed, Topic::Blocks)?,
+        };
+        for named in rulings {
+            found.extend(said.left(store, feed, &behind, &authority, named)?);
+        }
     }
     Ok(found.into_iter().collect())
 }
@@ -92,33 +103,49 @@ fn is_served(store: &Store, item: &Item, publish: &Publish) -> Result<bool, Read
     )
 }
 
-/// A word about rights, or a block, of one who might say it, that nobody said anything about since.
-fn ruled(
-    store: &Store,
-    feed: FeedId,
-    behind: &Behind,
-    authority: &Authority,
-    named: &NamedOp,
-) -> Result<Option<Left>, ReadError> {
-    let author = named.op.place.log.author;
-    let since = |other: &NamedOp| !behind.has(other.id) && other.op.stamp > named.op.stamp;
-    let about = |body: &Body| {
-        if let Body::Grant(grant) = body {
-            return Some(grant.grantee);
+/// What was said of rights, and of blocks of bytes, in a feed.
+struct Said {
+    rights: Vec<NamedOp>,
+    blocks: Vec<NamedOp>,
+}
+
+impl Said {
+    /// A word about rights, or a block, of one who might say it, that nobody said anything about since.
+    fn left(
+        &self,
+        store: &Store,
+        feed: FeedId,
+        behind: &Behind,
+        authority: &Authority,
+        named: &NamedOp,
+    ) -> Result<Option<Left>, ReadError> {
+        let author = named.op.place.log.author;
+        if let Some(site) = grantee(named).filter(|_| authority.is_admin(author)) {
+            let since = |other: &NamedOp| !behind.has(other.id) && other.op.stamp > named.op.stamp;
+            let settled = self.rights.iter().any(|other| since(other) && grantee(other) == Some(site));
+            return Ok((!settled).then_some(Left::RightsOf(site)));
         }
-        if let Body::Revoke(revoke) = body { Some(revoke.grantee) } else { None }
-    };
-    if let Some(site) = about(&named.op.body).filter(|_| authority.is_admin(author)) {
-        let words = store.ops_about(feed, Topic::Rights)?;
-        let settled = words.iter().any(|other| since(other) && about(&other.op.body) == Some(site));
-        return Ok((!settled).then_some(Left::RightsOf(site)));
+        let Some(target) = blocked(named).filter(|_| authority.rights(author).block) else { return Ok(None) };
+        let again = |other: &NamedOp| !behind.has(other.id) && blocked(other) == Some(target);
+        let (settled, what) = match target {
+            Blocked::Coordinate(at) => {
+                (store.facts(feed, &at.name, &at.version)?.iter().any(again), at.to_string())
+            }
+            Blocked::Blob(blob) => (self.blocks.iter().any(again), blob.to_string()),
+        };
+        Ok((!settled).then_some(Left::Block(what)))
     }
-    let Body::Block(block) = &named.op.body else { return Ok(None) };
-    let (words, what) = match &block.target {
-        Blocked::Coordinate(at) => (store.facts(feed, &at.name, &at.version)?, at.to_string()),
-        Blocked::Blob(blob) => (store.ops_about(feed, Topic::Blocks)?, blob.to_string()),
-    };
-    let again = |other: &NamedOp| matches!(&other.op.body, Body::Block(said) if said.target == block.target);
-    let settled = words.iter().any(|other| !behind.has(other.id) && again(other));
-    Ok((authority.rights(author).block && !settled).then_some(Left::Block(what)))
+}
+
+/// The site whose rights an op gives or takes.
+fn grantee(named: &NamedOp) -> Option<SiteId> {
+    if let Body::Grant(grant) = &named.op.body {
+        return Some(grant.grantee);
+    }
+    if let Body::Revoke(revoke) = &named.op.body { Some(revoke.grantee) } else { None }
+}
+
+/// What an op blocks.
+fn blocked(named: &NamedOp) -> Option<&Blocked> {
+    if let Body::Block(block) = &named.op.body { Some(&block.target) } else { None }
 }
