@@ -271,6 +271,24 @@ fn what_was_said_last_outlives_its_rot_and_the_loss_of_its_pack() {
     }
 }
 
+/// No word tells how far the pack went that ends with it.
+#[test]
+fn an_outline_that_came_last_outlives_its_rot_and_what_is_written_in_its_place() {
+    let mut alone = alone();
+    let other = Dice::new(11).bytes(600_000);
+    ingest(&alone.store, &other).unwrap();
+    alone.store.sync().unwrap();
+    let (pack, place) = alone.kept_twice().pop().unwrap();
+    assert_eq!(place.header.kind, Kind::Outline);
+    alone.stop();
+    alone.rot_at(&(pack, place), 64 + 9);
+    alone.start();
+    ingest(&alone.store, &Dice::new(12).bytes(600_000)).unwrap();
+    assert_eq!(read(&alone.store, id(&other)).unwrap(), other);
+    alone.store.rebuild_index().unwrap();
+    assert_eq!(read(&alone.store, id(&other)).unwrap(), other);
+}
+
 #[test]
 fn a_sector_that_cannot_be_read_is_damage_like_any_other() {
     for (kind, behind) in
