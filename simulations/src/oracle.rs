@@ -35,6 +35,8 @@ pub struct Fact {
     pub rotted: bool,
     /// It lies behind the cut of a forked log: it counts at its author's alone.
     pub cut_off: bool,
+    /// It is said again of what another site said, whose bytes may not have come.
+    pub again: bool,
 }
 
 impl Fact {
@@ -94,8 +96,16 @@ impl Oracle {
         }
         let (place, stamp) = (named.op.place, named.op.stamp);
         let (id, body) = (named.id, named.op.body);
-        let (witnesses, rotted, cut_off) = (None, false, false);
-        self.facts.push(Fact { site, id, place, stamp, body, certain, witnesses, rotted, cut_off });
+        let (witnesses, rotted, cut_off, again) = (None, false, false, false);
+        self.facts.push(Fact { site, id, place, stamp, body, certain, witnesses, rotted, cut_off, again });
+    }
+
+    /// Notes what the origin says again of what lies behind a cut.
+    pub fn note_again(&mut self, named: NamedOp) {
+        self.note(0, named, true);
+        if let Some(fact) = self.facts.last_mut() {
+            fact.again = true;
+        }
     }
 
     /// Notes an op of a second machine with a site's key: it exists where anybody else has it.

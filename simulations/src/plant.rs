@@ -82,6 +82,8 @@ pub enum Plant {
     DoublesLetIn,
     /// A proof that an author signed two histories is not kept.
     ForkProofDropped,
+    /// An origin cuts a forked log and says nothing again of what counted behind the cut.
+    ForkCutAndNothingSaid,
     /// A revoke accepts what its author says later.
     RevokeAcceptsLater,
     /// Less is granted, and nothing taken back.

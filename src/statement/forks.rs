@@ -17,7 +17,7 @@ use protocol::succession::Succession;
 
 use super::{StatementError, fitting};
 use crate::keeper::{AuthorError, SiteStore};
-use crate::store::{FeedRecord, ReadError, Store};
+use crate::store::{FeedRecord, Look, ReadError, Store};
 
 /// The forks of an author in a feed, or of all, that no cut resolves.
 ///
@@ -55,11 +55,62 @@ pub struct Wish {
     pub reason: String,
 }
 
-/// Says how far the forked logs of an author count: as far as the histories are known to go together, or less. What counted here by what
-/// the author said after that this site says again itself, so that nothing which others were told comes undone.
+/// What an origin says of the forks of an author, worked out before any of it is said.
+#[derive(Debug)]
+pub struct Resolution {
+    again: Again,
+    cuts: Vec<Body>,
+    tips: Vec<(LogId, u64)>,
+}
+
+impl Resolution {
+    /// The logs count as far as the histories are known to go together, or less as it is wished. What counted here by what the author said after
+    /// that this site says again itself, so that nothing which others were told comes undone.
+    ///
+    /// # Errors
+    /// There is no such fork, this site is not the feed's origin, the reason is too long, or the store cannot be read.
+    pub fn of(
+        (store, me): (&Store, SiteId),
+        look: Look,
+        feed: FeedId,
+        record: &FeedRecord,
+        author: SiteId,
+        wish: &Wish,
+    ) -> Result<Self, StatementError> {
+        let cuts = cuts(store, me, feed, record, author, wish)?;
+        let tips = tips(feed, &cuts);
+        let again = if wish.drop { Again::default() } else { again(store, feed, look, &tips)? };
+        Ok(Self { again, cuts, tips })
+    }
+
+    /// How far each log counts once this is said.
+    #[must_use]
+    pub fn tips(&self) -> &[(LogId, u64)] {
+        &self.tips
+    }
+
+    /// Has all of it said, a batch at a time. The cut is last: where this ends before it, the fork is open still, and it is all said once more.
+    ///
+    /// # Errors
+    /// What `say` meets, which gives the names of what it said.
+    pub fn say<E>(self, mut say: impl FnMut(Vec<Body>) -> Result<Vec<OpId>, E>) -> Result<Resolved, E> {
+        let mut said = Vec::new();
+        for bodies in self.again.in_parts() {
+            said.extend(say(bodies)?);
+        }
+        for choices in self.again.choices(&said) {
+            say(choices)?;
+        }
+        let cut = say(self.cuts)?.pop().unwrap_or(OpId([0; 32]));
+        let logs = self.tips.into_iter().map(|(log, _)| log).collect();
+        Ok(Resolved { cut, logs, again: self.again.counts() })
+    }
+}
+
+/// Says how far the forked logs of an author count, and again what counted behind that ([`Resolution`]).
 ///
 /// # Errors
-/// There is no such fork, this site is not the feed's origin, the reason is too long, or the disk refused.
+/// As [`Resolution::of`], or the disk refused.
 pub fn resolve(
     site: &SiteStore,
     feed: FeedId,
@@ -67,30 +118,19 @@ pub fn resolve(
     author: SiteId,
     wish: &Wish,
 ) -> Result<Resolved, StatementError> {
-    let cuts = cuts(site.store(), site.me(), feed, record, author, wish)?;
-    let tips = tips(feed, &cuts);
-    let again = if wish.drop { Again::default() } else { again(site.store(), feed, site.look(), &tips)? };
+    let resolution = Resolution::of((site.store(), site.me()), site.look(), feed, record, author, wish)?;
     // The origin's own forked log takes nothing more; what it says of itself begins its next epoch.
     let mut anew = author == site.me();
-    let mut say = |bodies| {
+    let resolved = resolution.say(|bodies| {
         let said = if std::mem::take(&mut anew) {
             site.author_anew(feed, bodies)
         } else {
             site.author(feed, bodies)
         };
         let ops = said?.into_iter().filter(|named| !matches!(named.op.body, Body::OpenEpoch(_)));
-        Ok::<_, AuthorError>(ops.map(|named| named.id).collect::<Vec<_>>())
-    };
-    let mut said = Vec::new();
-    // The cut is last: where this ends before it, the fork is open still, and it is all said once more.
-    for bodies in again.in_parts() {
-        said.extend(say(bodies)?);
-    }
-    for choices in again.choices(&said) {
-        say(choices)?;
-    }
-    let cut = say(cuts)?.pop().unwrap_or(OpId([0; 32]));
-    Ok(Resolved { cut, logs: tips.into_iter().map(|(log, _)| log).collect(), again: again.counts() })
+        Ok::<_, AuthorError>(ops.map(|named| named.id).collect())
+    });
+    Ok(resolved?)
 }
 
 /// The logs that are cut, with how far each counts.
@@ -105,8 +145,8 @@ fn tips(feed: FeedId, cuts: &[Body]) -> Vec<(LogId, u64)> {
 /// What this site, as the feed's origin, says of the forked logs of an author.
 ///
 /// # Errors
-/// As [`resolve`], but for what signing them may meet.
-pub fn cuts(
+/// As [`Resolution::of`].
+fn cuts(
     store: &Store,
     me: SiteId,
     feed: FeedId,

@@ -23,6 +23,9 @@ pub fn check(seen: Seen<'_>) -> Result<(), String> {
         if !site.holds(fact.id) {
             return Err(format!("{} acknowledged an op about {} and lost it", site.name, fact.name()));
         }
+        if fact.again {
+            continue;
+        }
         // Bytes that rotted or were swept are there where they are served, and need not be elsewhere. A sweep leaves those of a build that
         // lost a clash as well: a person may choose it.
         let rotted = seen.rotted.contains(&fact.site);

@@ -1,7 +1,10 @@
 //! Nobody is left with two ops that one author signed for one place of its log, whatever became of its machine; nor is anybody shown two
-//! histories.
+//! histories. What stands at an origin that resolves a fork stands there after it.
 
-use protocol::id::{LogId, OpId, SiteId};
+use std::collections::BTreeMap;
+
+use protocol::id::{FeedId, LogId, OpId, SiteId};
+use protocol::manifest::Manifest;
 
 use crate::oracle::Seen;
 use crate::site::Site;
@@ -31,4 +34,49 @@ pub fn check(seen: Seen<'_>) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What stands at an origin for all: the bytes that each name is served with, and the names at which nothing is. Not what is served of who
+/// deletes no more than its own: that is listed there, and not said again.
+#[derive(Debug)]
+pub struct Standing(BTreeMap<String, Option<Manifest>>);
+
+impl Standing {
+    #[must_use]
+    pub fn of(site: &Site, now: u64, feed: FeedId) -> Self {
+        let bytes = |name: &str, winner: OpId| {
+            let mut publishes = site.publishes(feed, name).into_iter();
+            publishes.find(|(id, _)| *id == winner).map(|(_, publish)| publish.manifest)
+        };
+        let authority = site.reads(|store| store.authority(feed)).flatten();
+        let careful = |winner: OpId| {
+            let author =
+                site.reads(|store| store.op(winner)).flatten().map(|named| named.op.place.log.author);
+            let rights = authority.as_ref().zip(author).map(|(authority, author)| authority.rights(author));
+            rights.is_some_and(|rights| rights.delete_own && !rights.delete_wide)
+        };
+        let items = site.items(now, feed).into_iter();
+        let items = items.filter(|(_, item)| !item.local && !item.winner.is_some_and(careful));
+        let served = |name: &str, winner: Option<OpId>| winner.and_then(|winner| bytes(name, winner));
+        Self(items.map(|(name, item)| (name.clone(), served(&name, item.winner))).collect())
+    }
+
+    /// # Errors
+    /// What is served that was not, or is not served as it was, now that the fork is resolved.
+    pub fn after(self, site: &Site, now: u64, feed: FeedId) -> Result<(), String> {
+        let Self(now) = Self::of(site, now, feed);
+        let of = |name: &str| now.get(name).and_then(Option::as_ref);
+        let same = |bytes: &Option<Manifest>, of: Option<&Manifest>| match (bytes, of) {
+            (Some(before), Some(after)) => before.same_bytes(after),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        match self.0.iter().find(|(name, bytes)| !same(bytes, of(name))) {
+            Some((name, bytes)) => {
+                let was = if bytes.is_some() { "served with its bytes" } else { "not served" };
+                Err(format!("{name} was {was} at {} until a fork was resolved there", site.name))
+            }
+            None => Ok(()),
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! What people do at a site, and what they see there: publish, delete, restore, grant, by the node's rules.
 
 use packetboat::keeper::own_log::{self, OwnLog};
-use packetboat::statement::forks::{self, Wish};
+use packetboat::statement::forks::{Resolution, Wish};
 use packetboat::store::{BlobState, FeedRecord};
 use protocol::feed::{Item, Standing};
 use protocol::grant::Permitted;
@@ -49,15 +49,16 @@ impl Site {
     /// # Errors
     /// The disk refused or lost part of this site's own log, or the site waits to learn what it said.
     pub fn say(&mut self, now: u64, feed: FeedId, body: Body) -> Result<NamedOp, Unsaid> {
-        self.speak(now, feed, Some(body), false)
+        self.speak(now, feed, vec![body], false)?.pop().ok_or(Unsaid { doubtful: None })
     }
 
     /// Says nothing but what begins a later epoch.
     pub(super) fn open_epoch(&mut self, now: u64, feed: FeedId) -> Result<NamedOp, Unsaid> {
-        self.speak(now, feed, None, false)
+        self.speak(now, feed, Vec::new(), false)?.pop().ok_or(Unsaid { doubtful: None })
     }
 
-    /// Says, as the feed's origin, how far the forked logs of an author count. Gives each log with that.
+    /// Says, as the feed's origin, how far the forked logs of an author count, and again what counted behind that. Gives each log with that; what
+    /// was said is in `said`, however it ends.
     ///
     /// # Errors
     /// Nothing is forked here, or the disk refused.
@@ -66,21 +67,34 @@ impl Site {
         now: u64,
         feed: FeedId,
         author: SiteId,
+        said: &mut Vec<NamedOp>,
     ) -> Result<Vec<(LogId, u64)>, Unsaid> {
         let unsaid = |_error| Unsaid { doubtful: None };
         let record = self.reads(|store| store.feed(feed)).flatten().ok_or(Unsaid { doubtful: None })?;
-        let cuts =
-            forks::cuts(self.store(), self.id(), feed, &record, author, &Wish::default()).map_err(unsaid)?;
-        let mut said = Vec::new();
-        for (at, body) in cuts.into_iter().enumerate() {
-            let Body::Cut(cut) = &body else { continue };
-            said.push((LogId { feed, author, epoch: cut.tip.epoch }, cut.tip.len));
-            self.speak(now, feed, Some(body), at == 0 && author == self.id())?;
-        }
-        Ok(said)
+        let (site, look) = ((self.store(), self.id()), self.look(now));
+        let wish = Wish { drop: self.has(Plant::ForkCutAndNothingSaid), ..Wish::default() };
+        let resolution = Resolution::of(site, look, feed, &record, author, &wish).map_err(unsaid)?;
+        let tips = resolution.tips().to_vec();
+        let mut anew = author == self.id();
+        resolution.say(|bodies| {
+            let ops = self.speak(now, feed, bodies, std::mem::take(&mut anew))?;
+            let ops: Vec<_> =
+                ops.into_iter().filter(|named| !matches!(named.op.body, Body::OpenEpoch(_))).collect();
+            let ids = ops.iter().map(|named| named.id).collect();
+            said.extend(ops);
+            Ok::<_, Unsaid>(ids)
+        })?;
+        Ok(tips)
     }
 
-    fn speak(&mut self, now: u64, feed: FeedId, body: Option<Body>, anew: bool) -> Result<NamedOp, Unsaid> {
+    /// Signs and stores ops of this site's own in one batch. Gives them, with what begins a later epoch before them.
+    fn speak(
+        &mut self,
+        now: u64,
+        feed: FeedId,
+        bodies: Vec<Body>,
+        anew: bool,
+    ) -> Result<Vec<NamedOp>, Unsaid> {
         let unsaid = || Unsaid { doubtful: None };
         if self.again.is_silent() {
             return Err(unsaid());
@@ -95,20 +109,20 @@ impl Site {
         }
         let signer = (self.key.signing_key(), self.key.succession().clone());
         let look = self.look(now);
-        let bodies = opens.map(Body::OpenEpoch).into_iter().chain(body).collect();
+        let bodies = opens.map(Body::OpenEpoch).into_iter().chain(bodies).collect();
         let (stamp, wall) = (self.clock.newest(look), self.wall(now));
         let said = Verified::author_as(signer, log, &held, bodies, stamp, wall);
-        let places: Vec<_> = said.ops().iter().map(|named| (named.op.place, named.id)).collect();
-        let Some(named) = said.ops().last().cloned() else { return Err(unsaid()) };
+        let ops = said.ops().to_vec();
+        let Some(last) = ops.last().cloned() else { return Err(unsaid()) };
         let Ok(permitted) = Permitted::local(said, false) else { return Err(unsaid()) };
         match self.store().append(&[permitted]) {
-            Err(_) if self.has(Plant::FailedAppendAcknowledged) => Ok(named),
+            Err(_) if self.has(Plant::FailedAppendAcknowledged) => Ok(ops),
             Ok(_) => {
-                self.clock.see(log, [named.op.stamp], look);
-                self.again.said(places);
-                Ok(named)
+                self.clock.see(log, [last.op.stamp], look);
+                self.again.said(ops.iter().map(|named| (named.op.place, named.id)));
+                Ok(ops)
             }
-            Err(_) => Err(Unsaid { doubtful: Some(Box::new(named)) }),
+            Err(_) => Err(Unsaid { doubtful: Some(Box::new(last)) }),
         }
     }
 

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use protocol::fork::ForkProof;
 use protocol::id::{LogId, SiteId};
 use protocol::log::NamedOp;
+use protocol::op::Body;
 
 use super::{HEAL_BEATS_MAX, World, hang_up_at};
-use crate::check::{Fault, forks};
+use crate::check::{Fault, by, forks};
 use crate::net::{Line, SECOND};
 use crate::site::{Site, Unsaid};
 
@@ -109,7 +110,15 @@ impl World {
             if !hears_all && !origin.is_silent() {
                 origin.resume_writing(self.feed);
             }
-            let Ok(cuts) = origin.resolve_forks(self.now, self.feed, author) else {
+            let before = forks::Standing::of(origin, self.now, self.feed);
+            let mut said = Vec::new();
+            let cuts = origin.resolve_forks(self.now, self.feed, author, &mut said);
+            for named in said.into_iter().filter(|named| !matches!(named.op.body, Body::Cut(_))) {
+                let what = named.op.body.coordinate().map_or("", |at| at.name.as_str());
+                self.quic.trace.line(self.now, &format!("the origin says again of {what}: {}", named.id));
+                self.oracle.note_again(named);
+            }
+            let Ok(cuts) = cuts else {
                 if self.now > deadline {
                     let what = "an author signed two histories, and the origin was shown no proof".to_owned();
                     return Err(Fault { check: "forks", what });
@@ -122,6 +131,8 @@ impl World {
                 self.quic.trace.line(self.now, &text);
                 self.oracle.cut(log, len);
             }
+            let Some(origin) = self.sites.first() else { return Ok(()) };
+            by("forks", before.after(origin, self.now, self.feed))?;
         }
         Ok(())
     }

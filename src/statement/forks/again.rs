@@ -129,7 +129,8 @@ impl Saying<'_> {
                 else {
                     return false;
                 };
-                self.may(named, Verb::DeleteWide, &coordinate.name)
+                let may = |verb| self.may(named, verb, &coordinate.name);
+                may(Verb::DeleteWide) || may(Verb::Publish) && !may(Verb::DeleteOwn)
             })
         });
         let stands = |id: &OpId| match self.behind.ops.get(id) {

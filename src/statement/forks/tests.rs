@@ -171,6 +171,8 @@ const WRITER: Rights =
     Rights { publish: true, delete_own: true, delete_wide: true, block: false, admin: false };
 const CAREFUL: Rights =
     Rights { publish: true, delete_own: true, delete_wide: false, block: false, admin: false };
+const BUILDER: Rights =
+    Rights { publish: true, delete_own: false, delete_wide: false, block: false, admin: false };
 
 fn block(target: Blocked) -> Body {
     Body::Block(Block { target, reason: String::new() })
@@ -209,6 +211,19 @@ fn a_site_that_may_only_publish_cuts_blocks_and_revokes_nothing_by_its_fork() {
     lab.resolve(a.id());
     assert_eq!((lab.item("x").standing, lab.item("y").standing), (x, y));
     assert!(lab.may(b.id(), Verb::Publish), "b was revoked by one that may not");
+}
+
+#[test]
+fn what_a_site_published_that_may_delete_nothing_is_said_again_and_its_deletes_are_not() {
+    let lab = lab(false, false);
+    let mut a = Peer::new(2);
+    lab.says(vec![grant(a.id(), BUILDER), publish("ours", "1", b"ours")]);
+    a.say(&lab, 10, vec![publish("first", "1", b"1")]);
+    let other = a.other(&lab);
+    a.say(&lab, 20, vec![publish("x", "1", b"x"), delete("ours", vec![])]);
+    lab.proved(&other);
+    lab.resolve(a.id());
+    assert_eq!((lab.blob("x"), lab.blob("ours")), (Some(file(b"x")), Some(file(b"ours"))));
 }
 
 #[test]
