@@ -7,10 +7,11 @@ mod manifest;
 mod packs;
 mod restore;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::identity::owner_only;
 use crate::store::{Snapshot, WriteError};
@@ -40,6 +41,8 @@ pub enum BackupError {
         .path.display()
     )]
     OtherLife { path: PathBuf },
+    #[error("another backup into {} is under way", .path.display())]
+    UnderWay { path: PathBuf },
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     #[error("cannot write {}", .path.display())]
@@ -73,7 +76,8 @@ pub struct Backed {
     pub damaged: Vec<String>,
 }
 
-/// Copies a site into a folder, or what is new of it. Durable when this returns. Of a pack that is damaged at the site, or gone without having
+/// Copies a site into a folder, or what is new of it; its `snapshot` is taken once no other backup into that folder is under way. Durable when
+/// this returns. Of a pack that is damaged at the site, or gone without having
 /// been given back, the backup keeps the good copy it has: no later backup restores to less than an earlier one in its folder.
 ///
 /// # Errors
@@ -81,9 +85,11 @@ pub struct Backed {
 pub fn backup(
     to: &Path,
     from: &Source<'_>,
-    snapshot: &Snapshot,
+    snapshot: impl FnOnce() -> Result<Snapshot, WriteError>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Backed, BackupError> {
+    let _alone = Alone::make(to)?;
+    let snapshot = &snapshot()?;
     let before = ready(to, from, snapshot)?;
     let total = snapshot.packs.iter().map(|pack| pack.bytes).sum();
     let mut made = Making { to, before, entries: Vec::new(), copied_bytes: 0, damaged: BTreeMap::new() };
@@ -150,13 +156,44 @@ pub fn check(
     Ok((manifest, bad))
 }
 
-/// Makes the folder, and looks at what is in it.
-fn ready(to: &Path, from: &Source<'_>, snapshot: &Snapshot) -> Result<Option<Manifest>, BackupError> {
-    if !to.is_absolute() {
-        return Err(BackupError::Relative { path: to.to_owned() });
+/// A folder into which nobody else backs up meanwhile: one would remove what the manifest of the other names. A site's store is open in one
+/// program alone, and a folder has backups of one site alone.
+#[derive(Debug)]
+struct Alone {
+    folder: PathBuf,
+}
+
+static UNDER_WAY: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn under_way() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Alone {
+    /// Makes the folder where it is not there yet.
+    fn make(to: &Path) -> Result<Self, BackupError> {
+        if !to.is_absolute() {
+            return Err(BackupError::Relative { path: to.to_owned() });
+        }
+        let write = |source| BackupError::Write { path: to.to_owned(), source };
+        owner_only::make_directory(to).map_err(write)?;
+        let folder = fs::canonicalize(to).map_err(write)?;
+        if !under_way().insert(folder.clone()) {
+            return Err(BackupError::UnderWay { path: to.to_owned() });
+        }
+        Ok(Self { folder })
     }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        under_way().remove(&self.folder);
+    }
+}
+
+/// Looks at what is in the folder.
+fn ready(to: &Path, from: &Source<'_>, snapshot: &Snapshot) -> Result<Option<Manifest>, BackupError> {
     let write = |source| BackupError::Write { path: to.to_owned(), source };
-    owner_only::make_directory(to).map_err(write)?;
     let before = Manifest::read(to)?;
     match &before {
         Some(before) if before.site != from.site => {

@@ -61,7 +61,7 @@ impl Lab {
 
     fn try_backup(&self, with_key: bool, progress: &mut dyn FnMut(u64, u64)) -> Result<Backed, BackupError> {
         let data = self.path("data");
-        backup(&self.path("backup"), &self.source(&data, with_key), &self.store.snapshot()?, progress)
+        backup(&self.path("backup"), &self.source(&data, with_key), || self.store.snapshot(), progress)
     }
 
     fn backup(&self, with_key: bool) -> Backed {
@@ -132,6 +132,24 @@ fn a_backup_that_is_cut_short_at_any_moment_leaves_the_one_before_whole() {
     lab.assert_has("at-last", 24);
 }
 
+/// The one that ends first removes what the other one's manifest names, and the one that ends last is of the earlier moment.
+#[test]
+fn of_two_backups_into_one_folder_at_once_one_is_refused_by_its_name() {
+    let mut lab = Lab::new();
+    lab.put(12);
+    let mut refused = 0;
+    lab.try_backup(true, &mut |_, _| {
+        let other = lab.try_backup(true, &mut quiet);
+        assert!(matches!(other, Err(BackupError::UnderWay { .. })), "{other:?}");
+        refused += 1;
+    })
+    .unwrap();
+    assert!(refused > 0);
+    lab.backup(true);
+    lab.restore("new").unwrap();
+    lab.assert_has("new", 12);
+}
+
 /// Else the first backup, which takes longest, could not be done again in its place.
 #[test]
 fn a_first_backup_that_is_cut_short_is_done_again_in_its_place() {
@@ -154,8 +172,7 @@ fn a_first_backup_that_is_cut_short_is_done_again_in_its_place() {
     lab.assert_has("new", 12);
     for place in ["data", "data/store", "new"] {
         let data = lab.path("data");
-        let snapshot = lab.store.snapshot().unwrap();
-        let refused = backup(&lab.path(place), &lab.source(&data, true), &snapshot, &mut quiet);
+        let refused = backup(&lab.path(place), &lab.source(&data, true), || lab.store.snapshot(), &mut quiet);
         assert!(matches!(refused, Err(BackupError::Occupied { .. })), "{place}: {refused:?}");
     }
 }
@@ -259,12 +276,11 @@ fn a_folder_with_something_else_in_it_is_left_alone() {
     lab.backup(true);
     let data = lab.path("data");
     let stranger = Source { site: "another".to_owned(), ..lab.source(&data, true) };
-    let snapshot = lab.store.snapshot().unwrap();
-    let refused = backup(&lab.path("backup"), &stranger, &snapshot, &mut quiet);
+    let refused = backup(&lab.path("backup"), &stranger, || lab.store.snapshot(), &mut quiet);
     assert!(matches!(refused, Err(BackupError::Occupied { .. })), "{refused:?}");
     let later = Snapshot { life: "another".to_owned(), ..lab.store.snapshot().unwrap() };
-    let refused = backup(&lab.path("backup"), &lab.source(&data, true), &later, &mut quiet);
+    let refused = backup(&lab.path("backup"), &lab.source(&data, true), || Ok(later), &mut quiet);
     assert!(matches!(refused, Err(BackupError::OtherLife { .. })), "{refused:?}");
-    let refused = backup(Path::new("here"), &lab.source(&data, true), &snapshot, &mut quiet);
+    let refused = backup(Path::new("here"), &lab.source(&data, true), || lab.store.snapshot(), &mut quiet);
     assert!(matches!(refused, Err(BackupError::Relative { .. })), "{refused:?}");
 }

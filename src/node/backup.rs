@@ -34,6 +34,8 @@ impl From<BackupError> for Problem {
             BackupError::Occupied { .. } | BackupError::OtherLife { .. } => {
                 Self::new(409, "conflict", "The folder is taken", detail)
             }
+            BackupError::UnderWay { .. } => Self::new(409, "conflict", "A backup is under way", detail)
+                .hint("wait for it, or back up into another folder"),
             BackupError::Manifest(ManifestError::Damaged { .. }) => {
                 Self::new(500, "integrity", "The backup that is there is damaged", detail)
                     .hint("keep it for a look, and back up into an empty folder")
@@ -52,7 +54,7 @@ fn made(
     folder: &str,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<shapes::Backup, BackupError> {
-    let backed = backup(Path::new(folder), source, &store.snapshot()?, progress)?;
+    let backed = backup(Path::new(folder), source, || store.snapshot(), progress)?;
     Ok(shapes::Backup {
         folder: folder.to_owned(),
         files: backed.files,
