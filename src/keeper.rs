@@ -13,7 +13,7 @@ use data_encoding::HEXLOWER;
 use protocol::filter::Filter;
 use protocol::fork::ForkProof;
 use protocol::frame::Fate;
-use protocol::grant::{Authority, Permitted, RightsProof};
+use protocol::grant::{Authority, Permitted, RightsProof, Unsayable};
 use protocol::id::{BlobId, FeedId, LogId, OpId, SiteId};
 use protocol::link::{Fetch, Link};
 use protocol::log::{Batch, Filling, Mmr, NamedOp, SignedHead, Verified};
@@ -47,6 +47,9 @@ pub enum AuthorError {
     /// The feed takes no local changes here.
     #[error("this site is a strict replica of the feed and takes no local changes in it")]
     Strict,
+    /// Other sites would refuse it, and with it all that this site says after it.
+    #[error("this is not what an op can say: {0}")]
+    Unsayable(Unsayable),
     /// Damage took the end of this site's own log. Signing on would fork it.
     #[error(
         "{lost} ops of this site's own log in the feed are damaged here; sync with a site that has them first"
@@ -71,6 +74,15 @@ pub enum AuthorError {
     Append(#[from] AppendError),
     #[error(transparent)]
     Read(#[from] ReadError),
+}
+
+impl From<Unsayable> for AuthorError {
+    fn from(unsayable: Unsayable) -> Self {
+        match unsayable {
+            Unsayable::Strict => Self::Strict,
+            unsayable @ (Unsayable::Form(_) | Unsayable::Long { .. }) => Self::Unsayable(unsayable),
+        }
+    }
 }
 
 /// The store with this site's key in front of it. Clones share everything.
@@ -224,7 +236,7 @@ impl SiteStore {
         }
         let (said, strict) = self.said(feed, opens, bodies, clock.newest(self.look()))?;
         let (log, ops) = (said.log(), said.ops().to_vec());
-        let permitted = Permitted::local(said, strict).map_err(|_reason| AuthorError::Strict)?;
+        let permitted = Permitted::local(said, strict).map_err(AuthorError::from)?;
         self.store().append(&[permitted]).map_err(AuthorError::from)?;
         clock.see(log, stamps(&ops), self.look());
         Ok(ops)

@@ -8,7 +8,7 @@ pub mod usage;
 
 use protocol::grant::Verb;
 use protocol::id::{FeedId, OpId, SiteId};
-use protocol::limits::REASON_BYTES_MAX;
+use protocol::limits::{NAME_BYTES_MAX, REASON_BYTES_MAX};
 use protocol::op::{Block, Blocked, Body, Offer, SetRef, SetState, Target, Unblock};
 use protocol::package::{BadName, Coordinate, check_label};
 
@@ -24,6 +24,8 @@ pub enum StatementError {
     Name(#[from] BadName),
     #[error("the text has {found} bytes, and at most {REASON_BYTES_MAX} are allowed")]
     LongText { found: usize },
+    #[error("the prefix has {found} bytes, and a name has {NAME_BYTES_MAX} at most")]
+    LongPrefix { found: usize },
     #[error("{coordinate} is not here")]
     Absent { coordinate: Coordinate },
     #[error("there is no op {op} of that kind in the feed")]

@@ -4,16 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fault::{Misbehaved, Reason};
 use crate::id::{FeedId, LogId, OpId, SiteId};
+use crate::limits::{BATCH_BYTES_MAX, OPS_PER_FRAME_MAX};
 use crate::log::{Batch, Filling, Head, Mmr, NamedOp, SignedHead, Verified};
-use crate::op::{Body, Closing, Cut, Genesis, Grant, OpenEpoch, Place, Revoke, Rights, Tip};
+use crate::op::{Body, Closing, Cut, Genesis, Grant, Op, OpenEpoch, Place, Revoke, Rights, Tip};
 use crate::signature::Signature;
 use crate::succession::generation_of;
 use crate::switches::Switches;
 use crate::time::Hlc;
 
 mod closed;
+mod unsayable;
 
 use closed::Closed;
+pub use unsayable::Unsayable;
 
 /// What an author wants to do, as far as rights tell it apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -574,12 +577,23 @@ impl Permitted<Verified> {
         Ok(Self { inner: verified })
     }
 
-    /// Ops of this site's own making. Without rights in the feed they are an overlay: local, never passed on.
+    /// Ops of this site's own making. Without rights in the feed they are an overlay: local, never passed on. What other sites would refuse for
+    /// its form is not let in either: a log in which it stands goes nowhere any more.
     ///
     /// # Errors
-    /// The feed is a strict replica here.
-    pub fn local(verified: Verified, strict: bool) -> Result<Self, Reason> {
-        if strict { Err(Reason::StrictReplica) } else { Ok(Self { inner: verified }) }
+    /// The feed is a strict replica here, an op has not the form that ops have, or they are too many for one frame.
+    pub fn local(verified: Verified, strict: bool) -> Result<Self, Unsayable> {
+        if strict {
+            return Err(Unsayable::Strict);
+        }
+        for named in verified.ops() {
+            Op::decode_statement(named.op.place, &named.statement)?;
+        }
+        let bytes = verified.ops().iter().map(|named| named.statement.len()).sum();
+        if bytes > BATCH_BYTES_MAX || verified.ops().len() > OPS_PER_FRAME_MAX {
+            return Err(Unsayable::Long { ops: verified.ops().len(), bytes });
+        }
+        Ok(Self { inner: verified })
     }
 }
 

@@ -12,6 +12,9 @@ pub const OPS_PER_FRAME_MAX: usize = 4096;
 /// Bytes of one op. Larger metadata belongs in a file of the version.
 pub const OP_BYTES_MAX: usize = 64 << 10;
 
+/// Bytes of the ops that a site signs with one head: they travel in one frame, with what each of them and the head take beside.
+pub const BATCH_BYTES_MAX: usize = 960 << 10;
+
 /// Bytes of a feed, site or link name: it is shown in tables and travels in every handshake.
 pub const LABEL_BYTES_MAX: usize = 64;
 
@@ -35,6 +38,9 @@ pub const METADATA_ENTRIES_MAX: usize = 128;
 
 /// Publishes that a delete names as seen, and deletes that a publish supersedes.
 pub const OPS_NAMED_MAX: usize = 1024;
+
+/// Logs that a site names in one op of its own: each takes up to 84 bytes, and an op has 64 KiB.
+pub const LOGS_NAMED_MAX: usize = 640;
 
 /// Bytes of one blob. At 256 KiB an extent its outline is 8 MiB, the largest thing a transfer holds whole.
 pub const BLOB_BYTES_MAX: u64 = 64 << 30;

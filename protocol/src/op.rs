@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{BlobId, FeedId, LogId, OpId, SiteId};
-use crate::limits::{LABEL_BYTES_MAX, OP_BYTES_MAX, OPS_NAMED_MAX, REASON_BYTES_MAX};
+use crate::limits::{LABEL_BYTES_MAX, LOGS_NAMED_MAX, OP_BYTES_MAX, OPS_NAMED_MAX, REASON_BYTES_MAX};
 use crate::manifest::{Manifest, ManifestError};
 use crate::package::{BadName, Coordinate, FeedKind, check_feed_name};
 use crate::succession::Succession;
@@ -246,6 +246,18 @@ pub struct Tip {
     pub epoch: u64,
     pub len: u64,
     pub root: [u8; 32],
+}
+
+impl Tip {
+    /// Of logs that a site is to name in one op those that fit into it: the longest.
+    #[must_use]
+    pub fn those_that_fit(mut tips: Vec<Self>) -> Vec<Self> {
+        if tips.len() > LOGS_NAMED_MAX {
+            tips.sort_by_key(|tip| std::cmp::Reverse(tip.len));
+            tips.truncate(LOGS_NAMED_MAX);
+        }
+        tips
+    }
 }
 
 /// See [`Body::Seal`].

@@ -48,7 +48,8 @@ fn opening(own: &[Head], key: &SiteKey, authority: Option<&Authority>) -> OpenEp
         None => Some(tip(head)),
     };
     let closes = (generation > 0)
-        .then(|| Closing { key: key.public(), accepted: earlier.filter_map(counted).collect() });
+        .then(|| Tip::those_that_fit(earlier.filter_map(counted).collect()))
+        .map(|accepted| Closing { key: key.public(), accepted });
     OpenEpoch { known: own.last().map(tip), closes }
 }
 

@@ -79,6 +79,8 @@ impl From<AuthorError> for Problem {
             AuthorError::Strict => {
                 Self::new(403, "refused", "This site takes no local changes", error.to_string())
             }
+            AuthorError::Unsayable(_) => Self::new(400, "refused", "This cannot be said", error.to_string())
+                .hint("of a version: fewer files, shorter names, or what is said of them in a file of its own"),
             AuthorError::SetBack { .. } => {
                 Self::new(500, "integrity", "This site's own log is damaged", error.to_string())
                     .hint(
@@ -165,13 +167,14 @@ impl From<StatementError> for Problem {
         let detail = error.to_string();
         match error {
             StatementError::Name(error) => error.into(),
+            StatementError::LongPrefix { .. } => Self::new(400, "usage", "The prefix is too long", detail),
             StatementError::LongText { .. } => Self::new(400, "usage", "The text is too long", detail),
             StatementError::Absent { .. } => Self::new(404, "not-found", "No such version", detail),
             StatementError::NoSuchOp { .. } => Self::new(404, "not-found", "No such op", detail),
             StatementError::NoBuild { .. } => Self::new(404, "not-found", "No such build", detail),
             StatementError::NothingLocal { .. } => {
                 Self::new(404, "not-found", "Nothing local is there", detail)
-                    .hint("a site that may publish in the feed deletes instead")
+                    .hint("what a site says that counts elsewhere is deleted for all: packetboat delete")
             }
             StatementError::NoFork { .. } => Self::new(404, "not-found", "No such fork", detail)
                 .hint("`packetboat forks` lists what is proved here"),

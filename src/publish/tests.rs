@@ -55,3 +55,45 @@ fn of_two_publishes_that_come_together_one_finds_the_room_of_the_quota_taken() {
     let refused = late.unwrap().join().unwrap().unwrap_err();
     assert!(matches!(refused, PublishError::Quota { quota: 7_000, over: 3_000, .. }), "{refused}");
 }
+
+/// The log in which it stood would go nowhere any more, with all that is said after it.
+#[test]
+fn a_version_that_no_op_can_say_is_refused_and_what_is_published_after_it_travels() {
+    let (site, feed, record) = a_feed();
+    let one = version(&site, "tool", b"the bytes of each").manifest.files.remove(0);
+    let files = (0..256).map(|n| File { name: format!("{n:0>200}.txt"), ..one.clone() }).collect();
+    let coordinate = Coordinate::new(FeedKind::Raw, "many", "1").unwrap();
+    let many = NewVersion { coordinate, manifest: Manifest::of(files).unwrap(), ..version(&site, "x", b"") };
+    let refused = publish(&site, feed, &record, many).unwrap_err();
+    assert!(matches!(refused, PublishError::Author(AuthorError::Unsayable(_))), "{refused}");
+    assert!(refused.to_string().contains("65536"), "{refused}");
+    assert_eq!(site.store().item(feed, "many", "1", site.look()).unwrap(), None);
+    let after = version(&site, "after", b"after");
+    publish(&site, feed, &record, after).unwrap();
+    assert_eq!(as_a_peer_reads_it(&site, feed).unwrap(), 1);
+}
+
+#[test]
+fn what_was_deleted_more_often_than_an_op_can_name_is_not_brought_back_in_vain() {
+    let (site, feed, record) = a_feed();
+    let new = version(&site, "tool", b"bytes");
+    publish(&site, feed, &record, new.clone()).unwrap();
+    let at = new.coordinate.clone();
+    let gone = |_| Body::Delete(Delete { coordinate: at.clone(), saw: Vec::new(), reason: String::new() });
+    for deletes in [600, 600] {
+        site.author(feed, (0..deletes).map(gone).collect()).unwrap();
+    }
+    let refused = publish(&site, feed, &record, NewVersion { restore: true, ..new }).unwrap_err();
+    assert!(refused.to_string().contains("1200"), "{refused}");
+    assert_eq!(as_a_peer_reads_it(&site, feed).unwrap(), 1201);
+}
+
+/// How much of the site's log another one takes.
+fn as_a_peer_reads_it(site: &SiteStore, feed: FeedId) -> Result<u64, protocol::log::BatchError> {
+    let log = LogId { feed, author: site.me(), epoch: 1 };
+    let mut held = protocol::log::Mmr::default();
+    for batch in site.store().batches(log, 0, u64::MAX).unwrap() {
+        held = batch.verify(&held)?.after().clone();
+    }
+    Ok(held.len())
+}

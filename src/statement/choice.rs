@@ -7,6 +7,7 @@ use protocol::package::Coordinate;
 
 use super::{Spoken, StatementError, say};
 use crate::keeper::SiteStore;
+use crate::publish::counts_elsewhere;
 use crate::store::FeedRecord;
 
 /// Chooses the build that is served of a version on which sites clashed.
@@ -55,9 +56,13 @@ pub fn revert_local(
             }
         }
     }
-    let authority = store.authority(feed)?;
-    let rights = authority.map(|authority| authority.rights(site.me())).unwrap_or_default();
-    if own.is_empty() || rights.publish {
+    // A delete that counts elsewhere would take along what others published.
+    let counts = store.authority(feed)?.is_some_and(|authority| {
+        let counts =
+            |verb| counts_elsewhere(&authority, (feed, site.look().now), site.me(), verb, &coordinate.name);
+        counts(Verb::Publish) || counts(Verb::DeleteWide)
+    });
+    if own.is_empty() || counts {
         return Err(StatementError::NothingLocal { coordinate });
     }
     let name = coordinate.name.clone();

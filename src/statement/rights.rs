@@ -2,6 +2,7 @@
 
 use protocol::grant::Verb;
 use protocol::id::{FeedId, SiteId};
+use protocol::limits::NAME_BYTES_MAX;
 use protocol::op::{Body, Grant, Revoke, Rights, Tip};
 use protocol::package::check_label;
 use protocol::time::Timestamp;
@@ -35,6 +36,9 @@ pub fn grant(
 ) -> Result<Spoken, StatementError> {
     if !label.is_empty() {
         check_label("site name", &label)?;
+    }
+    if prefix.len() > NAME_BYTES_MAX {
+        return Err(StatementError::LongPrefix { found: prefix.len() });
     }
     must_be_admin(site, feed, record, "give rights")?;
     let body = Body::Grant(Grant { grantee, label, rights, prefix, expires });
@@ -77,9 +81,13 @@ pub fn accepted(store: &Store, feed: FeedId, grantee: SiteId, all_held: bool) ->
         let before = ledger.as_ref().and_then(|ledger| ledger.authority().accepted_len(head.log));
         let counts = sealed.min(before.unwrap_or(u64::MAX)).min(head.len);
         let len = if all_held { head.len } else { counts };
+        // A log that is not named counts no further either.
+        if len == 0 {
+            continue;
+        }
         // The root names the state that was seen where the whole log counts; a shorter length stands by itself.
         let root = if len == head.len { head.root } else { [0; 32] };
         tips.push(Tip { author: grantee, epoch: head.log.epoch, len, root });
     }
-    Ok(tips)
+    Ok(Tip::those_that_fit(tips))
 }

@@ -2,7 +2,6 @@
 
 use protocol::id::{FeedId, LogId};
 use protocol::ledger::Ledger;
-use protocol::limits::OPS_NAMED_MAX;
 use protocol::log::{Batch, Entry};
 use protocol::op::{Body, Op, Place, Seal, Tip};
 
@@ -52,7 +51,8 @@ pub fn due(store: &Store, feed: FeedId, look: Look) -> Result<Option<Seal>, Read
             frontier.push(reach.tip);
         }
     }
-    frontier.truncate(OPS_NAMED_MAX);
+    // The rest is new at the next seal.
+    let frontier = Tip::those_that_fit(frontier);
     if !worth && !owed {
         return Ok(None);
     }

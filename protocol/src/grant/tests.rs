@@ -80,7 +80,7 @@ fn a_pull_link_lets_no_ops_in_from_the_puller() {
 #[test]
 fn a_strict_replica_takes_no_local_ops() {
     let run = written(2, delete());
-    assert_eq!(Permitted::local(run.clone(), true).unwrap_err(), Reason::StrictReplica);
+    assert_eq!(Permitted::local(run.clone(), true).unwrap_err(), Unsayable::Strict);
     assert!(Permitted::local(run, false).is_ok());
 }
 
