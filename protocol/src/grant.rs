@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::fault::{Misbehaved, Reason};
+use crate::fault::Reason;
 use crate::id::{FeedId, LogId, OpId, SiteId};
 use crate::limits::{BATCH_BYTES_MAX, OPS_PER_FRAME_MAX};
-use crate::log::{Batch, Filling, Head, Mmr, NamedOp, SignedHead, Verified};
+use crate::log::{Filling, Head, NamedOp, SignedHead, Verified};
 use crate::op::{Body, Closing, Cut, Genesis, Grant, Op, OpenEpoch, Place, Revoke, Rights, Tip};
 use crate::signature::Signature;
 use crate::succession::generation_of;
@@ -13,9 +13,11 @@ use crate::switches::Switches;
 use crate::time::Hlc;
 
 mod closed;
+mod proof;
 mod unsayable;
 
 use closed::Closed;
+pub use proof::RightsProof;
 pub use unsayable::Unsayable;
 
 /// What an author wants to do, as far as rights tell it apart.
@@ -451,43 +453,6 @@ impl Rights {
             block: self.block || other.block,
             admin: self.admin || other.admin,
         }
-    }
-}
-
-/// Grants and revokes of one log with their author's signature, for a site to which the log itself does not flow. Whether their author may
-/// say them is [`Authority`]'s to judge, as it is for ops in logs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RightsProof {
-    batch: Batch,
-    ops: Vec<NamedOp>,
-}
-
-impl RightsProof {
-    /// Checks what came from elsewhere, or from this site's own disk.
-    ///
-    /// # Errors
-    /// It is of another feed, does not begin with its log, is not signed by its author, or holds other ops than grants and revokes.
-    pub fn check(batch: Batch, feed: FeedId) -> Result<Self, Misbehaved> {
-        if batch.head.head.log.feed != feed {
-            return Err(Misbehaved::FeedNotAgreed);
-        }
-        let verified = batch.verify(&Mmr::default()).map_err(|_refused| Misbehaved::BatchInvalid)?;
-        if verified.ops().is_empty() || !verified.ops().iter().all(|named| named.op.body.is_about_rights()) {
-            return Err(Misbehaved::BatchInvalid);
-        }
-        Ok(Self { batch: verified.to_batch(), ops: verified.ops().to_vec() })
-    }
-
-    /// The proof as it travels and is kept.
-    #[must_use]
-    pub const fn batch(&self) -> &Batch {
-        &self.batch
-    }
-
-    /// The grants and revokes.
-    #[must_use]
-    pub fn ops(&self) -> &[NamedOp] {
-        &self.ops
     }
 }
 

@@ -53,6 +53,8 @@ pub enum BatchError {
     Forked { len: u64 },
     #[error("an op is malformed at {seq}")]
     Op { seq: u64, source: DecodeError },
+    #[error("several ops are left out under one hash at {seq}")]
+    LeftOutTogether { seq: u64 },
     #[error("a skipped run does not stand at a multiple of its size")]
     Misaligned(#[from] Misaligned),
 }
@@ -309,11 +311,31 @@ impl Batch {
         Ok(filling)
     }
 
-    /// Checks signature, order, form and root against the log held so far.
+    /// Checks signature, order, form and root against the log held so far. What is left out of it is left out op by op: of several under one hash
+    /// none could be asked for, and whoever passes a log on could hide a part of it for good.
     ///
     /// # Errors
     /// What is wrong, and with which op.
     pub fn verify(self, held: &Mmr) -> Result<Verified, BatchError> {
+        let mut seq = self.first;
+        for entry in &self.entries {
+            if matches!(entry, Entry::Skip { height: 1.., .. }) {
+                return Err(BatchError::LeftOutTogether { seq });
+            }
+            seq = seq.saturating_add(entry.span());
+        }
+        self.verified(held)
+    }
+
+    /// The same of some ops of a log with what proves them to one who holds nothing of it, as [`Batch::proving`] makes it.
+    ///
+    /// # Errors
+    /// What is wrong, and with which op.
+    pub fn verify_proof(self) -> Result<Verified, BatchError> {
+        self.verified(&Mmr::default())
+    }
+
+    fn verified(self, held: &Mmr) -> Result<Verified, BatchError> {
         if self.first != held.len() {
             return Err(BatchError::Gap { first: self.first, held: held.len() });
         }

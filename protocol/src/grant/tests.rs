@@ -5,6 +5,7 @@ mod keys;
 use ed25519_dalek::SigningKey;
 
 use super::*;
+use crate::log::Mmr;
 use crate::op::{Delete, Unblock};
 use crate::package::{Coordinate, FeedKind};
 use crate::time::Timestamp;

@@ -58,13 +58,13 @@ fn an_op_is_proved_to_one_who_holds_nothing_of_its_log() {
     let run = authored(&held, 4);
     let chosen = run.ops()[2].op.body.clone();
     let proof = run.to_batch().proving(&held, |body| *body == chosen).unwrap();
-    let verified = proof.clone().verify(&Mmr::default()).unwrap();
+    let verified = proof.clone().verify_proof().unwrap();
     assert_eq!(verified.ops(), &run.ops()[2..3]);
     assert_eq!(verified.after(), run.after());
     assert_eq!(proof.entries.len(), 4 + 4, "fifteen ops before it are four peaks");
     let mut moved = proof;
     moved.entries.swap(5, 6);
-    assert!(matches!(moved.verify(&Mmr::default()), Err(BatchError::Forked { .. })));
+    assert!(matches!(moved.verify_proof(), Err(BatchError::Forked { .. })));
 }
 
 /// [P-6] A batch counts only if its head is its author's and its root is the head's.
@@ -73,11 +73,11 @@ fn a_run_by_another_key_or_over_other_ops_is_refused() {
     let good = authored(&Mmr::default(), 4).to_batch();
     let mut forged = good.clone();
     forged.head = forged.head.head.sign(&SigningKey::from_bytes(&[8; 32]));
-    assert!(matches!(forged.verify(&Mmr::default()), Err(BatchError::BadSignature { .. })));
+    assert!(matches!(forged.verify_proof(), Err(BatchError::BadSignature { .. })));
 
     let mut swapped = good.clone();
     swapped.entries.swap(0, 1);
-    assert_eq!(swapped.verify(&Mmr::default()), Err(BatchError::Forked { len: 4 }));
+    assert_eq!(swapped.verify_proof(), Err(BatchError::Forked { len: 4 }));
 
     let mut short = good.clone();
     short.entries.pop();
@@ -113,12 +113,18 @@ fn a_skipped_aligned_run_gives_the_same_root() {
     let mut batch = full.to_batch();
     let skip = Entry::Skip { height: 2, hash: Mmr::subtree(&ids[..4]).unwrap() };
     batch.entries.splice(0..4, [skip]);
-    let partial = batch.clone().verify(&Mmr::default()).unwrap();
+    let partial = batch.clone().verify_proof().unwrap();
     assert_eq!(partial.after(), full.after());
     assert_eq!(partial.ops()[0].op.place.seq, 4);
 
+    let together = batch.clone().verify(&Mmr::default());
+    assert!(
+        matches!(together, Err(BatchError::LeftOutTogether { seq: 0 })),
+        "as a part of a log: {together:?}"
+    );
+
     batch.entries.swap(0, 1);
-    assert!(matches!(batch.verify(&Mmr::default()), Err(BatchError::Misaligned(_))));
+    assert!(matches!(batch.verify_proof(), Err(BatchError::Misaligned(_))));
     assert_eq!(Mmr::subtree(&ids[..3]), None);
     let mut huge = Mmr::default();
     assert!(huge.push_subtree(64, [0; 32]).is_err());

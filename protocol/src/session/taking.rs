@@ -52,6 +52,7 @@ impl Inbound {
                 | BatchError::Succession(_)
                 | BatchError::WrongLength { .. }
                 | BatchError::Op { .. }
+                | BatchError::LeftOutTogether { .. }
                 | BatchError::Misaligned(_),
             ) => return Err(Misbehaved::BatchInvalid.into()),
         };

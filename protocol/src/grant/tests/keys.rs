@@ -1,7 +1,7 @@
 //! What counts of an author who has a new key, and of a thief of the old one.
 
 use super::*;
-use crate::log::BatchError;
+use crate::log::{Batch, BatchError};
 use crate::succession::{Succession, first_epoch};
 
 /// Site 2 hands its key over to this one.

@@ -139,3 +139,26 @@ fn a_relay_puts_no_other_op_in_the_place_of_one_left_out_under_a_head_that_is_ri
     assert!(leaf.filled.is_empty(), "nothing of it is handed out to be stored");
     assert_eq!(leaf.gaps(ny.own_log()).len(), 1);
 }
+
+/// [P-6] Of several ops under one hash none can be asked for: a relay that leaves two deletions out so would keep them from a site for good.
+#[test]
+fn a_relay_that_leaves_several_ops_out_under_one_hash_is_refused_and_they_come_from_elsewhere() {
+    let (mut ny, mut leaf, mut relay) = (Site::new(1), Site::new(2), Site::new(3));
+    ny.publish("a", b"a");
+    ny.publish("b", b"b");
+    ny.delete("a");
+    ny.delete("b");
+    let said: Vec<Batch> = ny.runs[&ny.own_log()].iter().map(|(_, run)| run.to_batch()).collect();
+    let ids: Vec<OpId> = ny.runs[&ny.own_log()][2..].iter().map(|(_, run)| run.ops()[0].id).collect();
+    let left_out = Entry::Skip { height: 1, hash: Mmr::subtree(&ids).unwrap() };
+    let entries = vec![said[0].entries[0].clone(), said[1].entries[0].clone(), left_out];
+    let thin = Batch { first: 0, entries, head: said[3].head.clone() };
+    relay.append(Permitted::local(thin.verify_proof().unwrap(), false).unwrap());
+    relay.blobs = ny.blobs.clone();
+    let (outcome, _) = connect(&leaf, &relay, Switches::PULL, Switches::MIRROR).sync(&mut leaf, &mut relay);
+    assert_ne!(outcome, Outcome::Done);
+    assert_eq!(leaf.closed.last(), Some(&Outcome::Misbehaved(Misbehaved::BatchInvalid)));
+    let mut wire = connect(&leaf, &ny, Switches::PULL, Switches::MIRROR);
+    assert_eq!(wire.sync(&mut leaf, &mut ny).0, Outcome::Done);
+    assert!(leaf.served().is_empty() && leaf.gaps(ny.own_log()).is_empty());
+}
