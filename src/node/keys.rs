@@ -61,6 +61,17 @@ pub(super) fn findings(site: &SiteStore) -> Result<Vec<Finding>, ReadError> {
 }
 
 impl Node {
+    /// # Errors
+    /// The key was revoked here, or the disk fails.
+    pub(super) async fn must_not_be_revoked(&self, key: SiteId, status: u16) -> Result<(), Problem> {
+        if !self.blocking(move |site| Ok(is_revoked(site, key)?)).await? {
+            return Ok(());
+        }
+        let detail = format!("the key of site {} was revoked here", key.short());
+        Err(Problem::new(status, "refused", "The key was revoked", detail)
+            .hint("packetboat key readmit, if it is to be trusted again"))
+    }
+
     /// This site's key, and those that it lets in no more.
     ///
     /// # Errors
@@ -96,9 +107,11 @@ impl Node {
             Ok(site.store().put_record(Shelf::RevokedKeys, peer.as_bytes(), &value)?)
         })
         .await?;
+        // Whoever gives the site a link, a feed or rights looks at what keeps it out while it holds this.
+        let _edits = self.inner.link_edits.lock().await;
         let mut links = Vec::new();
         for (name, _) in self.link_names().into_iter().filter(|(_, link)| link.peer == peer) {
-            self.remove_link(&name).await?;
+            self.unlink(&name).await?;
             links.push(name);
         }
         let taken = self.blocking(move |site| {

@@ -1,7 +1,7 @@
 //! Links as the API tells and changes them.
 
 use protocol::fault::{Outcome, Reason};
-use protocol::id::{FeedId, RunId};
+use protocol::id::RunId;
 use protocol::link::{Dial, Fetch, Link, Priority};
 use protocol::session::Agreed;
 use protocol::ticket::check_words;
@@ -17,7 +17,7 @@ use super::{Node, locked};
 use crate::api::new_feeds::{NewFeeds, Untaken};
 use crate::api::{self, Problem};
 use crate::keeper::{SiteStore, wall_clock};
-use crate::store::PeerState;
+use crate::store::{PeerState, WriteError};
 use crate::transport::pump::Command;
 
 /// What a link is doing, taken down at once.
@@ -128,18 +128,15 @@ impl Node {
     /// # Errors
     /// There is none of that name, or the disk refuses.
     pub async fn remove_link(&self, name: &str) -> Result<(), Problem> {
+        let _edits = self.inner.link_edits.lock().await;
+        self.unlink(name).await
+    }
+
+    /// The same while `link_edits` are held: whoever edits a link keeps it once more when it is done.
+    pub(super) async fn unlink(&self, name: &str) -> Result<(), Problem> {
         let link = self.known_link(name)?;
-        let (stored, peer) = (link.name.clone(), link.peer);
-        let feeds: Vec<FeedId> = link.feeds.iter().map(|on| on.feed).collect();
-        self.blocking(move |site| {
-            site.store().remove_link(&stored)?;
-            site.store().forget_peer(&stored)?;
-            for feed in feeds {
-                site.store().release_brake(feed, &stored)?;
-            }
-            Ok(site.store().forget(peer, &stored)?)
-        })
-        .await?;
+        let stored = link.clone();
+        self.blocking(move |site| Ok(forget(site, &stored)?)).await?;
         let removed = {
             let mut links = locked(&self.inner.links);
             let removed = links.remove(name);
@@ -159,6 +156,20 @@ impl Node {
         self.renew_twin(link.peer, name);
         Ok(())
     }
+}
+
+/// Removes a link with all that was noted of it.
+///
+/// # Errors
+/// The disk refused.
+pub(super) fn forget(site: &SiteStore, link: &Link) -> Result<(), WriteError> {
+    let store = site.store();
+    store.remove_link(&link.name)?;
+    store.forget_peer(&link.name)?;
+    for on in &link.feeds {
+        store.release_brake(on.feed, &link.name)?;
+    }
+    store.forget(link.peer, &link.name)
 }
 
 /// A link's rule for further feeds, and those that did not go on it.

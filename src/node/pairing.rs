@@ -124,11 +124,7 @@ impl Node {
         }
         in_date(&ticket, wall_clock())?;
         let inviter = ticket.site;
-        if self.blocking(move |site| Ok(super::keys::is_revoked(site, inviter)?)).await? {
-            let detail = format!("the key of site {} was revoked here", inviter.short());
-            return Err(Problem::new(403, "refused", "The key was revoked", detail)
-                .hint("packetboat key readmit, if it is to be trusted again"));
-        }
+        self.must_not_be_revoked(inviter, 403).await?;
         let mode = request.mode.as_deref().map(str::parse::<Switches>).transpose();
         let mode = mode.map_err(|error| usage(format!("{error}")))?;
         let filter = filter_of(&request)?;
@@ -142,6 +138,7 @@ impl Node {
             JoinAnswer::Admitted { name, feeds, every } => (name, feeds, every),
         };
         let edits = self.inner.link_edits.lock().await;
+        self.must_not_be_revoked(inviter, 403).await?;
         let on = |one: &Admitted| LinkFeed {
             feed: one.genesis.feed_id(),
             switches: mode.unwrap_or(one.may),

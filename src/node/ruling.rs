@@ -192,11 +192,8 @@ impl Node {
         let grantee_id = grantee.0;
         let given = rights_of(&asked.rights)?;
         let expires = asked.expires_ms.map(Timestamp);
-        if self.blocking(move |site| Ok(super::keys::is_revoked(site, grantee_id)?)).await? {
-            let detail = format!("the key of site {} was revoked here", grantee_id.short());
-            return Err(Problem::new(409, "refused", "The key was revoked", detail)
-                .hint("packetboat key readmit, if it is to be trusted again"));
-        }
+        let _edits = self.inner.link_edits.lock().await;
+        self.must_not_be_revoked(grantee_id, 409).await?;
         self.speak(feed, move |site, id, record| {
             rights::grant(site, id, record, grantee, given, asked.prefix, expires)
         })

@@ -18,6 +18,8 @@ use tokio::sync::{Notify, broadcast};
 
 use super::heard::Roots;
 use super::held::Questions;
+use super::keys::is_revoked;
+use super::links::forget;
 use super::problem::not_found;
 use super::{Node, locked};
 use crate::api::Problem;
@@ -195,6 +197,13 @@ impl Node {
     /// Takes up the links of the store.
     pub(super) fn start_links(&self) -> Result<(), crate::store::ReadError> {
         for link in self.inner.site.store().links()? {
+            // A crash came between the word that keeps the site out and the end of its links.
+            if is_revoked(&self.inner.site, link.peer)? {
+                if let Err(error) = forget(&self.inner.site, &link) {
+                    tracing::warn!(%error, link = link.name, "the link of a revoked key could not be removed");
+                }
+                continue;
+            }
             self.admit(&link);
             self.keep_link(link);
         }

@@ -3,6 +3,8 @@
 use super::*;
 use crate::api::ruling::GrantRequest;
 use crate::api::ruling::RevokeRequest;
+use crate::node::new_feeds::EVERY;
+use crate::store::Shelf;
 
 fn stolen(site: &str) -> RevokeRequest {
     RevokeRequest { site: site.to_owned(), reason: "stolen".to_owned(), accept_all: false }
@@ -84,4 +86,96 @@ async fn a_site_without_the_right_says_where_a_key_it_revoked_may_still_write() 
     let long = RevokeRequest { reason: "r".repeat(10_000), ..stolen(&la.node.me().to_string()) };
     assert_eq!(ny.node.revoke_key(long).await.unwrap_err().exit_code(), 2);
     assert!(ny.node.keys().await.unwrap().revoked.is_empty());
+}
+
+/// Longer than it takes to remove a link that nobody edits.
+const WITHIN: Duration = Duration::from_millis(300);
+
+/// Two sites with a link on which every feed of the first one goes.
+async fn linked_for_all() -> (Lab, Lab) {
+    let (ny, la) = (lab("New York").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    let asked = InviteRequest { feeds: vec![EVERY.to_owned()], ..invitation(&ny.node) };
+    let invite = ny.node.invite(asked).await.unwrap();
+    la.node.accept(accept(&invite.ticket)).await.unwrap();
+    settle(&la.node).await;
+    (ny, la)
+}
+
+/// A feed is made at a site and goes on its links, which takes until something is sent: nothing of the site's own can be said before.
+async fn spreads_a_feed(node: &Node) -> (std::sync::mpsc::Sender<()>, tokio::task::JoinHandle<()>) {
+    let (site, id) =
+        (node.inner.site.clone(), node.inner.site.store().feed_named("tools").unwrap().unwrap().0);
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let (held, holds) = std::sync::mpsc::channel::<()>();
+    let holder = tokio::task::spawn_blocking(move || {
+        let said = site.author_if(id, |_store| {
+            held.send(()).unwrap();
+            gone.recv().unwrap();
+            Ok::<_, crate::keeper::AuthorError>(Vec::new())
+        });
+        said.unwrap();
+    });
+    holds.recv().unwrap();
+    let making = node.clone();
+    let making = tokio::spawn(async move {
+        feed(&making, "secret").await;
+        holder.await.unwrap();
+    });
+    let edits = async {
+        while node.inner.link_edits.try_lock().is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, edits).await.expect("the feed goes on the link");
+    (go, making)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_removed_while_a_feed_goes_on_it_stays_removed() {
+    let (ny, la) = linked_for_all().await;
+    let (go, making) = spreads_a_feed(&ny.node).await;
+    let node = ny.node.clone();
+    let mut removing = tokio::spawn(async move { node.remove_link("la").await });
+    assert!(tokio::time::timeout(WITHIN, &mut removing).await.is_err(), "the link is being edited");
+    go.send(()).unwrap();
+    making.await.unwrap();
+    removing.await.unwrap().unwrap();
+    assert!(ny.node.inner.site.store().links().unwrap().is_empty());
+    let ny = again_as(ny, "NY").await;
+    assert!(ny.node.links().await.unwrap().links.is_empty());
+    assert_ne!(sync(&la.node).await.outcome, "done");
+}
+
+/// [P-72]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_revoked_while_a_feed_goes_on_its_link_stays_out() {
+    let (ny, la) = linked_for_all().await;
+    let (go, making) = spreads_a_feed(&ny.node).await;
+    let node = ny.node.clone();
+    let mut revoking = tokio::spawn(async move { node.revoke_key(stolen("la")).await });
+    assert!(tokio::time::timeout(WITHIN, &mut revoking).await.is_err(), "its link is being edited");
+    go.send(()).unwrap();
+    making.await.unwrap();
+    assert_eq!(revoking.await.unwrap().unwrap().feeds.len(), 2);
+    let ny = again_as(ny, "NY").await;
+    assert!(ny.node.links().await.unwrap().links.is_empty());
+    for feed in ["tools", "secret"] {
+        assert!(ny.node.rights(feed).await.unwrap().grants.iter().all(|right| right.revoked), "{feed}");
+    }
+    assert_ne!(sync(&la.node).await.outcome, "done");
+}
+
+/// A crash comes between the word that keeps a site out and the end of its links.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_whose_revoking_was_cut_short_is_out_after_a_start() {
+    let (ny, la) = linked_for_all().await;
+    let site = la.node.me();
+    let (site_name, reason) = ("LA".to_owned(), "stolen".to_owned());
+    let key = api::keys::RevokedKey { site: site.to_string(), site_name, reason, revoked_ms: 1 };
+    let word = serde_json::to_vec(&key).unwrap();
+    ny.node.inner.site.store().put_record(Shelf::RevokedKeys, site.as_bytes(), &word).unwrap();
+    let ny = again_as(ny, "NY").await;
+    assert!(ny.node.links().await.unwrap().links.is_empty());
+    assert_ne!(sync(&la.node).await.outcome, "done");
 }
