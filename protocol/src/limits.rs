@@ -55,6 +55,9 @@ pub const GROUP_BYTES: usize = 16 << 10;
 /// How far ahead of a site's own clock a stamp may lie before its op waits until it is due.
 pub const STAMP_AHEAD_MS_MAX: u64 = 10 * 60 * 1000;
 
+/// Offers of feeds that one end made and the other has not answered: each may name as many feeds as a link has, and waits in memory.
+pub const OFFERS_OPEN_MAX: usize = 16;
+
 /// Feeds named in one handshake.
 pub const FEEDS_PER_LINK_MAX: usize = 1024;
 
@@ -67,6 +70,15 @@ pub const RANGES_PER_RUN_MAX: usize = 1 << 16;
 /// Bytes of blobs a receiver has asked for and not yet got: twice the bandwidth-delay product of
 /// 100 Mbit/s at 600 ms.
 pub const WANTED_BYTES_MAX: u64 = 16 << 20;
+
+/// Extents of the outlines that are asked for and not yet got, but for one alone: two of the largest blobs, 16 MiB.
+pub const OUTLINES_OPEN_EXTENTS_MAX: u64 = 1 << 19;
+
+/// Extents of outlines of which only parts came: twice what is asked for, because who published may have said too small a size.
+pub const OUTLINES_HELD_EXTENTS_MAX: usize = 1 << 20;
+
+/// Extents in a part of an outline that is not its last: what each part costs beside them stays a small share.
+pub const OUTLINE_PART_EXTENTS_MIN: usize = 1024;
 
 /// Blobs and extents asked for and not yet got: bounds the sender's queue of promises.
 pub const WANTED_ITEMS_MAX: usize = 4096;

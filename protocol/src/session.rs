@@ -9,6 +9,7 @@ mod greeting;
 mod inbound;
 mod offers;
 mod outbound;
+mod outlines;
 mod rights;
 mod signals;
 mod stop;
@@ -30,6 +31,7 @@ use crate::limits::{HELLO_MS_MAX, PROGRESS_MS_MAX};
 use crate::time::{Instant, Timestamp};
 use forks::Shown;
 use inbound::{Context, Inbound};
+use offers::Offers;
 use outbound::{NotHere, Outbound};
 use stop::Stop;
 use tally::Tally;
@@ -63,8 +65,7 @@ pub struct Session {
     run_wanted: bool,
     /// Questions about held blobs that the peer has not answered.
     held_asked: u32,
-    /// Offers of feeds that the peer has not answered.
-    offers_open: u32,
+    offers: Offers,
     forecast_wanted: bool,
     /// A poll that begins no run is on its way.
     forecasting: bool,
@@ -100,7 +101,7 @@ impl Session {
             wall,
             run_wanted: false,
             held_asked: 0,
-            offers_open: 0,
+            offers: Offers::default(),
             forecast_wanted: false,
             forecasting: false,
             rights_asked: BTreeSet::new(),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::Misbehaved;
 use crate::id::BlobId;
-use crate::limits::{EXTENT_BYTES, WANTED_BYTES_MAX, WANTED_ITEMS_MAX};
+use crate::limits::{EXTENT_BYTES, OUTLINES_OPEN_EXTENTS_MAX, WANTED_BYTES_MAX, WANTED_ITEMS_MAX};
 use crate::outline::{Outline, extent_count, extent_cv, extent_len};
 
 /// Extents in one ask: long enough that asks are rare, short enough that several blobs take turns.
@@ -95,6 +95,8 @@ pub struct Transfer {
     turns: VecDeque<BlobId>,
     open_bytes: u64,
     open_items: usize,
+    /// Extents of the outlines that were asked for and have not come.
+    outlines_open: u64,
     asked: bool,
     first_told: bool,
 }
@@ -156,6 +158,11 @@ impl Transfer {
             let blob = *self.turns.get(at)?;
             let Some(large) = self.large.get_mut(&blob) else { continue };
             if !large.outline_asked {
+                let open = self.outlines_open.saturating_add(extent_count(large.size).into());
+                if self.outlines_open > 0 && open > OUTLINES_OPEN_EXTENTS_MAX {
+                    continue;
+                }
+                self.outlines_open = open;
                 large.outline_asked = true;
                 // Its extents are asked for in the same breath, so it keeps its turn.
                 self.open(0);
@@ -248,6 +255,7 @@ impl Transfer {
             return Err(Misbehaved::BytesWrong);
         }
         large.outline = Some(outline.clone());
+        self.outlines_open = self.outlines_open.saturating_sub(extent_count(large.size).into());
         let early = std::mem::take(&mut large.early);
         self.close(0);
         let mut stored = vec![Stored::Outline { outline }];
@@ -295,6 +303,7 @@ impl Transfer {
         let Some(large) = self.large.remove(&blob) else { return false };
         self.turns.retain(|turn| *turn != blob);
         if large.outline.is_none() && large.outline_asked {
+            self.outlines_open = self.outlines_open.saturating_sub(extent_count(large.size).into());
             self.close(0);
         }
         for index in large.asked {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::forks::{Shown, is_frozen};
 use super::gaps::gap_wants;
 use super::outbound::{Heads, half, head_item, root_of};
+use super::outlines::{Came, Outlines};
 use super::rights::{Pushed, unserved};
 use super::stop::Stop;
 use super::tally::Tally;
@@ -19,7 +20,6 @@ use crate::id::{BlobId, FeedId, LogId, SiteId, StoreId};
 use crate::limits::RANGES_PER_FRAME_MAX;
 use crate::link::Priority;
 use crate::log::Reach;
-use crate::outline::{Cv, Outline, extent_count};
 use crate::reconcile::{Answers, Asker, Salt};
 use crate::summary::Summary;
 use crate::transfer::{Arrived, Ask, Stored, Transfer};
@@ -78,8 +78,7 @@ pub(super) struct Inbound {
     /// and it comes back. Or two histories were signed, and no cut was known.
     pub(super) for_now: BTreeSet<LogId>,
     transfer: Transfer,
-    /// Outlines of which only parts came yet: the size, and the parts by their first extent.
-    outlines: BTreeMap<BlobId, (u64, BTreeMap<u32, Vec<Cv>>)>,
+    outlines: Outlines,
     /// Blobs the peer said it does not have. Pieces of them that were on the way arrive all the same.
     forsaken: BTreeSet<BlobId>,
     missing: u64,
@@ -102,7 +101,7 @@ impl Inbound {
             given_up: BTreeSet::new(),
             for_now: BTreeSet::new(),
             transfer: Transfer::new(),
-            outlines: BTreeMap::new(),
+            outlines: Outlines::default(),
             forsaken: BTreeSet::new(),
             missing: 0,
             lacking: false,
@@ -122,7 +121,7 @@ impl Inbound {
         let refused = std::mem::take(&mut self.refused_logs);
         self.given_up.extend(refused.into_iter().filter(|log| !self.for_now.contains(log)));
         self.transfer = Transfer::new();
-        self.outlines.clear();
+        self.outlines = Outlines::default();
         self.pushed.clear();
         self.missing = 0;
     }
@@ -455,12 +454,19 @@ impl Inbound {
             Piece::Extent { blob, index, groups: _, bytes } => Arrived::Extent { blob, index, bytes },
             Piece::Outline { blob, .. } if forsaken && !self.transfer.awaits_outline(blob) => return Ok(()),
             Piece::Outline { blob, size, first, extents } => {
-                let Some(outline) = self.assemble(blob, size, first, extents)? else { return Ok(()) };
-                if self.transfer.is_of_another_size(&outline) {
-                    self.not_have(&[Ask::Outline { blob }], context);
-                    return Ok(());
+                if !self.transfer.awaits_outline(blob) {
+                    return Err(Misbehaved::BytesUnasked.into());
                 }
-                Arrived::Outline { outline }
+                match self.outlines.take(blob, size, first, extents)? {
+                    Came::Part => return Ok(()),
+                    Came::Whole(outline) if !self.transfer.is_of_another_size(&outline) => {
+                        Arrived::Outline { outline }
+                    }
+                    Came::Whole(_) | Came::NoRoom => {
+                        self.not_have(&[Ask::Outline { blob }], context);
+                        return Ok(());
+                    }
+                }
             }
         };
         let stored = match self.transfer.handle(arrived) {
@@ -479,45 +485,12 @@ impl Inbound {
         Ok(())
     }
 
-    /// Puts an outline together from its parts, in whichever order the lanes bring them.
-    fn assemble(
-        &mut self,
-        blob: BlobId,
-        size: u64,
-        first: u32,
-        extents: Vec<Cv>,
-    ) -> Result<Option<Outline>, Stop> {
-        if !self.transfer.awaits_outline(blob) {
-            return Err(Misbehaved::BytesUnasked.into());
-        }
-        let (known_size, parts) = self.outlines.entry(blob).or_insert((size, BTreeMap::new()));
-        let count = usize::try_from(extent_count(size)).unwrap_or(usize::MAX);
-        let end = usize::try_from(first).unwrap_or(usize::MAX).saturating_add(extents.len());
-        let wrong = *known_size != size || extents.is_empty() || end > count;
-        if wrong || parts.insert(first, extents).is_some() {
-            return Err(Misbehaved::BytesWrong.into());
-        }
-        let held: usize = parts.values().map(Vec::len).sum();
-        if held < count {
-            return Ok(None);
-        }
-        let (size, parts) = self.outlines.remove(&blob).unwrap_or_default();
-        let mut extents = Vec::with_capacity(held);
-        for (first, part) in parts {
-            if usize::try_from(first) != Ok(extents.len()) {
-                return Err(Misbehaved::BytesWrong.into());
-            }
-            extents.extend(part);
-        }
-        Ok(Some(Outline { blob, size, extents }))
-    }
-
     /// The peer does not have what was asked.
     pub(super) fn not_have(&mut self, asks: &[Ask], context: &mut Context<'_>) {
         for ask in asks {
             if self.transfer.not_have(ask.blob()) {
                 self.forsaken.insert(ask.blob());
-                self.outlines.remove(&ask.blob());
+                self.outlines.forget(ask.blob());
                 self.missing += 1;
                 context.tally.blobs_missing += 1;
             }

@@ -1,6 +1,6 @@
 //! The sending half of a session: what this site exports, the ops it owes, and the bytes it was asked for.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::AgreedFeed;
 use super::forks::{travelling, up_to_cut};
@@ -94,6 +94,8 @@ pub(super) struct Outbound {
     pub(super) compared: Heads,
     pub(super) content_bytes: u64,
     asked: Asked,
+    /// Blobs that the peer asked for and that are not here, as far as that was told.
+    lacks_told: BTreeSet<BlobId>,
 }
 
 /// What the peer asked for in this run. An honest one asks each thing once.
@@ -316,7 +318,8 @@ impl Outbound {
     fn not_have(&mut self, ask: Ask, lacks: bool) -> NotHere {
         self.serving.retain(|other| other.blob() != ask.blob());
         self.serving_items = self.serving.iter().map(Ask::items).sum();
-        NotHere { ask, lacks }
+        // A peer may ask again and again.
+        NotHere { ask, lacks: lacks && self.lacks_told.insert(ask.blob()) }
     }
 
     /// The peer needs no more of this run.

@@ -201,3 +201,24 @@ proptest! {
         prop_assert_eq!((transfer.open_bytes, transfer.open_items), (0, 0));
     }
 }
+
+/// Each of their outlines has 8 MiB.
+#[test]
+fn of_many_of_the_largest_blobs_two_outlines_are_open_at_a_time() {
+    let mut transfer = Transfer::new();
+    let size = crate::limits::BLOB_BYTES_MAX;
+    for n in 0..9 {
+        transfer.want(BlobId([n; 32]), size, 0, None);
+    }
+    let asked = |transfer: &mut Transfer| {
+        let asks = std::iter::from_fn(|| transfer.poll());
+        asks.filter(|ask| matches!(ask, Ask::Outline { .. })).map(|ask| ask.blob()).collect::<Vec<_>>()
+    };
+    let first = asked(&mut transfer);
+    assert_eq!(first.len(), 2);
+    for left in (0..7_usize).rev() {
+        let open = (0..9).map(|n| BlobId([n; 32])).find(|blob| transfer.awaits_outline(*blob)).unwrap();
+        assert!(transfer.not_have(open));
+        assert_eq!(asked(&mut transfer).len(), 1, "{left} are not asked for yet");
+    }
+}

@@ -3,6 +3,7 @@
 use super::endings::closed_with;
 use super::*;
 use crate::frame::{Offered, Openness, Taken};
+use crate::limits::OFFERS_OPEN_MAX;
 
 fn pair(one: &Site, two: &Site, asks: Switches) -> Wire {
     let mut wire = connect(one, two, asks, Switches::PUSH);
@@ -75,4 +76,33 @@ fn ops_that_were_never_told_are_asked_for_when_later_ones_come() {
     let (outcome, tally) = connect(&fresh, &ny, Switches::PULL, Switches::MIRROR).sync(&mut fresh, &mut ny);
     assert_eq!((outcome, tally.ops_in), (Outcome::Done, 2));
     assert_eq!(fresh.served().keys().collect::<Vec<_>>(), ["a", "b"]);
+}
+
+/// [P-18] As many as one end may have open; what is offered beyond that waits for an answer, and all of it is offered then.
+#[test]
+fn offers_wait_for_answers_and_a_flood_of_them_ends_the_session() {
+    let (mut one, mut two) = (Site::new(1), Site::new(2));
+    let mut wire = pair(&one, &two, Switches::PULL);
+    wire.settle(&mut one, &mut two);
+    let feeds: Vec<Offered> =
+        ["tools", "more"].map(|name| Offered { feed: name.to_owned(), ..offered() }).into();
+    for _ in 0..OFFERS_OPEN_MAX {
+        wire.listener.offer_feeds(&feeds[..1]);
+    }
+    wire.listener.offer_feeds(&feeds);
+    let frames = drain(&mut wire.listener, &mut two);
+    assert_eq!(frames.len(), OFFERS_OPEN_MAX);
+    for frame in &frames {
+        wire.dialler.handle(Instant(1), WALL, Input::Control(frame), &one);
+    }
+    drain(&mut wire.dialler, &mut one);
+    wire.dialler.feeds_taken(Vec::new());
+    for frame in drain(&mut wire.dialler, &mut one) {
+        wire.listener.handle(Instant(2), WALL, Input::Control(&frame), &two);
+    }
+    assert_eq!(drain(&mut wire.listener, &mut two), [Frame::Offer(feeds).encode()]);
+    for frame in &frames[..2] {
+        wire.dialler.handle(Instant(3), WALL, Input::Control(frame), &one);
+    }
+    assert_eq!(closed_with(&mut wire.dialler), Outcome::Misbehaved(Misbehaved::FrameUnexpected));
 }

@@ -103,3 +103,52 @@ fn a_forecast_begins_no_run_and_a_run_asked_for_meanwhile_follows_it() {
     wire.settle(&mut la, &mut ny);
     assert_eq!(la.logs(genesis().feed_id()).unwrap().len(), 1);
 }
+
+/// A site that asks for a large blob, and the blob.
+fn asks_for_an_outline() -> (Site, Wire, BlobId) {
+    let (mut ny, mut la) = (Site::new(1), Site::new(2));
+    let blob = ny.publish("large", &vec![7; EXTENT_BYTES * 9]);
+    let mut wire = connect(&la, &ny, Switches::PULL, Switches::MIRROR);
+    wire.pieces_left = 0;
+    wire.settle(&mut la, &mut ny);
+    wire.dialler.run(Instant(1), &la);
+    wire.settle(&mut la, &mut ny);
+    (la, wire, blob)
+}
+
+#[test]
+fn an_outline_larger_than_there_can_be_or_in_crumbs_is_refused() {
+    let whole = u64::try_from(EXTENT_BYTES).unwrap();
+    for (size, extents) in
+        [(u64::MAX, 16_384), (crate::limits::BLOB_BYTES_MAX + 1, 16_384), (whole * 40_000, 3)]
+    {
+        let (mut la, mut wire, blob) = asks_for_an_outline();
+        let extents = vec![crate::outline::Cv([9; 32]); extents];
+        let piece = Piece::Outline { blob, size, first: 0, extents }.encode();
+        wire.dialler.handle(Instant(2), WALL, Input::Piece(&piece), &la);
+        drain(&mut wire.dialler, &mut la);
+        assert_eq!(la.closed, [Outcome::Misbehaved(Misbehaved::BytesWrong)], "{size}");
+    }
+}
+
+/// Each is fetched from elsewhere once it is told, if it can be.
+#[test]
+fn what_a_peer_asks_for_over_and_over_and_is_not_here_is_told_of_once_a_run() {
+    let (mut ny, mut la) = (Site::new(1), Site::new(2));
+    let lost: Vec<BlobId> = (0..5_u8).map(|n| ny.publish(&format!("p{n}"), &[n, 1, 2])).collect();
+    ny.blobs.clear();
+    let mut wire = connect(&la, &ny, Switches::PULL, Switches::MIRROR);
+    wire.settle(&mut la, &mut ny);
+    wire.dialler.run(Instant(1), &la);
+    for frame in drain(&mut wire.dialler, &mut la) {
+        wire.listener.handle(Instant(1), WALL, Input::Control(&frame), &ny);
+    }
+    drain(&mut wire.listener, &mut ny);
+    for _ in 0..100 {
+        let asks = lost.iter().map(|blob| crate::transfer::Ask::Small { blob: *blob }).collect();
+        wire.listener.handle(Instant(2), WALL, Input::Control(&Frame::Want(asks).encode()), &ny);
+        assert_eq!(wire.listener.poll_piece(Instant(2), &ny), None);
+        drain(&mut wire.listener, &mut ny);
+    }
+    assert_eq!(ny.notes.iter().filter(|event| matches!(event, Event::Lacks { .. })).count(), lost.len());
+}
