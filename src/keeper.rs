@@ -17,7 +17,7 @@ use protocol::grant::{Authority, Permitted, RightsProof, Unsayable};
 use protocol::id::{BlobId, FeedId, LogId, OpId, SiteId};
 use protocol::link::{Fetch, Link};
 use protocol::log::{Batch, Filling, Mmr, NamedOp, SignedHead, Verified};
-use protocol::op::Body;
+use protocol::op::{Body, Place};
 use protocol::outline::Outline;
 use protocol::package::Coordinate;
 use protocol::session::Memory;
@@ -235,10 +235,10 @@ impl SiteStore {
             return Ok(Vec::new());
         }
         let (said, strict) = self.said(feed, opens, bodies, clock.newest(self.look()))?;
-        let (log, ops) = (said.log(), said.ops().to_vec());
+        let ops = said.ops().to_vec();
         let permitted = Permitted::local(said, strict).map_err(AuthorError::from)?;
         self.store().append(&[permitted]).map_err(AuthorError::from)?;
-        clock.see(log, stamps(&ops), self.look());
+        clock.see(stamps(&ops), None, self.look());
         Ok(ops)
     }
 
@@ -364,14 +364,24 @@ impl LinkKeeper {
     }
 
     /// Later stamps of this site lie above those that were taken in.
-    fn see(&self, log: LogId, stamps: Vec<Hlc>) {
+    fn see(&self, log: LogId, stamps: Vec<(Place, Hlc)>) -> Result<(), KeepError> {
         let look = self.site.look();
-        locked(&self.site.inner.clock).see(log, stamps, look);
+        // Only of this site's own logs some may be said by others.
+        let authority = if log.author == look.me {
+            self.site.store().authority(log.feed).map_err(|error| {
+                tracing::error!(%error, "cannot tell which of this site's stamps are its own");
+                KeepError::Failed
+            })?
+        } else {
+            None
+        };
+        locked(&self.site.inner.clock).see(stamps, authority.as_deref(), look);
+        Ok(())
     }
 }
 
-fn stamps(ops: &[NamedOp]) -> Vec<Hlc> {
-    ops.iter().map(|named| named.op.stamp).collect()
+fn stamps(ops: &[NamedOp]) -> Vec<(Place, Hlc)> {
+    ops.iter().map(|named| (named.op.place, named.op.stamp)).collect()
 }
 
 impl View for LinkKeeper {
@@ -491,16 +501,14 @@ impl Keeper for LinkKeeper {
             Err(AppendError::Moved { .. }) => {}
             appended => self.appended(appended)?,
         }
-        self.see(log, stamps);
-        Ok(())
+        self.see(log, stamps)
     }
 
     fn fill(&mut self, filling: &Permitted<Filling>) -> Result<(), KeepError> {
         let (log, ops) = (filling.inner().log(), filling.inner().ops());
         self.brake(log, ops)?;
         self.appended(self.site.store().fill(filling))?;
-        self.see(log, stamps(ops));
-        Ok(())
+        self.see(log, stamps(ops))
     }
 
     fn keep(&mut self, stored: Stored) -> Result<(), KeepError> {

@@ -475,7 +475,10 @@ impl Site {
     fn clock_after(&self, now: u64, log: LogId, ops: &[NamedOp]) -> Clock {
         let mut clock = self.clock.clone();
         if !self.has(Plant::WallClockStamps) {
-            clock.see(log, ops.iter().map(|named| named.op.stamp), self.look(now));
+            let own = log.author == self.id();
+            let authority = own.then(|| self.reads(|store| store.authority(log.feed)).flatten()).flatten();
+            let stamps = ops.iter().map(|named| (named.op.place, named.op.stamp));
+            clock.see(stamps, authority.as_deref(), self.look(now));
         }
         clock
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use protocol::grant::Authority;
 use protocol::id::LogId;
 use protocol::log::{Batch, Entry};
 use protocol::op::{Op, Place};
@@ -54,39 +55,55 @@ impl Clock {
             let (log, len) = (signed.head.log, signed.head.len);
             // Whoever found an old key goes on with its log and gives any stamps.
             let authority = store.authority(log.feed)?;
-            let closed = authority.as_ref().and_then(|authority| authority.closed_at(log)).flatten();
+            let authority = authority.as_deref();
+            let closed = authority.and_then(|authority| authority.closed_at(log)).flatten();
             let ends = [Some(len), closed.map(|end| end.len)].into_iter().flatten();
-            let mut newest = None;
+            let mut last = Vec::new();
             for end in ends {
-                newest = newest.max(last_before(store, log, end)?);
+                last.extend(last_before(store, log, end)?);
             }
-            clock.see(log, newest, look);
             // Behind one that waits, others may wait that are due sooner.
-            if newest.is_some_and(|stamp| stamp.is_ahead_of(look.now)) {
-                clock.see_all(store, log, look)?;
+            let waits = last.iter().any(|(_, stamp)| stamp.is_ahead_of(look.now));
+            clock.see(last, authority, look);
+            if waits {
+                clock.see_all(store, log, authority, look)?;
             }
         }
         // What lies behind damage is held again once that is mended, and nobody sends it.
         for log in store.short_logs()? {
-            clock.see(log, stamps(&store.behind_hole(log)?, log), look);
+            let authority = store.authority(log.feed)?;
+            clock.see(stamps(&store.behind_hole(log)?, log), authority.as_deref(), look);
         }
         Ok(clock)
     }
 
-    fn see_all(&mut self, store: &Store, log: LogId, look: Look) -> Result<(), ReadError> {
+    fn see_all(
+        &mut self,
+        store: &Store,
+        log: LogId,
+        authority: Option<&Authority>,
+        look: Look,
+    ) -> Result<(), ReadError> {
         let mut from = 0;
         loop {
             let batches = store.batches(log, from, LOOKED_AT_BYTES)?;
             let Some(last) = batches.last() else { return Ok(()) };
             from = last.head.head.len;
-            self.see(log, stamps(&batches, log), look);
+            self.see(stamps(&batches, log), authority, look);
         }
     }
 
-    /// Takes in stamps of one log. This site's own count however far ahead they are.
-    pub fn see(&mut self, log: LogId, stamps: impl IntoIterator<Item = Hlc>, look: Look) {
-        for stamp in stamps {
-            if log.author != look.me && stamp.is_ahead_of(look.now) {
+    /// Takes in the stamps of ops. This site's own count however far ahead they are, but for what `authority` knows to be said by an older key of
+    /// this site beyond its end: that key may be in other hands.
+    pub fn see(
+        &mut self,
+        stamps: impl IntoIterator<Item = (Place, Hlc)>,
+        authority: Option<&Authority>,
+        look: Look,
+    ) {
+        for (place, stamp) in stamps {
+            let closed = authority.is_some_and(|authority| authority.is_closed(place.log, place.seq));
+            if (place.log.author != look.me || closed) && stamp.is_ahead_of(look.now) {
                 self.waiting.insert(stamp);
                 if self.waiting.len() > WAITING_MAX {
                     self.waiting.pop_last();
@@ -108,27 +125,27 @@ impl Clock {
     }
 }
 
-/// The stamp of the last op of a log before a position. What comes last may be known by its hash alone.
-fn last_before(store: &Store, log: LogId, mut end: u64) -> Result<Option<Hlc>, ReadError> {
+/// The stamps of what was said last of a log before a position, with one signature. What comes last may be known by its hash alone.
+fn last_before(store: &Store, log: LogId, mut end: u64) -> Result<Vec<(Place, Hlc)>, ReadError> {
     while let Some(last) = end.checked_sub(1) {
         let batches = store.batches(log, last, 0)?;
-        let newest = stamps(&batches, log).max();
-        if newest.is_some() {
-            return Ok(newest);
+        let said: Vec<_> = stamps(&batches, log).collect();
+        if !said.is_empty() {
+            return Ok(said);
         }
         end = batches.first().map_or(0, |batch| batch.first.min(last));
     }
-    Ok(None)
+    Ok(Vec::new())
 }
 
-fn stamps(batches: &[Batch], log: LogId) -> impl Iterator<Item = Hlc> {
+fn stamps(batches: &[Batch], log: LogId) -> impl Iterator<Item = (Place, Hlc)> {
     batches.iter().flat_map(move |batch| {
         let mut seq = batch.first;
         batch.entries.iter().filter_map(move |entry| {
             let place = Place { log, seq };
             seq = seq.saturating_add(entry.span());
             let Entry::Op(statement) = entry else { return None };
-            Op::decode_statement(place, statement).ok().map(|op| op.stamp)
+            Op::decode_statement(place, statement).ok().map(|op| (place, op.stamp))
         })
     })
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use protocol::fault::Outcome;
 use protocol::frame::Openness;
 use protocol::id::StoreId;
+use protocol::link::Dial;
 use protocol::log::Entry;
-use protocol::op::{Closing, Genesis, Op, OpenEpoch, Place, SetRef, Tip};
+use protocol::op::{Closing, Genesis, Op, OpenEpoch, SetRef, Tip};
 use protocol::package::FeedKind;
 use protocol::session::tally::Tally;
 use protocol::session::{Agreed, AgreedFeed};
@@ -105,7 +106,7 @@ fn what_is_said_once_an_op_of_the_future_is_due_is_stamped_after_it() {
     for wall in [at(HOUR_MS).now, at(3 * HOUR_MS).now] {
         let said = Verified::author(fast.signing_key(), log, &held, vec![moved()], given, wall);
         (held, given) = (said.after().clone(), said.ops()[0].op.stamp);
-        clock.see(log, stamps(said.ops()), at(0));
+        clock.see(stamps(said.ops()), None, at(0));
         store.append(&[Permitted::local(said, false).unwrap()]).unwrap();
     }
     for mut clock in [clock, Clock::after_start(&store, at(0)).unwrap()] {
@@ -355,4 +356,29 @@ fn a_site_whose_own_log_lost_its_end_for_good_writes_again_in_a_later_epoch() {
     assert!(epoch > 1 && said.iter().all(|named| named.op.place.log.epoch == epoch), "{epoch}: {said:?}");
     assert!(matches!(said[0].op.body, Body::OpenEpoch(_)), "{said:?}");
     assert_eq!(site.resume(feed, Grounds::Told).unwrap(), None, "it writes again");
+}
+
+/// [P-59] A thief of an older key goes on with its log, stamped far ahead, and what it says comes home over a link.
+#[test]
+fn what_a_thief_adds_to_a_closed_log_of_this_site_moves_no_clock() {
+    const TEN_YEARS_MS: u64 = 10 * 365 * 24 * HOUR_MS;
+    let (key, store, feed) = a_feed();
+    let thief = key.clone();
+    let site = SiteStore::new(store.clone(), key);
+    site.author(feed, vec![moved()]).unwrap();
+    let log = LogId { feed, author: site.me(), epoch: 1 };
+    site.sign_with(site.key().followed_by(&[2; 32]));
+    assert!(site.open_for_key(feed).unwrap());
+    let held = store.log_state(log).unwrap().unwrap().after;
+    let ahead = Timestamp(wall_clock().0 + TEN_YEARS_MS);
+    let said = Verified::author(thief.signing_key(), log, &held, vec![moved()], Hlc::default(), ahead);
+    let authority = store.authority(feed).unwrap().unwrap();
+    let run = Permitted::received(said, feed, Switches::MIRROR, &authority, site.me()).unwrap();
+    let peer = SiteKey::from_seed(&[9; 32]).site_id();
+    let link = Link::new("peer".to_owned(), peer, "peer".to_owned(), Dial::Incoming, Vec::new());
+    site.keeper(&link).append(run).unwrap();
+    let again = SiteStore::new(store.clone(), (*site.key()).clone());
+    assert!(site.stamps_ahead_ms() < HOUR_MS && again.stamps_ahead_ms() < HOUR_MS);
+    let own = site.author(feed, vec![moved()]).unwrap();
+    assert!(!own[0].op.stamp.is_ahead_of(wall_clock()), "it waits at other sites for ten years");
 }

@@ -118,7 +118,7 @@ impl Site {
         match self.store().append(&[permitted]) {
             Err(_) if self.has(Plant::FailedAppendAcknowledged) => Ok(ops),
             Ok(_) => {
-                self.clock.see(log, [last.op.stamp], look);
+                self.clock.see([(last.op.place, last.op.stamp)], None, look);
                 self.again.said(ops.iter().map(|named| (named.op.place, named.id)));
                 Ok(ops)
             }
