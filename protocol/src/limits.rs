@@ -102,8 +102,12 @@ pub const TICKET_ADDRESSES_MAX: usize = 8;
 /// Feeds offered by one ticket.
 pub const TICKET_FEEDS_MAX: usize = 16;
 
-/// Pairing attempts a minute at one site: a ticket's secret has 128 bits, this keeps the log readable.
+/// Pairing attempts a minute at one site that are told what was wrong: a ticket's secret has 128 bits, this keeps who guesses from learning more.
+/// A ticket that is proved is good however many guess beside it.
 pub const PAIRING_ATTEMPTS_PER_MINUTE_MAX: u32 = 5;
+
+/// Joiners that are heard at one time. Each may have [`CALLER_WINDOW_BYTES`] here, 8 MiB in all, for [`PAIRING_MS_MAX`].
+pub const PAIRINGS_MAX: usize = 128;
 
 /// Bytes of one pairing frame: sixteen feeds with names of full length are a fifth of this.
 pub const PAIRING_FRAME_BYTES_MAX: usize = 16 << 10;
@@ -232,6 +236,9 @@ pub const CONNECTION_WINDOW_BYTES: u32 = 24 << 20;
 /// The least that one connection may have in flight, and what it has until it is known how many there are. Ops that came before their time
 /// fill their stream, and beside them the frames for which they wait must have room: with less, both ends would wait for ever.
 pub const CONNECTION_WINDOW_BYTES_MIN: u32 = 2 * STREAM_WINDOW_BYTES;
+
+/// Bytes that one who calls may have in flight before it is known to be a site with a link: its first frames are less.
+pub const CALLER_WINDOW_BYTES: u32 = 64 << 10;
 
 /// Streams a peer may open in each direction beside the bulk lanes: control, ops and one being replaced.
 pub const SPARE_STREAMS: u8 = 4;

@@ -263,9 +263,7 @@ impl Node {
     async fn judge(&self, shown: SiteId, joining: Joining, exporter: [u8; 32]) -> Result<JoinAnswer, Reason> {
         let joiner = joining.site;
         let most = usize::try_from(PAIRING_ATTEMPTS_PER_MINUTE_MAX).unwrap_or(usize::MAX);
-        if self.attempts_in_last_minute() > most {
-            return Err(Reason::PairingTooOften);
-        }
+        let too_often = self.attempts_in_last_minute() > most;
         let edits = self.inner.link_edits.lock().await;
         let held = self.link_with(joiner, false).unwrap_or_else(|| {
             let taken = |name: &str| locked(&self.inner.links).contains_key(name);
@@ -274,7 +272,9 @@ impl Node {
         });
         let site = self.inner.site.clone();
         let judged = tokio::task::spawn_blocking(move || judged(&site, held, &joining, (shown, &exporter)));
-        let (link, feeds, every) = judged.await.map_err(|_panic| Reason::Busy)??;
+        let judged = judged.await.map_err(|_panic| Reason::Busy)?;
+        let (link, feeds, every) =
+            judged.map_err(|reason| if too_often { Reason::PairingTooOften } else { reason })?;
         self.take_up(link);
         drop(edits);
         self.spread_feeds().await;

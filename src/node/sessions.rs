@@ -1,11 +1,12 @@
 //! Live sessions: one a link, dialled here or accepted, and the record of what each run did.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::fault::{Outcome, Reason};
 use protocol::id::{BlobId, FeedId, RunId, SiteId};
-use protocol::limits::{SESSIONS_MAX, WATCHED_MAX};
+use protocol::limits::{PAIRINGS_MAX, SESSIONS_MAX, WATCHED_MAX};
 use protocol::link::{Dial, Link};
 use protocol::session::tally::Tally;
 use protocol::session::{Agreed, Forecast, Side};
@@ -14,7 +15,7 @@ use protocol::time::Timestamp;
 use protocol::timetable;
 use quinn::Connection;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, Semaphore, broadcast};
 
 use super::heard::Roots;
 use super::held::Questions;
@@ -62,7 +63,7 @@ pub(super) struct LinkState {
     pub(super) pace: Option<Pacing>,
     pub(super) watch: broadcast::Sender<Watch>,
     /// Wakes the link's timetable: run now, or look at the settings again.
-    pub(super) wake: std::sync::Arc<Notify>,
+    pub(super) wake: Arc<Notify>,
     /// Why the next run happens, where it is not the interval.
     pub(super) wanted: Option<Trigger>,
     /// Whether the wanted run may take place outside the link's windows.
@@ -104,7 +105,7 @@ impl LinkState {
             record: timetable::Record::default(),
             next_run: None,
             watch: broadcast::channel(WATCHED_MAX).0,
-            wake: std::sync::Arc::new(Notify::new()),
+            wake: Arc::new(Notify::new()),
             wanted: None,
             outside: false,
             begun_by: None,
@@ -275,11 +276,20 @@ impl Node {
 
     /// Accepts other sites' connections for as long as the endpoint is open.
     pub(super) async fn accept_sites(self) {
+        let pairings = Arc::new(Semaphore::new(PAIRINGS_MAX));
         while let Some(accepted) = self.inner.endpoint.accept().await {
             let node = self.clone();
             match accepted.alpn {
                 Alpn::Pairing => {
-                    tokio::spawn(async move { node.admit_joiner(accepted.connection, accepted.peer).await });
+                    let Ok(place) = Arc::clone(&pairings).try_acquire_owned() else {
+                        let code = Outcome::Refused(Reason::Busy).close_code().into();
+                        accepted.connection.close(code, b"too many join at once");
+                        continue;
+                    };
+                    tokio::spawn(async move {
+                        node.admit_joiner(accepted.connection, accepted.peer).await;
+                        drop(place);
+                    });
                 }
                 Alpn::Link => {
                     let by_peer =

@@ -7,8 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use protocol::id::SiteId;
-use protocol::limits::{ADMITTED_WAITING_MAX, HANDSHAKE_MS_MAX, HANDSHAKES_UNPROVEN_MAX, INCOMING_MAX};
-use quinn::{Connection, ConnectionError, Incoming, TokioRuntime, VarInt};
+use protocol::limits::{
+    ADMITTED_WAITING_MAX, CALLER_WINDOW_BYTES, CONNECTION_WINDOW_BYTES_MIN, HANDSHAKE_MS_MAX,
+    HANDSHAKES_UNPROVEN_MAX, INCOMING_MAX,
+};
+use quinn::{Connection, ConnectionError, Incoming, ServerConfig, TokioRuntime, VarInt};
+use quinn_proto::crypto;
 use quinn_proto::crypto::rustls::HandshakeData;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
@@ -128,7 +132,7 @@ impl Endpoint {
         let socket = |source| BindError::Socket { address, source };
         let quinn = quinn::Endpoint::new(
             settings::endpoint(key),
-            Some(settings::server(key, tls, pace)),
+            Some(door(key, tls, pace)),
             UdpSocket::bind(address).map_err(socket)?,
             Arc::new(TokioRuntime),
         )
@@ -163,7 +167,7 @@ impl Endpoint {
     /// No TLS configuration comes of it.
     pub fn show(&self, key: &SiteKey) -> Result<(), ProviderError> {
         let tls = tls::server(key, Arc::clone(&self.peers), Arc::clone(&self.provider), None)?;
-        self.quinn.set_server_config(Some(settings::server(key, tls, self.pace)));
+        self.quinn.set_server_config(Some(door(key, tls, self.pace)));
         *self.key() = key.clone();
         Ok(())
     }
@@ -220,6 +224,15 @@ impl Endpoint {
         self.quinn.close(VarInt::from_u32(code), reason.as_bytes());
         self.quinn.wait_idle().await;
     }
+}
+
+/// The listening side: whoever calls has little room until it is known who it is.
+fn door(key: &SiteKey, tls: Arc<dyn crypto::ServerConfig>, pace: Pace) -> ServerConfig {
+    let mut transport = settings::transport(pace);
+    transport.receive_window(VarInt::from_u32(CALLER_WINDOW_BYTES));
+    let mut config = settings::server(key, tls, pace);
+    config.transport_config(Arc::new(transport));
+    config
 }
 
 /// Looks at every attempt to connect until the endpoint closes or nobody takes the admitted.
@@ -310,6 +323,9 @@ async fn handshake(incoming: Incoming, peers: &dyn Peers) -> Result<Accepted, Re
         Alpn::Pairing => peers.pairing_open().then_some(key),
     };
     if let Some(peer) = admitted {
+        if alpn == Alpn::Link {
+            connection.set_receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES_MIN));
+        }
         return Ok(Accepted { peer, key, alpn, connection });
     }
     connection.close(CLOSE_FORGOTTEN, b"this site is not admitted");

@@ -139,7 +139,7 @@ async fn a_client_that_asks_for_both_protocols_is_refused() {
             Arc::new(certified),
         )));
     both.alpn_protocols = Alpn::ALL.map(|alpn| alpn.as_bytes().to_vec()).into();
-    let tls = quinn_proto::crypto::rustls::QuicClientConfig::try_from(both).unwrap();
+    let tls = crypto::rustls::QuicClientConfig::try_from(both).unwrap();
     let config = settings::client(Arc::new(tls), Pace::Background);
     let connecting = dialler.quinn.connect_with(config, listener.local_addr().unwrap(), SERVER_NAME).unwrap();
     assert!(is_refusal(&timeout(PATIENCE, connecting).await.unwrap().unwrap_err()));

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use protocol::fault::Reason;
+use protocol::limits::CALLER_WINDOW_BYTES;
 use protocol::op::Genesis;
 use protocol::package::FeedKind;
 use protocol::switches::Switches;
@@ -16,6 +17,8 @@ use crate::transport::endpoint::Endpoint;
 use crate::transport::settings::Pace;
 use crate::transport::tls::{Alpn, Peers};
 
+/// Longer than a loopback takes for two mebibytes.
+const WITHIN: Duration = Duration::from_millis(500);
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 #[derive(Debug)]
@@ -101,6 +104,21 @@ async fn pair(held: Ticket, now: Timestamp) -> JoinAnswer {
     let (joined, admitted) = tokio::join!(join(&dialled, &held, &me), admit(&accepted, joiner, decide));
     admitted.unwrap();
     joined.unwrap()
+}
+
+/// Who calls without being known may send so much that nobody reads.
+#[tokio::test]
+async fn a_stranger_who_pairs_fills_little_memory() {
+    let (joiner, inviting, _ends) = connected().await;
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        let mut stream = joiner.open_uni().await.unwrap();
+        let written = timeout(WITHIN, stream.write_all(&vec![7; 2 << 20])).await;
+        assert!(written.is_err(), "it is held up, and not sent away: {written:?}");
+        streams.push(stream);
+    }
+    let came = inviting.stats().udp_rx.bytes;
+    assert!(came < 4 * u64::from(CALLER_WINDOW_BYTES), "{came} bytes of a stranger are here");
 }
 
 #[tokio::test]
