@@ -61,6 +61,9 @@ pub const OFFERS_OPEN_MAX: usize = 16;
 /// Feeds named in one handshake.
 pub const FEEDS_PER_LINK_MAX: usize = 1024;
 
+/// Logs that one frame tells of or asks for, each in up to 92 bytes. Where more have news they are compared by ranges, and asked for in turn.
+pub const LOGS_PER_FRAME_MAX: usize = 8192;
+
 /// Ranges in one reconciliation frame: bounds what one question can make the other side hash.
 pub const RANGES_PER_FRAME_MAX: usize = 1024;
 

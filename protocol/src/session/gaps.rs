@@ -60,7 +60,7 @@ impl Inbound {
             notes,
             told: BTreeSet::new(),
             repaired: true,
-            asked_again: false,
+            asked: BTreeSet::new(),
             gaps_asked: false,
         });
         self.ops_ended([0; 8], context)

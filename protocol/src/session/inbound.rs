@@ -17,7 +17,7 @@ use crate::fault::Misbehaved;
 use crate::frame::{Frame, HeadNote, Known, OpsFrame, Piece, Pull, Supply, Unserved, WantOps};
 use crate::grant::Authority;
 use crate::id::{BlobId, FeedId, LogId, SiteId, StoreId};
-use crate::limits::RANGES_PER_FRAME_MAX;
+use crate::limits::{LOGS_PER_FRAME_MAX, RANGES_PER_FRAME_MAX};
 use crate::link::Priority;
 use crate::log::Reach;
 use crate::reconcile::{Answers, Asker, Salt};
@@ -58,8 +58,8 @@ pub(super) struct Target {
     /// The logs told in this run: those whose ops must be here at its end.
     pub(super) told: BTreeSet<LogId>,
     pub(super) repaired: bool,
-    /// Ops that were told and did not come were asked for, since the heads were told or, where these did not add up, compared.
-    pub(super) asked_again: bool,
+    /// Logs whose ops were told and did not come, and were asked for since the heads were told or, where these did not add up, compared.
+    pub(super) asked: BTreeSet<LogId>,
     /// Ops that were left out were asked for.
     pub(super) gaps_asked: bool,
 }
@@ -217,7 +217,7 @@ impl Inbound {
                     notes: self.copy.clone(),
                     told: BTreeSet::new(),
                     repaired: false,
-                    asked_again: false,
+                    asked: BTreeSet::new(),
                     gaps_asked: false,
                 });
                 self.note(&heads, context)?;
@@ -230,7 +230,7 @@ impl Inbound {
                     notes: self.copy.clone(),
                     told: BTreeSet::new(),
                     repaired: true,
-                    asked_again: false,
+                    asked: BTreeSet::new(),
                     gaps_asked: false,
                 });
                 self.ask_ranges(salt, context)?;
@@ -331,27 +331,30 @@ impl Inbound {
     /// All promised ops came: is everything told really here, and do the heads add up?
     pub(super) fn ops_ended(&mut self, salt: [u8; 8], context: &mut Context<'_>) -> Result<(), Stop> {
         let Some(target) = &self.target else { return Err(Misbehaved::FrameUnexpected.into()) };
-        let mut wants = Vec::new();
+        let (mut wants, mut lacking) = (Vec::new(), Vec::new());
         for log in &target.told {
             let told = target.notes.get(log).copied().unwrap_or_default();
             if let Some(from) = self.lacks(*log, &told, context.view)? {
                 let feed = context.feeds.iter().position(|on| on.feed == log.feed).unwrap_or_default();
                 let feed = u16::try_from(feed).unwrap_or(u16::MAX);
                 wants.push(WantOps { feed, author: log.author, epoch: log.epoch, from });
+                lacking.push(*log);
             }
         }
         let Some(target) = &mut self.target else { return Err(Misbehaved::FrameUnexpected.into()) };
-        if !wants.is_empty() && target.asked_again {
+        if lacking.iter().any(|log| target.asked.contains(log)) {
             return Err(Misbehaved::RootContradicted.into());
         }
         // A log that waits for a cut is told no more, and only a comparison shows that.
         let is_right = root_of(&target.notes) == target.root;
-        if is_right && !std::mem::replace(&mut target.gaps_asked, true) {
+        if is_right && wants.len() < LOGS_PER_FRAME_MAX && !std::mem::replace(&mut target.gaps_asked, true) {
             let full = wants.iter().map(|want| (want.feed, want.author, want.epoch)).collect();
+            // Those for which there is no room are asked for in the next run.
             wants.extend(gap_wants(&target.notes, &full, context)?);
         }
+        wants.truncate(LOGS_PER_FRAME_MAX);
         if !wants.is_empty() {
-            target.asked_again = true;
+            target.asked.extend(lacking.into_iter().take(LOGS_PER_FRAME_MAX));
             context.send(&Frame::WantOps(wants));
             context.tally.round_trips += 1;
             self.stage = Stage::Ops;
@@ -362,7 +365,7 @@ impl Inbound {
                 return Err(Misbehaved::RootContradicted.into());
             }
             // The comparison may name logs of which nothing was told before.
-            target.asked_again = false;
+            target.asked.clear();
             return self.ask_ranges(salt, context);
         }
         self.copy = std::mem::take(&mut target.notes);

@@ -11,7 +11,8 @@ use crate::fault::Misbehaved;
 use crate::frame::{Exports, HeadNote, Known, OpsFrame, Piece, Pull, Supply, WantOps};
 use crate::id::{BlobId, FeedId, LogId, SiteId, StoreId};
 use crate::limits::{
-    EXTENT_BYTES, OPS_FRAME_BYTES_TARGET, RANGES_PER_RUN_MAX, WANTED_BYTES_MAX, WANTED_ITEMS_MAX,
+    EXTENT_BYTES, LOGS_PER_FRAME_MAX, OPS_FRAME_BYTES_TARGET, RANGES_PER_RUN_MAX, WANTED_BYTES_MAX,
+    WANTED_ITEMS_MAX,
 };
 use crate::log::{Batch, Entry, Reach, head_item_bytes};
 use crate::op::{Body, Op, Place};
@@ -159,7 +160,7 @@ impl Outbound {
             Some(Known { store: of, generation: at, .. }) if of == store && at <= generation => at,
             Some(_) => return Ok(Supply::Ranges { generation, root }),
         };
-        let mut notes = Vec::new();
+        let (mut notes, mut promises) = (Vec::new(), Vec::new());
         for (index, on) in feeds.iter().enumerate().filter(|(_, on)| on.effective.flows_out()) {
             let origin = view.authority(on.feed)?.and_then(|authority| authority.origin());
             let mut grown = view.grown_since(on.feed, since)?;
@@ -171,8 +172,14 @@ impl Outbound {
                 let there = copy.get(&growth.log).copied().unwrap_or_default();
                 // What the peer has by its hash alone it needs from here, if this site has it.
                 let held = if there.gaps > reach.gaps { 0 } else { there.len };
-                self.promise(growth.log, growth.first.max(held), reach.len, on.effective);
+                promises.push((growth.log, growth.first.max(held), reach.len, on.effective));
             }
+        }
+        if notes.len() > LOGS_PER_FRAME_MAX {
+            return Ok(Supply::Ranges { generation, root });
+        }
+        for (log, from, to, effective) in promises {
+            self.promise(log, from, to, effective);
         }
         self.end_due = true;
         Ok(Supply::Since { generation, root, heads: notes })

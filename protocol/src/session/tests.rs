@@ -25,7 +25,7 @@ use crate::frame::Fate;
 use crate::grant::{Authority, Permitted, RightsProof};
 use crate::id::{BlobId, FeedId, LogId, OpId, SiteId, StoreId};
 use crate::ledger::Ledger;
-use crate::limits::EXTENT_BYTES;
+use crate::limits::{EXTENT_BYTES, FRAME_BYTES_MAX};
 use crate::log::{Batch, Entry, Filling, Mmr, NamedOp, Reach, Verified};
 use crate::manifest::{File, Manifest};
 use crate::op::{Body, Delete, Genesis, Grant, Publish, Rights};
@@ -298,7 +298,10 @@ fn drain(session: &mut Session, site: &mut Site) -> Vec<Vec<u8>> {
     let (now, wall) = (Instant(1), WALL);
     while let Some(output) = session.poll() {
         match output {
-            Output::Send(frame) => frames.push(frame),
+            Output::Send(frame) => {
+                assert!(frame.len() <= FRAME_BYTES_MAX, "a frame that no peer takes");
+                frames.push(frame);
+            }
             Output::Append(run) => site.append(run),
             Output::Fill(filling) => site.fill(filling),
             Output::Keep(stored) => site.keep(stored),

@@ -1,6 +1,7 @@
 //! What several streams and a slow link do to the frames of a session: overtaking, coming late, coming slowly.
 
 use super::*;
+use crate::limits::LOGS_PER_FRAME_MAX;
 
 /// The receiver gives the blob up at the first refusal; what was on the way by then is nobody's fault.
 #[test]
@@ -151,4 +152,24 @@ fn what_a_peer_asks_for_over_and_over_and_is_not_here_is_told_of_once_a_run() {
         drain(&mut wire.listener, &mut ny);
     }
     assert_eq!(ny.notes.iter().filter(|event| matches!(event, Event::Lacks { .. })).count(), lost.len());
+}
+
+/// Many logs: of many sites, or of one that opens epochs without end.
+#[test]
+fn a_site_that_knows_nothing_of_more_logs_than_a_frame_can_tell_of_gets_them_all() {
+    let (mut ny, mut la) = (Site::new(1), Site::new(2));
+    let body =
+        || Body::SetRef(crate::op::SetRef { package: "a".to_owned(), name: "b".to_owned(), target: None });
+    let logs = 2 * LOGS_PER_FRAME_MAX as u64;
+    for epoch in 1..=logs {
+        ny.epoch = epoch;
+        ny.say(body());
+    }
+    let mut wire = connect(&la, &ny, Switches::PULL, Switches::MIRROR);
+    wire.settle(&mut la, &mut ny);
+    let (outcome, tally) = wire.sync(&mut la, &mut ny);
+    assert_eq!((outcome, tally.ops_in), (Outcome::Done, logs));
+    assert_eq!(la.runs.len(), ny.runs.len());
+    let (outcome, tally) = wire.sync(&mut la, &mut ny);
+    assert_eq!((outcome, tally.round_trips), (Outcome::Done, 1), "then there is nothing left to ask");
 }
