@@ -36,6 +36,14 @@ pub(super) fn named(site: &SiteStore, name: &str) -> Result<(FeedId, FeedRecord)
 }
 
 impl Node {
+    /// Whether anything can be told of what is kept here.
+    ///
+    /// # Errors
+    /// The disk fails, or no index can be built.
+    pub async fn reads_its_store(&self) -> Result<(), Problem> {
+        self.blocking(|site| Ok(drop(site.store().feeds()?))).await
+    }
+
     /// Makes a feed whose origin is this site.
     ///
     /// # Errors

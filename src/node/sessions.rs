@@ -150,8 +150,9 @@ struct Ending {
 }
 
 impl Ending {
-    /// Nothing was moved and no connection is left to ask for its round-trip time.
+    /// Nothing was moved and no connection is left to ask for its round-trip time. What ended before a run that was asked for did nothing of it.
     fn without_a_run(outcome: Outcome) -> Self {
+        let outcome = if outcome == Outcome::Done { Outcome::Interrupted } else { outcome };
         Self { outcome, tally: Tally::default(), rtt_ms: None, roots: Roots::new(), note: None }
     }
 }
@@ -303,8 +304,10 @@ impl Node {
                         ),
                         Some(link) => {
                             node.give_way(&link.name);
+                            let connection = accepted.connection.clone();
                             if let Err(error) = node.attach(&link, Side::Listener, accepted.connection) {
                                 tracing::warn!(link = %link.name, %error, "a call of the other site was not taken");
+                                connection.close(Outcome::Fault.close_code().into(), b"a fault at this site");
                             }
                         }
                         None => accepted.connection.close(

@@ -7,7 +7,7 @@ use super::problem::{not_found, usage};
 use super::{Node, random};
 use crate::api::{self, Problem};
 use crate::keeper::{SiteStore, wall_clock};
-use crate::store::Shelf;
+use crate::store::{ReadError, Shelf};
 
 const PREFIX: &str = "pbt_";
 const ID_CONTEXT: &str = "packetboat 2026-11 token id v1";
@@ -98,16 +98,21 @@ impl Node {
     }
 
     /// What a presented token is good for; nothing for one that is not known.
-    pub async fn check_token(&self, presented: &str) -> Option<api::Token> {
+    ///
+    /// # Errors
+    /// The disk fails: whether it is known cannot be told.
+    pub async fn check_token(&self, presented: &str) -> Result<Option<api::Token>, Problem> {
         let presented = presented.to_owned();
-        self.blocking(move |site| Ok(checked(site, &presented))).await.ok().flatten()
+        self.blocking(move |site| Ok(checked(site, &presented)?)).await
     }
 }
 
-fn checked(site: &SiteStore, presented: &str) -> Option<api::Token> {
-    let value = site.store().record(Shelf::Tokens, id_of(presented).as_bytes()).ok().flatten()?;
-    let record: TokenRecord = serde_json::from_slice(&value).ok()?;
+fn checked(site: &SiteStore, presented: &str) -> Result<Option<api::Token>, ReadError> {
+    let value = site.store().record(Shelf::Tokens, id_of(presented).as_bytes())?;
+    let record = value.and_then(|value| serde_json::from_slice::<TokenRecord>(&value).ok());
     let hash = blake3::derive_key(HASH_CONTEXT, presented.as_bytes());
     // blake3's hash type compares in constant time.
-    (blake3::Hash::from_bytes(hash) == blake3::Hash::from_bytes(record.hash)).then_some(record.about)
+    let proved =
+        record.filter(|record| blake3::Hash::from_bytes(hash) == blake3::Hash::from_bytes(record.hash));
+    Ok(proved.map(|record| record.about))
 }

@@ -30,6 +30,8 @@ pub(crate) enum Caller {
     Stranger {
         presented: bool,
     },
+    /// With a token of which this site cannot tell whether it knows it.
+    Unread(Problem),
 }
 
 impl FromRequestParts<Served> for Caller {
@@ -44,8 +46,9 @@ impl FromRequestParts<Served> for Caller {
         Ok(match presented {
             None => Self::Stranger { presented: false },
             Some(token) => match served.node.check_token(&token).await {
-                Some(token) => Self::Holder(token),
-                None => Self::Stranger { presented: true },
+                Ok(Some(token)) => Self::Holder(token),
+                Ok(None) => Self::Stranger { presented: true },
+                Err(problem) => Self::Unread(problem),
             },
         })
     }
@@ -85,6 +88,7 @@ impl Caller {
             Self::Holder(token) if token.admin => Ok(()),
             Self::Holder(token) => Err(forbidden(format!("token {} is not an admin token", token.id))),
             Self::Stranger { presented } => Err(unauthorized(*presented)),
+            Self::Unread(problem) => Err(Refusal(problem.clone())),
         }
     }
 }
@@ -106,9 +110,14 @@ pub(crate) async fn may_read(served: &Served, caller: &Caller, feed: &str) -> Re
     match caller {
         Caller::Owner => Ok(()),
         Caller::Holder(token) if good_for(token, feed) => Ok(()),
-        Caller::Holder(_) | Caller::Stranger { .. } if served.node.reads_open(feed).await => Ok(()),
+        Caller::Holder(_) | Caller::Stranger { .. } | Caller::Unread(_)
+            if served.node.reads_open(feed).await =>
+        {
+            Ok(())
+        }
         Caller::Holder(token) => Err(forbidden(format!("token {} is not for feed {feed:?}", token.id))),
         Caller::Stranger { presented } => Err(unauthorized(*presented)),
+        Caller::Unread(problem) => Err(Refusal(problem.clone())),
     }
 }
 
@@ -121,6 +130,7 @@ pub(crate) fn may_write(caller: &Caller, feed: &str) -> Result<(), Refusal> {
             Err(forbidden(format!("token {} does not write in feed {feed:?}", token.id)))
         }
         Caller::Stranger { presented } => Err(unauthorized(*presented)),
+        Caller::Unread(problem) => Err(Refusal(problem.clone())),
     }
 }
 

@@ -66,7 +66,7 @@ pub(super) fn routes(served: &Served) -> Router<Served> {
         .merge(super::key_routes::routes())
         .layer(DefaultBodyLimit::max(HTTP_JSON_BYTES_MAX));
     let bytes = Router::new().route("/api/v1/blobs", put(upload)).layer(DefaultBodyLimit::disable());
-    let health = Router::new().route("/livez", get(alive)).route("/readyz", get(alive));
+    let health = Router::new().route("/livez", get(alive)).route("/readyz", get(ready));
     // Before any handler, so that no stranger's body is waited for.
     let admitted = axum::middleware::from_fn_with_state(served.clone(), admission::administered);
     json.merge(bytes).route_layer(admitted).merge(health)
@@ -74,6 +74,12 @@ pub(super) fn routes(served: &Served) -> Router<Served> {
 
 async fn alive() -> &'static str {
     std::future::ready("ok\n").await
+}
+
+/// Whether requests can be answered: a node whose store cannot be read answers none.
+async fn ready(State(served): State<Served>) -> Result<&'static str, Refusal> {
+    served.node.reads_its_store().await?;
+    Ok("ok\n")
 }
 
 pub(super) fn query<T>(asked: Asked<T>) -> Result<T, Refusal> {

@@ -390,7 +390,8 @@ fn ended_by(reason: Option<&ConnectionError>, session: &Session) -> Outcome {
     }
     let ConnectionError::ApplicationClosed(close) = reason else { return Outcome::Interrupted };
     match u32::try_from(close.error_code.into_inner()) {
-        Ok(0) if !session.is_running() => Outcome::Done,
+        // A connection that nobody closed with a code ends with this one too.
+        Ok(0) if session.agreed().is_some() && !session.is_running() => Outcome::Done,
         Ok(2) => {
             let told = String::from_utf8_lossy(&close.reason);
             tracing::error!(%told, "the other site closed a session because this one broke a rule; please report it");

@@ -1,0 +1,99 @@
+//! A site whose store cannot be read any more, as its peers and clients see it.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+use crate::store::disk::Folder;
+use crate::store::Tree;
+use crate::store::engine::{Broken, Change, Engine, Entry, Index, Sled};
+
+/// An index on a disk that fails once it is told to.
+#[derive(Debug, Clone)]
+struct Failing {
+    whole: Sled,
+    fails: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct FailingIndex {
+    whole: Arc<dyn Index>,
+    fails: Arc<AtomicBool>,
+}
+
+fn unless(fails: &AtomicBool) -> Result<(), Broken> {
+    if fails.load(Ordering::SeqCst) { Err(Broken::new("the disk is read-only")) } else { Ok(()) }
+}
+
+impl Engine for Failing {
+    fn open(&self) -> Result<Arc<dyn Index>, Broken> {
+        unless(&self.fails)?;
+        Ok(Arc::new(FailingIndex { whole: self.whole.open()?, fails: Arc::clone(&self.fails) }))
+    }
+
+    fn set_aside(&self) -> io::Result<()> {
+        unless(&self.fails).map_err(io::Error::other)?;
+        self.whole.set_aside()
+    }
+}
+
+impl Index for FailingIndex {
+    fn value(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, Broken> {
+        unless(&self.fails).and_then(|()| self.whole.value(tree, key))
+    }
+
+    fn apply(&self, changes: &[Change]) -> Result<(), Broken> {
+        unless(&self.fails).and_then(|()| self.whole.apply(changes))
+    }
+
+    fn page(&self, tree: Tree, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<Entry>, Broken> {
+        unless(&self.fails).and_then(|()| self.whole.page(tree, prefix, from, limit))
+    }
+
+    fn last(&self, tree: Tree, prefix: &[u8]) -> Result<Option<Entry>, Broken> {
+        unless(&self.fails).and_then(|()| self.whole.last(tree, prefix))
+    }
+
+    fn count(&self, tree: Tree) -> Result<u64, Broken> {
+        unless(&self.fails).and_then(|()| self.whole.count(tree))
+    }
+
+    fn flush_durable(&self) -> Result<(), Broken> {
+        unless(&self.fails).and_then(|()| self.whole.flush_durable())
+    }
+}
+
+/// Nobody may take it for a site that has everything, nor its clients for strangers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_whose_store_cannot_be_read_is_in_step_with_nobody_and_says_that_it_fails() {
+    let (ny, folder) = (lab("New York").await, tempfile::tempdir().unwrap());
+    let fails = Arc::new(AtomicBool::new(false));
+    let failing = Arc::clone(&fails);
+    let open = move |folder: &Path, options| {
+        let engine = Failing { whole: Sled::new(folder), fails: failing };
+        Store::open_on(Arc::new(Folder::new(folder).unwrap()), Box::new(engine), options)
+    };
+    let loopback: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let la = Node::start_on(folder.path(), Some("LA"), loopback, Keeping::default(), open).await.unwrap();
+    feed(&la, "tools").await;
+    pair(&la, &ny.node, "mirror").await;
+    settle(&ny.node).await;
+    let new = api::NewToken { label: "ci".to_owned(), feeds: Vec::new(), write: true, admin: false };
+    let token = la.create_token(new).await.unwrap().token;
+    assert!(la.check_token(&token).await.unwrap().is_some());
+    la.reads_its_store().await.unwrap();
+
+    fails.store(true, Ordering::SeqCst);
+    publish(&ny.node, "late", b"late").await.unwrap();
+    for _ in 0..5 {
+        let run = sync(&ny.node).await;
+        assert_ne!(run.outcome, "done", "{run:?}");
+    }
+    assert!(la.check_token(&token).await.unwrap_err().status >= 500);
+    assert!(la.reads_its_store().await.unwrap_err().status >= 500);
+
+    fails.store(false, Ordering::SeqCst);
+    settle(&ny.node).await;
+    assert_eq!(la.package("tools", "late", "1.0").await.unwrap().state, "ready");
+    assert!(la.check_token(&token).await.unwrap().is_some());
+}
