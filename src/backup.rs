@@ -24,6 +24,8 @@ const CHUNK_BYTES: usize = 1 << 20;
 
 /// Where things lie in a backup, and in a data folder.
 pub(crate) const KEY: &str = "key/site.key";
+/// The key before that, as long as not all sites have heard of the newer one.
+const OLDER_KEY: &str = "key/site.old";
 const SETTINGS: &str = "packetboat.toml";
 const FORMAT: &str = "store/FORMAT";
 const DRAFT: &str = "draft";
@@ -110,6 +112,9 @@ pub fn backup(
         let path = from.data.join(KEY);
         let key = fs::read(&path).map_err(|source| BackupError::Read { path, source })?;
         made.small(KEY, &key)?;
+        if let Some(older) = optional(&from.data.join(OLDER_KEY))? {
+            made.small(OLDER_KEY, &older)?;
+        }
     }
     let backed = Backed {
         files: u64::try_from(made.entries.len()).unwrap_or(u64::MAX),

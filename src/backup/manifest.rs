@@ -104,7 +104,8 @@ impl Manifest {
     /// Whether every file lies in the folder: a manifest is read from where others may have written.
     fn is_inside(&self) -> bool {
         self.files.iter().all(|entry| {
-            let known = [super::KEY, super::SETTINGS, super::FORMAT].contains(&entry.path.as_str());
+            let known =
+                [super::KEY, super::OLDER_KEY, super::SETTINGS, super::FORMAT].contains(&entry.path.as_str());
             let pack = entry.path.strip_prefix("store/packs/").and_then(|name| name.strip_suffix(".pak"));
             known || pack.is_some_and(|number| number.len() >= 8 && number.parse::<u32>().is_ok())
         })

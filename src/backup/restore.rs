@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::{CHUNK_BYTES, Entry, FORMAT, KEY, Manifest, ManifestError, SETTINGS, hashed};
+use super::{CHUNK_BYTES, Entry, FORMAT, KEY, Manifest, ManifestError, OLDER_KEY, SETTINGS, hashed};
 use crate::identity::{LoadKeyError, SiteKey, owner_only};
 use crate::store::{FORMAT_FILES, RESTORED, new_life};
 
@@ -57,6 +57,7 @@ pub fn restore(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Restored, RestoreError> {
     let manifest = Manifest::read(from)?.ok_or_else(|| ManifestError::None { folder: from.to_owned() })?;
+    let older = if key.is_none() { held_key(from, OLDER_KEY, &manifest)? } else { None };
     let key = key_of(from, key, &manifest)?;
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -73,7 +74,7 @@ pub fn restore(
     let mut done = 0;
     for entry in &manifest.files {
         let place = match entry.path.as_str() {
-            KEY => continue,
+            KEY | OLDER_KEY => continue,
             SETTINGS => unfinished.join(SETTINGS),
             path => unfinished.join(path.trim_start_matches("store/")),
         };
@@ -101,6 +102,10 @@ pub fn restore(
     }
     fs::rename(&unfinished, data.join("store")).map_err(failed(&unfinished))?;
     owner_only::sync_directory(data).map_err(failed(data))?;
+    if let Some(older) = older {
+        let place = data.join(OLDER_KEY);
+        older.copy_to(&place).map_err(failed(&place))?;
+    }
     // The key last: without it no node starts on the folder.
     let place = data.join(KEY);
     key.copy_to(&place).map_err(failed(&place))?;
@@ -120,19 +125,9 @@ fn is_free(data: &Path) -> io::Result<bool> {
 }
 
 fn key_of(from: &Path, given: Option<&Path>, manifest: &Manifest) -> Result<SiteKey, RestoreError> {
-    let entry = manifest.files.iter().find(|entry| entry.path == KEY);
-    let key = match (given, entry) {
-        (Some(given), _) => SiteKey::load(given)?,
-        (None, Some(entry)) => {
-            let path = entry.path_in(from);
-            let damaged = |why: String| RestoreError::Damaged { path: path.clone(), why };
-            let bytes = fs::read(&path).map_err(|error| damaged(error.to_string()))?;
-            if blake3::hash(&bytes).to_hex().as_str() != entry.blake3 {
-                return Err(damaged("other bytes than were backed up".to_owned()));
-            }
-            SiteKey::load(&path)?
-        }
-        (None, None) => return Err(RestoreError::NoKey),
+    let key = match given {
+        Some(given) => SiteKey::load(given)?,
+        None => held_key(from, KEY, manifest)?.ok_or(RestoreError::NoKey)?,
     };
     let found = key.site_id().to_string();
     if found == manifest.site {
@@ -140,6 +135,18 @@ fn key_of(from: &Path, given: Option<&Path>, manifest: &Manifest) -> Result<Site
     } else {
         Err(RestoreError::OtherKey { found, wanted: manifest.site.clone() })
     }
+}
+
+/// A key that lies in a backup.
+fn held_key(from: &Path, name: &str, manifest: &Manifest) -> Result<Option<SiteKey>, RestoreError> {
+    let Some(entry) = manifest.files.iter().find(|entry| entry.path == name) else { return Ok(None) };
+    let path = entry.path_in(from);
+    let damaged = |why: String| RestoreError::Damaged { path: path.clone(), why };
+    let bytes = fs::read(&path).map_err(|error| damaged(error.to_string()))?;
+    if blake3::hash(&bytes).to_hex().as_str() != entry.blake3 {
+        return Err(damaged("other bytes than were backed up".to_owned()));
+    }
+    Ok(Some(SiteKey::load(&path)?))
 }
 
 fn copied(

@@ -150,6 +150,22 @@ fn of_two_backups_into_one_folder_at_once_one_is_refused_by_its_name() {
     lab.assert_has("new", 12);
 }
 
+/// Sites that have not heard of the newer key know this one by the older.
+#[test]
+fn a_key_that_is_still_shown_goes_along_with_the_newer_one() {
+    let mut lab = Lab::new();
+    lab.put(1);
+    let older = lab.path("data").join(OLDER_KEY);
+    SiteKey::load(&lab.path("data").join(KEY)).unwrap().copy_to(&older).unwrap();
+    lab.backup(true);
+    lab.restore("both").unwrap();
+    assert_eq!(fs::read(lab.path("both").join(OLDER_KEY)).unwrap(), fs::read(&older).unwrap());
+    fs::remove_file(&older).unwrap();
+    lab.backup(true);
+    lab.restore("one").unwrap();
+    assert!(!lab.path("one").join(OLDER_KEY).exists() && !lab.path("backup").join(OLDER_KEY).exists());
+}
+
 /// Else the first backup, which takes longest, could not be done again in its place.
 #[test]
 fn a_first_backup_that_is_cut_short_is_done_again_in_its_place() {
