@@ -17,6 +17,7 @@ mod heard;
 mod held;
 mod holds;
 mod hours;
+mod judged;
 mod keys;
 mod link_settings;
 mod links;

@@ -114,6 +114,12 @@ pub enum Reason {
         "another key is known to follow this site's: one of the two was named by a thief of the older key"
     )]
     KeyContested,
+    #[error(
+        "the other site was set back and grants nothing new before it heard what it had said: run `packetboat sync` there, or `packetboat resume-writing` where no site is left that can tell it"
+    )]
+    Restored,
+    #[error("the other site knows a newer key of this site than the one it shows")]
+    KeyOutdated,
 }
 
 /// How a session or run ended. The timetable backs off by this alone.

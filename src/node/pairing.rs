@@ -13,23 +13,24 @@ use protocol::link::{Dial, Link, LinkFeed, NewFeeds};
 use protocol::package::{check_feed_name, check_label};
 use protocol::session::Stated;
 use protocol::switches::Switches;
-use protocol::ticket::{Admitted, JoinAnswer, Joining, Offer, Ticket, check_words, proved};
+use protocol::ticket::{Admitted, JoinAnswer, Joining, Offer, Ticket, check_words};
 use protocol::time::Timestamp;
 use quinn::Connection;
 
 use super::feeds::named;
+use super::judged::judged;
 use super::link_settings::{check_address, rhythm};
 use super::merge::settle_names;
-use super::new_feeds::{EVERY, is_admin, let_write, outward};
+use super::new_feeds::{EVERY, is_admin, outward};
 use super::problem::usage;
 use super::rotation::{heard, note_keys};
 use super::sessions::ConnectError;
-use super::tickets::{Moment, TicketRecord, put_ticket, turn};
+use super::tickets::{TicketRecord, put_ticket, turn};
 use super::{Node, link_name, locked, random};
 use crate::api::{self, Problem};
 use crate::events::Event;
 use crate::keeper::{SiteStore, wall_clock};
-use crate::store::{FeedRecord, Merge, PeerState, Shelf};
+use crate::store::{FeedRecord, Merge, PeerState};
 use crate::transport::endpoint::{DialError, key_of};
 use crate::transport::pairing::{JoinError, admit, join};
 use crate::transport::tls::{Alpn, Whom};
@@ -383,89 +384,6 @@ fn all_offered(site: &SiteStore, may: Switches) -> Result<Vec<Offer>, Problem> {
     Ok(offers)
 }
 
-/// What a ticket offers now, where the feed it names was merged into another meanwhile: that one, if this site may offer as much of it.
-fn followed(
-    site: &SiteStore,
-    feed: FeedId,
-    name: String,
-    may: Switches,
-) -> Result<(FeedId, String, Switches), Problem> {
-    let into = site.store().merged_into(feed)?;
-    let Some((into, record)) = into.and_then(|into| Some((into, site.store().feed(into).ok()??))) else {
-        return Ok((feed, name, may));
-    };
-    let may_all = !may.flows_out() || is_admin(site, into)?;
-    Ok(if may_all { (into, record.name, may) } else { (feed, name, may) })
-}
-
-/// Judges a joiner. "Used" is durable before the answer exists, so of two joiners with one ticket one wins.
-fn judged(
-    site: &SiteStore,
-    link: Link,
-    joining: &Joining,
-    (shown, exporter): (SiteId, &[u8; 32]),
-) -> Result<(Link, Vec<Admitted>, Option<Switches>), Reason> {
-    let joiner = link.peer;
-    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _one = locked(&ONE_AT_A_TIME);
-    let failed = |error: &dyn std::fmt::Display| {
-        tracing::error!(%error, "a joiner could not be judged");
-        Reason::Busy
-    };
-    if super::keys::is_revoked(site, joiner).map_err(|error| failed(&error))? {
-        return Err(Reason::KeyRevoked);
-    }
-    let key = joining.ticket.0;
-    let value = site.store().record(Shelf::Tickets, &key).map_err(|error| failed(&error))?;
-    let value = value.ok_or(Reason::TicketUnknown)?;
-    let mut record: TicketRecord = serde_json::from_slice(&value).map_err(|error| failed(&error))?;
-    if !proved(&record.proof_key, exporter, shown, joining.proof) {
-        return Err(Reason::TicketNotProved);
-    }
-    if record.used.is_some() {
-        return Err(Reason::TicketUsed);
-    }
-    let moment = Moment::of(site).map_err(|error| failed(&error))?;
-    if record.withdrawn || record.is_of_an_earlier_life(moment) {
-        return Err(Reason::GrantWithdrawn);
-    }
-    if record.expires_ms <= wall_clock().0 {
-        return Err(Reason::TicketExpired);
-    }
-    let known = site.store().keys_of(joiner).map_err(|error| failed(&error))?.succession;
-    if known.longer(&joining.succession).is_none() {
-        return Err(Reason::KeyContested);
-    }
-    record.used = Some((joiner, joining.name.clone()));
-    put_ticket(site, &key, &record).map_err(|problem| failed(&problem.detail))?;
-    let expires = record.grant_life_ms.map(|life| Timestamp(wall_clock().0.saturating_add(life)));
-    let mut feeds = Vec::new();
-    let mut on_link = Vec::new();
-    for (feed, name, may) in record.offers {
-        let (feed, name, may) = followed(site, feed, name, may).map_err(|problem| failed(&problem.detail))?;
-        let known = site.store().feed(feed).map_err(|error| failed(&error))?.ok_or(Reason::FeedUnknown)?;
-        if may.flows_out() {
-            let_write(site, feed, joiner, &joining.name, expires)
-                .map_err(|problem| failed(&problem.detail))?;
-        }
-        feeds.push(Admitted { genesis: known.genesis, feed: name, may });
-        on_link.push(LinkFeed { feed, switches: may.flip(), filter: Filter::default(), expires });
-    }
-    let mut link = extended(link, on_link);
-    if let Some(may) = record.every {
-        let (takes, filter) = (may.flows_out(), Filter::default());
-        link.new_feeds = Some(NewFeeds { offers: true, takes, switches: may.flip(), filter, expires });
-    }
-    let told = site.key().succession().generation();
-    note_keys(site, joiner, |keys| {
-        heard(keys, joiner, &joining.succession, Some(shown));
-        keys.told = keys.told.max(told);
-    })
-    .map_err(|problem| failed(&problem.detail))?;
-    site.store().put_link(&link).map_err(|error| failed(&error))?;
-    Ok((link, feeds, record.every))
-}
-
 /// What the inviting site allows is known before the first session: it said so while pairing.
 fn said_while_pairing(mut peer: PeerState, admitted: &[Admitted]) -> PeerState {
     for one in admitted {
@@ -479,7 +397,7 @@ fn said_while_pairing(mut peer: PeerState, admitted: &[Admitted]) -> PeerState {
 }
 
 /// A link with more feeds; what it says of those it had is replaced.
-fn extended(mut link: Link, feeds: Vec<LinkFeed>) -> Link {
+pub(super) fn extended(mut link: Link, feeds: Vec<LinkFeed>) -> Link {
     link.feeds.retain(|held| !feeds.iter().any(|more| more.feed == held.feed));
     link.feeds.extend(feeds);
     link
@@ -501,6 +419,10 @@ fn refused(reason: Reason) -> Problem {
         "the ticket is good still: try again in a minute"
     } else if reason == Reason::KeyRevoked {
         "no ticket helps: the other site lets this key in again with `packetboat key readmit`"
+    } else if reason == Reason::Restored {
+        "the ticket is good still: once the other site writes again, or with a ticket to pull, which it can give at once"
+    } else if reason == Reason::KeyOutdated {
+        "no ticket helps: stop this node and put the site's newest key back as key/site.key, or make a new site"
     } else {
         "ask the other site for a fresh ticket: packetboat pair invite"
     };

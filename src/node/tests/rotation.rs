@@ -371,3 +371,34 @@ async fn a_key_that_changes_during_a_transfer_fails_no_run() {
     }
     assert_eq!(names(&la.node).await, ready(&["large"]));
 }
+
+/// A folder of before the key was changed comes back, or the key on it does in other hands.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_joins_with_an_older_key_than_the_newest_that_was_shown() {
+    let (ny, la, old) = (lab("NY").await, lab("LA").await, tempfile::tempdir().unwrap());
+    feed(&ny.node, "tools").await;
+    pair(&ny.node, &la.node, "mirror").await;
+    settle(&la.node).await;
+    SiteKey::load(&key_path(la.folder.path())).unwrap().copy_to(&key_path(old.path())).unwrap();
+    la.node.rotate_key(true).await.unwrap();
+    let lets_in = || ny.node.whom(la.node.me()).unwrap().keys.contains(&la.node.me());
+    let heard = async {
+        while lets_in() {
+            tokio::task::yield_now().await;
+        }
+    };
+    settle(&la.node).await;
+    tokio::time::timeout(PATIENCE, heard).await.expect("it is shown the new key");
+    let old = started(old.path()).await.unwrap();
+    let invite = ny.node.invite(InviteRequest {
+        feeds: vec!["tools".to_owned()],
+        peer_may: "mirror".to_owned(),
+        expires_ms: wall_clock().0 + 60_000,
+        grant_life_ms: None,
+        addresses: vec![ny.node.listen_address().to_string()],
+    });
+    let ticket = invite.await.unwrap().ticket;
+    let refused = old.accept(accept(&ticket)).await.unwrap_err();
+    assert_eq!(refused.detail, Reason::KeyOutdated.to_string());
+    la.node.accept(accept(&ticket)).await.unwrap();
+}

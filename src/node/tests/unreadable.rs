@@ -4,8 +4,8 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::store::disk::Folder;
 use crate::store::Tree;
+use crate::store::disk::Folder;
 use crate::store::engine::{Broken, Change, Engine, Entry, Index, Sled};
 
 /// An index on a disk that fails once it is told to.
