@@ -74,8 +74,10 @@ pub enum Reason {
     DeletesHeldBack,
     #[error("its author may not write in this feed")]
     AuthorNotAllowed,
-    #[error("this site takes no local changes in this feed")]
-    StrictReplica,
+    #[error(
+        "the other site was set back and grants nothing new before it heard what it had said: run `packetboat sync` there, or `packetboat resume-writing` where no site is left that can tell it"
+    )]
+    Restored,
     #[error("no such ticket is open")]
     TicketUnknown,
     #[error("the ticket was used before")]
@@ -114,10 +116,6 @@ pub enum Reason {
         "another key is known to follow this site's: one of the two was named by a thief of the older key"
     )]
     KeyContested,
-    #[error(
-        "the other site was set back and grants nothing new before it heard what it had said: run `packetboat sync` there, or `packetboat resume-writing` where no site is left that can tell it"
-    )]
-    Restored,
     #[error("the other site knows a newer key of this site than the one it shows")]
     KeyOutdated,
 }
