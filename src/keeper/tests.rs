@@ -377,7 +377,7 @@ fn what_a_thief_adds_to_a_closed_log_of_this_site_moves_no_clock() {
     let peer = SiteKey::from_seed(&[9; 32]).site_id();
     let link = Link::new("peer".to_owned(), peer, "peer".to_owned(), Dial::Incoming, Vec::new());
     site.keeper(&link).append(run).unwrap();
-    let again = SiteStore::new(store.clone(), (*site.key()).clone());
+    let again = SiteStore::new(store, (*site.key()).clone());
     assert!(site.stamps_ahead_ms() < HOUR_MS && again.stamps_ahead_ms() < HOUR_MS);
     let own = site.author(feed, vec![moved()]).unwrap();
     assert!(!own[0].op.stamp.is_ahead_of(wall_clock()), "it waits at other sites for ten years");

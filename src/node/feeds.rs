@@ -41,7 +41,8 @@ impl Node {
     /// # Errors
     /// The disk fails, or no index can be built.
     pub async fn reads_its_store(&self) -> Result<(), Problem> {
-        self.blocking(|site| Ok(drop(site.store().feeds()?))).await
+        let reading = self.blocking(|site| Ok(site.store().feeds()?));
+        reading.await.map(drop)
     }
 
     /// Makes a feed whose origin is this site.
