@@ -15,10 +15,12 @@ use crate::time::Hlc;
 mod closed;
 mod proof;
 mod unsayable;
+mod words;
 
 use closed::Closed;
 pub use proof::RightsProof;
 pub use unsayable::Unsayable;
+use words::{Word, Words};
 
 /// What an author wants to do, as far as rights tell it apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +40,7 @@ pub struct Authority {
     said: BTreeMap<(Hlc, OpId), (Place, Said)>,
     /// What each site was granted, in order; a grant that follows a revoke begins a term.
     terms: BTreeMap<SiteId, Vec<Term>>,
-    /// The grants and revokes that counted when they were said, about each site and in order.
+    /// The grants and revokes that count, about each site and in order.
     heard: BTreeMap<SiteId, Vec<(Hlc, OpId, Said)>>,
     cuts: BTreeMap<LogId, CutAt>,
     closed: Closed,
@@ -52,20 +54,27 @@ struct Term {
     ended: Option<Revoke>,
 }
 
+/// Whether what is stamped `stamp` and does `verb` to the package `name` may be done by a grant.
+fn covers(grant: &Grant, stamp: Hlc, verb: Verb, name: &str) -> bool {
+    grant.rights.holds(verb)
+        && name.starts_with(&grant.prefix)
+        && grant.expires.is_none_or(|expires| stamp.wall() < expires)
+}
+
+/// How far a revoke lets a log count.
+fn accepted_of(revoke: &Revoke, log: LogId) -> u64 {
+    let of = |tip: &&Tip| tip.author == log.author && tip.epoch == log.epoch;
+    revoke.accepted.iter().filter(of).map(|tip| tip.len).max().unwrap_or(0)
+}
+
 impl Term {
     fn covers(&self, stamp: Hlc, verb: Verb, name: &str) -> bool {
-        self.grants.iter().any(|grant| {
-            grant.rights.holds(verb)
-                && name.starts_with(&grant.prefix)
-                && grant.expires.is_none_or(|expires| stamp.wall() < expires)
-        })
+        self.grants.iter().any(|grant| covers(grant, stamp, verb, name))
     }
 
     /// How far the revoke that ended it, if one did, lets a log count.
     fn accepted_len(&self, log: LogId) -> Option<u64> {
-        let of = |tip: &&Tip| tip.author == log.author && tip.epoch == log.epoch;
-        let accepted = &self.ended.as_ref()?.accepted;
-        Some(accepted.iter().filter(of).map(|tip| tip.len).max().unwrap_or(0))
+        self.ended.as_ref().map(|revoke| accepted_of(revoke, log))
     }
 
     fn accepts(&self, log: LogId, seq: u64) -> bool {
@@ -216,7 +225,7 @@ impl Authority {
         true
     }
 
-    /// Replays what was said in order: a grant counts when its author held admin rights by then.
+    /// Works out from all that was said what counts of it.
     fn settle(&mut self) {
         let said = std::mem::take(&mut self.said);
         self.terms.clear();
@@ -245,13 +254,15 @@ impl Authority {
         let cuts = &self.cuts;
         let stands = |place: &Place| cuts.get(&place.log).is_none_or(|cut| place.seq < cut.len());
         self.closed = Closed::of(closings().filter(|(place, _)| stands(place)));
-        for ((stamp, id), (place, what)) in &said {
-            if !self.is_admin(place.log.author) || self.is_cut_off(place.log, place.seq) {
-                continue;
-            }
-            if let Some(about) = what.about() {
-                hear(self.terms.entry(about).or_default(), what);
-                self.heard.entry(about).or_default().push((*stamp, *id, what.clone()));
+        let words = said.iter().filter_map(|(at, (place, said))| {
+            let weighed = said.about().is_some() && !self.is_cut_off(place.log, place.seq);
+            weighed.then_some(Word { at: *at, place, said })
+        });
+        for word in Words::new(words).counting(&self.origins) {
+            if let Some(about) = word.said.about() {
+                let (stamp, id) = word.at;
+                hear(self.terms.entry(about).or_default(), word.said);
+                self.heard.entry(about).or_default().push((stamp, id, word.said.clone()));
             }
         }
         self.said = said;
@@ -300,10 +311,11 @@ impl Authority {
         &self.closed.contested
     }
 
-    /// Whether the site may grant and revoke.
+    /// Whether the site may grant and revoke in the whole feed, as far as nothing took that back; until when, the grant says.
     #[must_use]
     pub fn is_admin(&self, site: SiteId) -> bool {
-        self.origins.contains(&site) || self.standing(site).iter().any(|grant| grant.rights.admin)
+        let whole = |grant: &Grant| grant.rights.admin && grant.prefix.is_empty();
+        self.origins.contains(&site) || self.standing(site).iter().any(whole)
     }
 
     fn terms(&self, site: SiteId) -> &[Term] {
@@ -397,7 +409,7 @@ impl Authority {
         digest
     }
 
-    /// The grants and revokes that counted when they were said, in order.
+    /// The grants and revokes that count, in order.
     #[must_use]
     pub fn words(&self) -> Vec<OpId> {
         let mut words: Vec<(Hlc, OpId)> =

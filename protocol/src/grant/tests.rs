@@ -1,6 +1,7 @@
 //! What a link lets through, and who may write.
 
 mod keys;
+mod words;
 
 use ed25519_dalek::SigningKey;
 
