@@ -5,19 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::fault::Reason;
 use crate::id::{FeedId, LogId, OpId, SiteId};
 use crate::limits::{BATCH_BYTES_MAX, OPS_PER_FRAME_MAX};
-use crate::log::{Filling, Head, NamedOp, SignedHead, Verified};
-use crate::op::{Body, Closing, Cut, Genesis, Grant, Op, OpenEpoch, Place, Revoke, Rights, Tip};
-use crate::signature::Signature;
+use crate::log::{Filling, NamedOp, Verified};
+use crate::op::{Body, Closing, Genesis, Grant, Op, OpenEpoch, Place, Revoke, Rights, Tip};
 use crate::succession::generation_of;
 use crate::switches::Switches;
 use crate::time::Hlc;
 
 mod closed;
+mod cut;
 mod proof;
 mod unsayable;
 mod words;
 
 use closed::Closed;
+pub use cut::CutAt;
 pub use proof::RightsProof;
 pub use unsayable::Unsayable;
 use words::{Word, Words};
@@ -139,45 +140,6 @@ fn weigh_by(terms: &[Term], log: LogId, seq: u64, stamp: Hlc, verb: Verb, name: 
     weight
 }
 
-/// How far a log counts of which its author signed two histories.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CutAt {
-    /// Not at all.
-    Nothing,
-    Head(Box<SignedHead>),
-}
-
-impl CutAt {
-    /// Ops.
-    #[must_use]
-    pub const fn len(&self) -> u64 {
-        match self {
-            Self::Nothing => 0,
-            Self::Head(signed) => signed.head.len,
-        }
-    }
-
-    /// Whether nothing of the log counts.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// What an op says, where the author of the cut log did sign that state.
-    fn of(cut: &Cut, feed: FeedId) -> Option<(LogId, Self)> {
-        let Tip { author, epoch, len, root } = cut.tip;
-        let log = LogId { feed, author, epoch };
-        if len == 0 {
-            return Some((log, Self::Nothing));
-        }
-        let signature = Signature(cut.signature.as_slice().try_into().ok()?);
-        let succession = cut.succession.clone();
-        let head = Head { log, len, root, time: cut.signed };
-        let signed = SignedHead { head, succession, signature };
-        signed.verify().is_ok().then_some((log, Self::Head(Box::new(signed))))
-    }
-}
-
 impl Authority {
     /// At the start only the origin may write.
     #[must_use]
@@ -230,32 +192,11 @@ impl Authority {
         let said = std::mem::take(&mut self.said);
         self.terms.clear();
         self.heard.clear();
-        self.cuts.clear();
-        let closings = || {
-            said.values().filter_map(|(place, what)| match what {
-                Said::Closing(closing) => Some((place, closing)),
-                Said::Grant(_) | Said::Revoke(_) | Said::Cut(..) => None,
-            })
-        };
-        // Whoever has an old key of an origin cuts nothing with it.
-        let before_cuts = Closed::of(closings());
-        for (place, what) in said.values() {
-            if let Said::Cut(log, at) = what
-                && self.origins.contains(&place.log.author)
-                && !before_cuts.leaves_out(place.log, place.seq)
-            {
-                let lowest = self.cuts.entry(*log).or_insert_with(|| at.clone());
-                if at.len() < lowest.len() {
-                    lowest.clone_from(at);
-                }
-            }
-        }
-        // An origin's cut of a key that should not be takes that key's claim away.
-        let cuts = &self.cuts;
-        let stands = |place: &Place| cuts.get(&place.log).is_none_or(|cut| place.seq < cut.len());
-        self.closed = Closed::of(closings().filter(|(place, _)| stands(place)));
+        (self.cuts, self.closed) = cut::settle(&self.origins, &said);
         let words = said.iter().filter_map(|(at, (place, said))| {
-            let weighed = said.about().is_some() && !self.is_cut_off(place.log, place.seq);
+            let weighed = said.about().is_some()
+                && !self.is_cut_off(place.log, place.seq)
+                && !self.closed.doubts(place.log, place.seq);
             weighed.then_some(Word { at: *at, place, said })
         });
         for word in Words::new(words).counting(&self.origins) {

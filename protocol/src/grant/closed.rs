@@ -6,11 +6,14 @@ use crate::id::{LogId, SiteId};
 use crate::op::{Closing, Place, Tip};
 use crate::succession::generation_of;
 
+/// For each key that claims one number of an author's succession, how far it lets logs of earlier keys count.
+type Claims = BTreeMap<SiteId, BTreeMap<LogId, u64>>;
+
 /// What later keys left of the logs that earlier ones signed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Closed {
-    /// For each author, the newest key that closed logs: its number.
-    newest: BTreeMap<SiteId, u64>,
+    /// For each author and number, the keys that closed logs.
+    claims: BTreeMap<(SiteId, u64), Claims>,
     /// How far closed logs count: the furthest that any later key said.
     ends: BTreeMap<LogId, Tip>,
     /// Authors of whom two keys claim to be the same one of the succession.
@@ -20,17 +23,15 @@ pub(super) struct Closed {
 impl Closed {
     pub(super) fn of<'a>(closings: impl Iterator<Item = (&'a Place, &'a Closing)>) -> Self {
         let mut closed = Self::default();
-        let mut keys = BTreeMap::new();
         for (place, closing) in closings {
-            let (author, generation) = (place.log.author, generation_of(place.log.epoch));
-            if *keys.entry((author, generation)).or_insert(closing.key) != closing.key {
-                closed.contested.insert(author);
-            }
-            let newest = closed.newest.entry(author).or_default();
-            *newest = (*newest).max(generation);
+            let (author, number) = (place.log.author, generation_of(place.log.epoch));
+            let claims = closed.claims.entry((author, number)).or_default();
+            let reach = claims.entry(closing.key).or_default();
             for tip in closing.accepted.iter().filter(|tip| tip.author == author) {
                 let log = LogId { epoch: tip.epoch, ..place.log };
-                if generation_of(log.epoch) < generation {
+                if generation_of(log.epoch) < number {
+                    let len = reach.entry(log).or_default();
+                    *len = tip.len.max(*len);
                     let end = closed.ends.entry(log).or_insert_with(|| tip.clone());
                     if end.len < tip.len {
                         end.clone_from(tip);
@@ -38,21 +39,44 @@ impl Closed {
                 }
             }
         }
+        let twice = closed.claims.iter().filter(|(_, claims)| claims.len() > 1);
+        closed.contested = twice.map(|((author, _), _)| *author).collect();
         closed
     }
 
-    /// Whether an op is beyond what counts of its author's keys. [P-59]
+    /// Whether an op is beyond what counts of its author's keys. What a contested key and those after it say does not count; what earlier keys
+    /// say does as far as any of those that claim to follow them lets it, so that no false one takes away what was there. [P-59]
     pub(super) fn leaves_out(&self, log: LogId, seq: u64) -> bool {
-        let generation = generation_of(log.epoch);
-        if self.contested.contains(&log.author) {
-            return generation > 0;
-        }
-        self.end(log).is_some_and(|end| end.is_none_or(|end| seq >= end.len))
+        let contested = self.contest(log.author).is_some_and(|number| generation_of(log.epoch) >= number);
+        contested || self.end(log).is_some_and(|end| end.is_none_or(|end| seq >= end.len))
+    }
+
+    /// Whether an op counts by one of two contesting keys and not by the other, so that a thief may have let it count. Nobody rules by such
+    /// an op.
+    pub(super) fn doubts(&self, log: LogId, seq: u64) -> bool {
+        let Some(number) = self.contest(log.author) else { return false };
+        let later =
+            self.claims_of(log.author).filter(|(of, _)| (generation_of(log.epoch) + 1..=number).contains(of));
+        let accepts = |reach: &BTreeMap<LogId, u64>| reach.get(&log).is_some_and(|len| seq < *len);
+        !later.into_iter().any(|(_, claims)| claims.values().all(accepts))
     }
 
     /// How far a log counts by what is said of its end: none of it, where it is closed and not named.
     pub(super) fn end(&self, log: LogId) -> Option<Option<&Tip>> {
-        let later = self.newest.get(&log.author).is_some_and(|newest| generation_of(log.epoch) < *newest);
-        later.then(|| self.ends.get(&log))
+        let (newest, _) = self.claims_of(log.author).next_back()?;
+        (generation_of(log.epoch) < newest).then(|| self.ends.get(&log))
+    }
+
+    /// The lowest number that two keys of an author's claim.
+    fn contest(&self, author: SiteId) -> Option<u64> {
+        if !self.contested.contains(&author) {
+            return None;
+        }
+        self.claims_of(author).find(|(_, claims)| claims.len() > 1).map(|(number, _)| number)
+    }
+
+    /// The keys that closed logs of an author's, by their numbers.
+    fn claims_of(&self, author: SiteId) -> impl DoubleEndedIterator<Item = (u64, &Claims)> {
+        self.claims.range((author, 0)..=(author, u64::MAX)).map(|((_, number), claims)| (*number, claims))
     }
 }

@@ -1,7 +1,8 @@
 //! What counts of an author who has a new key, and of a thief of the old one.
 
 use super::*;
-use crate::log::{Batch, BatchError};
+use crate::log::{Batch, BatchError, Head};
+use crate::op::Cut;
 use crate::succession::{Succession, first_epoch};
 
 /// Site 2 hands its key over to this one.
@@ -78,15 +79,7 @@ fn two_keys_that_claim_to_be_the_same_one_both_wait_for_the_origin() {
             !counts(&authority, log(first_epoch(1)), 1) && !counts(&authority, log(first_epoch(1) + 7), 1)
         );
         assert!(counts(&authority, log(1), 4), "what was there before the theft is not taken away by it");
-        let false_one = Tip { author: site(2), epoch: first_epoch(1) + 7, len: 0, root: [0; 32] };
-        let cut = Body::Cut(Cut {
-            tip: false_one,
-            signed: NOW,
-            succession: Succession::NONE,
-            signature: vec![],
-            reason: String::new(),
-        });
-        authority.apply(&written(1, cut).ops()[0]);
+        authority.apply(&written(1, cut(2, first_epoch(1) + 7)).ops()[0]);
         assert!(authority.contested().is_empty());
         assert!(counts(&authority, log(first_epoch(1)), 1) && !counts(&authority, log(1), 5));
         assert!(!counts(&authority, log(first_epoch(1) + 7), 1));
@@ -98,17 +91,8 @@ fn two_keys_that_claim_to_be_the_same_one_both_wait_for_the_origin() {
 fn a_thief_of_an_origins_old_key_rules_nothing() {
     let mut authority = granted();
     authority.apply(&closing(1, 101, first_epoch(1), 1).ops()[0]);
-    let cut = Body::Cut(Cut {
-        tip: Tip { author: site(2), epoch: 1, len: 0, root: [0; 32] },
-        signed: NOW,
-        succession: Succession::NONE,
-        signature: vec![],
-        reason: String::new(),
-    });
-    let origin = LogId { author: site(1), ..log(3) };
-    for body in [cut, grant(4, Rights::ALL)] {
-        let said = Verified::author(&key(1), origin, &Mmr::default(), vec![body], Hlc::default(), NOW);
-        authority.apply(&said.ops()[0]);
+    for body in [cut(2, 1), grant(4, Rights::ALL)] {
+        authority.apply(&origin(3, 0, body));
     }
     assert!(counts(&authority, log(1), 7) && !authority.is_author(site(4)));
     assert!(authority.is_author(site(2)), "what the origin granted before its log was closed stands");
@@ -168,4 +152,100 @@ fn a_site_takes_nothing_for_its_own_that_its_old_key_signs_later() {
     let own = |log, seq| authority.is_own(Place { log, seq }, site(2));
     assert!(own(log(1), 4) && own(log(first_epoch(1)), 9));
     assert!(!own(log(1), 5) && !own(log(2), 0));
+}
+
+/// What the origin says at that place: in a first epoch, with its first key.
+fn origin(epoch: u64, seq: u64, body: Body) -> NamedOp {
+    let place = Place { log: LogId { author: site(1), ..log(epoch) }, seq };
+    let op = Op { place, stamp: Hlc(NOW.0 << 16), body };
+    NamedOp { id: op.id(), statement: op.encode_statement(), op }
+}
+
+/// Nothing of that log counts.
+fn cut(author: u8, epoch: u64) -> Body {
+    let tip = Tip { author: site(author), epoch, len: 0, root: [0; 32] };
+    let (signed, succession) = (NOW, Succession::NONE);
+    Body::Cut(Cut { tip, signed, succession, signature: vec![], reason: String::new() })
+}
+
+/// An origin whose first key granted site 2 something, whose second key lets one op of the first count, and a thief of the first, whose
+/// own key lets `len` of them count.
+fn contested_origin(genesis: &Genesis, len: u64) -> Authority {
+    let mut authority = Authority::new(genesis);
+    authority.apply(&origin(1, 0, grant(2, Rights::WRITE)));
+    authority.apply(&closing(1, 101, first_epoch(1), 1).ops()[0]);
+    authority.apply(&closing(1, 201, first_epoch(1) + 7, len).ops()[0]);
+    assert!(authority.contested().contains(&site(1)));
+    authority
+}
+
+/// [P-59] Where the thief's key accepts what the thief said with the old one, too.
+#[test]
+fn a_thief_of_an_origins_old_key_rules_nothing_by_contesting_the_new_one() {
+    for len in [1, 1_000] {
+        let mut authority = contested_origin(&genesis(), len);
+        authority.apply(&origin(1, 6, grant(4, Rights::ALL)));
+        authority.apply(&origin(1, 7, revoke(2, 0)));
+        authority.apply(&origin(3, 0, grant(5, Rights::ALL)));
+        assert!(!authority.is_author(site(4)) && !authority.is_author(site(5)));
+        assert!(counts(&authority, log(1), 7), "what both keys accept of the old one's words stands");
+    }
+}
+
+#[test]
+fn a_thief_of_an_origins_old_key_cuts_nothing_by_contesting_the_new_one() {
+    for len in [1, 1_000] {
+        let mut authority = contested_origin(&genesis(), len);
+        authority.apply(&origin(1, 6, cut(1, first_epoch(1))));
+        authority.apply(&origin(3, 0, cut(2, 1)));
+        assert_eq!(authority.cuts().count(), 0);
+        assert!(authority.contested().contains(&site(1)));
+    }
+}
+
+/// [P-59] What the other origin says of the contest holds, and the key that is left rules as the origin did.
+#[test]
+fn a_second_origin_ends_a_contest_about_the_first_ones_key() {
+    let mut authority = contested_origin(&Genesis { second_origin: Some(site(3)), ..genesis() }, 1_000);
+    authority.apply(&origin(first_epoch(1), 1, cut(5, 1)));
+    authority.apply(&origin(first_epoch(1), 2, grant(4, Rights::WRITE)));
+    assert!(!authority.is_author(site(4)) && authority.cuts().count() == 0);
+    authority.apply(&written(3, cut(1, first_epoch(1) + 7)).ops()[0]);
+    assert!(authority.contested().is_empty() && authority.is_author(site(4)));
+    assert_eq!(authority.cuts().count(), 2);
+}
+
+/// [P-59] A member's old key, closed at five ops, writes no more while it is not clear which key follows it.
+#[test]
+fn an_old_key_says_nothing_more_while_its_succession_is_contested() {
+    let (real, theft) = (closing(2, SECOND, first_epoch(1), 5), closing(2, THIEF, first_epoch(1) + 7, 0));
+    let mut authority = granted();
+    authority.apply(&real.ops()[0]);
+    authority.apply(&theft.ops()[0]);
+    assert!(counts(&authority, log(1), 4));
+    assert!(!counts(&authority, log(1), 5), "beyond what any closing accepts, in the old log");
+    assert!(!counts(&authority, log(2), 0), "in a new epoch of the old key");
+}
+
+/// [P-59] A thief of the second key contests the third: what the second one said stands, and what it closed stays closed.
+#[test]
+fn a_contest_about_a_later_key_leaves_what_the_earlier_one_said() {
+    const THIRD: u8 = 103;
+    let third = |by: u8, epoch: u64| {
+        let tip = |epoch, len| Tip { author: site(2), epoch, len, root: [0; 32] };
+        let accepted = vec![tip(1, 5), tip(first_epoch(1), 4)];
+        let closes = Some(Closing { key: site(by), accepted });
+        let succession = successor(SECOND).followed_by(site(2), &key(SECOND), site(by));
+        let body = Body::OpenEpoch(OpenEpoch { known: None, closes });
+        let signs = (&key(by), succession);
+        Verified::author_as(signs, log(epoch), &Mmr::default(), vec![body], Hlc::default(), NOW)
+    };
+    let mut authority = granted();
+    authority.apply(&closing(2, SECOND, first_epoch(1), 5).ops()[0]);
+    authority.apply(&third(THIRD, first_epoch(2)).ops()[0]);
+    authority.apply(&third(203, first_epoch(2) + 7).ops()[0]);
+    assert!(authority.contested().contains(&site(2)));
+    assert!(counts(&authority, log(first_epoch(1)), 3) && !counts(&authority, log(first_epoch(1)), 4));
+    assert!(counts(&authority, log(1), 4) && !counts(&authority, log(1), 5));
+    assert!(!counts(&authority, log(first_epoch(2)), 1) && !counts(&authority, log(first_epoch(2) + 7), 1));
 }

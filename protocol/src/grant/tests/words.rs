@@ -4,7 +4,6 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::op::Op;
 
 const ADMIN: Rights = Rights { admin: true, ..NONE };
 const NONE: Rights =
