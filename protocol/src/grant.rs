@@ -43,6 +43,8 @@ pub struct Authority {
     terms: BTreeMap<SiteId, Vec<Term>>,
     /// The grants and revokes that count, about each site and in order.
     heard: BTreeMap<SiteId, Vec<(Hlc, OpId, Said)>>,
+    /// Every site that is or may have been an admin, origins aside: what others say of rights changes nothing.
+    admins: BTreeSet<SiteId>,
     cuts: BTreeMap<LogId, CutAt>,
     closed: Closed,
 }
@@ -151,6 +153,7 @@ impl Authority {
             said: BTreeMap::new(),
             terms: BTreeMap::new(),
             heard: BTreeMap::new(),
+            admins: BTreeSet::new(),
             cuts: BTreeMap::new(),
             closed: Closed::default(),
         }
@@ -182,9 +185,23 @@ impl Authority {
             | Body::OpenEpoch(_)
             | Body::Unknown { .. } => return false,
         };
+        let decides = self.may_decide(named.op.place.log.author, &said);
         self.said.insert((named.op.stamp, named.id), (named.op.place, said));
-        self.settle();
+        if decides {
+            self.settle();
+        }
         true
+    }
+
+    /// Whether a word may change what counts. Anyone may say any number of those that do not: they are kept, and cost no more than that.
+    fn may_decide(&self, author: SiteId, said: &Said) -> bool {
+        match said {
+            Said::Grant(_) | Said::Revoke(_) => {
+                self.origins.contains(&author) || self.admins.contains(&author)
+            }
+            Said::Cut(..) => self.origins.contains(&author),
+            Said::Closing(_) => true,
+        }
     }
 
     /// Works out from all that was said what counts of it.
@@ -199,7 +216,9 @@ impl Authority {
                 && !self.closed.doubts(place.log, place.seq);
             weighed.then_some(Word { at: *at, place, said })
         });
-        for word in Words::new(words).counting(&self.origins) {
+        let words = Words::possible(&self.origins, words);
+        self.admins = words.admins();
+        for word in words.counting(&self.origins) {
             if let Some(about) = word.said.about() {
                 let (stamp, id) = word.at;
                 hear(self.terms.entry(about).or_default(), word.said);

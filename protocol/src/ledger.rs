@@ -4,7 +4,7 @@
 //! the sites that may say them are trusted with the whole feed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::grant::{Authority, Verb};
 use crate::id::{BlobId, LogId, OpId, SiteId};
@@ -23,6 +23,22 @@ struct Word {
     stamp: Hlc,
 }
 
+/// The ops of rights and blocks that were taken in.
+#[derive(Debug, Clone, Default)]
+struct Ruled {
+    ops: BTreeSet<OpId>,
+    /// Worked out when it is asked for: anyone may say any number of words, and a batch of them is one change.
+    digest: OnceLock<[u8; 16]>,
+}
+
+impl PartialEq for Ruled {
+    fn eq(&self, other: &Self) -> bool {
+        self.ops == other.ops
+    }
+}
+
+impl Eq for Ruled {}
+
 /// One feed's ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ledger {
@@ -36,9 +52,7 @@ pub struct Ledger {
     blocks: BTreeMap<BlobId, BTreeMap<OpId, Word>>,
     /// Every unblock, by the block it lifts.
     unblocks: BTreeMap<OpId, Vec<Word>>,
-    /// Ops of rights and blocks taken in.
-    rules: BTreeSet<OpId>,
-    rules_digest: [u8; 16],
+    ruled: Ruled,
 }
 
 impl Ledger {
@@ -52,8 +66,7 @@ impl Ledger {
             seals: BTreeSet::new(),
             blocks: BTreeMap::new(),
             unblocks: BTreeMap::new(),
-            rules: BTreeSet::new(),
-            rules_digest: [0; 16],
+            ruled: Ruled::default(),
         }
     }
 
@@ -87,8 +100,8 @@ impl Ledger {
             | Body::Cut(_)
             | Body::Unknown { .. } => return false,
         }
-        if self.rules.insert(named.id) {
-            self.rules_digest = digest(self.rules.iter().map(|id| id.0.as_slice()));
+        if self.ruled.ops.insert(named.id) {
+            self.ruled.digest = OnceLock::new();
         }
         true
     }
@@ -210,8 +223,8 @@ impl Ledger {
 
     /// A digest of the rights and blocks that what stands follows from.
     #[must_use]
-    pub const fn rules_digest(&self) -> [u8; 16] {
-        self.rules_digest
+    pub fn rules_digest(&self) -> [u8; 16] {
+        *self.ruled.digest.get_or_init(|| digest(self.ruled.ops.iter().map(|id| id.0.as_slice())))
     }
 
     /// What tells two states of the same site's growing set of seals apart. It matters only where several builds of one version stand.

@@ -30,8 +30,18 @@ impl Word<'_> {
 pub(super) struct Words<'a>(Vec<Word<'a>>);
 
 impl<'a> Words<'a> {
-    pub(super) fn new(words: impl Iterator<Item = Word<'a>>) -> Self {
-        Self(words.collect())
+    /// Those that may count, whatever takes them back.
+    pub(super) fn possible(origins: &[SiteId], words: impl Iterator<Item = Word<'a>>) -> Self {
+        Self(words.collect()).let_count(origins, &Self::default())
+    }
+
+    /// The sites that one of them makes an admin.
+    pub(super) fn admins(&self) -> BTreeSet<SiteId> {
+        let made = |word: &Word<'_>| match word.said {
+            Said::Grant(grant) if grant.rights.admin => Some(grant.grantee),
+            Said::Grant(_) | Said::Revoke(_) | Said::Cut(..) | Said::Closing(_) => None,
+        };
+        self.0.iter().filter_map(made).collect()
     }
 
     /// Those that count. What lets one count is a grant before it that counts, if every revoke that follows the grant and counts accepts the
@@ -40,7 +50,7 @@ impl<'a> Words<'a> {
     /// authors' word. Until an origin tells, such revokes count and such grants do not: no right comes from it.
     pub(super) fn counting(self, origins: &[SiteId]) -> Vec<Word<'a>> {
         // More than what counts; what outlives all of that is less than what counts. The two close in on each other.
-        let mut most = self.let_count(origins, &Self::default());
+        let mut most = self;
         loop {
             let least = most.let_count(origins, &most);
             let fewer = most.let_count(origins, &least);

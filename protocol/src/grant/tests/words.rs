@@ -66,6 +66,15 @@ fn a_revoked_admin_takes_nobodys_rights_by_a_stamp_of_before() {
     assert!(authority.allows(log(3), 0, at(30), Verb::Publish, "any"));
 }
 
+#[test]
+fn what_an_admin_said_counts_though_it_came_before_what_made_it_an_admin() {
+    let mut authority = authority(&[by(3, 0, 500, grant(4, ADMIN)), by(4, 0, 600, grant(5, Rights::WRITE))]);
+    assert!(!authority.is_author(site(4)));
+    authority.apply(&by(2, 0, 400, grant(3, ADMIN)));
+    authority.apply(&by(1, 0, 10, grant(2, ADMIN)));
+    assert!(authority.is_admin(site(3)) && authority.is_admin(site(4)) && authority.is_author(site(5)));
+}
+
 /// Publishes that waited count again once rights are given anew [P-29]; words do not: their author says them again.
 #[test]
 fn a_new_grant_brings_no_word_back_that_a_revoke_did_not_accept() {
