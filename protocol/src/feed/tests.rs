@@ -1,6 +1,7 @@
 //! The merge rules, one case a test, and that no order of arrival changes the outcome.
 
 mod cases;
+mod orders;
 mod roles;
 mod rules;
 
