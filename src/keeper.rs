@@ -406,7 +406,9 @@ impl View for LinkKeeper {
     }
 
     fn authority(&self, feed: FeedId) -> Result<Option<Authority>, Unreadable> {
-        self.view().authority(feed)
+        let authority = self.view().authority(feed)?;
+        let key = self.site.key();
+        Ok(authority.map(|authority| authority.knowing(self.site.me(), key.succession().clone())))
     }
 
     fn rights(&self, feed: FeedId, bytes_max: usize) -> Result<Vec<Batch>, Unreadable> {
@@ -538,6 +540,16 @@ impl Keeper for LinkKeeper {
     }
 
     fn learn(&mut self, proof: &RightsProof) -> Result<(), KeepError> {
+        let head = &proof.batch().head;
+        let author = head.head.log.author;
+        let authority = self.authority(head.head.log.feed).map_err(|error| {
+            tracing::error!(?error, "cannot tell by which keys sites are known");
+            KeepError::Failed
+        })?;
+        if authority.is_some_and(|authority| authority.contradicts(author, &head.succession)) {
+            tracing::warn!(link = self.link, %author, "words of another key than the one that this site is known by");
+            return Ok(());
+        }
         self.site.store().put_rights(proof).map_err(|error| write_failed(&error))
     }
 

@@ -7,7 +7,7 @@ use crate::id::{FeedId, LogId, OpId, SiteId};
 use crate::limits::{BATCH_BYTES_MAX, OPS_PER_FRAME_MAX};
 use crate::log::{Filling, NamedOp, Verified};
 use crate::op::{Body, Closing, Genesis, Grant, Op, OpenEpoch, Place, Revoke, Rights, Tip};
-use crate::succession::generation_of;
+use crate::succession::{Succession, generation_of};
 use crate::switches::Switches;
 use crate::time::Hlc;
 
@@ -47,6 +47,8 @@ pub struct Authority {
     admins: BTreeSet<SiteId>,
     cuts: BTreeMap<LogId, CutAt>,
     closed: Closed,
+    /// The keys of other sites, as this one knows them beside what is said in the feed.
+    known: BTreeMap<SiteId, Succession>,
 }
 
 /// Grants to one site that stand or fall together: those between two revokes.
@@ -156,7 +158,21 @@ impl Authority {
             admins: BTreeSet::new(),
             cuts: BTreeMap::new(),
             closed: Closed::default(),
+            known: BTreeMap::new(),
         }
+    }
+
+    /// The same at a site that knows another by these keys: by its own word, on a connection that it alone can have.
+    #[must_use]
+    pub fn knowing(mut self, site: SiteId, keys: Succession) -> Self {
+        self.known.insert(site, keys);
+        self
+    }
+
+    /// Whether these keys are not those of the site that is known here by that id: an older key of its, in other hands, named others. [P-59]
+    #[must_use]
+    pub fn contradicts(&self, site: SiteId, keys: &Succession) -> bool {
+        self.known.get(&site).is_some_and(|known| known.longer(keys).is_none())
     }
 
     /// Takes in a grant, revoke, cut or closing op. Tells whether it was one, in which case the feed's items may all stand differently.
@@ -483,7 +499,7 @@ impl Permitted<Verified> {
     /// Ops that came over a link: both gates. `effective` is in this site's terms; `me` may learn its own ops back, whichever they are.
     ///
     /// # Errors
-    /// The feed is not the link's, the link holds back what is in the run, or its author has no rights in the feed.
+    /// The feed is not the link's, the link holds back what is in the run, its author has no rights in the feed, or is known by other keys.
     pub fn received(
         verified: Verified,
         feed: FeedId,
@@ -510,6 +526,9 @@ impl Permitted<Verified> {
         }
         if author != me && !authority.is_author(author) {
             return Err(Reason::AuthorNotAllowed);
+        }
+        if authority.contradicts(author, &verified.head().succession) {
+            return Err(Reason::KeyContested);
         }
         Ok(Self { inner: verified })
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use protocol::fault::Outcome;
+use protocol::fault::{Outcome, Reason};
 use protocol::frame::Openness;
 use protocol::id::StoreId;
 use protocol::link::Dial;
@@ -15,7 +15,7 @@ use protocol::switches::{Switches, Verdict};
 
 use super::*;
 use crate::store::disk::fake::FakeDisk;
-use crate::store::{FeedRecord, Options, engine};
+use crate::store::{FeedRecord, KeysOf, Options, engine};
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -381,4 +381,42 @@ fn what_a_thief_adds_to_a_closed_log_of_this_site_moves_no_clock() {
     assert!(site.stamps_ahead_ms() < HOUR_MS && again.stamps_ahead_ms() < HOUR_MS);
     let own = site.author(feed, vec![moved()]).unwrap();
     assert!(!own[0].op.stamp.is_ahead_of(wall_clock()), "it waits at other sites for ten years");
+}
+
+/// [P-59] A thief of an older key names a key of its own, or one after that, in the place of the site's newer one.
+#[test]
+fn whose_keys_are_known_here_nobody_else_closes_logs_for() {
+    let (key, store, feed) = a_feed();
+    let origin = SiteStore::new(store.clone(), key.clone());
+    origin.author(feed, vec![moved()]).unwrap();
+    let next = key.followed_by(&[2; 32]);
+    for here in [key.followed_by(&[2; 32]), SiteKey::from_seed(&[9; 32])] {
+        let site = SiteStore::new(store.clone(), here);
+        if site.me() != key.site_id() {
+            let known = KeysOf { succession: next.succession().clone(), ..KeysOf::default() };
+            store.put_keys_of(key.site_id(), &known).unwrap();
+        }
+        let link = Link::new("peer".to_owned(), key.site_id(), "peer".to_owned(), Dial::Incoming, Vec::new());
+        let mut keeper = site.keeper(&link);
+        let first = key.followed_by(&[66; 32]);
+        for thief in [first.clone(), first.followed_by(&[67; 32])] {
+            let (number, keys) = (thief.succession().generation(), thief.succession().clone());
+            let log = LogId { feed, author: key.site_id(), epoch: protocol::succession::first_epoch(number) };
+            let closing = Closing { key: thief.public(), accepted: Vec::new() };
+            let opening = Body::OpenEpoch(OpenEpoch { known: None, closes: Some(closing) });
+            let signer = (thief.signing_key(), keys);
+            let (held, clock) = (Mmr::default(), Hlc::default());
+            let said = Verified::author_as(signer, log, &held, vec![opening], clock, wall_clock());
+            let proof = RightsProof::check(said.to_batch(), feed).unwrap();
+            keeper.learn(&proof).unwrap();
+            let authority = keeper.authority(feed).unwrap().unwrap();
+            assert!(!authority.is_closed(origin_log(feed, &key), 0), "key number {number}");
+            let taken = Permitted::received(said, feed, Switches::MIRROR, &authority, site.me());
+            assert_eq!(taken.unwrap_err(), Reason::KeyContested, "key number {number}");
+        }
+    }
+}
+
+fn origin_log(feed: FeedId, key: &SiteKey) -> LogId {
+    LogId { feed, author: key.site_id(), epoch: 1 }
 }

@@ -44,6 +44,23 @@ impl Store {
         value.map_or_else(|| Ok(KeysOf::default()), |value| self.understood(&value))
     }
 
+    /// The later keys of all sites that told theirs.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn known_keys(&self) -> Result<Vec<(SiteId, Succession)>, ReadError> {
+        let mut known = Vec::new();
+        for (site, value) in self.records(Shelf::KeysOf, &[], &[], usize::MAX)? {
+            let keys: KeysOf = self.understood(&value)?;
+            if let Ok(site) = <[u8; 32]>::try_from(site.as_slice())
+                && keys.succession.generation() > 0
+            {
+                known.push((SiteId(site), keys.succession));
+            }
+        }
+        Ok(known)
+    }
+
     /// Keeps the keys of another site. Durable when this returns.
     ///
     /// # Errors

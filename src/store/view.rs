@@ -142,7 +142,11 @@ impl View for SiteView {
 
     fn authority(&self, feed: FeedId) -> Result<Option<Authority>, Unreadable> {
         let authority = self.store.authority(feed).map_err(|error| self.told(&error))?;
-        Ok(authority.map(|authority| Authority::clone(&authority)))
+        let Some(authority) = authority else { return Ok(None) };
+        let known = self.store.known_keys().map_err(|error| self.told(&error))?.into_iter();
+        Ok(Some(
+            known.fold(Authority::clone(&authority), |authority, (site, keys)| authority.knowing(site, keys)),
+        ))
     }
 
     fn rights(&self, feed: FeedId, bytes_max: usize) -> Result<Vec<Batch>, Unreadable> {

@@ -74,9 +74,9 @@ impl Inbound {
                 context.outputs.push_back(Output::Append(permitted));
                 Ok(())
             }
-            Err(Reason::AuthorNotAllowed) => {
+            Err(reason @ (Reason::AuthorNotAllowed | Reason::KeyContested)) => {
                 self.refuse_for_now(log);
-                context.tally.refuse(Reason::AuthorNotAllowed, ops);
+                context.tally.refuse(reason, ops);
                 Ok(())
             }
             Err(_held_back) => Err(Misbehaved::OpsNotPermitted.into()),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::log::{Batch, BatchError, Head};
 use crate::op::Cut;
-use crate::succession::{Succession, first_epoch};
+use crate::succession::first_epoch;
 
 /// Site 2 hands its key over to this one.
 const SECOND: u8 = 102;
