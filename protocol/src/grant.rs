@@ -49,6 +49,8 @@ pub struct Authority {
     closed: Closed,
     /// The keys of other sites, as this one knows them beside what is said in the feed.
     known: BTreeMap<SiteId, Succession>,
+    /// The keys that lead to logs of later ones.
+    lineages: BTreeMap<LogId, Succession>,
 }
 
 /// Grants to one site that stand or fall together: those between two revokes.
@@ -159,7 +161,15 @@ impl Authority {
             cuts: BTreeMap::new(),
             closed: Closed::default(),
             known: BTreeMap::new(),
+            lineages: BTreeMap::new(),
         }
+    }
+
+    /// By which keys, one after the other, logs of later keys come from their authors' first ones, as their heads prove. Two that part claim the
+    /// same number, though one of them closed nothing by that. [P-59]
+    pub fn descend(&mut self, lineages: impl IntoIterator<Item = (LogId, Succession)>) {
+        self.lineages.extend(lineages.into_iter().filter(|(_, keys)| keys.generation() > 0));
+        self.settle();
     }
 
     /// The same at a site that knows another by these keys: by its own word, on a connection that it alone can have.
@@ -225,7 +235,7 @@ impl Authority {
         let said = std::mem::take(&mut self.said);
         self.terms.clear();
         self.heard.clear();
-        (self.cuts, self.closed) = cut::settle(&self.origins, &said);
+        (self.cuts, self.closed) = cut::settle(&self.origins, &said, &self.lineages);
         let words = said.iter().filter_map(|(at, (place, said))| {
             let weighed = said.about().is_some()
                 && !self.is_cut_off(place.log, place.seq)

@@ -11,6 +11,7 @@ use crate::id::{BlobId, LogId, OpId, SiteId};
 use crate::limits::{SEAL_FRESH_MS, SEAL_STALE_MS};
 use crate::log::NamedOp;
 use crate::op::{Blocked, Body, Genesis, Place, Seal};
+use crate::succession::Succession;
 use crate::time::{Hlc, Timestamp};
 
 #[cfg(test)]
@@ -135,6 +136,11 @@ impl Ledger {
     #[must_use]
     pub const fn genesis(&self) -> &Genesis {
         &self.genesis
+    }
+
+    /// Takes in by which keys logs come from their authors' first ones ([`Authority::descend`]).
+    pub fn descend(&mut self, lineages: impl IntoIterator<Item = (LogId, Succession)>) {
+        Arc::make_mut(&mut self.authority).descend(lineages);
     }
 
     /// Who may write.

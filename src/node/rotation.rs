@@ -91,7 +91,9 @@ pub(super) fn contested(site: &SiteStore) -> Result<Vec<Finding>, ReadError> {
                     record.name,
                     author.short()
                 ),
-                hint: "revoke the site's key and pair the site anew: packetboat key revoke".to_owned(),
+                hint: "let a new site take its place (packetboat init there), and take this one's rights back; \
+                       sites that met it by its newer key itself are not touched"
+                    .to_owned(),
             });
         }
     }

@@ -116,6 +116,10 @@ impl Store {
         self.inner.ledgers.get(feed, self.inner.index.rebuilds(), || {
             let Some(record) = self.feed(feed)? else { return Ok(None) };
             let mut ledger = Ledger::new(&record.genesis);
+            let heads = self.heads(feed)?.into_iter();
+            let told = self.rights_told(feed)?;
+            let proofs = told.iter().map(|proof| proof.batch().head.clone());
+            ledger.descend(heads.chain(proofs).map(|signed| (signed.head.log, signed.succession)));
             // Rights first: they say which seals count.
             for proof in self.rights_told(feed)?.iter() {
                 for named in proof.ops() {

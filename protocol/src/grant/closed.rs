@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{LogId, SiteId};
 use crate::op::{Closing, Place, Tip};
-use crate::succession::generation_of;
+use crate::succession::{Succession, generation_of};
 
 /// For each key that claims one number of an author's succession, how far it lets logs of earlier keys count.
 type Claims = BTreeMap<SiteId, BTreeMap<LogId, u64>>;
@@ -12,7 +12,7 @@ type Claims = BTreeMap<SiteId, BTreeMap<LogId, u64>>;
 /// What later keys left of the logs that earlier ones signed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Closed {
-    /// For each author and number, the keys that closed logs.
+    /// For each author and number, the keys that closed logs or led to those that did.
     claims: BTreeMap<(SiteId, u64), Claims>,
     /// How far closed logs count: the furthest that any later key said.
     ends: BTreeMap<LogId, Tip>,
@@ -21,8 +21,16 @@ pub(super) struct Closed {
 }
 
 impl Closed {
-    pub(super) fn of<'a>(closings: impl Iterator<Item = (&'a Place, &'a Closing)>) -> Self {
+    pub(super) fn of<'a>(
+        closings: impl Iterator<Item = (&'a Place, &'a Closing)>,
+        lineages: impl Iterator<Item = (&'a LogId, &'a Succession)>,
+    ) -> Self {
         let mut closed = Self::default();
+        for (log, keys) in lineages {
+            for (number, key) in (0..).zip(keys.keys(log.author)).skip(1) {
+                closed.claims.entry((log.author, number)).or_default().entry(key).or_default();
+            }
+        }
         for (place, closing) in closings {
             let (author, number) = (place.log.author, generation_of(place.log.epoch));
             let claims = closed.claims.entry((author, number)).or_default();

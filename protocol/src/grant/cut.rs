@@ -8,6 +8,7 @@ use crate::id::{FeedId, LogId, SiteId};
 use crate::log::{Head, SignedHead};
 use crate::op::{Cut, Place, Tip};
 use crate::signature::Signature;
+use crate::succession::Succession;
 
 /// How far a log counts of which its author signed two histories.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,15 +53,18 @@ impl CutAt {
 pub(super) fn settle<Key>(
     origins: &[SiteId],
     said: &BTreeMap<Key, (Place, Said)>,
+    lineages: &BTreeMap<LogId, Succession>,
 ) -> (BTreeMap<LogId, CutAt>, Closed) {
     let mut cuts: BTreeMap<LogId, CutAt> = BTreeMap::new();
     loop {
         // A cut of a key that should not be takes that key's claim away.
         let stands = |place: &Place| cuts.get(&place.log).is_none_or(|cut| place.seq < cut.len());
-        let closed = Closed::of(said.values().filter_map(|(place, what)| match what {
+        let closings = said.values().filter_map(|(place, what)| match what {
             Said::Closing(closing) => stands(place).then_some((place, closing)),
             Said::Grant(_) | Said::Revoke(_) | Said::Cut(..) => None,
-        }));
+        });
+        let closed =
+            Closed::of(closings, lineages.iter().filter(|(log, _)| stands(&Place { log: **log, seq: 0 })));
         let mut lower = cuts.clone();
         for (place, what) in said.values() {
             // Whoever has an old key of an origin cuts nothing with it, by contesting the new one either.

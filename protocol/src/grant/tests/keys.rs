@@ -249,3 +249,28 @@ fn a_contest_about_a_later_key_leaves_what_the_earlier_one_said() {
     assert!(counts(&authority, log(1), 4) && !counts(&authority, log(1), 5));
     assert!(!counts(&authority, log(first_epoch(2)), 1) && !counts(&authority, log(first_epoch(2) + 7), 1));
 }
+
+/// [P-59] A thief of the first key passes a number over, so that nobody else claims the one by which its log closes the others.
+#[test]
+fn a_thief_who_passes_a_number_over_contests_the_one_that_it_passed() {
+    let real = closing(2, SECOND, first_epoch(1), 5);
+    let third = THIEF + 1;
+    let keys = successor(THIEF).followed_by(site(2), &key(THIEF), site(third));
+    let stolen = log(first_epoch(2));
+    let closes = Some(Closing { key: site(third), accepted: vec![] });
+    let body = Body::OpenEpoch(OpenEpoch { known: None, closes });
+    let signer = (&key(third), keys);
+    let theft = Verified::author_as(signer, stolen, &Mmr::default(), vec![body], Hlc::default(), NOW);
+    let mut authority = granted();
+    let heads = [real.head(), theft.head()];
+    authority.descend(heads.map(|signed| (signed.head.log, signed.succession.clone())));
+    for run in [&real, &theft] {
+        authority.apply(&run.ops()[0]);
+    }
+    assert!(authority.contested().contains(&site(2)));
+    assert!(!counts(&authority, stolen, 1) && !counts(&authority, log(first_epoch(1)), 1));
+    assert!(counts(&authority, log(1), 4), "what was there before the theft is not taken away by it");
+    authority.apply(&written(1, cut(2, first_epoch(2))).ops()[0]);
+    assert!(authority.contested().is_empty());
+    assert!(counts(&authority, log(first_epoch(1)), 1) && !counts(&authority, stolen, 1));
+}
