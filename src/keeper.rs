@@ -277,8 +277,12 @@ impl SiteStore {
         let store = self.store();
         let strict = store.feed(feed)?.is_some_and(|record| record.strict);
         let key = self.key();
-        let anew = opens == Opens::Anew;
+        let home = own_log::is_for_this_site(store, self.me(), feed)?;
+        let anew = opens == Opens::Anew || own_log::goes_elsewhere(store, self.me(), feed, home)?;
         let own = own_log::next(store, &key, feed, anew, random_step)?;
+        if home && !store.authority(feed)?.is_some_and(|authority| authority.stays_home(own.log)) {
+            store.keep_home(own.log).map_err(AppendError::Write)?;
+        }
         let bodies = own.opens.map(Body::OpenEpoch).into_iter().chain(bodies).collect();
         let signer = (key.signing_key(), key.succession().clone());
         Ok((Verified::author_as(signer, own.log, &own.held, bodies, clock, wall_clock()), strict))

@@ -159,8 +159,11 @@ fn may_publish(
             };
             if held.manifest.same_bytes(manifest) {
                 // Behind the cut of this site's forked log it counts here only: said again, it counts elsewhere.
-                if store.authority(feed)?.is_some_and(|authority| authority.is_cut_off(place.log, place.seq))
-                {
+                // So it does where it was said before this site had rights.
+                if store.authority(feed)?.is_some_and(|authority| {
+                    authority.is_cut_off(place.log, place.seq)
+                        || authority.stays_home(place.log) && authority.is_author(place.log.author)
+                }) {
                     return Ok(Some(Vec::new()));
                 }
                 // Another site deleted it, and its ops do not flow here: what it told is all that is known of the deletes.

@@ -49,6 +49,8 @@ pub struct Authority {
     closed: Closed,
     /// The keys of other sites, as this one knows them beside what is said in the feed.
     known: BTreeMap<SiteId, Succession>,
+    /// Logs that leave this site never.
+    overlay: BTreeSet<LogId>,
     /// The keys that lead to logs of later ones.
     lineages: BTreeMap<LogId, Succession>,
 }
@@ -162,7 +164,19 @@ impl Authority {
             closed: Closed::default(),
             known: BTreeMap::new(),
             lineages: BTreeMap::new(),
+            overlay: BTreeSet::new(),
         }
+    }
+
+    /// Logs of this site's own that it wrote for itself alone: rights that it is given later are not for what is said there.
+    pub fn keep_home(&mut self, logs: impl IntoIterator<Item = LogId>) {
+        self.overlay.extend(logs);
+    }
+
+    /// Whether a log is one of those.
+    #[must_use]
+    pub fn stays_home(&self, log: LogId) -> bool {
+        self.overlay.contains(&log)
     }
 
     /// By which keys, one after the other, logs of later keys come from their authors' first ones, as their heads prove. Two that part claim the
@@ -348,6 +362,9 @@ impl Authority {
     pub fn weigh(&self, log: LogId, seq: u64, stamp: Hlc, verb: Verb, name: &str) -> Weight {
         if self.is_cut_off(log, seq) {
             return Weight::Held;
+        }
+        if self.stays_home(log) {
+            return Weight::Nothing;
         }
         if self.origins.contains(&log.author) {
             return Weight::Counts;

@@ -138,6 +138,11 @@ impl Ledger {
         &self.genesis
     }
 
+    /// Takes in which logs of this site's own leave it never ([`Authority::keep_home`]).
+    pub fn keep_home(&mut self, logs: impl IntoIterator<Item = LogId>) {
+        Arc::make_mut(&mut self.authority).keep_home(logs);
+    }
+
     /// Takes in by which keys logs come from their authors' first ones ([`Authority::descend`]).
     pub fn descend(&mut self, lineages: impl IntoIterator<Item = (LogId, Succession)>) {
         Arc::make_mut(&mut self.authority).descend(lineages);

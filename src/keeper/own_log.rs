@@ -4,6 +4,7 @@
 use protocol::fault::Outcome;
 use protocol::grant::Authority;
 use protocol::id::{FeedId, LogId, SiteId};
+use protocol::link::Link;
 use protocol::log::{Head, Mmr};
 use protocol::op::{Closing, OpenEpoch, Tip};
 use protocol::session::tally::Tally;
@@ -128,6 +129,32 @@ fn goes_on_in(store: &Store, me: SiteId, feed: FeedId) -> Result<LogId, ReadErro
     let newest = || heads(store, me, feed).map(|own| own.last().map_or(1, |head| head.log.epoch));
     let epoch = store.writing(feed)?.map_or_else(newest, |writing| Ok(writing.epoch))?;
     Ok(LogId { feed, author: me, epoch })
+}
+
+/// Whether what a site says in a feed is for itself alone: it has no rights there, and no link lets anything of the feed out. Where one does, it may
+/// only not have heard yet that it was given rights.
+///
+/// # Errors
+/// The disk failed.
+pub fn is_for_this_site(store: &Store, me: SiteId, feed: FeedId) -> Result<bool, ReadError> {
+    if store.authority(feed)?.is_some_and(|authority| authority.is_author(me)) {
+        return Ok(false);
+    }
+    let takes =
+        |link: &Link| link.new_feeds.as_ref().is_some_and(|new| new.takes && new.switches.flows_out());
+    let lets_out = |link: &Link| link.on(feed).map_or_else(|| takes(link), |on| on.switches.flows_out());
+    Ok(!store.links()?.iter().any(lets_out))
+}
+
+/// Whether the log in which a site would go on is of the other kind than what it says now: for itself alone, or not. Rights that it is given later
+/// are not for what it said before that.
+///
+/// # Errors
+/// The disk failed.
+pub fn goes_elsewhere(store: &Store, me: SiteId, feed: FeedId, home: bool) -> Result<bool, ReadError> {
+    let log = goes_on_in(store, me, feed)?;
+    let stays = store.authority(feed)?.is_some_and(|authority| authority.stays_home(log));
+    Ok(stays != home && store.log_state(log)?.is_some())
 }
 
 /// Whether a peer holds more of the log in which this site would go on than this site ever had: it was set back. What it knows that damage

@@ -23,6 +23,7 @@ mod line;
 mod links;
 mod merge;
 mod new_feeds;
+mod overlay;
 mod partition;
 mod receiver;
 mod rotation;

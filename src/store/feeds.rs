@@ -116,6 +116,7 @@ impl Store {
         self.inner.ledgers.get(feed, self.inner.index.rebuilds(), || {
             let Some(record) = self.feed(feed)? else { return Ok(None) };
             let mut ledger = Ledger::new(&record.genesis);
+            ledger.keep_home(self.overlays(feed)?);
             let heads = self.heads(feed)?.into_iter();
             let told = self.rights_told(feed)?;
             let proofs = told.iter().map(|proof| proof.batch().head.clone());

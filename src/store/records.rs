@@ -78,6 +78,8 @@ pub enum Shelf {
     Reclaimed,
     /// pack 4, offset 8 → bytes that were lost with their pack: a backup may have it still.
     LostPacks,
+    /// feed 32, author 32, epoch 8 → a log that this site wrote for itself alone.
+    Overlays,
     /// record 32 of a batch → the log, of another history of which it is than what came in its place.
     Strays,
 }
@@ -113,6 +115,7 @@ impl Shelf {
             Self::Strays => 44,
             Self::Reclaimed => 45,
             Self::LostPacks => 46,
+            Self::Overlays => 47,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! In which epoch of its log this site writes in each feed, and whether it may write at all: a store that was restored, copied or set back
 //! does not know how far its key has signed.
 
-use protocol::id::FeedId;
+use protocol::id::{FeedId, LogId};
 use protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -91,6 +91,23 @@ impl Store {
     pub fn write_in(&self, feed: FeedId, epoch: u64) -> Result<(), WriteError> {
         let turn = self.awakening().ok().flatten().map_or(0, |awakening| awakening.turn);
         self.put_record(Shelf::Writing, feed.as_bytes(), &keys::encode(&Writing { epoch, turn }))
+    }
+
+    /// Notes that a log of this site's own leaves it never. Durable when this returns.
+    ///
+    /// # Errors
+    /// When the disk is full or fails.
+    pub fn keep_home(&self, log: LogId) -> Result<(), WriteError> {
+        self.put_record(Shelf::Overlays, &keys::log(log), &[])?;
+        self.forget_ledger(log.feed);
+        Ok(())
+    }
+
+    /// The logs of a feed that leave this site never.
+    pub(super) fn overlays(&self, feed: FeedId) -> Result<Vec<LogId>, ReadError> {
+        let noted = self.records(Shelf::Overlays, feed.as_bytes(), &[], usize::MAX)?;
+        let log = |key: &[u8]| keys::log_of(&[key, &[0; 8]].concat()).ok();
+        Ok(noted.iter().filter_map(|(key, _)| log(key)).collect())
     }
 
     /// Why this site does not write in a feed, where it does not: nothing was decided since the store's last awakening. No clock tells a

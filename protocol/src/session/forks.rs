@@ -47,7 +47,8 @@ pub(super) fn travelling(feed: FeedId, also: Option<SiteId>, view: &dyn View) ->
     for state in view.logs(feed)? {
         let (log, reach) = (state.log, state.reach);
         let travels = authority.is_author(log.author) || also == Some(log.author);
-        if reach.len == 0 || !travels || is_frozen(log, &authority, &forks) {
+        let stays = !travels || authority.stays_home(log);
+        if reach.len == 0 || stays || is_frozen(log, &authority, &forks) {
             continue;
         }
         match authority.cut(log) {
