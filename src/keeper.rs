@@ -15,6 +15,7 @@ use protocol::fork::ForkProof;
 use protocol::frame::Fate;
 use protocol::grant::{Authority, Permitted, RightsProof, Unsayable};
 use protocol::id::{BlobId, FeedId, LogId, OpId, SiteId};
+use protocol::limits::STRANGERS_WORDS_MAX;
 use protocol::link::{Fetch, Link};
 use protocol::log::{Batch, Filling, Mmr, NamedOp, SignedHead, Verified};
 use protocol::op::{Body, Place};
@@ -550,9 +551,18 @@ impl Keeper for LinkKeeper {
             tracing::error!(?error, "cannot tell by which keys sites are known");
             KeepError::Failed
         })?;
-        if authority.is_some_and(|authority| authority.contradicts(author, &head.succession)) {
+        if authority.as_ref().is_some_and(|authority| authority.contradicts(author, &head.succession)) {
             tracing::warn!(link = self.link, %author, "words of another key than the one that this site is known by");
             return Ok(());
+        }
+        if authority.is_some_and(|authority| !authority.is_author(author)) {
+            let strangers = self.site.store().words_of_strangers(head.head.log.feed).map_err(|error| {
+                tracing::error!(%error, "cannot tell which words about rights are here");
+                KeepError::Failed
+            })?;
+            if strangers >= STRANGERS_WORDS_MAX {
+                return Ok(());
+            }
         }
         self.site.store().put_rights(proof).map_err(|error| write_failed(&error))
     }

@@ -55,6 +55,9 @@ pub const GROUP_BYTES: usize = 16 << 10;
 /// How far ahead of a site's own clock a stamp may lie before its op waits until it is due.
 pub const STAMP_AHEAD_MS_MAX: u64 = 10 * 60 * 1000;
 
+/// Words about rights, told by peers, of sites that no word gives any right: what gives it may come later, and nobody else owes them room.
+pub const STRANGERS_WORDS_MAX: usize = 64;
+
 /// Offers of feeds that one end made and the other has not answered: each may name as many feeds as a link has, and waits in memory.
 pub const OFFERS_OPEN_MAX: usize = 16;
 

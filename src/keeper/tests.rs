@@ -7,7 +7,7 @@ use protocol::frame::Openness;
 use protocol::id::StoreId;
 use protocol::link::Dial;
 use protocol::log::Entry;
-use protocol::op::{Closing, Genesis, Op, OpenEpoch, SetRef, Tip};
+use protocol::op::{Closing, Genesis, Grant, Op, OpenEpoch, Rights, SetRef, Tip};
 use protocol::package::FeedKind;
 use protocol::session::tally::Tally;
 use protocol::session::{Agreed, AgreedFeed};
@@ -419,4 +419,33 @@ fn whose_keys_are_known_here_nobody_else_closes_logs_for() {
 
 fn origin_log(feed: FeedId, key: &SiteKey) -> LogId {
     LogId { feed, author: key.site_id(), epoch: 1 }
+}
+
+/// The other end of a link may tell words of anybody's.
+#[test]
+fn of_strangers_words_about_rights_some_are_kept_and_no_more() {
+    let (key, store, feed) = a_feed();
+    let site = SiteStore::new(store.clone(), key.clone());
+    let link = Link::new("peer".to_owned(), key.site_id(), "peer".to_owned(), Dial::Incoming, Vec::new());
+    let mut keeper = site.keeper(&link);
+    let told = |by: &SiteKey, grantee| {
+        let (label, prefix) = (String::new(), String::new());
+        let grant = Body::Grant(Grant { grantee, label, rights: Rights::ALL, prefix, expires: None });
+        let log = LogId { feed, author: by.site_id(), epoch: 1 };
+        let (held, clock) = (Mmr::default(), Hlc::default());
+        let said = Verified::author(by.signing_key(), log, &held, vec![grant], clock, wall_clock());
+        RightsProof::check(said.to_batch(), feed).unwrap()
+    };
+    let stranger = |n: usize| SiteKey::from_seed(blake3::hash(&n.to_le_bytes()).as_bytes());
+    for n in 0..2 * STRANGERS_WORDS_MAX {
+        keeper.learn(&told(&stranger(n), stranger(n).site_id())).unwrap();
+    }
+    assert_eq!(store.words_of_strangers(feed).unwrap(), STRANGERS_WORDS_MAX);
+    let late = stranger(2 * STRANGERS_WORDS_MAX);
+    keeper.learn(&told(&key, late.site_id())).unwrap();
+    keeper.learn(&told(&late, SiteId([7; 32]))).unwrap();
+    assert!(
+        store.authority(feed).unwrap().unwrap().is_author(SiteId([7; 32])),
+        "who was let in may let others in"
+    );
 }

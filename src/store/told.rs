@@ -63,6 +63,17 @@ impl Store {
         })
     }
 
+    /// How many of those are of sites that may say nothing in the feed.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn words_of_strangers(&self, feed: FeedId) -> Result<usize, ReadError> {
+        let Some(authority) = self.authority(feed)? else { return Ok(0) };
+        let told = self.rights_told(feed)?;
+        let strange = |proof: &&RightsProof| !authority.is_author(proof.batch().head.head.log.author);
+        Ok(told.iter().filter(strange).count())
+    }
+
     /// The feed's grants and revokes in the order in which they were said, each proved by its author's signed head; as many as fit in
     /// `bytes_max`.
     ///
