@@ -114,6 +114,49 @@ pub(super) fn cut(index: &dyn Index, packs: &Packs) -> Result<(), ReplayError> {
     Ok(())
 }
 
+/// The logs that are held less far than they were, with how far.
+pub(super) fn short(index: &dyn Index) -> Result<Vec<(LogId, u64)>, Broken> {
+    let mut logs = Vec::new();
+    each(index, Tree::Log, &[], |key, value| {
+        let entry: LogEntry = keys::decode(value)?;
+        if entry.longest > entry.after.len() {
+            logs.push((keys::log_of(key)?, entry.after.len()));
+        }
+        Ok(())
+    })?;
+    Ok(logs)
+}
+
+/// Holds again what lies behind the ends of logs that were short and go further now. That they were held again was noted in no pack: an index
+/// that was caught up from the packs lacks what they say, though what was appended later makes the logs long again.
+pub(super) fn hold_again(
+    index: &dyn Index,
+    packs: &Packs,
+    short: &[(LogId, u64)],
+) -> Result<(), ReplayError> {
+    for (log, before) in short {
+        let held = index.value(Tree::Log, &keys::log(*log))?;
+        let held = held.map(|value| keys::decode::<LogEntry>(&value)).transpose()?;
+        let held = held.map_or(0, |entry| entry.after.len());
+        let mut behind = Vec::new();
+        each(index, Tree::Batch, &keys::log(*log), |key, value| {
+            let entry: BatchEntry = keys::decode(value)?;
+            let last = key.last_chunk::<8>().map_or(0, |last| u64::from_be_bytes(*last));
+            if entry.first < held && last >= *before {
+                behind.push(entry.at);
+            }
+            Ok(())
+        })?;
+        for at in behind {
+            let Some((_, payload)) = packs.read(at)? else { continue };
+            let mut changes = Changes::default();
+            ops::replay(&mut changes, at, &payload);
+            changes.apply(index)?;
+        }
+    }
+    Ok(())
+}
+
 /// Whether damage is noted that was not mended yet.
 pub(super) fn is_damage_noted(index: &dyn Index) -> Result<bool, Broken> {
     Ok(!index.page(Tree::Record, &keys::record(Shelf::Damage.code(), &[]), &[], 1)?.is_empty())

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::engine::{Broken, Change, Engine, Index};
+use super::holes;
 use super::keys::{self, Tree};
 use super::life::Checkpoint;
 use super::packs::{Damage, INDEX_BYTES_MIN, Packs, Start};
@@ -133,7 +134,9 @@ impl IndexRoom {
         start: Start,
         before: Option<&dyn Index>,
     ) -> Result<(), ReplayError> {
+        let short = if start == Start::default() { Vec::new() } else { holes::short(index)? };
         let unread = replay::all(index, packs, start, before)?;
+        holes::hold_again(index, packs, &short)?;
         if unread.records > 0 {
             tracing::warn!(unreadable = unread.records, "records in the packs cannot be read");
         }
