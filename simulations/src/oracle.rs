@@ -78,6 +78,8 @@ pub struct Oracle {
     pub sealed: BTreeMap<(usize, String), OpId>,
     /// Authors that run twice, or were set back and went on at once: these alone may be shown to have two histories.
     pub doubled: BTreeSet<SiteId>,
+    /// Names of which the origin said again what it serves: of a log with two histories other sites may have served something else under a seal.
+    pub chosen_again: BTreeSet<String>,
     /// How far forked logs count of which the origin said that.
     pub cuts: BTreeMap<LogId, u64>,
     /// Who may write.
@@ -102,6 +104,7 @@ impl Oracle {
 
     /// Notes what the origin says again of what lies behind a cut.
     pub fn note_again(&mut self, named: NamedOp) {
+        self.chosen_again.extend(named.op.body.coordinate().map(|at| at.name.clone()));
         self.note(0, named, true);
         if let Some(fact) = self.facts.last_mut() {
             fact.again = true;

@@ -46,7 +46,9 @@ pub fn follow(
     }
     for contested in 0..CONTESTED {
         let name = crate::options::contested(contested);
-        let Some(item) = site.item(now, feed, &name) else { continue };
+        let Some(item) = site.item(now, feed, &name).filter(|_| !oracle.chosen_again.contains(&name)) else {
+            continue;
+        };
         let key = (at, name);
         if let Some(sealed) = oracle.sealed.get(&key)
             && item.clash.contains(sealed)
