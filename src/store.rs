@@ -203,10 +203,14 @@ struct Inner {
     proved: Derived<Arc<[ForkProof]>>,
     told: Derived<Arc<[RightsProof]>>,
     partials: Mutex<blobs::Partials>,
+    /// Held while one record of bytes is looked for and written, each for a quarter of all ids.
+    putting: [Mutex<()>; 4],
     sweeping: Mutex<()>,
     touched: Mutex<sweep::Touched>,
     under_way: Mutex<underway::UnderWay>,
     going: Mutex<evict::Going>,
+    /// Held while an eviction ends, from before its bytes are wanted again until nothing says any more that they are evicted.
+    ending: Mutex<()>,
     /// Read by whoever looks whether bytes are here and then names them in an op, written while bytes are dropped.
     naming: RwLock<()>,
     held: Mutex<quotas::Held>,
@@ -270,10 +274,8 @@ impl Store {
         }
         let index = IndexRoom::open(engine, life.generation, trusted, &packs)?;
         damage.extend(index.gone_unknown());
-        let taken = Taken {
-            number: checkpoint.map_or(0, |checkpoint| checkpoint.number),
-            position: packs.position(),
-        };
+        let number = checkpoint.map_or(0, |checkpoint| checkpoint.number);
+        let taken = Taken { number, position: packs.position() };
         let store = Self {
             inner: Arc::new(Inner {
                 options,
@@ -293,10 +295,12 @@ impl Store {
                 proved: Derived::new(forks::PROVED_FEEDS_MAX),
                 told: Derived::new(told::TOLD_FEEDS_MAX),
                 partials: Mutex::new(blobs::Partials::default()),
+                putting: Default::default(),
                 sweeping: Mutex::new(()),
                 touched: Mutex::new(sweep::Touched::default()),
                 under_way: Mutex::default(),
                 going: Mutex::new(evict::Going::default()),
+                ending: Mutex::default(),
                 naming: RwLock::new(()),
                 held: Mutex::default(),
                 damage: Mutex::new(damage),

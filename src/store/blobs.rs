@@ -11,7 +11,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use protocol::id::BlobId;
 use protocol::limits::EXTENT_BYTES;
@@ -157,6 +157,7 @@ impl Store {
         if bytes.len() > EXTENT_BYTES || *blake3::hash(bytes).as_bytes() != blob.0 {
             return Err(PutError::Mismatch { blob });
         }
+        let _once = self.putting(&blob.0);
         if matches!(self.blob_state(blob)?, BlobState::Complete { .. }) {
             return Ok(());
         }
@@ -172,6 +173,7 @@ impl Store {
     pub fn put_outline(&self, outline: &Outline) -> Result<(), PutError> {
         let blob = outline.blob;
         outline.verify().map_err(|_wrong| PutError::Mismatch { blob })?;
+        let _once = self.putting(&blob.0);
         if self.blob_state(blob)? != BlobState::Missing {
             return Ok(());
         }
@@ -206,12 +208,26 @@ impl Store {
 
     /// Writes an extent unless it is held.
     pub(super) fn keep_extent(&self, index: u32, cv: &Cv, bytes: &[u8]) -> Result<(), WriteError> {
+        let _once = self.putting(&cv.0);
         if self.extent_at(cv)?.is_some() {
             return Ok(());
         }
         self.has_room(bytes.len())?;
         self.commit(&[Draft { kind: Kind::Extent, aux: index, id: cv.0, payload: bytes }])?;
         Ok(())
+    }
+
+    /// Held from the look whether a record is here until it is written and indexed. Of two that bring the same bytes one writes them: the index
+    /// could come to point to the first of two records, where one that is built anew points to the second.
+    fn putting(&self, id: &[u8; 32]) -> MutexGuard<'_, ()> {
+        let [first, ..] = *id;
+        let [a, b, c, d] = &self.inner.putting;
+        locked(match first & 3 {
+            0 => a,
+            1 => b,
+            2 => c,
+            _ => d,
+        })
     }
 
     fn has_room(&self, bytes: usize) -> Result<(), WriteError> {

@@ -167,6 +167,7 @@ impl Store {
     /// # Errors
     /// When the disk is full or fails; the version then stays evicted.
     pub fn end_eviction(&self, feed: FeedId, name: &str, version: &str) -> Result<bool, SweepError> {
+        let _stay_wanted = locked(&self.inner.ending);
         if self.evicted(feed, name, version)?.is_none() {
             return Ok(false);
         }
@@ -210,6 +211,10 @@ impl Store {
 
     /// Drops the wants of a blob in feeds where only evicted versions name it, so that polls need not look at them.
     fn unwant_evicted(&self, blob: BlobId) -> Result<(), ReadError> {
+        // What an eviction that ends just now wants again may be this blob: a want too many costs polls a look.
+        let Ok(_none_ends) = self.inner.ending.try_lock() else { return Ok(()) };
+        // Nor may an op that names it come between the look and the change.
+        let _no_append = locked(&self.inner.generation);
         let mut feeds: BTreeMap<FeedId, bool> = BTreeMap::new();
         for using in self.each_use(blob) {
             let (feed, op) = using?;

@@ -1,5 +1,8 @@
 //! What a blob's hash does not cover: its size, as somebody said it.
 
+use std::sync::Barrier;
+use std::thread;
+
 use super::*;
 use crate::store::disk::fake::FakeDisk;
 use crate::store::engine::InMemory;
@@ -57,4 +60,36 @@ fn an_outline_of_before_there_was_a_check_is_read() {
         assert!(read(&store, outline.blob).unwrap() == bytes, "index anew: {anew}");
         assert!(store.verify(|_| {}).unwrap().damage.is_empty());
     }
+}
+
+/// A rebuild finds the last of two records of the same bytes, and the index may have found the first.
+#[test]
+fn bytes_that_come_over_two_links_at_once_are_written_once() {
+    let store = open(&FakeDisk::new(), &InMemory::default());
+    let mut dice = Dice::new(7);
+    for _ in 0..200 {
+        let small = dice.bytes(300);
+        let large = dice.bytes(EXTENT_BYTES + 9);
+        let (outline, extent) = (outline_of(&large), &large[..EXTENT_BYTES]);
+        let start = Barrier::new(2);
+        let put = || {
+            start.wait();
+            store.put_small(id(&small), &small).unwrap();
+            start.wait();
+            store.put_outline(&outline).unwrap();
+            start.wait();
+            store.put_extent(outline.blob, 0, extent).unwrap();
+        };
+        thread::scope(|threads| {
+            threads.spawn(put);
+            put();
+        });
+    }
+    let mut ids = BTreeSet::new();
+    for number in store.inner.packs.numbers() {
+        for place in store.inner.packs.contents(number).unwrap().places {
+            assert!(ids.insert(place.header.id), "written twice: {:?}", place.header);
+        }
+    }
+    assert_eq!(ids.len(), 600);
 }

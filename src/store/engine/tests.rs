@@ -126,14 +126,30 @@ fn garbage_where_sled_keeps_its_log_is_broken_and_never_a_panic() {
     assert!(folder.path().join("index.bad-1").is_dir());
 }
 
+/// What is done once, in the midst of something else.
+#[derive(Clone, Default)]
+struct Meanwhile(Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>);
+
+impl fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Meanwhile")
+    }
+}
+
 /// An index in memory that a loss of power sets back to its last durable state.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lagging {
     now: InMemory,
     durable: Arc<Mutex<BTreeMap<Vec<u8>, Vec<u8>>>>,
+    meanwhile: Meanwhile,
 }
 
 impl Lagging {
+    /// Does something while the index is made durable the next time.
+    pub(crate) fn at_the_next_flush(&self, work: impl FnOnce() + Send + 'static) {
+        *self.meanwhile.0.lock().unwrap() = Some(Box::new(work));
+    }
+
     pub(crate) fn cut_power(&self) {
         let entries = RwLock::new(self.durable.lock().unwrap().clone());
         *self.now.index.lock().unwrap() = Arc::new(MemoryIndex { entries });
@@ -143,7 +159,8 @@ impl Lagging {
 impl Engine for Lagging {
     fn open(&self) -> Result<Arc<dyn Index>, Broken> {
         let now = Arc::<MemoryIndex>::clone(&self.now.index.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok(Arc::new(LaggingIndex { now, durable: Arc::clone(&self.durable) }))
+        let (durable, meanwhile) = (Arc::clone(&self.durable), self.meanwhile.clone());
+        Ok(Arc::new(LaggingIndex { now, durable, meanwhile }))
     }
 
     fn set_aside(&self) -> io::Result<()> {
@@ -156,6 +173,7 @@ impl Engine for Lagging {
 struct LaggingIndex {
     now: Arc<MemoryIndex>,
     durable: Arc<Mutex<BTreeMap<Vec<u8>, Vec<u8>>>>,
+    meanwhile: Meanwhile,
 }
 
 impl Index for LaggingIndex {
@@ -180,6 +198,8 @@ impl Index for LaggingIndex {
     }
 
     fn flush_durable(&self) -> Result<(), Broken> {
+        let meanwhile = self.meanwhile.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        meanwhile.into_iter().for_each(|work| work());
         self.durable.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.now.read());
         Ok(())
     }

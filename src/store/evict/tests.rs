@@ -1,5 +1,7 @@
 //! What leaves, what stays, what is asked for again, and what a restart remembers.
 
+use std::sync::Barrier;
+
 use protocol::filter::Filter;
 use protocol::limits::EXTENT_BYTES;
 use protocol::package::FeedKind;
@@ -162,6 +164,50 @@ fn a_site_does_not_say_that_it_keeps_what_it_is_about_to_evict_or_does_not_need(
     drop(two);
     assert!(site.keeps(b"bytes"), "nothing came of either");
     assert_eq!(read(&site.store, id(b"bytes")).unwrap(), b"bytes");
+}
+
+/// E37: what is asked for while it is let go of comes again.
+#[test]
+fn a_version_that_is_asked_for_while_it_is_evicted_stays_wanted() {
+    let mut site = Site::new();
+    let op = site.publish("tool", "1", b"bytes");
+    // The first eviction only says so; the second drops the bytes in the midst of somebody's asking for them.
+    site.begin("tool").unwrap().confirm(&[]).unwrap();
+    let evicting = site.begin("tool").unwrap();
+    site.engine.at_the_next_flush(move || {
+        let blobs = evicting.last_here().unwrap();
+        assert_eq!(evicting.confirm(&blobs).unwrap().blobs, 1);
+    });
+    assert!(site.store.end_eviction(site.feed, "tool", "1").unwrap());
+    assert_eq!(site.store.blob_state(id(b"bytes")).unwrap(), BlobState::Missing);
+    assert!(!site.is_evicted("tool", op));
+    assert_eq!(site.missing(), [id(b"bytes")]);
+    site.store.checkpoint().unwrap();
+    assert_eq!(site.reopen(true).missing(), [id(b"bytes")]);
+}
+
+#[test]
+fn whoever_evicts_and_whoever_asks_again_at_the_same_time_what_is_missing_is_evicted_or_wanted() {
+    let mut site = Site::new();
+    let op = site.publish("tool", "1", b"bytes");
+    for round in 0..300 {
+        let evicting = site.begin("tool").unwrap();
+        let blobs = evicting.last_here().unwrap();
+        let start = Barrier::new(2);
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                start.wait();
+                evicting.confirm(&blobs).unwrap();
+            });
+            start.wait();
+            site.store.end_eviction(site.feed, "tool", "1").unwrap();
+        });
+        let missing = site.store.blob_state(id(b"bytes")).unwrap() == BlobState::Missing;
+        let wanted = site.missing() == [id(b"bytes")];
+        assert_eq!(missing && !site.is_evicted("tool", op), wanted, "round {round}");
+        site.store.end_eviction(site.feed, "tool", "1").unwrap();
+        ingest(&site.store, b"bytes").unwrap();
+    }
 }
 
 #[test]

@@ -6,8 +6,9 @@ mod tests;
 
 use std::sync::PoisonError;
 
-use protocol::id::{FeedId, LogId};
+use protocol::id::{BlobId, FeedId, LogId, OpId};
 use protocol::log::Mmr;
+use protocol::op::{Body, Publish};
 use serde::Serialize;
 
 use super::super::engine::{Broken, Change, Entry, Index, MemoryIndex};
@@ -17,7 +18,7 @@ use super::super::packs::footer::Place;
 use super::super::packs::record::Kind;
 use super::super::replay::{self, ReplayError};
 use super::super::sweep::plus;
-use super::super::{Look, ReadError, RebuildError, Store, SweepError, locked};
+use super::super::{BlobState, Look, ReadError, RebuildError, Store, SweepError, locked};
 
 /// Entries of an index compared at once.
 const PAGE_ENTRIES: usize = 512;
@@ -112,6 +113,7 @@ impl Store {
             }
             self.check_feed(feed, &record.name, look, &mut deep)?;
         }
+        self.check_wants(&mut deep)?;
         if self.open_damage(look)?.places.is_empty() {
             self.check_index(&mut deep)?;
         } else {
@@ -193,6 +195,43 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// What is named here and missing must be wanted: no run asks for what is not.
+    fn check_wants(&self, deep: &mut Deep) -> Result<(), SweepError> {
+        let uses = self.walk(Tree::Use, &[], |key, _| {
+            let blob = key.first_chunk::<32>().copied().map(BlobId);
+            let blob = blob.ok_or_else(|| Broken::new("a use's key does not begin with a blob"))?;
+            Ok((blob, keys::feed_of_use(key)?, keys::op_of(key)?))
+        });
+        for using in uses {
+            let (blob, feed, op) = using?;
+            if !self.is_forgotten(blob, feed, op)? {
+                continue;
+            }
+            // Whoever drops bytes or lets them be fetched again comes to want them a moment later.
+            let _nothing_goes = locked(&self.inner.sweeping);
+            let _none_ends = locked(&self.inner.ending);
+            if self.is_forgotten(blob, feed, op)? {
+                deep.note(|| format!("blob {blob} is named, is not here and was not wanted"));
+                self.want_again(blob)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a blob that a publish names is not whole here and is not wanted, though it was not evicted.
+    fn is_forgotten(&self, blob: BlobId, feed: FeedId, op: OpId) -> Result<bool, ReadError> {
+        if matches!(self.blob_state(blob)?, BlobState::Complete { .. })
+            || self.with_index(|index| index.value(Tree::Want, &keys::want(feed, blob)))?.is_some()
+        {
+            return Ok(false);
+        }
+        let Some(Body::Publish(Publish { coordinate: at, .. })) = self.op(op)?.map(|named| named.op.body)
+        else {
+            return Ok(false);
+        };
+        Ok(!self.is_evicted(feed, &at.name, &at.version, op)?)
     }
 
     /// The index against one that is built anew in memory.

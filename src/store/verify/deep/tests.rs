@@ -1,14 +1,15 @@
 //! A sound store passes, whatever it went through; each thing that is derived and wrong is found, named and mended.
 
-use protocol::op::{Body, Seal, Tip};
+use protocol::filter::Filter;
+use protocol::op::{Seal, Tip};
 
 use super::super::super::keys::{LogEntry, ViewEntry};
 use super::*;
+use crate::store::Shelf;
 use crate::store::disk::fake::FakeDisk;
 use crate::store::engine::InMemory;
 use crate::store::ops::tests::{Author, delete, look, publish, record};
 use crate::store::tests::{Dice, ingest, open};
-use crate::store::{BlobState, Shelf};
 
 struct Site {
     store: Store,
@@ -140,6 +141,25 @@ fn a_seal_over_versions_that_were_looked_at_before_is_no_fault() {
     site.store.append(&[site.author.says(site.feed, vec![Body::Seal(seal)])]).unwrap();
     let deep = site.deep();
     assert_eq!((deep.wrong, deep.ops), (0, 14), "{deep:?}");
+}
+
+#[test]
+fn what_is_missing_and_not_wanted_is_found_and_wanted_again() {
+    let mut site = site();
+    let said = site.author.says(site.feed, vec![publish("away", "1", b"elsewhere")]);
+    site.store.append(&[said]).unwrap();
+    assert_eq!(site.deep().wrong, 0, "it is wanted");
+    let blob = crate::store::tests::id(b"elsewhere");
+    site.change(Tree::Want, keys::want(site.feed, blob), None);
+    let missing = || {
+        let missing = site.store.missing_blobs(site.feed, look(&site.author), &Filter::default()).unwrap();
+        missing.into_iter().map(|one| one.blob).collect::<Vec<_>>()
+    };
+    assert_eq!(missing(), []);
+    let deep = site.deep();
+    assert!(deep.wrong == 1 && deep.named[0].contains("not wanted"), "{deep:?}");
+    assert_eq!(missing(), [blob]);
+    assert_eq!((site.deep().wrong, site.store.index_rebuilds()), (0, 0));
 }
 
 /// A loss of power may have taken what an index still knows: no fault, and nothing to be built anew.
