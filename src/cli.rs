@@ -187,7 +187,8 @@ enum Command {
     /// Keep a version, or bytes under whatever version, from being served
     ///
     /// A block wins over every publish. Where this site has the right it counts at every site
-    /// the op reaches, else at this one only.
+    /// the op reaches, else at this one only. The bytes stay where they are, for a block can be
+    /// lifted; delete the version to be rid of them.
     #[command(verbatim_doc_comment)]
     Block(ruling::Block),
     /// Lift a block.

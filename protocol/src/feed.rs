@@ -137,14 +137,23 @@ struct Left<'a> {
 /// The item that the ops about one coordinate, in any order, amount to.
 #[must_use]
 pub fn decide(ops: &[NamedOp], rules: Rules<'_>) -> Item {
-    let sorted = sort(ops, rules);
+    amount(&sort(ops, rules), rules)
+}
+
+/// The item that they would amount to if all blocks were lifted: what is blocked may come back, and is then as it would have been.
+#[must_use]
+pub fn decide_unblocked(ops: &[NamedOp], rules: Rules<'_>) -> Item {
+    amount(&sort(ops, rules).unblocked(), rules)
+}
+
+fn amount(sorted: &Sorted<'_>, rules: Rules<'_>) -> Item {
     let left =
-        if rules.ledger.genesis().overwrite { overwrite::left(&sorted, rules) } else { left(&sorted, rules) };
+        if rules.ledger.genesis().overwrite { overwrite::left(sorted, rules) } else { left(sorted, rules) };
     let local_first = rules.local_wins || left.authorised.is_empty();
     let local = local_first && !left.local.is_empty();
     let (served, behind) =
         if local { (&left.local, &left.authorised) } else { (&left.authorised, &left.local) };
-    let (winner, resolved) = winner(served, &sorted, rules);
+    let (winner, resolved) = winner(served, sorted, rules);
     let same = |build: &&Build<'_>| {
         winner.is_some_and(|(won, publish)| {
             build.0.id != won.id && build.1.manifest.same_bytes(&publish.manifest)
@@ -156,7 +165,7 @@ pub fn decide(ops: &[NamedOp], rules: Rules<'_>) -> Item {
     let stamps = winner.into_iter().chain(served.iter().filter(same).copied());
     let published = stamps.map(|(named, _)| named.op.stamp).min();
     Item {
-        standing: standing(winner.is_some(), &sorted, &left),
+        standing: standing(winner.is_some(), sorted, &left),
         winner: winner.map(|(named, _)| named.id),
         local: local && winner.is_some(),
         twins: ascending(served.iter().filter(same).map(|(named, _)| named.id)),
@@ -185,7 +194,7 @@ fn left<'a>(sorted: &Sorted<'a>, rules: Rules<'_>) -> Left<'a> {
     left.blocks.extend(&sorted.blocks);
     for (local, list) in [(false, &sorted.authorised), (true, &sorted.local)] {
         for (named, publish) in list {
-            let blocks = blocks_of(publish, rules);
+            let blocks = sorted.blocks_of(publish, rules);
             let removers = sorted.removers(named, publish);
             let removes = |id| removers.iter().any(|(by, _)| by.id == id);
             let hides = sorted.hides.iter().filter(|(_, hide)| hide.saw.contains(&named.id));
@@ -214,12 +223,6 @@ fn left<'a>(sorted: &Sorted<'a>, rules: Rules<'_>) -> Left<'a> {
         left.deletes.extend(sorted.wide.iter().map(|(by, _)| by.id));
     }
     left
-}
-
-/// The blocks of any of a publish's bytes.
-fn blocks_of(publish: &Publish, rules: Rules<'_>) -> Vec<OpId> {
-    let files = publish.manifest.files.iter();
-    files.flat_map(|file| rules.ledger.blocks_of(file.blob, rules.me)).collect()
 }
 
 /// The publish that is served: the one a person chose, else the lowest by (seal, stamp, id).

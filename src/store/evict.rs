@@ -124,12 +124,14 @@ impl Store {
         look: Look,
     ) -> Result<Option<Evicting>, ReadError> {
         let (name, version) = (&coordinate.name, &coordinate.version);
-        let item = self.item(feed, name, version, look)?;
-        let Some(item) = item.filter(|item| item.standing == Standing::Served) else { return Ok(None) };
+        let items = self.with_and_without_blocks(feed, (name, version), look)?;
+        if items.first().is_none_or(|item| item.standing != Standing::Served) {
+            return Ok(None);
+        }
         let (mut ops, mut named) = (Vec::new(), BTreeSet::new());
         for NamedOp { id, op, .. } in self.facts(feed, name, version)? {
             if let Body::Publish(publish) = op.body
-                && needs(&item, id)
+                && items.iter().any(|item| needs(item, id))
             {
                 ops.push(id);
                 named.extend(publish.manifest.files.iter().map(|file| file.blob));

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use protocol::feed::{Held, Item, Rules, decide};
+use protocol::feed::{Held, Item, Rules, decide, decide_unblocked};
 use protocol::grant::Authority;
 use protocol::id::{FeedId, SiteId};
 use protocol::ledger::Ledger;
@@ -223,6 +223,22 @@ impl Store {
         entry.map(|entry| self.seen(feed, (name, version), entry, &eyes)).transpose()
     }
 
+    /// What stands at a coordinate and, where something is blocked there, what would stand if it were not.
+    pub(super) fn with_and_without_blocks(
+        &self,
+        feed: FeedId,
+        (name, version): (&str, &str),
+        look: Look,
+    ) -> Result<Vec<Item>, ReadError> {
+        let Some(item) = self.item(feed, name, version, look)? else { return Ok(Vec::new()) };
+        if item.blocks.is_empty() {
+            return Ok(vec![item]);
+        }
+        let Some(eyes) = self.eyes(feed, look)? else { return Ok(vec![item]) };
+        let unblocked = decide_unblocked(&self.facts(feed, name, version)?, eyes.rules());
+        Ok(vec![item, unblocked])
+    }
+
     /// At most `limit` coordinates with what stands at each, in order of name and version (as bytes). Only names that begin with
     /// `prefix`; only what follows the coordinate `after`.
     ///
@@ -331,11 +347,11 @@ impl Store {
         if !held.is_empty() {
             hasher.update(&keys::encode(&held));
         }
-        let mut rules = [0; 16];
-        hasher.finalize_xof().fill(&mut rules);
+        let mut digest = [0; 16];
+        hasher.finalize_xof().fill(&mut digest);
         let seals = ledger.seals_digest();
         let (kind, local_wins) = (record.genesis.kind, record.local_wins);
-        Ok(Some(Eyes { kind, local_wins, ledger, held, rules, seals, look }))
+        Ok(Some(Eyes { kind, local_wins, ledger, held, digest, seals, look }))
     }
 
     /// The item of an entry: as it was kept, or worked out and kept.
@@ -347,7 +363,7 @@ impl Store {
         eyes: &Eyes,
     ) -> Result<Item, ReadError> {
         if let ViewEntry::Known { rules, seals, item } = entry
-            && rules == eyes.rules
+            && rules == eyes.digest
             && (seals == eyes.seals || !item.seal_matters)
             && item.due.is_none_or(|due| due.0 > eyes.look.now.0.saturating_add(STAMP_AHEAD_MS_MAX))
         {
@@ -356,18 +372,9 @@ impl Store {
         // No op is indexed between reading the ops and keeping what they amount to.
         let _folding = self.inner.folding.read().unwrap_or_else(PoisonError::into_inner);
         let facts = self.facts(feed, name, version)?;
-        let item = decide(
-            &facts,
-            Rules {
-                ledger: &eyes.ledger,
-                me: eyes.look.me,
-                now: eyes.look.now,
-                local_wins: eyes.local_wins,
-                held: &eyes.held,
-            },
-        );
+        let item = decide(&facts, eyes.rules());
         let value = keys::encode(&ViewEntry::Known {
-            rules: eyes.rules,
+            rules: eyes.digest,
             seals: eyes.seals,
             item: Box::new(item.clone()),
         });
@@ -385,7 +392,19 @@ struct Eyes {
     ledger: Arc<Ledger>,
     held: Held,
     /// A digest of everything but the ops about it, the seals and the time that an item follows from.
-    rules: [u8; 16],
+    digest: [u8; 16],
     seals: [u8; 16],
     look: Look,
+}
+
+impl Eyes {
+    fn rules(&self) -> Rules<'_> {
+        Rules {
+            ledger: &self.ledger,
+            me: self.look.me,
+            now: self.look.now,
+            local_wins: self.local_wins,
+            held: &self.held,
+        }
+    }
 }

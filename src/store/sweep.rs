@@ -201,8 +201,8 @@ impl Store {
         Ok(())
     }
 
-    /// Whether a publish that stands, or could stand again without its bytes being sent, names the blob. One that is evicted here
-    /// needs no bytes.
+    /// Whether a publish that stands, or could stand again without its bytes being sent, names the blob: a block is lifted by one word. One
+    /// that is evicted here needs no bytes.
     pub(super) fn is_needed(&self, blob: BlobId, look: Look) -> Result<bool, ReadError> {
         self.is_needed_but(blob, look, &[])
     }
@@ -218,10 +218,9 @@ impl Store {
             let Some(named) = self.op(op)? else { return Ok(true) };
             let Body::Publish(publish) = &named.op.body else { continue };
             let (name, version) = (&publish.coordinate.name, &publish.coordinate.version);
+            let items = self.with_and_without_blocks(feed, (name, version), look)?;
             // Until an op that waits is due, nobody knows what it brings back.
-            if self
-                .item(feed, name, version, look)?
-                .is_some_and(|item| item.due.is_some() || needs(&item, op))
+            if items.iter().any(|item| item.due.is_some() || needs(item, op))
                 && !self.is_evicted(feed, name, version, op)?
             {
                 return Ok(true);

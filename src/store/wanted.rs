@@ -63,8 +63,8 @@ impl<'a> Sieve<'a> {
 
     /// Whether this publish's bytes are kept, whatever is served.
     fn kept(&self, op: OpId, at: &Coordinate) -> Result<bool, ReadError> {
-        let item = self.store.item(self.feed, &at.name, &at.version, self.look)?;
-        Ok(item.is_some_and(|item| sweep::needs(&item, op)))
+        let items = self.store.with_and_without_blocks(self.feed, (&at.name, &at.version), self.look)?;
+        Ok(items.iter().any(|item| sweep::needs(item, op)))
     }
 
     /// How many served versions of the package were published after this one.

@@ -1,7 +1,7 @@
 //! The fold where versions may be published in place: a register whose last writer wins, and a delete is one of its values.
 
 use super::sorted::Sorted;
-use super::{Left, Rules, blocks_of};
+use super::{Left, Rules};
 use crate::log::NamedOp;
 use crate::op::{Delete, Publish};
 
@@ -13,7 +13,7 @@ pub(super) fn left<'a>(sorted: &Sorted<'a>, rules: Rules<'_>) -> Left<'a> {
     for (local, list) in [(false, &sorted.authorised), (true, &sorted.local)] {
         let mut standing: Vec<(&NamedOp, &Publish)> = Vec::new();
         for (named, publish) in list {
-            let blocks = blocks_of(publish, rules);
+            let blocks = sorted.blocks_of(publish, rules);
             let author = named.op.place.log.author;
             let after = |by: &NamedOp| (by.op.stamp, by.id) > (named.op.stamp, named.id);
             let wide = sorted.wide.iter().filter(|(by, _)| after(by));

@@ -24,12 +24,25 @@ pub(super) struct Sorted<'a> {
     pub(super) held_deletes: Vec<OpId>,
     /// Blocks of the coordinate that stand.
     pub(super) blocks: Vec<OpId>,
+    /// Whether blocks count for nothing.
+    unblocked: bool,
     pub(super) resolves: Vec<(&'a NamedOp, &'a Resolve)>,
     states: Vec<(&'a NamedOp, &'a SetState, bool)>,
     pub(super) due: Option<Timestamp>,
 }
 
 impl<'a> Sorted<'a> {
+    /// The same as if all blocks were lifted.
+    pub(super) fn unblocked(self) -> Self {
+        Self { blocks: Vec::new(), unblocked: true, ..self }
+    }
+
+    /// The blocks of any of a publish's bytes.
+    pub(super) fn blocks_of(&self, publish: &Publish, rules: Rules<'_>) -> Vec<OpId> {
+        let files = publish.manifest.files.iter().filter(|_| !self.unblocked);
+        files.flat_map(|file| rules.ledger.blocks_of(file.blob, rules.me)).collect()
+    }
+
     /// The deletes that remove a publish: wide ones whoever made it, own ones the same author's, unless it supersedes them.
     pub(super) fn removers(&self, named: &NamedOp, publish: &Publish) -> Vec<(&'a NamedOp, &'a Delete)> {
         let author = named.op.place.log.author;
@@ -110,6 +123,7 @@ pub(super) fn sort<'a>(ops: &'a [NamedOp], rules: Rules<'_>) -> Sorted<'a> {
         hides: Vec::new(),
         held_deletes: Vec::new(),
         blocks: Vec::new(),
+        unblocked: false,
         resolves: Vec::new(),
         states: Vec::new(),
         due: None,

@@ -103,6 +103,14 @@ impl Looking {
     }
 
     fn at(&self, ops: &[&NamedOp]) -> Item {
+        self.decided(ops, decide)
+    }
+
+    fn unblocked_at(&self, ops: &[&NamedOp]) -> Item {
+        self.decided(ops, decide_unblocked)
+    }
+
+    fn decided(&self, ops: &[&NamedOp], decide: fn(&[NamedOp], Rules<'_>) -> Item) -> Item {
         let mut ledger = Ledger::new(&self.genesis);
         ledger.apply(&granted(self.member));
         let ops: Vec<NamedOp> = ops.iter().map(|named| (*named).clone()).collect();

@@ -4,6 +4,7 @@ use std::sync::Barrier;
 
 use protocol::filter::Filter;
 use protocol::limits::EXTENT_BYTES;
+use protocol::op::{Block, Blocked};
 use protocol::package::FeedKind;
 
 use super::*;
@@ -208,6 +209,16 @@ fn whoever_evicts_and_whoever_asks_again_at_the_same_time_what_is_missing_is_evi
         site.store.end_eviction(site.feed, "tool", "1").unwrap();
         ingest(&site.store, b"bytes").unwrap();
     }
+}
+
+#[test]
+fn a_build_that_is_blocked_goes_with_the_version_it_is_of() {
+    let mut site = Site::new();
+    site.publish("tool", "1", b"first");
+    site.publish("tool", "1", b"other");
+    let block = Block { target: Blocked::Blob(id(b"first")), reason: String::new() };
+    site.store.append(&[site.author.says(site.feed, vec![Body::Block(block)])]).unwrap();
+    assert_eq!(site.evict("tool").blobs, 2);
 }
 
 #[test]

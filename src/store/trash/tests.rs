@@ -1,7 +1,10 @@
 //! What is deleted stays for its time, comes back by naming it again, and goes after.
 
+use protocol::feed::Standing;
+use protocol::filter::Filter;
 use protocol::id::FeedId;
-use protocol::op::Publish;
+use protocol::op::{Block, Blocked, Publish, Unblock};
+use protocol::package::{Coordinate, FeedKind};
 use protocol::time::Hlc;
 
 use super::*;
@@ -37,6 +40,23 @@ impl Site {
         ingest(&self.store, bytes).unwrap();
         let op = self.say(publish(name, "1", bytes));
         self.say(delete(name, "1", vec![op]))
+    }
+
+    fn block(&mut self, target: Blocked) -> protocol::id::OpId {
+        self.say(Body::Block(Block { target, reason: String::new() }))
+    }
+
+    fn unblock(&mut self, block: protocol::id::OpId) {
+        self.say(Body::Unblock(Unblock { block, reason: String::new() }));
+    }
+
+    fn standing(&self, name: &str) -> Standing {
+        self.store.item(self.feed, name, "1", look(&self.author)).unwrap().unwrap().standing
+    }
+
+    fn missing(&self) -> Vec<BlobId> {
+        let missing = self.store.missing_blobs(self.feed, look(&self.author), &Filter::default()).unwrap();
+        missing.into_iter().map(|one| one.blob).collect()
     }
 
     fn after(&self, days: u64) -> Look {
@@ -153,4 +173,65 @@ fn a_clock_set_back_keeps_the_trash() {
 fn a_note_of_trash_is_these_bytes() {
     let note = Trashed { since: Timestamp(1_000), bytes: 300 };
     assert_eq!(keys::encode(&note), [1, 0xe8, 7, 0xac, 2]);
+}
+
+fn both_blocks(name: &str, bytes: &[u8]) -> [Blocked; 2] {
+    let at = Coordinate::new(FeedKind::Raw, name, "1").unwrap();
+    [Blocked::Coordinate(at), Blocked::Blob(id(bytes))]
+}
+
+/// A block may be lifted, and every site may have swept by then.
+#[test]
+fn blocked_bytes_stay_out_of_the_trash_until_the_block_is_lifted_or_the_version_deleted() {
+    let bytes = Dice::new(6).bytes(90_000);
+    for target in both_blocks("tool", &bytes) {
+        let mut site = Site::new();
+        ingest(&site.store, &bytes).unwrap();
+        let op = site.say(publish("tool", "1", &bytes));
+        let block = site.block(target);
+        for anew in [false, true] {
+            if anew {
+                site.store.rebuild_index().unwrap();
+            }
+            for days in [0, 0, 0, 30] {
+                assert_eq!(site.sweep(days), (Swept::default(), InTrash::default()), "index anew: {anew}");
+            }
+            assert_eq!(site.store.empty_trash(site.after(30)).unwrap(), Swept::default());
+            assert_eq!(site.standing("tool"), Standing::Blocked);
+        }
+        site.unblock(block);
+        assert_eq!(site.standing("tool"), Standing::Served);
+        assert_eq!(read(&site.store, id(&bytes)).unwrap(), bytes);
+        site.block(both_blocks("tool", &bytes)[0].clone());
+        site.say(delete("tool", "1", vec![op]));
+        assert_eq!(site.standing("tool"), Standing::Blocked);
+        let (swept, trash) = site.sweep(31);
+        assert_eq!((swept.blobs, trash.blobs), (0, 1), "what is deleted goes to the trash, blocked or not");
+        assert_eq!(site.store.empty_trash(site.after(31)).unwrap().blobs, 1);
+    }
+}
+
+#[test]
+fn a_build_that_a_block_took_out_of_a_clash_keeps_its_bytes() {
+    let mut site = Site::new();
+    for bytes in [b"first", b"other"] {
+        ingest(&site.store, bytes).unwrap();
+        site.say(publish("tool", "1", bytes));
+    }
+    site.block(Blocked::Blob(id(b"first")));
+    assert_eq!(site.standing("tool"), Standing::Served);
+    assert_eq!(site.store.empty_trash(site.after(30)).unwrap(), Swept::default());
+    assert_eq!(read(&site.store, id(b"first")).unwrap(), b"first");
+}
+
+#[test]
+fn bytes_of_a_blocked_version_that_are_not_here_are_wanted_once_the_block_is_lifted() {
+    for target in both_blocks("tool", b"elsewhere") {
+        let mut site = Site::new();
+        site.say(publish("tool", "1", b"elsewhere"));
+        let block = site.block(target);
+        assert_eq!(site.missing(), []);
+        site.unblock(block);
+        assert_eq!(site.missing(), [id(b"elsewhere")]);
+    }
 }

@@ -42,6 +42,22 @@ fn blocked_bytes_give_way_to_another_build() {
     assert_eq!((item.winner, item.clash.len(), item.blocks), (Some(good.id), 0, vec![block.id]));
 }
 
+/// Bytes are kept by what would stand if the blocks were lifted.
+#[test]
+fn without_its_blocks_a_version_is_what_it_would_have_been() {
+    let (build, other) = (publish(MEMBER, 1, 1, &[]), publish(ORIGIN, 2, 2, &[]));
+    let gone = delete(ORIGIN, 3, &[&build]);
+    for target in [Blocked::Coordinate(coordinate()), Blocked::Blob(BlobId([1; 32]))] {
+        let block = blocked(ORIGIN, 4, target);
+        let looking = Looking::from(LEAF);
+        for ops in [vec![&build], vec![&build, &other], vec![&build, &gone]] {
+            let with: Vec<_> = ops.iter().copied().chain([&block]).collect();
+            assert_eq!(looking.unblocked_at(&with), looking.at(&ops));
+            assert!(!looking.at(&with).blocks.is_empty());
+        }
+    }
+}
+
 #[test]
 fn a_site_without_the_right_blocks_for_itself_only() {
     let build = publish(MEMBER, 1, 1, &[]);
