@@ -291,7 +291,9 @@ impl Drafting {
         }
     }
 
+    /// What was written so far must not fill the disk that it did not fit on.
     fn failed(&self, source: io::Error) -> BackupError {
+        drop(fs::remove_file(&self.draft));
         BackupError::Write { path: self.draft.clone(), source }
     }
 

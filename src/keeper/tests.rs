@@ -428,22 +428,24 @@ fn of_strangers_words_about_rights_some_are_kept_and_no_more() {
     let site = SiteStore::new(store.clone(), key.clone());
     let link = Link::new("peer".to_owned(), key.site_id(), "peer".to_owned(), Dial::Incoming, Vec::new());
     let mut keeper = site.keeper(&link);
-    let told = |by: &SiteKey, grantee| {
+    let begun = wall_clock();
+    let told = |by: &SiteKey, grantee, after_ms: u64| {
         let (label, prefix) = (String::new(), String::new());
         let grant = Body::Grant(Grant { grantee, label, rights: Rights::ALL, prefix, expires: None });
         let log = LogId { feed, author: by.site_id(), epoch: 1 };
         let (held, clock) = (Mmr::default(), Hlc::default());
-        let said = Verified::author(by.signing_key(), log, &held, vec![grant], clock, wall_clock());
+        let wall = Timestamp(begun.0 + after_ms);
+        let said = Verified::author(by.signing_key(), log, &held, vec![grant], clock, wall);
         RightsProof::check(said.to_batch(), feed).unwrap()
     };
     let stranger = |n: usize| SiteKey::from_seed(blake3::hash(&n.to_le_bytes()).as_bytes());
     for n in 0..2 * STRANGERS_WORDS_MAX {
-        keeper.learn(&told(&stranger(n), stranger(n).site_id())).unwrap();
+        keeper.learn(&told(&stranger(n), stranger(n).site_id(), 0)).unwrap();
     }
     assert_eq!(store.words_of_strangers(feed).unwrap(), STRANGERS_WORDS_MAX);
     let late = stranger(2 * STRANGERS_WORDS_MAX);
-    keeper.learn(&told(&key, late.site_id())).unwrap();
-    keeper.learn(&told(&late, SiteId([7; 32]))).unwrap();
+    keeper.learn(&told(&key, late.site_id(), 1)).unwrap();
+    keeper.learn(&told(&late, SiteId([7; 32]), 2)).unwrap();
     assert!(
         store.authority(feed).unwrap().unwrap().is_author(SiteId([7; 32])),
         "who was let in may let others in"

@@ -47,7 +47,7 @@ impl From<WriteError> for Problem {
         match error {
             WriteError::DiskFull { .. } => Self::new(507, "disk-full", "The disk is full", detail)
                 .hint(
-                    "reading and deleting go on; free space on the disk, or here: packetboat trash empty, packetboat evict, then \
+                    "reading goes on, and deleting as long as there is room to say it; free space on the disk, or here: packetboat trash empty, packetboat evict, then \
                      packetboat sweep",
                 ),
             WriteError::TooLarge { .. } => Self::new(413, "too-large", "Too large", detail),
