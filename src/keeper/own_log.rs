@@ -132,7 +132,7 @@ fn goes_on_in(store: &Store, me: SiteId, feed: FeedId) -> Result<LogId, ReadErro
 }
 
 /// Whether what a site says in a feed is for itself alone: it has no rights there, and no link lets anything of the feed out. Where one does, it may
-/// only not have heard yet that it was given rights.
+/// only not have heard yet that it was given rights; but for links by which others pull from it, which nobody gives it rights by.
 ///
 /// # Errors
 /// The disk failed.
@@ -142,7 +142,12 @@ pub fn is_for_this_site(store: &Store, me: SiteId, feed: FeedId) -> Result<bool,
     }
     let takes =
         |link: &Link| link.new_feeds.as_ref().is_some_and(|new| new.takes && new.switches.flows_out());
-    let lets_out = |link: &Link| link.on(feed).map_or_else(|| takes(link), |on| on.switches.flows_out());
+    let lets_out = |link: &Link| {
+        link.on(feed).map_or_else(
+            || takes(link),
+            |on| on.switches.flows_out() && (link.is_outgoing() || on.switches.flows_in()),
+        )
+    };
     Ok(!store.links()?.iter().any(lets_out))
 }
 

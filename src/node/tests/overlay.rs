@@ -11,10 +11,12 @@ async fn as_mirror(node: &Node) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_site_said_for_itself_alone_stays_there_when_it_is_given_rights() {
-    let (ny, la) = (lab("New York").await, lab("LA").await);
+    let (ny, la, tokyo) = (lab("New York").await, lab("LA").await, lab("Tokyo").await);
     feed(&ny.node, "tools").await;
     publish(&ny.node, "tool", b"tool").await.unwrap();
     pair(&ny.node, &la.node, "pull").await;
+    // That others pull from it gives it no rights.
+    pair(&la.node, &tokyo.node, "pull").await;
     settle(&la.node).await;
     la.node.delete("tools", "tool", "1.0", String::new(), false).await.unwrap();
     la.node.delete("tools", "later", "1.0", String::new(), true).await.unwrap();
