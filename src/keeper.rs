@@ -245,9 +245,8 @@ impl SiteStore {
 
     /// Whether this site wrote in a feed, and not yet with this key.
     fn has_older_log(&self, feed: FeedId, key: &SiteKey) -> Result<bool, ReadError> {
-        let last =
-            own_log::heads(self.store(), self.me(), feed)?.last().map(|head| generation_of(head.log.epoch));
-        Ok(last.is_some_and(|last| last < key.succession().generation()))
+        let last = own_log::newest(self.store(), self.me(), feed)?;
+        Ok(last.is_some_and(|(log, _)| generation_of(log.epoch) < key.succession().generation()))
     }
 
     /// Stops this site from signing until it knows how far its key has: nothing is signed between the two. Tells whether that is news.
@@ -278,7 +277,10 @@ impl SiteStore {
         let store = self.store();
         let strict = store.feed(feed)?.is_some_and(|record| record.strict);
         let key = self.key();
-        let home = own_log::is_for_this_site(store, self.me(), feed)?;
+        // What closes logs that others have must come to them.
+        let closes = opens == Opens::ForKey
+            && own_log::newest(store, self.me(), feed)?.is_some_and(|(_, stays)| !stays);
+        let home = !closes && own_log::is_for_this_site(store, self.me(), feed)?;
         let anew = opens == Opens::Anew || own_log::goes_elsewhere(store, self.me(), feed, home)?;
         let own = own_log::next(store, &key, feed, anew, random_step)?;
         if home && !store.authority(feed)?.is_some_and(|authority| authority.stays_home(own.log)) {

@@ -308,7 +308,7 @@ impl Store {
                 _held: held,
             }),
         };
-        if let Err(error) = store.write_spares_beyond() {
+        if let Err(error) = store.regain_at_start() {
             tracing::warn!(%error, "what is gone from the end of the packs could not be written again");
         }
         // A disk that refuses is asked again before anything is signed.

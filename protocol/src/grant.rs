@@ -168,6 +168,17 @@ impl Authority {
         }
     }
 
+    /// Those keys of each log that has some.
+    pub fn lineages(&self) -> impl Iterator<Item = (&LogId, &Succession)> {
+        self.lineages.iter()
+    }
+
+    /// Whether a site is known here by later keys than its first.
+    #[must_use]
+    pub fn knows(&self, site: SiteId) -> bool {
+        self.known.contains_key(&site)
+    }
+
     /// Logs of this site's own that it wrote for itself alone: rights that it is given later are not for what is said there.
     pub fn keep_home(&mut self, logs: impl IntoIterator<Item = LogId>) {
         self.overlay.extend(logs);

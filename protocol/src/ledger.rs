@@ -146,6 +146,7 @@ impl Ledger {
     /// Takes in by which keys logs come from their authors' first ones ([`Authority::descend`]).
     pub fn descend(&mut self, lineages: impl IntoIterator<Item = (LogId, Succession)>) {
         Arc::make_mut(&mut self.authority).descend(lineages);
+        self.ruled.digest = OnceLock::new();
     }
 
     /// Who may write.
@@ -235,7 +236,15 @@ impl Ledger {
     /// A digest of the rights and blocks that what stands follows from.
     #[must_use]
     pub fn rules_digest(&self) -> [u8; 16] {
-        *self.ruled.digest.get_or_init(|| digest(self.ruled.ops.iter().map(|id| id.0.as_slice())))
+        *self.ruled.digest.get_or_init(|| {
+            let lineages = self.authority.lineages().map(|(log, keys)| {
+                let keys = keys.keys(log.author).into_iter().flat_map(|key| key.0);
+                log.epoch.to_be_bytes().into_iter().chain(keys).collect::<Vec<u8>>()
+            });
+            let lineages: Vec<Vec<u8>> = lineages.collect();
+            let ops = self.ruled.ops.iter().map(|id| id.0.as_slice());
+            digest(ops.chain(lineages.iter().map(Vec::as_slice)))
+        })
     }
 
     /// What tells two states of the same site's growing set of seals apart. It matters only where several builds of one version stand.

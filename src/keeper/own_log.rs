@@ -4,7 +4,7 @@
 use protocol::fault::Outcome;
 use protocol::grant::Authority;
 use protocol::id::{FeedId, LogId, SiteId};
-use protocol::link::Link;
+use protocol::link::{Link, LinkFeed};
 use protocol::log::{Head, Mmr};
 use protocol::op::{Closing, OpenEpoch, Tip};
 use protocol::session::tally::Tally;
@@ -132,7 +132,7 @@ fn goes_on_in(store: &Store, me: SiteId, feed: FeedId) -> Result<LogId, ReadErro
 }
 
 /// Whether what a site says in a feed is for itself alone: it has no rights there, and no link lets anything of the feed out. Where one does, it may
-/// only not have heard yet that it was given rights; but for links by which others pull from it, which nobody gives it rights by.
+/// only not have heard yet that it was given rights; but for links by which others joined it, which nobody gives it rights by.
 ///
 /// # Errors
 /// The disk failed.
@@ -143,12 +143,21 @@ pub fn is_for_this_site(store: &Store, me: SiteId, feed: FeedId) -> Result<bool,
     let takes =
         |link: &Link| link.new_feeds.as_ref().is_some_and(|new| new.takes && new.switches.flows_out());
     let lets_out = |link: &Link| {
-        link.on(feed).map_or_else(
-            || takes(link),
-            |on| on.switches.flows_out() && (link.is_outgoing() || on.switches.flows_in()),
-        )
+        let out = |on: &LinkFeed| on.switches.flows_out() && (link.is_outgoing() || takes(link));
+        link.on(feed).map_or_else(|| takes(link), out)
     };
     Ok(!store.links()?.iter().any(lets_out))
+}
+
+/// The newest of a site's logs in a feed that others may have, or of those that none has where there is no other.
+///
+/// # Errors
+/// The disk failed.
+pub fn newest(store: &Store, me: SiteId, feed: FeedId) -> Result<Option<(LogId, bool)>, ReadError> {
+    let authority = store.authority(feed)?;
+    let stays = |log| authority.as_ref().is_some_and(|authority| authority.stays_home(log));
+    let own = heads(store, me, feed)?.into_iter().map(|head| (head.log, stays(head.log)));
+    Ok(own.max_by_key(|(log, stays)| (!stays, *log)))
 }
 
 /// Whether the log in which a site would go on is of the other kind than what it says now: for itself alone, or not. Rights that it is given later
@@ -159,7 +168,7 @@ pub fn is_for_this_site(store: &Store, me: SiteId, feed: FeedId) -> Result<bool,
 pub fn goes_elsewhere(store: &Store, me: SiteId, feed: FeedId, home: bool) -> Result<bool, ReadError> {
     let log = goes_on_in(store, me, feed)?;
     let stays = store.authority(feed)?.is_some_and(|authority| authority.stays_home(log));
-    Ok(stays != home && store.log_state(log)?.is_some())
+    Ok(if home { !stays && store.log_state(log)?.is_some() } else { stays })
 }
 
 /// Whether a peer holds more of the log in which this site would go on than this site ever had: it was set back. What it knows that damage

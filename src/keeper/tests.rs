@@ -1,5 +1,7 @@
 //! Where a site's clock goes on after a start and after ops of the future, and when a site that waits writes again.
 
+mod home;
+
 use std::collections::BTreeSet;
 
 use protocol::fault::{Outcome, Reason};

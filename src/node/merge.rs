@@ -4,7 +4,7 @@
 
 use protocol::feed::{Item, Standing};
 use protocol::grant::Verb;
-use protocol::id::{FeedId, OpId};
+use protocol::id::{FeedId, LogId, OpId};
 use protocol::limits::{LABEL_BYTES_MAX, OPS_FRAME_BYTES_TARGET};
 use protocol::manifest::Manifest;
 use protocol::op::{Body, Offer, Provenance, Publish, SetRef, SetState};
@@ -25,6 +25,8 @@ const AT_ONCE_BYTES: usize = OPS_FRAME_BYTES_TARGET;
 
 /// About how many bytes an op takes beside the names of its files.
 const ABOUT_BYTES: usize = 256;
+/// Refs said with one signature: well below what a frame may hold.
+const REFS_AT_ONCE: usize = 1000;
 
 /// Clashes that are named.
 const NAMED_MAX: usize = 20;
@@ -84,7 +86,14 @@ enum Against {
 fn against(site: &SiteStore, into: FeedId, at: &Coordinate, manifest: &Manifest) -> Result<Against, Problem> {
     let facts = site.store().facts(into, &at.name, &at.version)?;
     let same = |body: &Body| matches!(body, Body::Publish(held) if held.manifest.same_bytes(manifest));
-    let is_there = facts.iter().any(|named| same(&named.op.body));
+    let authority = site.store().authority(into)?;
+    // What was said here before this site had rights is there for nobody else.
+    let at_home = |log: LogId| {
+        authority
+            .as_ref()
+            .is_some_and(|authority| authority.stays_home(log) && authority.is_author(log.author))
+    };
+    let is_there = facts.iter().any(|named| same(&named.op.body) && !at_home(named.op.place.log));
     let item = site.store().item(into, &at.name, &at.version, site.look())?;
     Ok(match item.map(|item| item.standing) {
         Some(Standing::Deleted | Standing::Suppressed | Standing::Hidden | Standing::Blocked) => {
@@ -182,9 +191,11 @@ fn bring(site: &SiteStore, from: FeedId, into: FeedId, dry: bool, first: bool) -
         Ok(())
     })?;
     for package in packages.iter().filter(|_| !dry && first) {
-        bodies.extend(refs(site, from, into, package)?);
-        if bodies.len() > AT_ONCE_BYTES / ABOUT_BYTES {
-            say(&mut bodies)?;
+        for body in refs(site, from, into, package)? {
+            bodies.push(body);
+            if bodies.len() >= REFS_AT_ONCE {
+                say(&mut bodies)?;
+            }
         }
     }
     say(&mut bodies)?;

@@ -37,7 +37,9 @@ pub(super) fn openness(link: &Link, now: Timestamp) -> Openness {
 
 /// Whether this site may say who writes in a feed: only its origin and its admins may.
 pub(super) fn is_admin(site: &SiteStore, feed: FeedId) -> Result<bool, Problem> {
-    Ok(site.store().authority(feed)?.is_some_and(|authority| authority.is_admin(site.me())))
+    Ok(site.store().authority(feed)?.is_some_and(|authority| {
+        counts_elsewhere(&authority, (feed, site.look().now), site.me(), Verb::Admin, "")
+    }))
 }
 
 /// What is left of switches where nothing may come in.

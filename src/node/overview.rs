@@ -239,7 +239,7 @@ fn lacking_there(
     let Some(authority) = site.store().authority(feed)? else { return Ok((0, Some(0))) };
     let travel: BTreeMap<LogId, u64> = ours
         .iter()
-        .filter(|(log, _)| authority.is_author(log.author))
+        .filter(|(log, _)| authority.is_author(log.author) && !authority.stays_home(**log))
         .map(|(log, len)| (*log, *len))
         .collect();
     let held: BTreeMap<LogId, u64> =

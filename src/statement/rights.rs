@@ -9,15 +9,19 @@ use protocol::time::Timestamp;
 
 use super::{Spoken, StatementError, fitting, say};
 use crate::keeper::SiteStore;
+use crate::publish::counts_elsewhere;
 use crate::store::{FeedRecord, ReadError, Store};
 
 fn must_be_admin(
     site: &SiteStore,
     feed: FeedId,
     record: &FeedRecord,
+    prefix: &str,
     what: &'static str,
 ) -> Result<(), StatementError> {
-    let admin = site.store().authority(feed)?.is_some_and(|authority| authority.is_admin(site.me()));
+    let admin = site.store().authority(feed)?.is_some_and(|authority| {
+        counts_elsewhere(&authority, (feed, site.look().now), site.me(), Verb::Admin, prefix)
+    });
     if admin { Ok(()) } else { Err(StatementError::NotAllowed { feed: record.name.clone(), what }) }
 }
 
@@ -40,9 +44,10 @@ pub fn grant(
     if prefix.len() > NAME_BYTES_MAX {
         return Err(StatementError::LongPrefix { found: prefix.len() });
     }
-    must_be_admin(site, feed, record, "give rights")?;
+    must_be_admin(site, feed, record, &prefix, "give rights")?;
+    let name = prefix.clone();
     let body = Body::Grant(Grant { grantee, label, rights, prefix, expires });
-    say(site, feed, body, Verb::Admin, "")
+    say(site, feed, body, Verb::Admin, &name)
 }
 
 /// Takes back what a site was granted. What it said counts as far as it is sealed; with `all_held`, as far as this site holds it.
@@ -58,7 +63,7 @@ pub fn revoke(
     all_held: bool,
 ) -> Result<Spoken, StatementError> {
     fitting(&reason)?;
-    must_be_admin(site, feed, record, "take rights back")?;
+    must_be_admin(site, feed, record, "", "take rights back")?;
     let accepted = accepted(site.store(), feed, grantee, all_held)?;
     let body = Body::Revoke(Revoke { grantee, accepted, reason });
     say(site, feed, body, Verb::Admin, "")

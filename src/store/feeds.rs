@@ -13,6 +13,7 @@ use protocol::limits::STAMP_AHEAD_MS_MAX;
 use protocol::log::NamedOp;
 use protocol::op::Genesis;
 use protocol::package::{Coordinate, FeedKind};
+use protocol::succession::generation_of;
 use protocol::summary::{self, Digest};
 use protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -180,6 +181,12 @@ impl Store {
             let said = &named.op.body;
             said.is_about_rights() || matches!(said, Seal(_) | Block(_) | Unblock(_))
         };
+        // The head of a log that begins tells of keys.
+        let begins = |named: &NamedOp| named.op.place.seq == 0 && generation_of(named.op.place.log.epoch) > 0;
+        if ops.iter().any(begins) {
+            self.inner.ledgers.forget(feed);
+            return;
+        }
         let mut wide = ops.iter().filter(wide).peekable();
         if wide.peek().is_none() {
             return;

@@ -301,6 +301,12 @@ impl Store {
         Ok(())
     }
 
+    /// At a start: writes again what is gone from the ends of packs and kept twice, and goes on with each log whose hole was filled before.
+    pub(super) fn regain_at_start(&self) -> Result<(), SweepError> {
+        self.write_spares_beyond()?;
+        Ok(self.short_logs()?.into_iter().try_for_each(|log| self.reconnect(log))?)
+    }
+
     /// After a start that found packs gone or cut short, what they held is wanted again. After an index was built from packs of which some records
     /// could not be read nobody knows what those said: peers are compared with anew, and this site signs nothing before it heard what it said.
     ///

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use protocol::filter::{Candidate, Filter};
 use protocol::grant::Authority;
-use protocol::id::{BlobId, FeedId, OpId, SiteId};
+use protocol::id::{BlobId, FeedId, LogId, OpId, SiteId};
 use protocol::op::{Body, Publish};
 use protocol::package::Coordinate;
 use protocol::session::view::Missing;
@@ -14,7 +14,7 @@ use protocol::time::{Hlc, Timestamp};
 use super::keys::{self, OpEntry, Tree};
 use super::{BlobState, Look, ReadError, Store, sweep};
 
-/// The authors whose ops leave this site.
+/// Whose ops leave this site.
 pub(super) struct Travellers {
     authority: Arc<Authority>,
     /// One beside those with rights.
@@ -22,8 +22,9 @@ pub(super) struct Travellers {
 }
 
 impl Travellers {
-    fn have(&self, author: SiteId) -> bool {
-        self.authority.is_author(author) || self.also == Some(author)
+    fn have(&self, log: LogId) -> bool {
+        let author = log.author;
+        (self.authority.is_author(author) || self.also == Some(author)) && !self.authority.stays_home(log)
     }
 }
 
@@ -87,7 +88,7 @@ impl<'a> Sieve<'a> {
         for op in self.store.walk(Tree::Use, &prefix, |key, _| keys::op_of(key)) {
             let op = op?;
             let Some(named) = self.store.op(op)? else { continue };
-            if self.of.as_ref().is_some_and(|of| !of.have(named.op.place.log.author)) {
+            if self.of.as_ref().is_some_and(|of| !of.have(named.op.place.log)) {
                 continue;
             }
             let Body::Publish(publish) = &named.op.body else { continue };
@@ -178,7 +179,7 @@ impl Store {
             let entry = self.with_index(|index| {
                 index.value(Tree::Op, &op)?.map(|value| keys::decode::<OpEntry>(&value)).transpose()
             })?;
-            if entry.is_some_and(|entry| of.have(entry.place.log.author)) {
+            if entry.is_some_and(|entry| of.have(entry.place.log)) {
                 return Ok(true);
             }
         }

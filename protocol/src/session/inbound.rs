@@ -21,6 +21,7 @@ use crate::limits::{LOGS_PER_FRAME_MAX, RANGES_PER_FRAME_MAX};
 use crate::link::Priority;
 use crate::log::Reach;
 use crate::reconcile::{Answers, Asker, Salt};
+use crate::succession::generation_of;
 use crate::summary::Summary;
 use crate::transfer::{Arrived, Ask, Stored, Transfer};
 
@@ -183,6 +184,8 @@ impl Inbound {
                     _ if is_frozen(*log, authority, &forks) => false,
                     // Its author may be known here since.
                     _ if self.for_now.contains(log) && !authority.is_author(log.author) => false,
+                    // It may have been refused for the keys that lead to it.
+                    None if generation_of(log.epoch) > 0 && authority.knows(log.author) => false,
                     Some(have) => *have < taken.len.min(counts),
                     None => counts > 0 && authority.is_author(log.author),
                 }

@@ -161,3 +161,27 @@ async fn merges_that_go_on_at_the_same_time_bring_each_version_once() {
     let ops: u64 = store.heads(into).unwrap().iter().map(|signed| signed.head.len).sum();
     assert_eq!(ops, VERSIONS as u64);
 }
+
+/// A package with more refs than go under one signature.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_package_with_thousands_of_refs_is_merged() {
+    use protocol::op::{Body, SetRef, Target};
+    let one = lab("New York").await;
+    feed(&one.node, "tools").await;
+    feed(&one.node, "other").await;
+    publish(&one.node, "a", b"a").await.unwrap();
+    let site = one.node.inner.site.clone();
+    let id = site.store().feed_named("tools").unwrap().unwrap().0;
+    for part in 0..5 {
+        let bodies = (0..1000).map(|n| {
+            Body::SetRef(SetRef {
+                package: "a".to_owned(),
+                name: format!("nightly-{part}-{n}"),
+                target: Some(Target::Version("1.0".to_owned())),
+            })
+        });
+        site.author(id, bodies.collect()).unwrap();
+    }
+    let told = one.node.merge_feed("tools", MergeRequest { into: "other".to_owned(), dry_run: false }).await;
+    assert!(told.is_ok(), "{:?}", told.unwrap_err());
+}

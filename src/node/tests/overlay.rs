@@ -60,3 +60,84 @@ async fn what_a_joiner_says_before_it_heard_of_its_rights_is_said_for_all() {
         assert_eq!(names(&ny.node).await, ready(&["early"]), "{mode}");
     }
 }
+
+/// A feed was merged into one that this site only pulled; then it is given rights, and merges once more.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_merged_at_home_is_brought_once_there_are_rights() {
+    use crate::api::merge::MergeRequest;
+    let (ny, la) = (lab("New York").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    publish(&ny.node, "tool", b"tool").await.unwrap();
+    pair(&ny.node, &la.node, "pull").await;
+    settle(&la.node).await;
+    feed(&la.node, "own").await;
+    let new = uploaded(&la.node, "mine", b"mine").await;
+    la.node.publish("own", new).await.unwrap();
+    let merge = || MergeRequest { into: "tools".to_owned(), dry_run: false };
+    let told = la.node.merge_feed("own", merge()).await.unwrap();
+    assert_eq!((told.fresh, told.local), (1, true));
+    settle(&la.node).await;
+    let rights = ["publish", "delete-wide", "block"].map(ToOwned::to_owned).to_vec();
+    let (site, prefix) = (la.node.me().to_string(), String::new());
+    let feeds = ny.node.feed("tools").await.unwrap().id;
+    ny.node.grant("tools", GrantRequest { site, rights, prefix, expires_ms: None }).await.unwrap();
+    for node in [&ny.node, &la.node] {
+        as_mirror(node).await;
+    }
+    settle(&la.node).await;
+    let all = la.node.feeds().await.unwrap();
+    let old = all.feeds.iter().find(|one| one.id != feeds).unwrap().name.clone();
+    let again = la.node.merge_feed(&old, MergeRequest { into: feeds.clone(), dry_run: false }).await.unwrap();
+    settle(&la.node).await;
+    settle(&la.node).await;
+    assert_eq!(names(&ny.node).await, ready(&["mine", "tool"]), "{again:?}");
+}
+
+/// The same as with a pull link alone, but another site mirrors from this one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_site_that_others_pull_from_said_for_itself_stays_there_when_it_is_given_rights() {
+    let (ny, la, tokyo) = (lab("New York").await, lab("LA").await, lab("Tokyo").await);
+    feed(&ny.node, "tools").await;
+    publish(&ny.node, "tool", b"tool").await.unwrap();
+    pair(&ny.node, &la.node, "pull").await;
+    settle(&la.node).await;
+    let up = only_link(&la.node).await.name;
+    pair(&la.node, &tokyo.node, "pull").await;
+    la.node.delete("tools", "tool", "1.0", String::new(), false).await.unwrap();
+    publish(&la.node, "private", b"private").await.unwrap();
+    let rights = ["publish", "delete-wide", "block"].map(ToOwned::to_owned).to_vec();
+    let (site, prefix) = (la.node.me().to_string(), String::new());
+    ny.node.grant("tools", GrantRequest { site, rights, prefix, expires_ms: None }).await.unwrap();
+    as_mirror(&ny.node).await;
+    let change = api::LinkChange { mode: Some("mirror".to_owned()), ..Default::default() };
+    la.node.change_link(&up, change).await.unwrap();
+    let (steps, _) = mpsc::channel(8);
+    la.node.sync(Some(up.clone()), None, false, steps).await.unwrap();
+    let (steps, _) = mpsc::channel(8);
+    la.node.sync(Some(up), None, false, steps).await.unwrap();
+    assert_eq!(names(&ny.node).await, ready(&["tool"]));
+}
+
+/// Nobody waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stays_at_home_is_not_told_to_be_lacking_at_the_other_end() {
+    let (ny, la) = (lab("New York").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    publish(&ny.node, "tool", b"tool").await.unwrap();
+    pair(&ny.node, &la.node, "pull").await;
+    settle(&la.node).await;
+    la.node.delete("tools", "tool", "1.0", String::new(), false).await.unwrap();
+    publish(&la.node, "private", b"private").await.unwrap();
+    let rights = ["publish", "delete-wide", "block"].map(ToOwned::to_owned).to_vec();
+    let (site, prefix) = (la.node.me().to_string(), String::new());
+    ny.node.grant("tools", GrantRequest { site, rights, prefix, expires_ms: None }).await.unwrap();
+    for node in [&ny.node, &la.node] {
+        as_mirror(node).await;
+    }
+    settle(&la.node).await;
+    settle(&la.node).await;
+    let link = only_link(&la.node).await;
+    let text = format!("{link:?}");
+    let at = text.find("ops_behind_there").expect("told");
+    assert!(text[at..].starts_with("ops_behind_there: 0"), "{}", &text[at..(at + 80).min(text.len())]);
+}

@@ -234,3 +234,44 @@ fn batches_with_one_end_that_are_written_again_leave_the_log_whole() {
         assert!(!holed.is_served("one") && holed.is_served("two"), "built anew: {anew}");
     }
 }
+
+/// The same where power goes before the index is durable, and nothing was said after what filled the hole.
+#[test]
+fn what_lies_behind_a_filled_hole_is_held_again_at_a_start() {
+    use crate::store::engine::tests::Lagging;
+    for more in [true, false] {
+        let (disk, engine, mut author) = (FakeDisk::new(), Lagging::default(), Author::new(70));
+        let store = open(&disk, &engine);
+        let feed = store.put_feed(&record(&author)).unwrap();
+        let log = author.log(feed);
+        let mut batches = Vec::new();
+        for name in ["one", "two", "three"] {
+            let said = author.says(feed, vec![publish(name, "1", name.as_bytes())]);
+            batches.push(said.inner().to_batch());
+            store.append(&[said]).unwrap();
+        }
+        let entry = store
+            .with_index(|index| index.page(Tree::Batch, &keys::log(log), &keys::batch(log, 1), 1))
+            .unwrap();
+        let at = keys::decode::<BatchEntry>(&entry[0].1).unwrap().at;
+        store.lose_spares();
+        disk.damage(at.pack, |pack| pack[usize::try_from(at.offset + at.bytes).unwrap() + 63] ^= 1);
+        store.verify(|_| {}).unwrap();
+        let held = |store: &Store| store.log_state(log).unwrap().map_or(0, |state| state.after.len());
+        assert_eq!(held(&store), 1);
+        store.checkpoint().unwrap();
+        append(&store, batches[1].clone());
+        assert_eq!(held(&store), 3);
+        if more {
+            let said = author.says(feed, vec![publish("four", "1", b"four")]);
+            store.append(&[said]).unwrap();
+        }
+        let before = held(&store);
+        drop(store);
+        engine.cut_power();
+        let store = open(&disk, &engine);
+        assert_eq!(held(&store), before, "more: {more}");
+        let item = store.item(feed, "three", "1", look(&author)).unwrap();
+        assert!(item.is_some_and(|item| item.winner.is_some()), "more: {more}");
+    }
+}

@@ -53,3 +53,38 @@ fn the_dialler_hears_it_of_the_listener_as_well() {
     let agreed = greeting::agree(&dialler, welcome, WALL).unwrap();
     assert_eq!(agreed.peer_succession, listener.keys.mine);
 }
+
+/// A log of other keys than those a member is known by is refused; what else is there is not sent again with each run.
+#[test]
+fn a_log_that_is_refused_for_its_key_costs_no_run_after() {
+    let (mut ny, mut la, member) = (Site::new(1), Site::new(2), Site::new(3));
+    ny.grant(&member);
+    for n in 0..20 {
+        ny.publish(&format!("p-{n}"), &[n]);
+    }
+    la.authority = Authority::new(&genesis()).knowing(member.id(), later(&member, &[50]));
+    let thief = SigningKey::from_bytes(&[60; 32]);
+    let epoch = crate::succession::first_epoch(1);
+    let log = LogId { feed: genesis().feed_id(), author: member.id(), epoch };
+    let body =
+        Body::SetRef(crate::op::SetRef { package: "a".to_owned(), name: "b".to_owned(), target: None });
+    let stolen = Verified::author_as(
+        (&thief, later(&member, &[60])),
+        log,
+        &Mmr::default(),
+        vec![body],
+        Hlc((WALL.0 << 16) + 1),
+        WALL,
+    );
+    ny.append(Permitted::local(stolen, false).unwrap());
+    let mut wire = connect(&la, &ny, Switches::PULL, Switches::MIRROR);
+    let mut costs = Vec::new();
+    for _ in 0..3 {
+        let (outcome, tally) = wire.sync(&mut la, &mut ny);
+        costs.push((outcome, tally.round_trips, tally.frames_in_bytes, ny.ended.last().unwrap().1.ops_out));
+    }
+    let mut again = connect(&la, &ny, Switches::PULL, Switches::MIRROR);
+    let (outcome, tally) = again.sync(&mut la, &mut ny);
+    costs.push((outcome, tally.round_trips, tally.frames_in_bytes, ny.ended.last().unwrap().1.ops_out));
+    assert!(costs[1..].iter().all(|(_, _, _, out)| *out == 0), "{costs:?}");
+}
