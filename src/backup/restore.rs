@@ -57,8 +57,14 @@ pub fn restore(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Restored, RestoreError> {
     let manifest = Manifest::read(from)?.ok_or_else(|| ManifestError::None { folder: from.to_owned() })?;
-    let older = if key.is_none() { held_key(from, OLDER_KEY, &manifest)? } else { None };
     let key = key_of(from, key, &manifest)?;
+    // Nothing hangs on it but by which key sites that have not heard of the newer one know this site.
+    let older = held_key(from, OLDER_KEY, &manifest).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the older key cannot be restored; sites that have not heard of the newer one must be paired with again");
+        None
+    });
+    let precedes = |older: &SiteKey| older.succession().is_start_of(key.succession());
+    let older = older.filter(precedes);
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| RestoreError::Write { path, source }

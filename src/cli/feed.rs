@@ -245,7 +245,11 @@ pub(super) async fn publish(context: &Context, publish: Publish) -> anyhow::Resu
     }
     let package = package.body;
     let bytes = package.files.iter().map(|file| file.size).sum();
-    let home = if package.local { " at this site only, which may not publish in this feed" } else { "" };
+    let home = if package.local {
+        " at this site only, which has heard of no right to publish in this feed"
+    } else {
+        ""
+    };
     text::say(&format!(
         "published {}@{} in {}: {}{home}",
         package.name,
@@ -274,8 +278,11 @@ pub(super) async fn delete(context: &Context, delete: Delete) -> anyhow::Result<
         return text::say_json(&deleted);
     }
     let gone = deleted.body;
-    let verb =
-        if gone.local { "hidden at this site only (it may not delete in this feed)" } else { "deleted" };
+    let verb = if gone.local {
+        "hidden at this site only (which has heard of no right to delete in this feed)"
+    } else {
+        "deleted"
+    };
     text::say(&format!("{}@{} of {} is {verb}", gone.name, gone.version, gone.feed));
     Ok(())
 }

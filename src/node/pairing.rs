@@ -416,7 +416,7 @@ fn in_date(ticket: &Ticket, now: Timestamp) -> Result<(), Problem> {
 
 fn refused(reason: Reason) -> Problem {
     let hint = if reason == Reason::PairingTooOften {
-        "the ticket is good still: try again in a minute"
+        "wait a minute: a ticket that nobody has used is good still"
     } else if reason == Reason::KeyRevoked {
         "no ticket helps: the other site lets this key in again with `packetboat key readmit`"
     } else if reason == Reason::Restored {

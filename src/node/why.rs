@@ -120,8 +120,8 @@ fn standing_words(item: &Item, state: &str, me: SiteId, authority: Option<&Autho
              no other site"
         }
         Standing::Served if item.local => {
-            "it was published at this site and counts here alone: its right to publish has run out, or its log was cut \
-             before it said so"
+            "it was published at this site and counts here alone: its right to publish has run out, its log was cut \
+             before it said so, or it was said before the site had rights; published again, it is published for all"
         }
         Standing::Served if state == "pending" => "it is published, and its bytes have not all arrived",
         Standing::Served if state == "on-demand" => {
