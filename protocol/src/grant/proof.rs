@@ -5,7 +5,7 @@ use crate::id::FeedId;
 use crate::log::{Batch, NamedOp};
 
 /// Grants and revokes of one log with their author's signature, for a site to which the log itself does not flow. Whether their author may
-/// say them is [`Authority`]'s to judge, as it is for ops in logs.
+/// say them is [`Authority`](super::Authority)'s to judge, as it is for ops in logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RightsProof {
     batch: Batch,
