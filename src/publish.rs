@@ -161,8 +161,7 @@ fn may_publish(
                 // Behind the cut of this site's forked log it counts here only: said again, it counts elsewhere.
                 // So it does where it was said before this site had rights.
                 if store.authority(feed)?.is_some_and(|authority| {
-                    authority.is_cut_off(place.log, place.seq)
-                        || authority.stays_home(place.log) && authority.is_author(place.log.author)
+                    authority.is_cut_off(place.log, place.seq) || authority.stayed_home(place.log)
                 }) {
                     return Ok(Some(Vec::new()));
                 }

@@ -13,6 +13,7 @@ use crate::time::Hlc;
 
 mod closed;
 mod cut;
+mod home;
 mod proof;
 mod unsayable;
 mod words;
@@ -177,17 +178,6 @@ impl Authority {
     #[must_use]
     pub fn knows(&self, site: SiteId) -> bool {
         self.known.contains_key(&site)
-    }
-
-    /// Logs of this site's own that it wrote for itself alone: rights that it is given later are not for what is said there.
-    pub fn keep_home(&mut self, logs: impl IntoIterator<Item = LogId>) {
-        self.overlay.extend(logs);
-    }
-
-    /// Whether a log is one of those.
-    #[must_use]
-    pub fn stays_home(&self, log: LogId) -> bool {
-        self.overlay.contains(&log)
     }
 
     /// By which keys, one after the other, logs of later keys come from their authors' first ones, as their heads prove. Two that part claim the

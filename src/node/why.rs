@@ -187,9 +187,7 @@ pub(super) fn role(named: &NamedOp, item: &Item, authority: Option<&Authority>) 
     if authority.is_some_and(|authority| authority.is_closed(place.log, place.seq)) {
         return "signed with a key that its author had changed";
     }
-    let home =
-        |authority: &Authority| authority.stays_home(place.log) && authority.is_author(place.log.author);
-    if authority.is_some_and(home) {
+    if authority.is_some_and(|authority| authority.stayed_home(place.log)) {
         return "said for this site alone, before it had rights here";
     }
     if authority.is_some_and(|authority| authority.is_cut_off(place.log, place.seq)) {

@@ -3,6 +3,13 @@
 use super::*;
 use crate::api::ruling::GrantRequest;
 
+/// The origin gives a site all that a mirror has, and to block.
+async fn is_given_rights(site: &Node, origin: &Node) {
+    let rights = ["publish", "delete-wide", "block"].map(ToOwned::to_owned).to_vec();
+    let (site, prefix) = (site.me().to_string(), String::new());
+    origin.grant("tools", GrantRequest { site, rights, prefix, expires_ms: None }).await.unwrap();
+}
+
 async fn as_mirror(node: &Node) {
     let name = only_link(node).await.name;
     let change = api::LinkChange { mode: Some("mirror".to_owned()), ..Default::default() };
@@ -22,9 +29,7 @@ async fn what_a_site_said_for_itself_alone_stays_there_when_it_is_given_rights()
     la.node.delete("tools", "later", "1.0", String::new(), true).await.unwrap();
     publish(&la.node, "private", b"private").await.unwrap();
     settle(&la.node).await;
-    let rights = ["publish", "delete-wide", "block"].map(ToOwned::to_owned).to_vec();
-    let (site, prefix) = (la.node.me().to_string(), String::new());
-    ny.node.grant("tools", GrantRequest { site, rights, prefix, expires_ms: None }).await.unwrap();
+    is_given_rights(&la.node, &ny.node).await;
     for node in [&ny.node, &la.node] {
         as_mirror(node).await;
     }
@@ -77,10 +82,8 @@ async fn what_was_merged_at_home_is_brought_once_there_are_rights() {
     let told = la.node.merge_feed("own", merge()).await.unwrap();
     assert_eq!((told.fresh, told.local), (1, true));
     settle(&la.node).await;
-    let rights = ["publish", "delete-wide", "block"].map(ToOwned::to_owned).to_vec();
-    let (site, prefix) = (la.node.me().to_string(), String::new());
     let feeds = ny.node.feed("tools").await.unwrap().id;
-    ny.node.grant("tools", GrantRequest { site, rights, prefix, expires_ms: None }).await.unwrap();
+    is_given_rights(&la.node, &ny.node).await;
     for node in [&ny.node, &la.node] {
         as_mirror(node).await;
     }
@@ -105,9 +108,7 @@ async fn what_a_site_that_others_pull_from_said_for_itself_stays_there_when_it_i
     pair(&la.node, &tokyo.node, "pull").await;
     la.node.delete("tools", "tool", "1.0", String::new(), false).await.unwrap();
     publish(&la.node, "private", b"private").await.unwrap();
-    let rights = ["publish", "delete-wide", "block"].map(ToOwned::to_owned).to_vec();
-    let (site, prefix) = (la.node.me().to_string(), String::new());
-    ny.node.grant("tools", GrantRequest { site, rights, prefix, expires_ms: None }).await.unwrap();
+    is_given_rights(&la.node, &ny.node).await;
     as_mirror(&ny.node).await;
     let change = api::LinkChange { mode: Some("mirror".to_owned()), ..Default::default() };
     la.node.change_link(&up, change).await.unwrap();
@@ -128,9 +129,7 @@ async fn what_stays_at_home_is_not_told_to_be_lacking_at_the_other_end() {
     settle(&la.node).await;
     la.node.delete("tools", "tool", "1.0", String::new(), false).await.unwrap();
     publish(&la.node, "private", b"private").await.unwrap();
-    let rights = ["publish", "delete-wide", "block"].map(ToOwned::to_owned).to_vec();
-    let (site, prefix) = (la.node.me().to_string(), String::new());
-    ny.node.grant("tools", GrantRequest { site, rights, prefix, expires_ms: None }).await.unwrap();
+    is_given_rights(&la.node, &ny.node).await;
     for node in [&ny.node, &la.node] {
         as_mirror(node).await;
     }
