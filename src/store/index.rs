@@ -81,7 +81,8 @@ impl IndexRoom {
             if index.last(Tree::About, b"")?.is_none() {
                 return Ok(Some((index, Start::default())));
             }
-            // That of another life of these packs, as where the folder was copied, or of before a checkpoint.
+            // That of another life of these packs, as where the folder was copied, one of before a checkpoint, or one that is half built: what it
+            // has of records that rotted meanwhile is neither whole nor taken away by what is read now.
             if index.value(Tree::About, keys::PACKS)? == Some(keys::encode(&packs.mark())) {
                 of_before = Some(index);
             }
@@ -125,8 +126,8 @@ impl IndexRoom {
         self.build_in(&mut self.current.write().unwrap_or_else(PoisonError::into_inner), packs, before)
     }
 
-    /// Brings an index from `start` to the packs' end and says, last of all, whose index it is: one
-    /// whose building was cut short is never taken for a whole one.
+    /// Brings an index from `start` to the packs' end. Of which packs it is it says first of all, so that one whose building was cut short is not
+    /// taken for an empty one; of which life last of all, so that it is not taken for a whole one.
     fn fill(
         &self,
         index: &dyn Index,
@@ -135,6 +136,9 @@ impl IndexRoom {
         before: Option<&dyn Index>,
     ) -> Result<(), ReplayError> {
         let short = if start == Start::default() { Vec::new() } else { holes::short(index)? };
+        if start == Start::default() && index.last(Tree::About, b"")?.is_none() {
+            index.apply(&[about(keys::PACKS, &packs.mark())])?;
+        }
         let unread = replay::all(index, packs, start, before)?;
         holes::hold_again(index, packs, &short)?;
         if unread.records > 0 {

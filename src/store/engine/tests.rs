@@ -141,6 +141,7 @@ impl fmt::Debug for Meanwhile {
 pub(crate) struct Lagging {
     now: InMemory,
     durable: Arc<Mutex<BTreeMap<Vec<u8>, Vec<u8>>>>,
+    since: Arc<Mutex<Vec<Change>>>,
     meanwhile: Meanwhile,
 }
 
@@ -151,8 +152,20 @@ impl Lagging {
     }
 
     pub(crate) fn cut_power(&self) {
-        let entries = RwLock::new(self.durable.lock().unwrap().clone());
-        *self.now.index.lock().unwrap() = Arc::new(MemoryIndex { entries });
+        self.cut_power_after(0);
+    }
+
+    /// The same where some of the first changes after that state are there as well.
+    pub(crate) fn cut_power_after(&self, changes: usize) {
+        let index = MemoryIndex { entries: RwLock::new(self.durable.lock().unwrap().clone()) };
+        let since = std::mem::take(&mut *self.since.lock().unwrap());
+        index.apply(&since[..changes]).unwrap();
+        *self.now.index.lock().unwrap() = Arc::new(index);
+    }
+
+    /// Changes after the last durable state.
+    pub(crate) fn unflushed(&self) -> usize {
+        self.since.lock().unwrap().len()
     }
 }
 
@@ -160,11 +173,12 @@ impl Engine for Lagging {
     fn open(&self) -> Result<Arc<dyn Index>, Broken> {
         let now = Arc::<MemoryIndex>::clone(&self.now.index.lock().unwrap_or_else(PoisonError::into_inner));
         let (durable, meanwhile) = (Arc::clone(&self.durable), self.meanwhile.clone());
-        Ok(Arc::new(LaggingIndex { now, durable, meanwhile }))
+        Ok(Arc::new(LaggingIndex { now, durable, since: Arc::clone(&self.since), meanwhile }))
     }
 
     fn set_aside(&self) -> io::Result<()> {
         self.durable.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.since.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.now.set_aside()
     }
 }
@@ -173,6 +187,7 @@ impl Engine for Lagging {
 struct LaggingIndex {
     now: Arc<MemoryIndex>,
     durable: Arc<Mutex<BTreeMap<Vec<u8>, Vec<u8>>>>,
+    since: Arc<Mutex<Vec<Change>>>,
     meanwhile: Meanwhile,
 }
 
@@ -182,7 +197,9 @@ impl Index for LaggingIndex {
     }
 
     fn apply(&self, changes: &[Change]) -> Result<(), Broken> {
-        self.now.apply(changes)
+        self.now.apply(changes)?;
+        self.since.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(changes);
+        Ok(())
     }
 
     fn page(&self, tree: Tree, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<Entry>, Broken> {
@@ -201,6 +218,7 @@ impl Index for LaggingIndex {
         let meanwhile = self.meanwhile.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         meanwhile.into_iter().for_each(|work| work());
         self.durable.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.now.read());
+        self.since.lock().unwrap_or_else(PoisonError::into_inner).clear();
         Ok(())
     }
 }
