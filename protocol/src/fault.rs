@@ -113,7 +113,8 @@ pub enum Reason {
     #[error("the other site revoked this site's key")]
     KeyRevoked,
     #[error(
-        "another key is known to follow this site's: one of the two was named by a thief of the older key"
+        "another key is known to follow this site's: one of the two was named by a thief of the older key; where this site is the one to be \
+         trusted, the other forgets what it knows by key revoke and key readmit, and pairs anew"
     )]
     KeyContested,
     #[error("the other site knows a newer key of this site than the one it shows")]

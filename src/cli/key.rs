@@ -40,7 +40,11 @@ pub(super) enum KeyCommand {
         #[arg(long)]
         accept_all: bool,
     },
-    /// Let a revoked key be paired with again. Links and rights do not come back by themselves.
+    /// Let a revoked key be paired with again. Links and rights do not come back by themselves
+    ///
+    /// By which newer keys the site was known here is forgotten: where a thief of an older key was taken for the site, revoke it,
+    /// readmit it, and pair with the site itself.
+    #[command(verbatim_doc_comment)]
     Readmit {
         /// The site's id, all 64 digits of it, as `packetboat key list` shows it.
         site: String,

@@ -133,7 +133,8 @@ impl Node {
         Ok(Revoked { key, links, feeds, feeds_left })
     }
 
-    /// Lets a key be paired with again. Links and rights do not come back by themselves.
+    /// Lets a key be paired with again. Links and rights do not come back by themselves. By which later keys the site was known is forgotten: they may
+    /// be a thief's, and the ticket tells who comes.
     ///
     /// # Errors
     /// It was not revoked, or the disk refuses.
@@ -143,6 +144,8 @@ impl Node {
             let missing = || not_found("revoked key", &named).hint("`packetboat key list` shows all");
             let key = all(site)?.into_iter().find(|key| key.site == named).ok_or_else(missing)?;
             let id: SiteId = key.site.parse().map_err(|_not_one| missing())?;
+            // First, so that a crash half-way lets nobody in.
+            site.store().remove_record(Shelf::KeysOf, id.as_bytes())?;
             site.store().remove_record(Shelf::RevokedKeys, id.as_bytes())?;
             Ok(key)
         })

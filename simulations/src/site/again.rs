@@ -43,7 +43,7 @@ pub(super) struct Again {
     /// How often logs had been set back here when the last run over each link ended.
     set_backs: BTreeMap<usize, u64>,
     /// Everything that was signed here and appended, whatever became of it: no machine remembers that.
-    said: BTreeMap<(LogId, u64), Vec<OpId>>,
+    said: BTreeMap<(LogId, u64), BTreeSet<OpId>>,
     /// The lives of other sites that called lately, as this program knows them.
     lives: Lives,
     /// Each life that was let in since the program started, with when, for whoever checks.
@@ -57,7 +57,7 @@ impl Again {
 
     pub(super) fn said(&mut self, ops: impl IntoIterator<Item = (Place, OpId)>) {
         for (place, id) in ops {
-            self.said.entry((place.log, place.seq)).or_default().push(id);
+            self.said.entry((place.log, place.seq)).or_default().insert(id);
         }
     }
 }
@@ -265,7 +265,7 @@ impl Site {
     }
 
     /// Every place of this site's logs with the ops that were signed for it.
-    pub fn signed(&self) -> impl Iterator<Item = (&(LogId, u64), &Vec<OpId>)> {
+    pub fn signed(&self) -> impl Iterator<Item = (&(LogId, u64), &BTreeSet<OpId>)> {
         self.again.said.iter()
     }
 }

@@ -30,6 +30,23 @@ impl World {
         self.set_back.insert(site);
         self.forget_trash(site);
         self.oracle.taken_back(site, &self.sites);
+        let unheard: Vec<usize> =
+            self.set_back.iter().copied().filter(|at| self.is_beyond_hearing(*at)).collect();
+        self.oracle.doubled.extend(unheard.iter().filter_map(|at| self.sites.get(*at)).map(Site::id));
+    }
+
+    /// Whether a machine that was set back cannot hear all that it had said: those that are linked with it were set back as well, and only others
+    /// still have a part of it.
+    fn is_beyond_hearing(&self, at: usize) -> bool {
+        let Some(site) = self.sites.get(at) else { return false };
+        let links = || self.shape.links.iter().filter(|link| link.dialler == at || link.listener == at);
+        let linked: BTreeSet<usize> = links().flat_map(|link| [link.dialler, link.listener]).collect();
+        let held = |op, linked_too: bool| {
+            let others =
+                self.sites.iter().enumerate().filter(|(other, _)| linked.contains(other) == linked_too);
+            others.map(|(_, other)| other).any(|other| other.holds(op))
+        };
+        site.signed().flat_map(|(_, ops)| ops).any(|op| held(*op, false) && !held(*op, true))
     }
 
     /// Each machine that was set back or ran twice writes again, and what it says arrives. A run that brings everything is enough for that;

@@ -1,6 +1,7 @@
 //! New keys of sites, between real nodes: nobody has to be paired again, and the old key is worth nothing.
 
 use super::*;
+use crate::api::ruling::RevokeRequest;
 use crate::node::rotation::older_path;
 use crate::node::sessions::ConnectError;
 use crate::transport::endpoint::{DialError, is_refusal};
@@ -401,4 +402,35 @@ async fn nobody_joins_with_an_older_key_than_the_newest_that_was_shown() {
     let refused = old.accept(accept(&ticket)).await.unwrap_err();
     assert_eq!(refused.detail, Reason::KeyOutdated.to_string());
     la.node.accept(accept(&ticket)).await.unwrap();
+}
+
+/// A copy of the site from before it changed its key names a key of its own, and comes before the site itself does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_whose_thief_was_taken_for_it_is_paired_with_once_it_was_revoked_and_readmitted() {
+    let (ny, la, old) = (lab("NY").await, lab("LA").await, tempfile::tempdir().unwrap());
+    feed(&ny.node, "tools").await;
+    SiteKey::load(&key_path(la.folder.path())).unwrap().copy_to(&key_path(old.path())).unwrap();
+    la.node.rotate_key(true).await.unwrap();
+    let thief = started(old.path()).await.unwrap();
+    thief.rotate_key(true).await.unwrap();
+    let ticket = async || {
+        let invite = InviteRequest {
+            feeds: vec!["tools".to_owned()],
+            peer_may: "mirror".to_owned(),
+            expires_ms: wall_clock().0 + 60_000,
+            grant_life_ms: None,
+            addresses: vec![ny.node.listen_address().to_string()],
+        };
+        ny.node.invite(invite).await.unwrap().ticket
+    };
+    thief.accept(accept(&ticket().await)).await.unwrap();
+    let refused = la.node.accept(accept(&ticket().await)).await.unwrap_err();
+    assert_eq!(refused.detail, Reason::KeyContested.to_string());
+    let its = la.node.me().to_string();
+    let stolen = RevokeRequest { site: its.clone(), reason: String::new(), accept_all: false };
+    ny.node.revoke_key(stolen).await.unwrap();
+    ny.node.readmit_key(&its).await.unwrap();
+    la.node.accept(accept(&ticket().await)).await.unwrap();
+    let newest = la.node.own_key().await.unwrap().key;
+    assert_eq!(ny.node.whom(la.node.me()).unwrap().keys, [newest.parse().unwrap()]);
 }
