@@ -170,13 +170,19 @@ impl Oracle {
         let Seen { sites, shape, .. } = seen;
         let reach: Vec<[BTreeSet<usize>; 2]> =
             (0..shape.sites()).map(|site| [shape.reach(site, false), shape.reach(site, true)]).collect();
+        // That somebody may write is the origin's word, which rot may have taken from it: it takes in nothing of that site then.
+        let forgotten = |fact: &Fact| {
+            let author = fact.place.log.author;
+            let writes = fact.site > 0 && shape.authors.get(fact.site) == Some(&true);
+            writes && seen.known.first().is_some_and(|known| !self.words.granted(known, author))
+        };
         let due = |fact: &'a Fact| {
             let deletes = fact.body.is_removal();
             if fact.cut_off {
                 let at_home = sites.get(fact.site).filter(|site| site.holds(fact.id)).map(|_| fact.site);
                 return (fact, at_home.into_iter().collect());
             }
-            if !self.ruled && fact.witnesses.is_none() {
+            if !self.ruled && fact.witnesses.is_none() && !forgotten(fact) {
                 let reach =
                     reach.get(fact.site).map(|[adds, removals]| if deletes { removals } else { adds });
                 return (fact, reach.cloned().unwrap_or_default());
@@ -196,6 +202,7 @@ impl Oracle {
                 proofs.unwrap_or_default().iter().any(|proof| proof.freezes(log, cut, fact.site == 0))
             };
             let passing = holders.iter().copied().filter(known).filter(|at| !waits(at));
+            let passing = passing.filter(|_| !forgotten(fact));
             let mut reached = shape.closure(passing.collect(), deletes);
             reached.extend(holders);
             (fact, reached)

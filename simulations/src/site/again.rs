@@ -29,6 +29,8 @@ struct Kept {
     backup: InMemory,
     /// The disk and the index as a snapshot from outside has them.
     image: (InMemory, Forgetful),
+    /// The image has no second copy of what was written, or read anew, shortly before.
+    lacks_second_copies: bool,
 }
 
 /// What is known of the lives of a site's machine, by the machine and by the world.
@@ -83,7 +85,8 @@ impl Site {
     pub fn back_up(&mut self) -> bool {
         let Ok(snapshot) = self.store().snapshot() else { return false };
         let image = (self.disk.imaged(), self.index.imaged());
-        self.again.kept = Some(Kept { backup: disk_of(snapshot), image });
+        let lacks_second_copies = self.index.has_unflushed_second_copies();
+        self.again.kept = Some(Kept { backup: disk_of(snapshot), image, lacks_second_copies });
         true
     }
 
@@ -102,6 +105,7 @@ impl Site {
             self.begin_life();
         } else {
             (self.disk, self.index) = kept.image;
+            self.rot.second_copies_lost |= kept.lacks_second_copies;
         }
         self.plant(self.plant);
         self.begin_anew(now, quic);
