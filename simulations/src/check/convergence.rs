@@ -40,8 +40,9 @@ fn agrees<'a>(seen: Seen<'a>, at: usize, due: &[&Fact], roots: &mut Roots<'a>) -
     let writes = |at: usize| seen.shape.authors.get(at).is_none_or(|may| *may);
     let travels = |fact: &&&Fact| !fact.cut_off && writes(fact.site);
     let counted = due.iter().filter(travels).map(|fact| fact.id);
-    // The cheat passes on the ops of a log that no link leads to, and is gone before what seals them.
-    let sealed = seen.cheat.and_then(|_| site.store().ops_about(seen.feed, Topic::Seals).ok());
+    // The cheat passes on the ops of a log that no link leads to, and is gone before what seals them. So is a link that was removed.
+    let ruled = seen.oracle.ruled || seen.cheat.is_some();
+    let sealed = ruled.then(|| site.store().ops_about(seen.feed, Topic::Seals).ok()).flatten();
     let seals = sealed.unwrap_or_default().into_iter().map(|named| named.id);
     let shared = counted.chain(known.iter().copied()).chain(seals).collect();
     let root = format!("{:?}", site.store().state_root(seen.feed, site.look(seen.now)));
