@@ -245,10 +245,16 @@ impl Seen<'_> {
             && (fact.site == 0 || self.known.get(at).is_some_and(by_words))
     }
 
-    /// Whether an op of the cheat's is stamped so far ahead that it waits for good. What others say is due before a world ends.
+    /// Whether an op of the cheat's is stamped so far ahead that it waits for good. What others say is due before a world ends, and so is what is
+    /// sealed: at a place of which it signed two ops, both are.
     fn waits(&self, at: usize, fact: &Fact) -> bool {
         let site = self.sites.get(at).filter(|_| fact.site == self.sites.len());
-        site.is_some_and(|site| fact.stamp.wall().0 > site.wall(self.now).0.saturating_add(FAR_MS))
+        let is_sealed = |site: &Site| {
+            let ledger = site.reads(|store| store.ledger(self.feed)).flatten();
+            ledger.is_some_and(|ledger| ledger.seal_of(fact.place).is_some())
+        };
+        let is_far = |site: &Site| fact.stamp.wall().0 > site.wall(self.now).0.saturating_add(FAR_MS);
+        site.is_some_and(|site| is_far(site) && !is_sealed(site))
     }
 
     /// Whether a site knows that a later key of a fact's author accepts its log only up to before it, for the author lost it with its machine.

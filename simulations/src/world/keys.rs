@@ -34,9 +34,11 @@ impl World {
         }
     }
 
-    /// Whether somebody has more of what a site said than the site itself.
+    /// Whether somebody has more of what a site said than the site itself, or it had more before.
     fn is_short(&self, site: usize) -> bool {
-        let Some(author) = self.sites.get(site) else { return true };
+        let Some(author) = self.sites.get(site).filter(|site| !site.has_short_logs(self.now)) else {
+            return true;
+        };
         let held = |of: &Site| {
             let heads = of.store().heads(self.feed).unwrap_or_default().into_iter().map(|signed| signed.head);
             heads.filter(|head| head.log.author == author.id()).map(|head| (head.log, head.len))
