@@ -50,6 +50,10 @@ impl Site {
         self.store.sweep(look(&self.author), false, |_, _| false).unwrap()
     }
 
+    fn sweep_keeping(&self, keep: impl Fn(BlobId) -> bool) {
+        self.store.sweep(look(&self.author), false, |blob, _| keep(blob)).unwrap();
+    }
+
     fn reopen(self, keep_index: bool) -> Self {
         let Self { disk, engine, store, author, feed } = self;
         drop(store);
@@ -89,6 +93,50 @@ fn a_deleted_version_goes_a_served_one_stays_and_no_rebuild_brings_it_back() {
     }
     ingest(&site.store, &gone).unwrap();
     assert_eq!(read(&site.reopen(false).store, id(&gone)).unwrap(), gone);
+}
+
+/// A sweep of a large store takes minutes: between dropping a blob and looking for loose extents somebody may publish it again.
+#[test]
+fn what_is_published_again_after_a_sweep_under_way_dropped_it_keeps_its_bytes() {
+    let mut site = Site::new();
+    let early = |seed: &u64| id(&Dice::new(*seed).bytes(700_000)).0[0] < 16;
+    let large = Dice::new((1..).find(early).unwrap()).bytes(700_000);
+    let bodies = |n: usize| format!("small {n}").into_bytes();
+    let mut said = vec![publish("large", "1", &large)];
+    said.extend((0..2 * BLOBS_AT_ONCE).map(|n| publish(&format!("small{n}"), "1", &bodies(n))));
+    ingest(&site.store, &large).unwrap();
+    for n in 0..2 * BLOBS_AT_ONCE {
+        site.store.put_small(id(&bodies(n)), &bodies(n)).unwrap();
+    }
+    let ops: Vec<OpId> = {
+        let said = site.author.says(site.feed, said);
+        site.store.append(&[said.clone()]).unwrap();
+        said.inner().ops().iter().map(|named| named.id).collect()
+    };
+    let names =
+        std::iter::once("large".to_owned()).chain((0..2 * BLOBS_AT_ONCE).map(|n| format!("small{n}")));
+    let deleted: Vec<_> = names.zip(&ops).map(|(name, op)| delete(&name, "1", vec![*op])).collect();
+    let deleted = site.author.says(site.feed, deleted);
+    site.store.append(&[deleted]).unwrap();
+    site.sweep_keeping(|_| true);
+    site.sweep_keeping(|_| true);
+    let mut again = None;
+    let (store, look) = (site.store.clone(), look(&site.author));
+    store
+        .sweep(look, false, |blob, _| {
+            let dropped = store.blob_state(id(&large)).unwrap() == BlobState::Missing;
+            if dropped && again.is_none() {
+                ingest(&store, &large).unwrap();
+                let name = publish("again", "1", &large);
+                again = Some(site.author.says(site.feed, vec![name]));
+                store.append(again.as_slice()).unwrap();
+            }
+            blob != id(&large)
+        })
+        .unwrap();
+    assert!(again.is_some(), "it was dropped while the sweep went on");
+    assert_eq!(store.blob_state(id(&large)).unwrap(), BlobState::Complete { size: 700_000 });
+    assert_eq!(read(&store, id(&large)).unwrap(), large);
 }
 
 /// A deletion that counts no more brings a version back: what a sweep dropped of it is wanted, also where power went before the index knew.
