@@ -179,7 +179,9 @@ impl Store {
                 }
                 plus(&mut swept.blobs, 1);
                 plus(&mut swept.bytes, at.bytes);
-                going.insert(blob);
+                if dry_run {
+                    going.insert(blob);
+                }
                 drops.push(Dropped { extent: false, id: blob.0, at });
             }
             if !dry_run {
@@ -229,7 +231,8 @@ impl Store {
         Ok(false)
     }
 
-    /// Drops the extents that no outline names, but those in `going`, and on which no upload counts.
+    /// Drops the extents that no outline names and on which no upload counts. `going` are blobs that a sweep would have dropped by now: one that was
+    /// dropped may be here again.
     fn sweep_extents(
         &self,
         going: &BTreeSet<BlobId>,
