@@ -419,6 +419,33 @@ fn whose_keys_are_known_here_nobody_else_closes_logs_for() {
     }
 }
 
+/// What one session verified another one began to append, in other batches: a peer that gave it would else be asked for it over and over, and in
+/// the end be called one that tells what it has not.
+#[test]
+fn of_what_two_sessions_bring_at_once_in_different_batches_all_is_taken_in() {
+    let (key, store, feed) = a_feed();
+    let log = origin_log(feed, &key);
+    let say = |held: &Mmr| {
+        Verified::author(key.signing_key(), log, held, vec![moved()], Hlc::default(), wall_clock())
+    };
+    let first = say(&Mmr::default());
+    let second = say(first.after());
+    let mut both = first.to_batch();
+    both.entries.extend(second.to_batch().entries);
+    both.head = second.head().clone();
+    let site = SiteStore::new(store.clone(), SiteKey::from_seed(&[9; 32]));
+    let authority = store.authority(feed).unwrap().unwrap();
+    let came = |run| Permitted::received(run, feed, Switches::MIRROR, &authority, site.me()).unwrap();
+    let link = Link::new("peer".to_owned(), key.site_id(), "peer".to_owned(), Dial::Incoming, Vec::new());
+    let (mut one, mut other) = (site.keeper(&link), site.keeper(&link));
+    let both = came(both.verify(&Mmr::default()).unwrap());
+    other.append(came(first)).unwrap();
+    one.append(both).unwrap();
+    assert_eq!(store.log_state(log).unwrap().unwrap().after.len(), 2);
+    one.append(came(second)).unwrap();
+    assert_eq!(store.log_state(log).unwrap().unwrap().after.len(), 2);
+}
+
 fn origin_log(feed: FeedId, key: &SiteKey) -> LogId {
     LogId { feed, author: key.site_id(), epoch: 1 }
 }
