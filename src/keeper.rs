@@ -359,6 +359,23 @@ impl LinkKeeper {
         }
     }
 
+    /// Another session may bring the same ops at once in other batches: what is not here yet is taken in all the same, or the peer would be asked
+    /// for it over and over.
+    fn append_rest(&self, run: Permitted<Verified>) -> Result<(), KeepError> {
+        let (store, log) = (self.site.store(), run.inner().log());
+        let mut rest = Some(run);
+        while let Some(run) = rest {
+            match store.append(std::slice::from_ref(&run)) {
+                Err(AppendError::Moved { .. }) => {}
+                appended => return self.appended(appended),
+            }
+            let held = store.log_state(log);
+            let held = held.or_else(|error| self.appended(Err(error.into())).map(|()| None))?;
+            rest = run.beyond(&held.map_or_else(Mmr::default, |held| held.after));
+        }
+        Ok(())
+    }
+
     fn appended(&self, appended: Result<u64, AppendError>) -> Result<(), KeepError> {
         match appended {
             Ok(_) => Ok(()),
@@ -505,11 +522,7 @@ impl Keeper for LinkKeeper {
         self.brake(log, run.inner().ops())?;
         self.brought.entry(log).or_insert(first);
         let stamps = stamps(run.inner().ops());
-        // Moved: another session brought the same ops first; what comes next is checked against what is held then.
-        match self.site.store().append(&[run]) {
-            Err(AppendError::Moved { .. }) => {}
-            appended => self.appended(appended)?,
-        }
+        self.append_rest(run)?;
         self.see(log, stamps)
     }
 

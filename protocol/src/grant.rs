@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::fault::Reason;
 use crate::id::{FeedId, LogId, OpId, SiteId};
 use crate::limits::{BATCH_BYTES_MAX, OPS_PER_FRAME_MAX};
-use crate::log::{Filling, NamedOp, Verified};
+use crate::log::{Filling, Mmr, NamedOp, Verified};
 use crate::op::{Body, Closing, Genesis, Grant, Op, OpenEpoch, Place, Revoke, Rights, Tip};
 use crate::succession::{Succession, generation_of};
 use crate::switches::Switches;
@@ -559,6 +559,13 @@ impl Permitted<Verified> {
             return Err(Reason::KeyContested);
         }
         Ok(Self { inner: verified })
+    }
+
+    /// What of it goes beyond a log that is held by now; nothing where it does not follow that.
+    #[must_use]
+    pub fn beyond(self, held: &Mmr) -> Option<Self> {
+        let batch = self.inner.to_batch().beyond(held.len())?;
+        batch.verify(held).ok().map(|inner| Self { inner })
     }
 
     /// Ops of this site's own making. Without rights in the feed they are an overlay: local, never passed on. What other sites would refuse for
