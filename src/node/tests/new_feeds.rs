@@ -35,7 +35,7 @@ async fn publish_in(node: &Node, feed: &str, name: &str, content: &[u8]) {
 }
 
 /// Waits until a version is served at a site. Nothing is asked of either site.
-async fn arrives(node: &Node, feed: &str, name: &str) {
+pub(super) async fn arrives(node: &Node, feed: &str, name: &str) {
     let come = async {
         while !node.package(feed, name, "1.0").await.is_ok_and(|package| package.state == "ready") {
             tokio::task::yield_now().await;
@@ -44,7 +44,7 @@ async fn arrives(node: &Node, feed: &str, name: &str) {
     tokio::time::timeout(PATIENCE, come).await.unwrap_or_else(|_late| panic!("{feed}/{name} did not come"));
 }
 
-async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub(super) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let seen = async {
         loop {
             if let Some(seen) = look().await {

@@ -1,7 +1,9 @@
 //! A site whose store cannot be read any more, as its peers and clients see it.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use protocol::limits::OFFERS_OPEN_MAX;
 
 use super::*;
 use crate::store::Tree;
@@ -13,13 +15,25 @@ use crate::store::engine::{Broken, Change, Engine, Entry, Index, Sled};
 struct Failing {
     whole: Sled,
     fails: Arc<AtomicBool>,
+    lists: Lists,
+}
+
+/// Lists of feeds alone fail, and are counted.
+#[derive(Debug, Clone, Default)]
+struct Lists {
+    fail: Arc<AtomicBool>,
+    failed: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
 struct FailingIndex {
     whole: Arc<dyn Index>,
     fails: Arc<AtomicBool>,
+    lists: Lists,
 }
+
+/// The shelf of feeds.
+const FEEDS: &[u8] = &[1];
 
 fn unless(fails: &AtomicBool) -> Result<(), Broken> {
     if fails.load(Ordering::SeqCst) { Err(Broken::new("the disk is read-only")) } else { Ok(()) }
@@ -28,7 +42,8 @@ fn unless(fails: &AtomicBool) -> Result<(), Broken> {
 impl Engine for Failing {
     fn open(&self) -> Result<Arc<dyn Index>, Broken> {
         unless(&self.fails)?;
-        Ok(Arc::new(FailingIndex { whole: self.whole.open()?, fails: Arc::clone(&self.fails) }))
+        let (fails, lists) = (Arc::clone(&self.fails), self.lists.clone());
+        Ok(Arc::new(FailingIndex { whole: self.whole.open()?, fails, lists }))
     }
 
     fn set_aside(&self) -> io::Result<()> {
@@ -47,6 +62,10 @@ impl Index for FailingIndex {
     }
 
     fn page(&self, tree: Tree, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<Entry>, Broken> {
+        if tree == Tree::Record && prefix == FEEDS && unless(&self.lists.fail).is_err() {
+            self.lists.failed.fetch_add(1, Ordering::SeqCst);
+            return unless(&self.lists.fail).and(Ok(Vec::new()));
+        }
         unless(&self.fails).and_then(|()| self.whole.page(tree, prefix, from, limit))
     }
 
@@ -70,7 +89,7 @@ async fn a_site_whose_store_cannot_be_read_is_in_step_with_nobody_and_says_that_
     let fails = Arc::new(AtomicBool::new(false));
     let failing = Arc::clone(&fails);
     let open = move |folder: &Path, options| {
-        let engine = Failing { whole: Sled::new(folder), fails: failing };
+        let engine = Failing { whole: Sled::new(folder), fails: failing, lists: Lists::default() };
         Store::open_on(Arc::new(Folder::new(folder).unwrap()), Box::new(engine), options)
     };
     let loopback: SocketAddr = "127.0.0.1:0".parse().unwrap();
@@ -96,4 +115,47 @@ async fn a_site_whose_store_cannot_be_read_is_in_step_with_nobody_and_says_that_
     settle(&ny.node).await;
     assert_eq!(la.package("tools", "late", "1.0").await.unwrap().state, "ready");
     assert!(la.check_token(&token).await.unwrap().is_some());
+}
+
+/// An offer that is not answered stays open, and so many may be open in a session and no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_that_could_not_take_up_what_it_was_offered_takes_up_what_it_is_offered_later() {
+    let (ny, folder) = (lab("New York").await, tempfile::tempdir().unwrap());
+    let (fails, lists) = (Arc::new(AtomicBool::new(false)), Lists::default());
+    let failing = lists.clone();
+    let open = move |folder: &Path, options| {
+        let engine = Failing { whole: Sled::new(folder), fails, lists: failing };
+        Store::open_on(Arc::new(Folder::new(folder).unwrap()), Box::new(engine), options)
+    };
+    let loopback: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let la = Node::start_on(folder.path(), Some("LA"), loopback, Keeping::default(), open).await.unwrap();
+    let request = InviteRequest {
+        feeds: vec!["*".to_owned()],
+        peer_may: "pull".to_owned(),
+        expires_ms: wall_clock().0 + 60_000,
+        grant_life_ms: None,
+        addresses: vec![ny.node.listen_address().to_string()],
+    };
+    let ticket = ny.node.invite(request).await.unwrap().ticket;
+    la.accept(accept(&ticket)).await.unwrap();
+    feed(&ny.node, "tools").await;
+    publish(&ny.node, "one", b"1").await.unwrap();
+    new_feeds::arrives(&la, "tools", "one").await;
+
+    lists.fail.store(true, Ordering::SeqCst);
+    let failed = async |least: usize| {
+        let count = || lists.failed.load(Ordering::SeqCst);
+        new_feeds::until("an offer fails", async || (count() >= least).then_some(())).await;
+        drop(la.inner.link_edits.lock().await);
+        count()
+    };
+    feed(&ny.node, "early").await;
+    let each = failed(1).await;
+    for n in 1..OFFERS_OPEN_MAX {
+        feed(&ny.node, &format!("early{n}")).await;
+    }
+    failed(each * OFFERS_OPEN_MAX).await;
+    lists.fail.store(false, Ordering::SeqCst);
+    feed(&ny.node, "late").await;
+    new_feeds::until("late at LA", async || la.feed("late").await.ok()).await;
 }
