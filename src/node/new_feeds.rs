@@ -245,7 +245,18 @@ impl Node {
         let (link, asked_in) = (self.taker(name), Some((name.to_owned(), turn)));
         if let Err(problem) = self.take_feeds(&link, offered, None, asked_in).await {
             tracing::warn!(link = name, problem = problem.detail, "offered feeds could not be taken up");
+            // An offer without an answer stays open, and the other end leaves no more than so many open.
+            self.answer_offer(name, turn, Vec::new());
         }
+    }
+
+    /// An answer belongs to the session that asked. In a later one the feed is named in the first frame, or offered again.
+    fn answer_offer(&self, session: &str, turn: u64, answers: Vec<Taken>) {
+        self.with_link(session, |state| {
+            if let Some(commands) = state.commands.as_ref().filter(|_| state.turn == turn) {
+                tell(commands, Command::Taken(answers));
+            }
+        });
     }
 
     /// Takes up under another name a feed that was offered and whose name is another feed's here.
@@ -289,12 +300,7 @@ impl Node {
         let answers = up.answers.clone();
         self.with_link(name, |state| state.link = up.link);
         if let Some((session, turn)) = asked_in {
-            self.with_link(&session, |state| {
-                // An answer belongs to the session that asked. In a later one the feed is named in the first frame, or offered again.
-                if let Some(commands) = state.commands.as_ref().filter(|_| state.turn == turn) {
-                    tell(commands, Command::Taken(answers));
-                }
-            });
+            self.answer_offer(&session, turn, answers);
         }
         drop(edits);
         for record in &up.fresh {
