@@ -132,6 +132,33 @@ fn a_backup_that_is_cut_short_at_any_moment_leaves_the_one_before_whole() {
     lab.assert_has("at-last", 24);
 }
 
+/// Settings and key may have changed since, and a backup that fails behind them, of a disk that is full to its last byte, replaced them.
+#[test]
+fn a_backup_that_is_cut_short_behind_changed_settings_and_key_leaves_the_one_before_whole() {
+    let mut lab = Lab::new();
+    lab.put(3);
+    lab.backup(true);
+    let settings = lab.path("data").join(SETTINGS);
+    fs::write(&settings, b"name = \"San Diego\"\n").unwrap();
+    let key = lab.path("data").join(KEY);
+    let later = lab.key.followed_by(&[2; 32]);
+    fs::remove_file(&key).unwrap();
+    later.copy_to(&key).unwrap();
+    // Where the manifest is written first.
+    fs::create_dir(lab.path("backup").join("MANIFEST.draft")).unwrap();
+    lab.try_backup(true, &mut quiet).unwrap_err();
+    assert_eq!(check(&lab.path("backup"), &mut quiet).unwrap().1, Vec::<String>::new());
+    lab.restore("before").unwrap();
+    lab.assert_has("before", 3);
+    assert_eq!(fs::read(lab.path("before").join(SETTINGS)).unwrap(), b"name = \"LA\"\n");
+
+    fs::remove_dir(lab.path("backup").join("MANIFEST.draft")).unwrap();
+    lab.backup(true);
+    lab.restore("after").unwrap();
+    assert_eq!(fs::read(lab.path("after").join(SETTINGS)).unwrap(), fs::read(&settings).unwrap());
+    assert_eq!(fs::read(lab.path("after").join(KEY)).unwrap(), fs::read(&key).unwrap());
+}
+
 /// The one that ends first removes what the other one's manifest names, and the one that ends last is of the earlier moment.
 #[test]
 fn of_two_backups_into_one_folder_at_once_one_is_refused_by_its_name() {
