@@ -147,7 +147,7 @@ pub fn check(
     let total = manifest.files.iter().map(|entry| entry.bytes).sum();
     let (mut done, mut bad) = (0, Vec::new());
     for entry in &manifest.files {
-        let from = entry.path_in(folder);
+        let from = entry.lies_in(folder);
         let copied = File::open(&from).and_then(|mut file| {
             hashed(&mut file, &mut io::sink(), entry.bytes, &mut |bytes| progress(done + bytes, total))
         });
@@ -245,8 +245,24 @@ struct Making<'a> {
 
 impl Making<'_> {
     fn small(&mut self, path: &str, bytes: &[u8]) -> Result<(), BackupError> {
+        self.set_aside(path, bytes)?;
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         self.place(path.to_owned(), size, &mut io::Cursor::new(bytes), &mut |_| {})
+    }
+
+    /// A file that is replaced as a whole is what the manifest lists that is there until the new one is: it is kept beside its place.
+    fn set_aside(&self, path: &str, bytes: &[u8]) -> Result<(), BackupError> {
+        let listed = self.before.iter().flat_map(|before| &before.files).find(|entry| entry.path == path);
+        let changed = listed.filter(|entry| blake3::hash(bytes).to_hex().as_str() != entry.blake3);
+        let Some(entry) = changed else { return Ok(()) };
+        let (place, aside) = (entry.path_in(self.to), entry.set_aside_in(self.to));
+        // Another backup that was cut short has done so.
+        if !entry.is_at(&place) {
+            return Ok(());
+        }
+        let kept = fs::rename(&place, &aside)
+            .and_then(|()| place.parent().map_or(Ok(()), owner_only::sync_directory));
+        kept.map_err(|source| BackupError::Write { path: aside, source })
     }
 
     /// Writes a file beside its place and puts it there whole. An older copy of a pack is the beginning of the new one, so the manifest
@@ -372,10 +388,12 @@ fn optional(path: &Path) -> Result<Option<Vec<u8>>, BackupError> {
 /// Removes what the backup before had and this one has not. What cannot be removed only takes room.
 fn sweep(to: &Path, now: &Manifest, before: Option<&Manifest>) {
     for entry in before.map_or(&[][..], |before| before.files.as_slice()) {
-        if !now.files.iter().any(|kept| kept.path == entry.path)
-            && let Err(error) = fs::remove_file(entry.path_in(to))
-        {
-            tracing::warn!(%error, path = entry.path, "an old file of a backup could not be removed");
+        let gone = !now.files.iter().any(|kept| kept.path == entry.path);
+        let old = [entry.set_aside_in(to), entry.path_in(to)].into_iter().take(1 + usize::from(gone));
+        for path in old.filter(|path| path.exists()) {
+            if let Err(error) = fs::remove_file(&path) {
+                tracing::warn!(%error, path = %path.display(), "an old file of a backup could not be removed");
+            }
         }
     }
 }

@@ -40,6 +40,22 @@ impl Entry {
     pub(super) fn path_in(&self, folder: &Path) -> PathBuf {
         folder.join(&self.path)
     }
+
+    /// Where a small file lies while a later backup has put another one in its place and its manifest is not there yet.
+    pub(super) fn set_aside_in(&self, folder: &Path) -> PathBuf {
+        folder.join(format!("{}.before", self.path))
+    }
+
+    /// Whether a small file is this one.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        fs::read(path).is_ok_and(|bytes| blake3::hash(&bytes).to_hex().as_str() == self.blake3)
+    }
+
+    /// Where it is to be read. A backup that was cut short may have put a newer one in its place.
+    pub(super) fn lies_in(&self, folder: &Path) -> PathBuf {
+        let (place, aside) = (self.path_in(folder), self.set_aside_in(folder));
+        if aside.exists() && !self.is_at(&place) { aside } else { place }
+    }
 }
 
 /// A whole backup.

@@ -146,7 +146,7 @@ fn key_of(from: &Path, given: Option<&Path>, manifest: &Manifest) -> Result<Site
 /// A key that lies in a backup.
 fn held_key(from: &Path, name: &str, manifest: &Manifest) -> Result<Option<SiteKey>, RestoreError> {
     let Some(entry) = manifest.files.iter().find(|entry| entry.path == name) else { return Ok(None) };
-    let path = entry.path_in(from);
+    let path = entry.lies_in(from);
     let damaged = |why: String| RestoreError::Damaged { path: path.clone(), why };
     let bytes = fs::read(&path).map_err(|error| damaged(error.to_string()))?;
     if blake3::hash(&bytes).to_hex().as_str() != entry.blake3 {
@@ -161,7 +161,7 @@ fn copied(
     place: &Path,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), RestoreError> {
-    let path = entry.path_in(from);
+    let path = entry.lies_in(from);
     let damaged = |why: String| RestoreError::Damaged { path: path.clone(), why };
     let write = |source| RestoreError::Write { path: place.to_owned(), source };
     let mut source = File::open(&path).map_err(|error| damaged(error.to_string()))?;
