@@ -99,3 +99,28 @@ fn the_dialler_pulls_before_it_supplies() {
     }
     assert!(supplies(&sent));
 }
+
+/// What asks for nothing is counted nowhere: a peer that reads none of it could have any number of asks wait here, or each of them make this site
+/// look at every head it told of.
+#[test]
+fn questions_and_wants_of_nothing_are_breaches() {
+    let blob = BlobId([7; 32]);
+    let nothing = crate::transfer::Ask::Extents { blob, from: 5, to: 5 };
+    let salt = crate::reconcile::Salt([1; 8]);
+    for (what, flood) in [
+        Frame::Want(vec![nothing; crate::limits::WANTED_ITEMS_MAX]),
+        Frame::HeadsOf(vec![]),
+        Frame::Questions(crate::reconcile::Questions { salt, questions: vec![] }),
+        Frame::WantOps(vec![]),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let (mut wire, _, mut ny, _) = told_of_news(Switches::PULL);
+        for _ in 0..3 {
+            wire.listener.handle(Instant(2), WALL, Input::Control(&flood.encode()), &ny);
+        }
+        assert!(wire.listener.is_closed(), "number {what}");
+        drain(&mut wire.listener, &mut ny);
+    }
+}
