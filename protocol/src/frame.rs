@@ -415,7 +415,21 @@ impl Frame {
         Ok(frame)
     }
 
+    /// Whether it asks for nothing: no honest site does, and nothing that is counted grows by it.
+    fn asks_for_nothing(&self) -> bool {
+        match self {
+            Self::Want(asks) => asks.is_empty() || asks.iter().any(|ask| ask.items() == 0),
+            Self::WantOps(wants) => wants.is_empty(),
+            Self::HeadsOf(ids) => ids.is_empty(),
+            Self::Questions(asked) => asked.questions.is_empty(),
+            _ => false,
+        }
+    }
+
     fn check(&self) -> Result<(), Misbehaved> {
+        if self.asks_for_nothing() {
+            return Err(Misbehaved::FrameMalformed);
+        }
         let (found, most, fault) = match self {
             Self::Hello(hello) => {
                 label(&hello.name)?;
