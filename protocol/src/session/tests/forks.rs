@@ -196,6 +196,63 @@ fn a_log_that_was_refused_before_its_cut_came_is_asked_for_again() {
     assert_eq!((tally.refused.len(), tally.round_trips), (0, 1), "and nothing more");
 }
 
+/// [P-44] What was told before a lower cut was heard of is sent all the same: whoever knows of the cut takes no more of it, and whoever does not would
+/// take this site for one that told what it has not.
+#[test]
+fn a_cut_that_is_heard_of_in_mid_run_makes_nobody_a_cheat() {
+    for len in [0, 1, 2] {
+        let (mut ny, mut la, _) = scene();
+        let (log, mut tokyo) = (la.own_log(), Site::new(3));
+        la.publish("told", b"1");
+        connect(&la, &ny, Switches::MIRROR, Switches::MIRROR).sync(&mut la, &mut ny);
+        ny.memory = Memory::default();
+        let mut wire = connect(&tokyo, &ny, Switches::PULL, Switches::PUSH);
+        wire.settle(&mut tokyo, &mut ny);
+        wire.dialler.run(Instant(1), &tokyo);
+        for frame in drain(&mut wire.dialler, &mut tokyo) {
+            wire.listener.handle(Instant(1), WALL, Input::Control(&frame), &ny);
+        }
+        let told = drain(&mut wire.listener, &mut ny);
+        // Two other sessions bring more of the log, and then the cut. A store gives what was said in several batches as one run.
+        la.publish("more", b"2");
+        let (_, more) = la.runs[&log].last().unwrap().clone();
+        let (_, told_run) = ny.runs.get_mut(&log).unwrap().pop().unwrap();
+        let mut run = told_run.to_batch();
+        run.entries.extend(more.to_batch().entries);
+        run.head = more.head().clone();
+        let run = run.verify(&ny.log(log).unwrap()).unwrap();
+        ny.append(Permitted::local(run, false).unwrap());
+        ny.blobs.extend(la.blobs.clone());
+        let said = if len == 0 {
+            let Body::Cut(mut nothing) = cut(&la, log, 1) else { unreachable!() };
+            nothing.tip.len = 0;
+            Body::Cut(nothing)
+        } else {
+            cut(&la, log, len)
+        };
+        ny.say(said);
+        for frame in told {
+            wire.dialler.handle(Instant(1), WALL, Input::Control(&frame), &tokyo);
+            drain(&mut wire.dialler, &mut tokyo);
+        }
+        let sent: Vec<_> = std::iter::from_fn(|| wire.listener.poll_ops(&ny)).take(100).collect();
+        assert!(sent.len() < 10, "cut at {len}: it sends without end");
+        for frame in sent {
+            wire.dialler.handle(Instant(1), WALL, Input::Ops(&frame), &tokyo);
+            for frame in drain(&mut wire.dialler, &mut tokyo) {
+                wire.listener.handle(Instant(1), WALL, Input::Control(&frame), &ny);
+            }
+        }
+        wire.settle(&mut tokyo, &mut ny);
+        assert_eq!((tokyo.closed.as_slice(), ny.closed.as_slice()), (&[][..], &[][..]), "cut at {len}");
+        assert_eq!(tokyo.ended.last().map(|(outcome, _)| *outcome), Some(Outcome::Done), "cut at {len}");
+        ny.memory = Memory::default();
+        let (outcome, _) = wire.sync(&mut tokyo, &mut ny);
+        assert_eq!(outcome, Outcome::Done, "cut at {len}");
+        assert_eq!(names(&tokyo), names(&ny), "cut at {len}");
+    }
+}
+
 /// [P-55] Where two histories are as long the origin knows of the other one's end alone, and its cut may lie behind the place where they part.
 /// Then that is proved in turn, whichever way ops flow, people hear that the log is open again, and a lower cut resolves it.
 #[test]
