@@ -68,7 +68,8 @@ pub(super) fn travelling(feed: FeedId, also: Option<SiteId>, view: &dyn View) ->
     Ok(heads)
 }
 
-/// A batch as it may be sent: what counts of it where its log was cut.
+/// A batch as it may be sent: what counts of it where its log was cut. A cut below what was `told` came after that: the peer would take this site for
+/// a cheat if less came than it was told, and takes no more than counts once it knows of the cut.
 pub(super) fn up_to_cut(batch: Batch, told: u64, view: &dyn View) -> Result<Option<Batch>, Unreadable> {
     if batch.head.head.len <= told {
         return Ok(Some(batch));
@@ -76,10 +77,10 @@ pub(super) fn up_to_cut(batch: Batch, told: u64, view: &dyn View) -> Result<Opti
     let log = batch.head.head.log;
     let cut = view.authority(log.feed)?.and_then(|authority| authority.cut(log));
     Ok(match cut {
-        None => Some(batch),
-        Some(CutAt::Nothing) => None,
-        Some(CutAt::Head(signed)) if signed.head.len < batch.head.head.len => batch.until(*signed),
-        Some(CutAt::Head(_)) => Some(batch),
+        Some(CutAt::Head(signed)) if (told..batch.head.head.len).contains(&signed.head.len) => {
+            batch.until(*signed)
+        }
+        Some(CutAt::Head(_) | CutAt::Nothing) | None => Some(batch),
     })
 }
 
