@@ -84,6 +84,41 @@ fn a_sender_that_ends_twice_without_what_it_told_contradicts_itself() {
     assert_eq!(closed_with(&mut wire.dialler), Outcome::Misbehaved(Misbehaved::RootContradicted));
 }
 
+/// Damage that is found in mid run sets a log back. Whoever brought what it took is not to blame.
+#[test]
+fn what_came_and_was_lost_since_is_no_breach_of_who_brought_it() {
+    let (mut ny, mut la) = (Site::new(1), Site::new(2));
+    ny.publish("a", b"a");
+    connect(&la, &ny, Switches::PULL, Switches::MIRROR).sync(&mut la, &mut ny);
+    // After a restore there the two compare, and all is asked for.
+    ny.store = StoreId([99; 8]);
+    ny.publish("b", b"b");
+    let mut wire = connect(&la, &ny, Switches::PULL, Switches::MIRROR);
+    wire.settle(&mut la, &mut ny);
+    wire.dialler.run(Instant(1), &la);
+    let mut ops = Vec::new();
+    while ops.is_empty() {
+        for frame in drain(&mut wire.dialler, &mut la) {
+            wire.listener.handle(Instant(1), WALL, Input::Control(&frame), &ny);
+        }
+        for frame in drain(&mut wire.listener, &mut ny) {
+            wire.dialler.handle(Instant(1), WALL, Input::Control(&frame), &la);
+        }
+        ops.extend(std::iter::from_fn(|| wire.listener.poll_ops(&ny)));
+    }
+    for frame in ops {
+        if OpsFrame::decode(&frame).unwrap() == OpsFrame::End {
+            la.runs.clear();
+        }
+        wire.dialler.handle(Instant(2), WALL, Input::Ops(&frame), &la);
+        drain(&mut wire.dialler, &mut la);
+    }
+    assert_eq!(la.closed, [Outcome::Fault]);
+    let mut again = connect(&la, &ny, Switches::PULL, Switches::MIRROR);
+    assert_eq!(again.sync(&mut la, &mut ny).0, Outcome::Done);
+    assert_eq!(la.served(), ny.served());
+}
+
 /// [P-43] The dialler answers the listener's pull when the ops it pulled itself are in, and not before.
 #[test]
 fn the_dialler_pulls_before_it_supplies() {
