@@ -1,6 +1,6 @@
 //! Ops that a link held back and that are known by their hash alone: asked for where a link now lets everything in, and put in their places.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::inbound::{Context, Inbound, Target};
 use super::outbound::{Heads, root_of};
@@ -61,6 +61,7 @@ impl Inbound {
             told: BTreeSet::new(),
             repaired: true,
             asked: BTreeSet::new(),
+            came: BTreeMap::new(),
             gaps_asked: false,
         });
         self.ops_ended([0; 8], context)

@@ -61,8 +61,25 @@ pub(super) struct Target {
     pub(super) repaired: bool,
     /// Logs whose ops were told and did not come, and were asked for since the heads were told or, where these did not add up, compared.
     pub(super) asked: BTreeSet<LogId>,
+    /// How far the batches reach that came of a log and were taken in.
+    pub(super) came: BTreeMap<LogId, u64>,
     /// Ops that were left out were asked for.
     pub(super) gaps_asked: bool,
+}
+
+impl Target {
+    /// Who is to blame where logs were asked for and lack ops that were told: nobody else where the ops came, and damage took them since.
+    fn lacking_still(&self, logs: &[LogId]) -> Stop {
+        let lost = |log: &LogId| {
+            let told = self.notes.get(log).map_or(0, |reach| reach.len);
+            self.came.get(log).is_some_and(|came| *came >= told)
+        };
+        if logs.iter().filter(|log| self.asked.contains(log)).all(lost) {
+            Unreadable("damage took a part of a log that had just come".to_owned()).into()
+        } else {
+            Misbehaved::RootContradicted.into()
+        }
+    }
 }
 
 /// The receiving half.
@@ -221,6 +238,7 @@ impl Inbound {
                     told: BTreeSet::new(),
                     repaired: false,
                     asked: BTreeSet::new(),
+                    came: BTreeMap::new(),
                     gaps_asked: false,
                 });
                 self.note(&heads, context)?;
@@ -234,6 +252,7 @@ impl Inbound {
                     told: BTreeSet::new(),
                     repaired: true,
                     asked: BTreeSet::new(),
+                    came: BTreeMap::new(),
                     gaps_asked: false,
                 });
                 self.ask_ranges(salt, context)?;
@@ -346,7 +365,7 @@ impl Inbound {
         }
         let Some(target) = &mut self.target else { return Err(Misbehaved::FrameUnexpected.into()) };
         if lacking.iter().any(|log| target.asked.contains(log)) {
-            return Err(Misbehaved::RootContradicted.into());
+            return Err(target.lacking_still(&lacking));
         }
         // A log that waits for a cut is told no more, and only a comparison shows that.
         let is_right = root_of(&target.notes) == target.root;

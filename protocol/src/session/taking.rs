@@ -71,6 +71,10 @@ impl Inbound {
                         self.pushed.push((feed, named.id, publish.coordinate.clone()));
                     }
                 }
+                if let Some(target) = &mut self.target {
+                    let came = target.came.entry(log).or_default();
+                    *came = head.head.len.max(*came);
+                }
                 context.outputs.push_back(Output::Append(permitted));
                 Ok(())
             }
