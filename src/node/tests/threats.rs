@@ -149,3 +149,41 @@ async fn of_joiners_that_come_with_one_ticket_at_the_same_time_exactly_one_is_le
         assert!(refused.detail.contains("ticket"), "{refused:?}");
     }
 }
+
+/// Whoever is told that a ticket is withdrawn takes it for one that let nobody in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_that_is_withdrawn_while_it_is_used_is_used_or_withdrawn_and_not_both() {
+    let (ny, la) = (lab("New York").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    let invite = invited(&ny.node, ny.node.listen_address()).await;
+    // Whoever signs waits, so that the joiner is judged and not let in yet.
+    let (site, (held, holds)) = (ny.node.inner.site.clone(), tokio::sync::oneshot::channel());
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let feed = site.store().feed_named("tools").unwrap().unwrap().0;
+    let holding = tokio::task::spawn_blocking(move || {
+        site.author_if(feed, |_store| {
+            held.send(()).unwrap();
+            released.recv().unwrap();
+            Ok::<_, crate::keeper::AuthorError>(Vec::new())
+        })
+    });
+    holds.await.unwrap();
+    let joining = tokio::spawn(async move { (la.node.accept(accept(&invite.ticket)).await, la) });
+    while ny.node.inner.link_edits.try_lock().is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let node = ny.node.clone();
+    let withdrawing = tokio::spawn(async move { node.revoke_pairing("all-open").await });
+    for _ in 0..100_000 {
+        if withdrawing.is_finished() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    release.send(()).unwrap();
+    holding.await.unwrap().unwrap();
+    let (joined, withdrawn) = (joining.await.unwrap().0, withdrawing.await.unwrap().unwrap());
+    assert_ne!(joined.is_ok(), !withdrawn.pairings.is_empty(), "{joined:?} {withdrawn:?}");
+    let state = ny.node.pairings().await.unwrap().pairings[0].state.clone();
+    assert_eq!(state, if joined.is_ok() { "used" } else { "withdrawn" });
+}
