@@ -134,6 +134,8 @@ impl Node {
     /// There is none of that name, several begin so, it is not open any more, or the disk fails.
     pub async fn revoke_pairing(&self, name: &str) -> Result<api::Pairings, Problem> {
         let asked = name.to_ascii_lowercase();
+        // A joiner is judged by a ticket while it holds this: one that is let in by then has used it up.
+        let _edits = self.inner.link_edits.lock().await;
         let (withdrawn, until) = self.blocking(move |site| withdraw(site, &asked)).await?;
         *locked(&self.inner.admitted.pairing_until) = until;
         Ok(withdrawn)
