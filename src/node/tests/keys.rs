@@ -179,3 +179,48 @@ async fn a_key_whose_revoking_was_cut_short_is_out_after_a_start() {
     assert!(ny.node.links().await.unwrap().links.is_empty());
     assert_ne!(sync(&la.node).await.outcome, "done");
 }
+
+/// Strict, forked or waiting: of two feeds the one in which this site can say nothing comes first.
+async fn of_two_feeds_the_first_takes_no_words(node: &Node) -> [String; 2] {
+    let mut names = ["tools", "docs"].map(ToOwned::to_owned);
+    let [one, other] = [node.feed("tools").await.unwrap().id, node.feed("docs").await.unwrap().id];
+    if other < one {
+        names.reverse();
+    }
+    let strict = api::ruling::FeedChange { strict: Some(true), ..Default::default() };
+    node.change_feed(&names[0], strict).await.unwrap();
+    names
+}
+
+async fn with_two_feeds() -> (Lab, Lab) {
+    let (ny, la) = (lab("New York").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    feed(&ny.node, "docs").await;
+    let request =
+        InviteRequest { feeds: vec!["tools".to_owned(), "docs".to_owned()], ..invitation(&ny.node) };
+    let ticket = ny.node.invite(request).await.unwrap().ticket;
+    la.node.accept(accept(&ticket)).await.unwrap();
+    (ny, la)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_in_which_nothing_can_be_said_keeps_no_right_of_a_revoked_key_in_another() {
+    let (ny, la) = with_two_feeds().await;
+    let [strict, other] = of_two_feeds_the_first_takes_no_words(&ny.node).await;
+    let revoked = ny.node.revoke_key(stolen(&la.node.me().to_string())).await;
+    assert!(ny.node.rights(&other).await.unwrap().grants.iter().all(|right| right.revoked), "{revoked:?}");
+    let revoked = revoked.unwrap();
+    assert_eq!((revoked.feeds, revoked.feeds_left), (vec![other], vec![strict]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_in_which_nothing_can_be_said_keeps_no_other_from_being_sealed() {
+    let (ny, _la) = with_two_feeds().await;
+    let [_, other] = of_two_feeds_the_first_takes_no_words(&ny.node).await;
+    let new = uploaded(&ny.node, "late", b"late").await;
+    ny.node.publish(&other, new).await.unwrap();
+    ny.node.seal_feeds().await;
+    let store = ny.node.inner.site.store();
+    let (id, _) = store.feed_named(&other).unwrap().unwrap();
+    assert!(store.ledger(id).unwrap().unwrap().newest_seal().is_some());
+}

@@ -192,3 +192,18 @@ async fn a_link_that_is_full_takes_no_more_feeds_and_says_so() {
     let untaken = la.node.with_link(&name, |state| state.peer.untaken.clone()).unwrap();
     assert_eq!(untaken.iter().map(|(_, reason)| *reason).collect::<Vec<_>>(), [Reason::LinkFull]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_in_which_nothing_can_be_said_keeps_no_other_from_being_offered() {
+    let (ny, la) = (lab("New York").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    feed(&ny.node, "strict").await;
+    let strict = api::ruling::FeedChange { strict: Some(true), ..Default::default() };
+    ny.node.change_feed("strict", strict).await.unwrap();
+    pair(&ny.node, &la.node, "mirror").await;
+    let rule = |word: &str| api::LinkChange { new_feeds: Some(word.to_owned()), ..Default::default() };
+    la.node.change_link(&only_link(&la.node).await.name, rule("take")).await.unwrap();
+    ny.node.change_link(&only_link(&ny.node).await.name, rule("offer")).await.unwrap();
+    feed(&ny.node, "later").await;
+    until("later at LA", async || la.node.feed("later").await.ok()).await;
+}
