@@ -48,6 +48,22 @@ pub enum StatementError {
     Read(#[from] ReadError),
 }
 
+impl StatementError {
+    /// Whether it is a matter of one feed: in others this site can say something all the same.
+    pub(crate) const fn is_of_one_feed(&self) -> bool {
+        matches!(
+            self,
+            Self::Author(
+                AuthorError::Strict
+                    | AuthorError::SetBack { .. }
+                    | AuthorError::Forked
+                    | AuthorError::Restored { .. }
+                    | AuthorError::EpochsSpent
+            )
+        )
+    }
+}
+
 /// Something that was said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spoken {

@@ -117,11 +117,17 @@ impl Node {
         let taken = self.blocking(move |site| {
             let (mut feeds, mut feeds_left) = (Vec::new(), Vec::new());
             for (feed, record, ours) in writable(site, peer)? {
-                if ours {
-                    rights::revoke(site, feed, &record, peer, reason.clone(), accept_all)?;
-                    feeds.push(record.name);
-                } else {
+                if !ours {
                     feeds_left.push(record.name);
+                    continue;
+                }
+                match rights::revoke(site, feed, &record, peer, reason.clone(), accept_all) {
+                    Ok(_) => feeds.push(record.name),
+                    Err(error) if error.is_of_one_feed() => {
+                        tracing::warn!(%error, feed = record.name, "the rights of a revoked key are left there");
+                        feeds_left.push(record.name);
+                    }
+                    Err(error) => return Err(error.into()),
                 }
             }
             Ok((feeds, feeds_left))

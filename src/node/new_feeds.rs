@@ -82,8 +82,13 @@ fn put_on(site: &SiteStore, mut link: Link) -> Result<Option<Link>, Problem> {
         if switches.is_off() {
             continue;
         }
-        if switches.flows_in() && admin {
-            let_write(site, feed, link.peer, &link.peer_name, new.expires)?;
+        // A feed in which nothing can be said just now keeps no other from going on the link.
+        if switches.flows_in()
+            && admin
+            && let Err(problem) = let_write(site, feed, link.peer, &link.peer_name, new.expires)
+        {
+            tracing::warn!(link = link.name, problem = problem.detail, "a feed could not be put on a link");
+            continue;
         }
         link.feeds.push(LinkFeed { feed, switches, filter: new.filter.clone(), expires: new.expires });
         changed = true;

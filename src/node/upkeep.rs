@@ -74,7 +74,16 @@ impl Node {
                 for (feed, record) in site.store().feeds()? {
                     if record.genesis.origin == site.me() || record.genesis.second_origin == Some(site.me()) {
                         // One that waits to learn what it said says nothing meanwhile.
-                        any = site.store().waits(feed)?.is_none() && seal::seal(site, feed)? || any;
+                        if site.store().waits(feed)?.is_some() {
+                            continue;
+                        }
+                        match seal::seal(site, feed) {
+                            Ok(sealed) => any = any || sealed,
+                            Err(error) if error.is_of_one_feed() => {
+                                tracing::warn!(%error, feed = record.name, "a feed could not be sealed");
+                            }
+                            Err(error) => return Err(error.into()),
+                        }
                     }
                 }
                 Ok(any)
@@ -132,7 +141,11 @@ impl Node {
         }
         let told = self.blocking(move |site| {
             for (feed, downloads) in counted {
-                usage::tell(site, feed, downloads)?;
+                match usage::tell(site, feed, downloads) {
+                    Err(error) if !error.is_of_one_feed() => return Err(error.into()),
+                    Err(error) => tracing::warn!(%error, "downloads of one feed could not be told"),
+                    Ok(()) => {}
+                }
             }
             Ok(())
         });
