@@ -121,3 +121,29 @@ fn deletions_are_not_held_while_a_site_learns_what_it_said() {
     much.site.awaken(Cause::Restored { made: wall_clock() }, wall_clock()).unwrap();
     assert!(!much.trips(&Brought::new()));
 }
+
+/// In a mesh the same deletions come over several links, a part over each.
+#[test]
+fn deletions_of_much_that_come_over_two_links_at_once_are_held() {
+    let much = mass_deletion();
+    let other = SiteKey::from_seed(&[2; 32]);
+    let held = much.site.store().log_state(much.log).unwrap().unwrap().after;
+    let bodies: Vec<Body> = much.deletes.ops().iter().map(|named| named.op.body.clone()).collect();
+    let (one, rest) = bodies.split_at(75);
+    let says = |held: &Mmr, bodies: &[Body]| {
+        Verified::author(other.signing_key(), much.log, held, bodies.to_vec(), Hlc::default(), wall_clock())
+    };
+    let one = says(&held, one);
+    let rest = says(one.after(), rest);
+    let mut trips = Vec::new();
+    for (link, run) in [("la", one), ("london", rest)] {
+        let none = Brought::new();
+        let hold = before(&much.site, link, much.log, run.ops(), &none, wall_clock()).unwrap();
+        trips.push(hold.is_some());
+        much.site.store().append(&[Permitted::local(run, false).unwrap()]).unwrap();
+    }
+    assert_eq!(trips, [false, true]);
+    let (_, hold) = much.site.store().open_holds(None).unwrap().remove(0);
+    let of_both: u64 = hold.stretches.iter().map(|(_, first, end)| end - first).sum();
+    assert_eq!((hold.deletes, of_both), (150, 150), "{hold:?}");
+}
