@@ -1,4 +1,4 @@
-//! The brake on mass deletion over one link: counts what it takes away within an hour, and holds it once it is too much.
+//! The brake on mass deletion: counts what a link takes away within an hour, and others beside it, and holds it once it is too much.
 //!
 //! What was never this site's to lose is not taken away: a version that came in the same run or in earlier ones that were cut short before all ops were
 //! in, and deletions that were here before, which damage or a restore took. To hold those would serve what was deleted.
@@ -8,7 +8,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::brake::trips;
+use protocol::brake::{Stretch, trips};
 use protocol::feed::Standing;
 use protocol::id::{FeedId, LogId};
 use protocol::limits::BRAKE_DELETES_MIN;
@@ -17,7 +17,7 @@ use protocol::op::{Body, Place};
 use protocol::time::Timestamp;
 
 use super::SiteStore;
-use crate::store::{BlobState, HOLD_NAMES_MAX, Hold, ReadError, WriteError};
+use crate::store::{BlobState, HOLD_NAMES_MAX, Hold, ReadError, Store, WriteError};
 
 /// Why deletes could not be held.
 #[derive(Debug, thiserror::Error)]
@@ -64,14 +64,16 @@ pub(super) fn before(
     if braked.recent.deletions() == 0 {
         braked.names.clear();
     }
+    let others = elsewhere(store, (feed, link), (log, first, end), now)?;
     let before = braked.recent.deletions();
     braked.recent.add(now, count(taken.len()), (log, first, end));
     let room = HOLD_NAMES_MAX.saturating_sub(braked.names.len());
     braked.names.extend(taken.into_iter().take(room).map(|(name, version)| format!("{name}@{version}")));
-    let deletes = braked.recent.deletions();
+    let more = braked.recent.deletions().saturating_sub(before);
+    let deletes = braked.recent.deletions().saturating_add(others.deletions);
     let mut tripped = None;
     if braked.hold.is_none() && deletes > BRAKE_DELETES_MIN {
-        let stood = standing(site, feed)?.saturating_add(before);
+        let stood = standing(site, feed)?.saturating_add(deletes.saturating_sub(more));
         if trips(deletes, stood) {
             let mut id = [0; 8];
             getrandom::fill(&mut id).map_err(BrakeError::Randomness)?;
@@ -82,11 +84,10 @@ pub(super) fn before(
     if let Some((id, standing)) = braked.hold {
         let held = open.into_iter().find(|(held, _)| *held == id).map(|(_, hold)| hold);
         let mut stretches = held.as_ref().map_or_else(Vec::new, |hold| hold.stretches.clone());
-        for (log, first, end) in braked.recent.stretches() {
+        for (log, first, end) in braked.recent.stretches().into_iter().chain(others.stretches) {
             stretches.retain(|(of, from, to)| *of != log || *from < first || *to > end);
             stretches.push((log, first, end));
         }
-        let more = deletes.saturating_sub(before);
         let hold = Hold {
             feed,
             link: link.to_owned(),
@@ -100,6 +101,34 @@ pub(super) fn before(
     }
     store.put_braked(feed, link, &braked)?;
     Ok(tripped)
+}
+
+/// What other links took away within the window and no hold covers.
+#[derive(Default)]
+struct Elsewhere {
+    deletions: u64,
+    stretches: Vec<Stretch>,
+}
+
+/// In a mesh the deletions of one hand come over several links, a part over each; but those of a stretch that another link brings just now as well
+/// are not counted twice.
+fn elsewhere(
+    store: &Store,
+    (feed, link): (FeedId, &str),
+    (log, first, end): Stretch,
+    now: Timestamp,
+) -> Result<Elsewhere, ReadError> {
+    let mut all = Elsewhere::default();
+    for mut braked in store.braked_elsewhere(feed, link)? {
+        braked.recent.pass(now);
+        let stretches = braked.recent.stretches();
+        let is_this = |(of, from, to): &Stretch| *of == log && *from <= first && *to >= end;
+        if braked.hold.is_none() && !stretches.iter().any(is_this) {
+            all.deletions = all.deletions.saturating_add(braked.recent.deletions());
+            all.stretches.extend(stretches);
+        }
+    }
+    Ok(all)
 }
 
 /// What ops would take away.

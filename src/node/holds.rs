@@ -49,7 +49,7 @@ impl Node {
             let (id, hold) =
                 found.ok_or_else(|| not_found("hold", &name).hint("`packetboat holds` lists what waits"))?;
             site.store().remove_hold(hold.feed, id)?;
-            site.store().release_brake(hold.feed, &hold.link)?;
+            site.store().release_brakes(hold.feed)?;
             told(site, id, hold)
         });
         let approved = approved.await?;

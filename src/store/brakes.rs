@@ -5,7 +5,7 @@ use protocol::id::FeedId;
 use serde::{Deserialize, Serialize};
 
 use super::keys;
-use super::{ReadError, Shelf, Store, WriteError};
+use super::{ReadError, Shelf, Store, SweepError, WriteError};
 
 /// What the brake remembers of one link and feed.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -37,6 +37,27 @@ impl Store {
     pub fn braked(&self, feed: FeedId, link: &str) -> Result<Braked, ReadError> {
         let value = self.record(Shelf::Brakes, &key(feed, link))?;
         value.map_or_else(|| Ok(Braked::default()), |value| self.understood(&value))
+    }
+
+    /// What every other link took away of a feed lately.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn braked_elsewhere(&self, feed: FeedId, link: &str) -> Result<Vec<Braked>, ReadError> {
+        let all = self.records(Shelf::Brakes, feed.as_bytes(), &[], usize::MAX)?.into_iter();
+        let others = all.filter(|(of, _)| *of != key(feed, link));
+        others.map(|(_, value)| self.understood(&value)).collect()
+    }
+
+    /// Begins to count anew for every link of a feed. Durable when this returns.
+    ///
+    /// # Errors
+    /// When the disk is full or fails.
+    pub fn release_brakes(&self, feed: FeedId) -> Result<(), SweepError> {
+        for (key, _) in self.records(Shelf::Brakes, feed.as_bytes(), &[], usize::MAX)? {
+            self.remove_record(Shelf::Brakes, &key)?;
+        }
+        Ok(())
     }
 
     /// Begins to count anew. Durable when this returns.
