@@ -417,13 +417,12 @@ impl Frame {
 
     /// Whether it asks for nothing: no honest site does, and nothing that is counted grows by it.
     fn asks_for_nothing(&self) -> bool {
-        match self {
-            Self::Want(asks) => asks.is_empty() || asks.iter().any(|ask| ask.items() == 0),
-            Self::WantOps(wants) => wants.is_empty(),
-            Self::HeadsOf(ids) => ids.is_empty(),
-            Self::Questions(asked) => asked.questions.is_empty(),
-            _ => false,
+        if let Self::Want(asks) = self {
+            return asks.is_empty() || asks.iter().any(|ask| ask.items() == 0);
         }
+        matches!(self, Self::WantOps(wants) if wants.is_empty())
+            || matches!(self, Self::HeadsOf(ids) if ids.is_empty())
+            || matches!(self, Self::Questions(asked) if asked.questions.is_empty())
     }
 
     fn check(&self) -> Result<(), Misbehaved> {

@@ -110,8 +110,9 @@ fn what_is_published_again_after_a_sweep_under_way_dropped_it_keeps_its_bytes() 
     }
     let ops: Vec<OpId> = {
         let said = site.author.says(site.feed, said);
-        site.store.append(&[said.clone()]).unwrap();
-        said.inner().ops().iter().map(|named| named.id).collect()
+        let ops = said.inner().ops().iter().map(|named| named.id).collect();
+        site.store.append(&[said]).unwrap();
+        ops
     };
     let names =
         std::iter::once("large".to_owned()).chain((0..2 * BLOBS_AT_ONCE).map(|n| format!("small{n}")));
