@@ -275,11 +275,16 @@ impl Session {
         }
     }
 
-    fn tick(&self, now: Instant) -> Result<(), Stop> {
-        match self.wake_at() {
-            Some(due) if due <= now => Err(Misbehaved::Stalled.into()),
-            Some(_) | None => Ok(()),
+    fn tick(&mut self, now: Instant) -> Result<(), Stop> {
+        if self.wake_at().is_none_or(|due| due > now) {
+            return Ok(());
         }
+        if matches!(self.phase, Phase::Greeting { .. }) {
+            // A program that was killed, or a line that went, is as silent as one that keeps no rules, and nothing was begun yet.
+            self.end(Outcome::Interrupted);
+            return Ok(());
+        }
+        Err(Misbehaved::Stalled.into())
     }
 
     fn control(&mut self, now: Instant, frame: Frame, view: &dyn View) -> Result<(), Stop> {

@@ -222,9 +222,8 @@ fn knowing_a_hash_is_no_right_to_the_bytes() {
 /// The honest site dials. It believes a listener no more than a dialler.
 #[test]
 fn a_listener_that_keeps_no_rules_is_named_too() {
-    let cases: [(&str, Misbehaved, fn(&mut Rig)); 5] = [
+    let cases: [(&str, Misbehaved, fn(&mut Rig)); 4] = [
         ("welcomes more feeds than were asked for", Misbehaved::FrameMalformed, |rig| rig.welcome(2)),
-        ("never welcomes", Misbehaved::Stalled, |rig| rig.pass(6 * SECOND)),
         ("answers before it welcomes", Misbehaved::FrameUnexpected, |rig| {
             rig.say(&Frame::Nudge { asked: true });
         }),
@@ -248,4 +247,16 @@ fn a_listener_that_keeps_no_rules_is_named_too() {
         assert_eq!(before, rig.state(), "{name}");
         assert!(rig.others_go_on(), "{name}: the others go on");
     }
+}
+
+/// It may have been killed.
+#[test]
+fn a_listener_that_never_welcomes_is_given_up_and_not_blamed() {
+    let mut rig = Rig::new(Switches::OFF, true);
+    let before = rig.state();
+    rig.be_dialled(Switches::MIRROR);
+    rig.pass(7 * SECOND);
+    assert_eq!(rig.honest().closed.last(), Some(&Outcome::Interrupted));
+    assert_eq!(before, rig.state());
+    assert!(rig.others_go_on());
 }

@@ -144,12 +144,20 @@ pub(super) fn closed_with(session: &mut Session) -> Outcome {
 }
 
 #[test]
-fn a_silent_peer_is_given_up() {
+fn a_silent_peer_is_given_up_and_called_a_cheat_only_in_a_run() {
     let (one, two) = (Site::new(1), Site::new(2));
     let mut session = connect(&one, &two, Switches::PULL, Switches::PUSH).listener;
     session.handle(Instant(HELLO_MS_MAX - 1), WALL, Input::Tick, &two);
     assert!(!session.is_closed());
     session.handle(Instant(HELLO_MS_MAX), WALL, Input::Tick, &two);
+    assert_eq!(closed_with(&mut session), Outcome::Interrupted);
+    let (mut one, mut two) = (Site::new(1), Site::new(2));
+    let mut wire = connect(&one, &two, Switches::PULL, Switches::PUSH);
+    wire.settle(&mut one, &mut two);
+    let mut session = wire.dialler;
+    session.run(Instant(1), &one);
+    while session.poll().is_some() {}
+    session.handle(Instant(1 + PROGRESS_MS_MAX), WALL, Input::Tick, &one);
     assert_eq!(closed_with(&mut session), Outcome::Misbehaved(Misbehaved::Stalled));
 }
 
