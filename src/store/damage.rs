@@ -147,12 +147,17 @@ impl Store {
     }
 
     /// Where a batch lay in packs that are gone: the index knows how long logs were. Should it be lost as well nothing else would: of rot the damaged
-    /// bytes are left to tell of it. And it may know less than the packs said.
+    /// bytes are left to tell of it. And it may know less than the packs said, as does one that was built anew since.
     pub(super) fn mistrust_lost(&self, places: &[Damage]) -> Result<(), SweepError> {
-        if !self.inner.index.lost().is_empty() && self.batch_lies_in(places)? {
+        if !self.inner.index.lost().is_empty() && (self.is_over_damage()? || self.batch_lies_in(places)?) {
             self.awaken(Cause::SetBack, Timestamp::default())?;
         }
         Ok(())
+    }
+
+    /// Whether the index was built from packs of which a part could not be read or was gone.
+    fn is_over_damage(&self) -> Result<bool, ReadError> {
+        Ok(self.with_index(|index| index.value(Tree::About, keys::OVER_DAMAGE))?.is_some())
     }
 
     fn batch_lies_in(&self, places: &[Damage]) -> Result<bool, ReadError> {
@@ -202,7 +207,7 @@ impl Store {
     /// Blobs that an index which was built anew over the damage never knew to be here: those whose records are spoilt; and where it is unknown what
     /// lay there, all that are wanted.
     fn never_known(&self, gone: &[Dropped], unknown: bool) -> Result<Vec<BlobId>, ReadError> {
-        if self.with_index(|index| index.value(Tree::About, keys::OVER_DAMAGE))?.is_none() {
+        if !self.is_over_damage()? {
             return Ok(Vec::new());
         }
         let named: BTreeSet<BlobId> =

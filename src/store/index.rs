@@ -339,6 +339,8 @@ fn take_over(before: &dyn Index, index: &dyn Index) -> Result<(), Broken> {
             value: Some(value),
         }));
     }
+    // What the lost part held is in the index before alone, which is gone now.
+    changes.push(about(keys::OVER_DAMAGE, &()));
     index.apply(&changes)
 }
 

@@ -38,7 +38,7 @@ impl Dice {
     }
 }
 
-fn small_options() -> Options {
+pub(super) fn small_options() -> Options {
     Options {
         pack_bytes: 1 << 20,
         reserve_bytes: 0,

@@ -4,6 +4,8 @@ use protocol::filter::Filter;
 use protocol::grant::Permitted;
 use protocol::log::Mmr;
 
+use std::sync::Arc;
+
 use super::*;
 use crate::store::ScrubPlace;
 use crate::store::disk::Disk;
@@ -11,7 +13,7 @@ use crate::store::disk::fake::FakeDisk;
 use crate::store::engine::InMemory;
 use crate::store::engine::tests::Lagging;
 use crate::store::ops::tests::{Author, delete, look, publish, record};
-use crate::store::tests::{Dice, id, ingest, open, read};
+use crate::store::tests::{Dice, id, ingest, open, read, small_options};
 
 /// Flips in `cargo test`; `PACKETBOAT_FLIPS` asks for more.
 const FLIPS: u64 = 20;
@@ -458,4 +460,32 @@ fn what_the_newest_pack_lost_is_not_forgotten_where_a_node_is_killed_that_looks_
 #[test]
 fn what_the_newest_pack_lost_is_not_forgotten_where_power_goes_while_it_is_looked_after() {
     cut_short(true);
+}
+
+/// A disk that lost the end of a pack fails once more while that is looked after, the index is built anew from what is left, and the program starts
+/// again: that index knows of no batch that lay there.
+#[test]
+fn what_packs_lost_is_heard_again_before_anything_is_signed_though_the_index_was_built_anew_since() {
+    let mut rebuilt = 0;
+    for call in 1..200 {
+        let kept = kept(8);
+        kept.store.checkpoint().unwrap();
+        kept.store.lose_spares();
+        let (pack, _) = kept.store.inner.packs.end();
+        let Kept { disk, engine, store, .. } = kept;
+        drop(store);
+        disk.damage(pack, |pack| pack.truncate(64));
+        disk.fail_call(call);
+        if let Ok(store) = Store::open_on(Arc::new(disk.clone()), Box::new(engine.clone()), small_options()) {
+            rebuilt += store.index_rebuilds();
+        }
+        let ended = !disk.has_failed();
+        disk.fail_call(0);
+        let store = open(&disk, &engine);
+        assert!(store.awakening().unwrap().is_some(), "call {call} failed");
+        if ended {
+            break;
+        }
+    }
+    assert!(rebuilt > 0);
 }
