@@ -48,10 +48,13 @@ pub struct KeyOf {
 }
 
 /// A new key is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RotateRequest {
     /// Show it now, whoever has not heard of it.
     pub at_once: bool,
+    /// Leave out for good what this site may have said and does not know, being restored, copied, set back or damaged.
+    #[serde(default)]
+    pub accept_loss: bool,
 }
 
 /// This site has a new key.

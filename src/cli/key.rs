@@ -22,6 +22,9 @@ pub(super) enum KeyCommand {
         /// Show the new key now, and delete the older one. Who has not heard of it must be paired with again.
         #[arg(long)]
         at_once: bool,
+        /// Leave out for good what this site may have said before it was restored, set back or damaged, and has not been told.
+        #[arg(long)]
+        accept_loss: bool,
     },
     /// Let a site's key in no more: it was stolen, or the site is gone
     ///
@@ -86,8 +89,9 @@ pub(super) async fn key(context: &Context, command: KeyCommand) -> anyhow::Resul
             let rows: Vec<_> = keys.body.revoked.iter().map(row).collect();
             text::table_or("no key was revoked here", &["REVOKED", "NAME", "WHEN", "REASON"], &rows);
         }
-        KeyCommand::Rotate { at_once } => {
-            let rotated = client.post::<Rotated>("/api/v1/keys/rotation", &RotateRequest { at_once }).await?;
+        KeyCommand::Rotate { at_once, accept_loss } => {
+            let asked = RotateRequest { at_once, accept_loss };
+            let rotated = client.post::<Rotated>("/api/v1/keys/rotation", &asked).await?;
             if context.json {
                 return text::say_json(&rotated);
             }

@@ -194,6 +194,36 @@ pub fn any_waits(store: &Store) -> Result<bool, ReadError> {
     Ok(false)
 }
 
+/// A linked site that may have words of this one's that this one has not, or nobody where damage took them.
+pub type Unheard = (FeedId, Option<SiteId>);
+
+/// What a newer key would leave out for good, though it may have been said: what linked sites that were let have it have not told since this site
+/// was restored, copied or set back, and what damage took of its logs. A closing accepts what is here, and what comes later is a thief's for all
+/// that anybody can tell.
+///
+/// # Errors
+/// The disk failed.
+pub fn unheard(store: &Store, me: SiteId) -> Result<Vec<Unheard>, ReadError> {
+    let (feeds, links) = (store.feeds()?, store.links()?);
+    let mut unheard = Vec::new();
+    for (feed, _) in feeds {
+        for link in &links {
+            let lets_out = link.on(feed).is_some_and(|on| on.switches.flows_out());
+            let peer = (feed, Some(link.peer));
+            if lets_out && !store.was_heard(feed, link.peer)? && !unheard.contains(&peer) {
+                unheard.push(peer);
+            }
+        }
+        let lacking = store.lacking_logs_of(feed, me)?;
+        let authority = store.authority(feed)?;
+        let is_closed = |log| authority.as_ref().is_some_and(|authority| authority.closed_at(log).is_some());
+        if lacking.into_iter().any(|(log, _)| !is_closed(log)) {
+            unheard.push((feed, None));
+        }
+    }
+    Ok(unheard)
+}
+
 /// Keeps this site from signing until it knows how far its key has. Tells whether that is news: one that waits for the same cause already
 /// goes on waiting.
 ///

@@ -12,7 +12,7 @@ use super::{Node, locked};
 use crate::api::Problem;
 use crate::api::doctor::{Finding, Findings};
 use crate::keeper::{SiteStore, wall_clock};
-use crate::statement::forks::{self, unresolved};
+use crate::statement::forks::{self, Left, unresolved};
 use crate::store::{Cause, ReadError, Topic};
 
 /// Damaged versions that a finding names.
@@ -370,6 +370,7 @@ impl Node {
                     findings.push(found("error", "fork", text, "`packetboat forks` tells more"));
                 }
                 findings.extend(of_cuts(site, feed, &record.name)?);
+                findings.extend(of_closed_logs(site, feed, &record.name)?);
             }
             findings.extend(of_damage(site)?);
             findings.extend(of_space(site)?);
@@ -444,12 +445,31 @@ fn of_cuts(site: &SiteStore, feed: FeedId, called: &str) -> Result<Option<Findin
     if left.is_empty() {
         return Ok(None);
     }
-    let named: Vec<String> = left.iter().take(VERSIONS_NAMED).map(ToString::to_string).collect();
     let text = format!(
         "feed {called}: {} things stand otherwise than a forked log says behind its cut, where it counts nowhere else: {}",
         left.len(),
-        named.join(", ")
+        first_of(&left)
     );
     let hint = "`packetboat why FEED/NAME@VERSION` tells more of a version; say again what is wanted";
     Ok(Some(found("advice", "behind-cut", text, hint)))
+}
+
+/// What came of this site's own after it had changed its key: it was restored before, say, and nobody had told it. Or a thief said it.
+fn of_closed_logs(site: &SiteStore, feed: FeedId, called: &str) -> Result<Option<Finding>, ReadError> {
+    let left = forks::left_by_closing(site.store(), feed, site.look())?;
+    if left.is_empty() {
+        return Ok(None);
+    }
+    let text = format!(
+        "feed {called}: {} things that an older key of this site signed came after it was changed, and count nowhere: {}",
+        left.len(),
+        first_of(&left)
+    );
+    let hint = "if this site said them, publish and delete again what is wanted; if nobody here did, the older key is in other hands";
+    Ok(Some(found("warning", "behind-key", text, hint)))
+}
+
+fn first_of(left: &[Left]) -> String {
+    let named: Vec<String> = left.iter().take(VERSIONS_NAMED).map(ToString::to_string).collect();
+    named.join(", ")
 }

@@ -1,5 +1,6 @@
 //! A new key for this site: it signs at once, and is shown once every linked site was told; and the new keys of other sites.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,10 +16,11 @@ use super::owner::note_newest;
 use super::{Node, key_path, locked};
 use crate::api::Problem;
 use crate::api::doctor::Finding;
-use crate::api::keys::{KeyOf, Rotated};
+use crate::api::keys::{KeyOf, RotateRequest, Rotated};
 use crate::events::Event;
 use crate::identity::{LoadKeyError, SiteKey};
-use crate::keeper::{AuthorError, SiteStore, own_log};
+use crate::keeper::own_log::{self, Unheard};
+use crate::keeper::{AuthorError, SiteStore};
 use crate::store::{KeysOf, ReadError, Trigger};
 use crate::transport::pairing::Joiner;
 use crate::transport::tls::Whom;
@@ -72,6 +74,37 @@ fn close_older_logs(site: &SiteStore) -> Result<(), Problem> {
         }
     }
     Ok(())
+}
+
+/// Why no key is drawn that would leave out for good what this site may have said and does not know.
+fn would_lose(
+    site: &SiteStore,
+    unheard: &[Unheard],
+    names: &BTreeMap<SiteId, String>,
+) -> Result<Problem, ReadError> {
+    let store = site.store();
+    let (mut lost, mut peers) = (Vec::new(), BTreeSet::new());
+    for (feed, peer) in unheard {
+        let called = store.feed(*feed)?.map_or_else(|| feed.short(), |record| record.name);
+        match peer {
+            Some(peer) => {
+                let name = names.get(peer).cloned().unwrap_or_else(|| peer.short());
+                lost.push(format!("feed {called}: {name} may have more of it, and has not told it since"));
+                peers.insert(name);
+            }
+            None => lost.push(format!("feed {called}: damage took an end of it, which is not back")),
+        }
+    }
+    let happened = store.awakening()?.map_or("", |awakening| awakening.cause.words());
+    let happened = if peers.is_empty() { String::new() } else { format!("it {happened}; ") };
+    let detail = format!(
+        "this site does not know all that it said, and what it does not know would count nowhere any more: {happened}{}",
+        lost.join("; ")
+    );
+    Ok(Problem::new(409, "refused", "This site cannot change its key yet", detail).hint(
+        "run `packetboat sync` with those sites, over links that let everything in (packetboat link set LINK --mode mirror); what is lost \
+         for good, or a key that may be stolen: packetboat key rotate --accept-loss",
+    ))
 }
 
 /// Authors of whom two keys claim to be the same one.
@@ -131,8 +164,10 @@ impl Node {
     /// Gives this site a new key. It signs from now on; it is shown once every linked site knows it, or at once where `at_once` says so.
     ///
     /// # Errors
-    /// This site waits to learn what it said, a rotation is under way, it had as many keys as there may be, or the disk refuses.
-    pub(crate) async fn rotate_key(&self, at_once: bool) -> Result<Rotated, Problem> {
+    /// This site waits to learn what it said, or does not know all of that and no loss is accepted, a rotation is under way, it had as many
+    /// keys as there may be, or the disk refuses.
+    pub(crate) async fn rotate_key(&self, asked: RotateRequest) -> Result<Rotated, Problem> {
+        let RotateRequest { at_once, accept_loss } = asked;
         let edits = self.inner.link_edits.lock().await;
         let (data, connected) = (self.inner.data.clone(), self.connected());
         let under_way = self.blocking(move |_| Ok(older_path(&data).exists())).await?;
@@ -144,7 +179,7 @@ impl Node {
             ));
         }
         if !under_way {
-            self.draw_key().await?;
+            self.draw_key(accept_loss).await?;
         }
         drop(edits);
         self.blocking(close_older_logs).await?;
@@ -219,13 +254,17 @@ impl Node {
     }
 
     /// Draws the next key and puts it in the place of the newest, which is kept beside it.
-    async fn draw_key(&self) -> Result<(), Problem> {
-        let data = self.inner.data.clone();
+    async fn draw_key(&self, accept_loss: bool) -> Result<(), Problem> {
+        let (data, names) = (self.inner.data.clone(), self.site_names());
         let drawing = self.blocking(move |site| {
             if own_log::any_waits(site.store())? {
                 let detail = "this site waits to learn what it said before it says more";
                 return Err(Problem::new(503, "restored", "This site cannot change its key now", detail)
                     .hint("run `packetboat sync` with a site that has its feeds; see `packetboat doctor`"));
+            }
+            let unheard = own_log::unheard(site.store(), site.me())?;
+            if !unheard.is_empty() && !accept_loss {
+                return Err(would_lose(site, &unheard, &names)?);
             }
             let newest = site.key();
             if newest.succession().generation() >= HANDOVERS_MAX as u64 {
@@ -248,6 +287,10 @@ impl Node {
                 tracing::warn!(%error, "this site's newest key could not be noted");
             }
             site.sign_with(next);
+            // What was given up stands in the way of no later key.
+            for (feed, peer) in unheard {
+                peer.map_or(Ok(()), |peer| site.store().note_heard(feed, peer))?;
+            }
             Ok(())
         });
         drawing.await

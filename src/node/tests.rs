@@ -26,6 +26,7 @@ mod new_feeds;
 mod overlay;
 mod partition;
 mod receiver;
+mod restores;
 mod rotation;
 mod threats;
 mod twins;

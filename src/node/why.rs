@@ -160,7 +160,8 @@ fn standing_words(item: &Item, state: &str, me: SiteId, authority: Option<&Autho
         }
         Standing::Held => {
             "its publisher's rights were taken back, and this was said after what was accepted, so that it counts if \
-             rights are given anew; or its publisher signed two histories, and this lies behind what counts of them"
+             rights are given anew; or its publisher signed two histories, and this lies behind what counts of them; or it \
+             was signed with a key that its publisher had changed, and counts once it is published again"
         }
         Standing::Parked => "its stamp lies more than ten minutes in the future: it waits until it is due",
         Standing::NotAuthorised => "its publisher may not publish in this feed",

@@ -41,6 +41,13 @@ impl Node {
     pub(super) async fn learned(&self, link: &Link, outcome: Outcome, tally: &Tally) {
         let agreed = self.with_link(&link.name, |state| state.agreed.clone()).flatten();
         let whole = agreed.map(|agreed| own_log::wholly_heard(&agreed, outcome, tally)).unwrap_or_default();
+        let (peer, heard) = (link.peer, whole.clone());
+        let noting = self.blocking(move |site| {
+            heard.into_iter().try_for_each(|feed| Ok(site.store().note_heard(feed, peer)?))
+        });
+        if let Err(problem) = noting.await {
+            tracing::warn!(problem = problem.detail, "what this site was told of itself could not be noted");
+        }
         let now = self.inner.site.store().set_backs();
         let set_backs = self.with_link(&link.name, |state| state.set_backs.replace(now)).flatten();
         if let Err(problem) = self.resume(whole, Grounds::Heard { set_backs }).await {

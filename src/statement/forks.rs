@@ -6,7 +6,7 @@ mod left;
 #[cfg(test)]
 mod tests;
 
-pub use left::{Left, left};
+pub use left::{Left, left, left_by_closing};
 
 use again::{Again, again};
 use protocol::fork::ForkProof;

@@ -1,14 +1,14 @@
 //! In which epoch of its log this site writes in each feed, and whether it may write at all: a store that was restored, copied or set back
 //! does not know how far its key has signed.
 
-use protocol::id::{FeedId, LogId};
+use protocol::id::{FeedId, LogId, SiteId};
 use protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::keys;
 use super::{ReadError, Shelf, Store, WriteError};
 
-/// The key of the record about the store as a whole. Those of feeds are 32 bytes long.
+/// The key of the record about the store as a whole. Those of feeds are 32 bytes long, those of what a site told of one 64.
 const WHOLE: &[u8] = b"awakening";
 
 /// Why a store does not know how far its key has signed.
@@ -119,5 +119,30 @@ impl Store {
         let Some(awakening) = self.awakening()? else { return Ok(None) };
         let decided = self.writing(feed)?.is_some_and(|writing| writing.turn >= awakening.turn);
         Ok(Some(awakening).filter(|_| !decided))
+    }
+
+    /// Notes that a site told everything that it has of a feed, or that nothing is expected of it, since the store's last awakening.
+    ///
+    /// # Errors
+    /// When the disk is full or fails.
+    pub fn note_heard(&self, feed: FeedId, site: SiteId) -> Result<(), WriteError> {
+        let Some(awakening) = self.awakening().ok().flatten() else { return Ok(()) };
+        if self.was_heard(feed, site).unwrap_or(false) {
+            return Ok(());
+        }
+        let key = keys::joined(&[feed.as_bytes(), site.as_bytes()]);
+        self.put_record(Shelf::Writing, &key, &keys::encode(&awakening.turn))
+    }
+
+    /// Whether a site told everything that it has of a feed since the store's last awakening. Where there was none, nothing has to be told.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn was_heard(&self, feed: FeedId, site: SiteId) -> Result<bool, ReadError> {
+        let Some(awakening) = self.awakening()? else { return Ok(true) };
+        let key = keys::joined(&[feed.as_bytes(), site.as_bytes()]);
+        let heard = self.record(Shelf::Writing, &key)?;
+        let heard = heard.map(|value| self.understood::<u64>(&value)).transpose()?;
+        Ok(heard.is_some_and(|turn| turn >= awakening.turn))
     }
 }

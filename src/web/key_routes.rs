@@ -26,7 +26,7 @@ async fn list(State(served): State<Served>) -> Answered {
 }
 
 async fn rotate(State(served): State<Served>, Sent(asked): Sent<RotateRequest>) -> Answered {
-    let rotated = served.node.rotate_key(asked.at_once).await?;
+    let rotated = served.node.rotate_key(asked).await?;
     Ok((StatusCode::CREATED, told(rotated)).into_response())
 }
 

@@ -1,11 +1,15 @@
 //! New keys of sites, between real nodes: nobody has to be paired again, and the old key is worth nothing.
 
 use super::*;
+use crate::api::keys::RotateRequest;
 use crate::api::ruling::RevokeRequest;
 use crate::node::rotation::older_path;
 use crate::node::sessions::ConnectError;
 use crate::transport::endpoint::{DialError, is_refusal};
 use crate::transport::tls::Alpn;
+
+const PATIENTLY: RotateRequest = RotateRequest { at_once: false, accept_loss: false };
+const AT_ONCE: RotateRequest = RotateRequest { at_once: true, accept_loss: false };
 
 /// Waits until other sites are shown the newest key.
 async fn shown(node: &Node) {
@@ -58,7 +62,7 @@ async fn a_site_changes_its_key_and_nobody_has_to_be_paired_again() {
     settle(&la.node).await;
     let mut events = ny.node.read_events(None).await.unwrap().coming;
     let (site, first) = (la.node.me(), la.node.inner.endpoint.shown());
-    let rotated = la.node.rotate_key(false).await.unwrap();
+    let rotated = la.node.rotate_key(PATIENTLY).await.unwrap();
     assert_eq!((rotated.site, la.node.me()), (site.to_string(), site), "the site's id stays");
     assert_ne!(rotated.key, site.to_string());
     assert_eq!(la.node.inner.endpoint.shown(), first, "nobody has heard of the new one yet");
@@ -79,7 +83,7 @@ async fn a_site_changes_its_key_and_nobody_has_to_be_paired_again() {
     assert_eq!(heard, ("LA".to_owned(), rotated.key));
     // The dialling end, the listening end, both anew.
     let (la, ny) = (again_as(la, "LA").await, again_as(ny, "NY").await);
-    ny.node.rotate_key(false).await.unwrap();
+    ny.node.rotate_key(PATIENTLY).await.unwrap();
     publish(&ny.node, "origin", b"3").await.unwrap();
     for _ in 0..2 {
         dial_again(&[&la.node, &tokyo.node]).await;
@@ -92,7 +96,7 @@ async fn a_site_changes_its_key_and_nobody_has_to_be_paired_again() {
     let [one, other] = roots;
     assert_eq!(one.await.unwrap().state_root, other.await.unwrap().state_root);
     // And a third key.
-    la.node.rotate_key(false).await.unwrap();
+    la.node.rotate_key(PATIENTLY).await.unwrap();
     la.node.delete("tools", "before", "1.0", String::new(), false).await.unwrap();
     for _ in 0..2 {
         dial_again(&[&la.node, &tokyo.node]).await;
@@ -111,7 +115,7 @@ async fn a_site_whose_connection_stands_hears_of_a_new_key_once_that_is_renewed(
     feed(&ny.node, "tools").await;
     pair(&ny.node, &la.node, "mirror").await;
     settle(&la.node).await;
-    ny.node.rotate_key(false).await.unwrap();
+    ny.node.rotate_key(PATIENTLY).await.unwrap();
     publish(&ny.node, "after", b"1").await.unwrap();
     settle(&la.node).await;
     assert_eq!(names(&la.node).await, ready(&["after"]));
@@ -137,7 +141,7 @@ async fn the_old_key_opens_nothing_once_the_new_one_was_shown() {
     publish(&la.node, "real", b"1").await.unwrap();
     settle(&la.node).await;
     let old = SiteKey::load(&key_path(la.folder.path())).unwrap();
-    la.node.rotate_key(false).await.unwrap();
+    la.node.rotate_key(PATIENTLY).await.unwrap();
     settle(&la.node).await;
     shown(&la.node).await;
     // Ny takes the new key for La's once it has seen it.
@@ -174,7 +178,7 @@ async fn the_old_key_opens_nothing_once_the_new_one_was_shown() {
     // The site itself is told of it, and changes its key once more: what was left out stays left out.
     settle(&la.node).await;
     assert_eq!(la.node.inner.site.store().log_state(log).unwrap().unwrap().after.len(), held.len() + 1);
-    la.node.rotate_key(false).await.unwrap();
+    la.node.rotate_key(PATIENTLY).await.unwrap();
     settle(&la.node).await;
     for node in [&ny.node, &la.node] {
         let theft = names(node).await.into_iter().find(|(name, _)| name == "theft");
@@ -189,10 +193,10 @@ async fn a_site_that_was_away_still_meets_the_key_that_it_knows() {
     let (ny, la, tokyo) = row().await;
     let offline = only_link(&la.node).await.name;
     pause(&la.node, true).await;
-    ny.node.rotate_key(false).await.unwrap();
+    ny.node.rotate_key(PATIENTLY).await.unwrap();
     let ny = again_as(ny, "NY").await;
     assert_eq!(ny.node.own_key().await.unwrap().waiting, ["LA"]);
-    let refused = ny.node.rotate_key(false).await.unwrap_err();
+    let refused = ny.node.rotate_key(PATIENTLY).await.unwrap_err();
     assert!(refused.status == 409 && refused.detail.contains("LA"), "{refused:?}");
     publish(&ny.node, "news", b"1").await.unwrap();
     la.node
@@ -213,7 +217,7 @@ async fn a_key_that_is_shown_at_once_takes_a_new_ticket_for_those_who_know_the_o
     pair(&ny.node, &la.node, "mirror").await;
     settle(&la.node).await;
     pause(&la.node, true).await;
-    assert!(ny.node.rotate_key(true).await.unwrap().waiting.is_empty());
+    assert!(ny.node.rotate_key(AT_ONCE).await.unwrap().waiting.is_empty());
     assert!(ny.node.own_key().await.unwrap().shown && !older_path(ny.folder.path()).exists());
     publish(&ny.node, "news", b"1").await.unwrap();
     pause(&la.node, false).await;
@@ -240,7 +244,7 @@ async fn who_is_connected_hears_of_a_key_that_is_shown_at_once_and_lets_the_old_
     let old = la.node.inner.endpoint.shown();
     // Tokyo calls no more by itself; New York is connected.
     pause(&tokyo.node, true).await;
-    la.node.rotate_key(true).await.unwrap();
+    la.node.rotate_key(AT_ONCE).await.unwrap();
     assert!(la.node.own_key().await.unwrap().shown);
     let lets_in = |node: &Node| node.whom(la.node.me()).unwrap().keys.contains(&old);
     let renewed = async {
@@ -263,7 +267,7 @@ async fn who_is_dialled_hears_of_a_key_that_is_shown_at_once_and_is_shown_it() {
     pair(&ny.node, &la.node, "mirror").await;
     settle(&la.node).await;
     let old = la.node.inner.endpoint.shown();
-    la.node.rotate_key(true).await.unwrap();
+    la.node.rotate_key(AT_ONCE).await.unwrap();
     let lets_in = || ny.node.whom(la.node.me()).unwrap().keys.contains(&old);
     let shown = async {
         while lets_in() {
@@ -281,7 +285,7 @@ async fn an_older_key_of_the_site_that_is_put_back_is_not_served_with() {
     let ny = lab("NY").await;
     feed(&ny.node, "tools").await;
     let old = std::fs::read(key_path(ny.folder.path())).unwrap();
-    ny.node.rotate_key(false).await.unwrap();
+    ny.node.rotate_key(PATIENTLY).await.unwrap();
     let newest = ny.node.inner.site.key().public();
     ny.node.stop().await;
     let Lab { folder, node } = ny;
@@ -301,9 +305,9 @@ async fn sites_that_changed_their_keys_pair_as_any_others() {
     let (ny, la) = (lab("NY").await, lab("LA").await);
     feed(&ny.node, "tools").await;
     publish(&ny.node, "old", b"1").await.unwrap();
-    ny.node.rotate_key(false).await.unwrap();
+    ny.node.rotate_key(PATIENTLY).await.unwrap();
     for _ in 0..2 {
-        la.node.rotate_key(false).await.unwrap();
+        la.node.rotate_key(PATIENTLY).await.unwrap();
     }
     pair(&ny.node, &la.node, "mirror").await;
     publish(&la.node, "new", b"2").await.unwrap();
@@ -326,7 +330,7 @@ async fn a_rotation_that_a_crash_cut_short_is_none() {
     assert!(!older_path(ny.folder.path()).exists());
     assert_eq!((ny.node.inner.endpoint.shown(), ny.node.own_key().await.unwrap().number), (before, 0));
     publish(&ny.node, "two", b"2").await.unwrap();
-    ny.node.rotate_key(false).await.unwrap();
+    ny.node.rotate_key(PATIENTLY).await.unwrap();
     publish(&ny.node, "three", b"3").await.unwrap();
     assert_eq!(names(&ny.node).await, ready(&["one", "three", "two"]));
 }
@@ -351,8 +355,8 @@ async fn a_key_that_changes_during_a_transfer_fails_no_run() {
     });
     // Bytes are under way.
     tokio::time::timeout(PATIENCE, seen.recv()).await.unwrap().expect("a step of the run");
-    ny.node.rotate_key(false).await.unwrap();
-    la.node.rotate_key(false).await.unwrap();
+    ny.node.rotate_key(PATIENTLY).await.unwrap();
+    la.node.rotate_key(PATIENTLY).await.unwrap();
     drop(seen);
     let runs = tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap().unwrap();
     assert_eq!(runs.runs.last().map(|run| run.outcome.as_str()), Some("done"), "{runs:?}");
@@ -381,7 +385,7 @@ async fn nobody_joins_with_an_older_key_than_the_newest_that_was_shown() {
     pair(&ny.node, &la.node, "mirror").await;
     settle(&la.node).await;
     SiteKey::load(&key_path(la.folder.path())).unwrap().copy_to(&key_path(old.path())).unwrap();
-    la.node.rotate_key(true).await.unwrap();
+    la.node.rotate_key(AT_ONCE).await.unwrap();
     let lets_in = || ny.node.whom(la.node.me()).unwrap().keys.contains(&la.node.me());
     let heard = async {
         while lets_in() {
@@ -410,9 +414,9 @@ async fn a_site_whose_thief_was_taken_for_it_is_paired_with_once_it_was_revoked_
     let (ny, la, old) = (lab("NY").await, lab("LA").await, tempfile::tempdir().unwrap());
     feed(&ny.node, "tools").await;
     SiteKey::load(&key_path(la.folder.path())).unwrap().copy_to(&key_path(old.path())).unwrap();
-    la.node.rotate_key(true).await.unwrap();
+    la.node.rotate_key(AT_ONCE).await.unwrap();
     let thief = started(old.path()).await.unwrap();
-    thief.rotate_key(true).await.unwrap();
+    thief.rotate_key(AT_ONCE).await.unwrap();
     let ticket = async || {
         let invite = InviteRequest {
             feeds: vec!["tools".to_owned()],

@@ -1,10 +1,10 @@
-//! What lies behind the cut of a forked log and counts nowhere else: its author or somebody else says it again where it is wanted.
+//! What lies behind the cut of a forked log, or the end of a closed one, and counts nowhere else: its author or somebody else says it again where it is wanted.
 
 use std::collections::BTreeSet;
 
 use protocol::feed::Item;
 use protocol::grant::Authority;
-use protocol::id::{FeedId, SiteId};
+use protocol::id::{FeedId, LogId, SiteId};
 use protocol::log::NamedOp;
 use protocol::op::{Blocked, Body, Publish};
 
@@ -44,7 +44,34 @@ pub fn left(store: &Store, feed: FeedId, look: Look) -> Result<Vec<Left>, ReadEr
             counts.filter(|_| !fork.freezes(fork.log(), counts, false)).map(|counts| (fork.log(), counts)),
         );
     }
-    let behind = Behind::of(store, &cuts, None)?;
+    left_behind(store, feed, look, &authority, &cuts)
+}
+
+/// What this site has otherwise than its own logs of older keys say beyond the ends that its later keys accept, and about which nobody said
+/// anything since.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn left_by_closing(store: &Store, feed: FeedId, look: Look) -> Result<Vec<Left>, ReadError> {
+    let Some(authority) = store.authority(feed)? else { return Ok(Vec::new()) };
+    let own =
+        store.heads(feed)?.into_iter().map(|signed| signed.head).filter(|head| head.log.author == look.me);
+    let beyond = own.filter_map(|head| {
+        let counts = authority.closed_at(head.log)?.map_or(0, |end| end.len);
+        (counts < head.len).then_some((head.log, counts))
+    });
+    let beyond: Vec<_> = beyond.collect();
+    left_behind(store, feed, look, &authority, &beyond)
+}
+
+fn left_behind(
+    store: &Store,
+    feed: FeedId,
+    look: Look,
+    authority: &Authority,
+    ends: &[(LogId, u64)],
+) -> Result<Vec<Left>, ReadError> {
+    let behind = Behind::of(store, ends, None)?;
     let mut found = BTreeSet::new();
     for ((name, version), Last { stands, .. }) in &behind.about {
         let Some(last) = stands.and_then(|id| behind.ops.get(&id)) else { continue };
@@ -70,7 +97,7 @@ pub fn left(store: &Store, feed: FeedId, look: Look) -> Result<Vec<Left>, ReadEr
             blocks: store.ops_about(feed, Topic::Blocks)?,
         };
         for named in rulings {
-            found.extend(said.left(store, feed, &behind, &authority, named)?);
+            found.extend(said.left(store, feed, &behind, authority, named)?);
         }
     }
     Ok(found.into_iter().collect())
