@@ -4,6 +4,7 @@ mod attach;
 mod backup;
 mod carried;
 mod conflicts;
+mod dialling;
 mod doctor;
 mod events;
 mod evict;
@@ -71,7 +72,6 @@ use crate::keeper::{SiteStore, wall_clock};
 use crate::statement::usage::Downloads;
 use crate::store::{Cause, OpenError, Options, ReadError, Store, WriteError};
 use crate::transport::endpoint::{BindError, Endpoint};
-use crate::transport::settings::Pace;
 use crate::transport::tls::Peers;
 
 pub use backup::{OfflineBackupError, backup_offline};
@@ -269,8 +269,7 @@ impl Node {
         check_label("site name", &name)?;
         let admitted = Arc::new(Admitted::default());
         let peers: Arc<dyn Peers> = Arc::clone(&admitted) as Arc<dyn Peers>;
-        let shown = rotation::shown(data, &key)?;
-        let endpoint = Endpoint::bind(listen, &shown, peers, Pace::Background)?;
+        let endpoint = rotation::bound(data, &key, listen, peers)?;
         let site = SiteStore::new(store, key);
         let (events, kept) = events::Events::open(&site)?;
         let inner = Inner {

@@ -43,7 +43,7 @@ pub struct KeyOf {
     pub number: u64,
     /// Whether other sites are shown it; until then they see the one before.
     pub shown: bool,
-    /// Linked sites that have not heard of it.
+    /// Linked sites that are not known to have heard of it.
     pub waiting: Vec<String>,
 }
 

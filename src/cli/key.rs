@@ -81,7 +81,10 @@ pub(super) async fn key(context: &Context, command: KeyCommand) -> anyhow::Resul
                 text::say(&format!("its key:   {}, the {} after its first", own.key, times(own.number)));
             }
             if !own.shown {
-                text::say(&format!("not shown yet: {} have not heard of it", listed(&own.waiting)));
+                text::say(&format!(
+                    "not shown yet: {} are not known to have heard of it",
+                    listed(&own.waiting)
+                ));
             }
             let row = |key: &RevokedKey| {
                 vec![key.site.clone(), key.site_name.clone(), text::ago(key.revoked_ms), key.reason.clone()]
@@ -90,24 +93,7 @@ pub(super) async fn key(context: &Context, command: KeyCommand) -> anyhow::Resul
             text::table_or("no key was revoked here", &["REVOKED", "NAME", "WHEN", "REASON"], &rows);
         }
         KeyCommand::Rotate { at_once, accept_loss } => {
-            let asked = RotateRequest { at_once, accept_loss };
-            let rotated = client.post::<Rotated>("/api/v1/keys/rotation", &asked).await?;
-            if context.json {
-                return text::say_json(&rotated);
-            }
-            let Rotated { key, waiting, .. } = &rotated.body;
-            text::say(&format!("this site signs with the key {key}"));
-            if waiting.is_empty() {
-                text::say("  other sites are shown it, and the older key is deleted");
-            } else {
-                text::say(&format!(
-                    "  it is shown once these have heard of it, within two minutes where they are connected: {}",
-                    listed(waiting)
-                ));
-            }
-            text::say(
-                "  backups made before hold the older key, with which no site lets this one in: make one now",
-            );
+            return rotate(context, RotateRequest { at_once, accept_loss }).await;
         }
         KeyCommand::Revoke { site, reason, accept_all } => {
             let asked = RevokeRequest { site, reason, accept_all };
@@ -136,5 +122,24 @@ pub(super) async fn key(context: &Context, command: KeyCommand) -> anyhow::Resul
             text::say(&told);
         }
     }
+    Ok(())
+}
+
+async fn rotate(context: &Context, asked: RotateRequest) -> anyhow::Result<()> {
+    let rotated = context.client().post::<Rotated>("/api/v1/keys/rotation", &asked).await?;
+    if context.json {
+        return text::say_json(&rotated);
+    }
+    let Rotated { key, waiting, .. } = &rotated.body;
+    text::say(&format!("this site signs with the key {key}"));
+    if waiting.is_empty() {
+        text::say("  other sites are shown it, and the older key is deleted");
+    } else {
+        text::say(&format!(
+            "  it is shown once these have heard of it, within two minutes where they are connected: {}",
+            listed(waiting)
+        ));
+    }
+    text::say("  backups made before hold the older key, with which no site lets this one in: make one now");
     Ok(())
 }

@@ -29,6 +29,7 @@ use super::tickets::{TicketRecord, put_ticket, turn};
 use super::{Node, link_name, locked, random};
 use crate::api::{self, Problem};
 use crate::events::Event;
+use crate::identity::SiteKey;
 use crate::keeper::{SiteStore, wall_clock};
 use crate::store::{FeedRecord, Merge, PeerState};
 use crate::transport::endpoint::{DialError, key_of};
@@ -131,9 +132,11 @@ impl Node {
         let filter = filter_of(&request)?;
         let every_ms = rhythm(request.every_ms.unwrap_or(0))?;
         self.names_are_free(&ticket, &request).await?;
-        let connection = self.reach(&ticket).await?;
-        let (joiner, shown) = (self.joiner(), key_of(&connection));
-        let answer = join(&connection, &ticket, &joiner).await.map_err(join_failed)?;
+        let (mut answer, mut shown) = self.joins(&ticket, None).await?;
+        // It was shown the newest key before this site was restored, and this one does not know that.
+        if matches!(answer, JoinAnswer::Refused(Reason::KeyOutdated)) {
+            (answer, shown) = self.joins(&ticket, Some(&self.inner.site.key())).await?;
+        }
         let (peer_name, admitted, every) = match answer {
             JoinAnswer::Refused(reason) => return Err(refused(reason)),
             JoinAnswer::Admitted { name, feeds, every } => (name, feeds, every),
@@ -163,7 +166,7 @@ impl Node {
         }
         let name = link.name.clone();
         let stored = link.clone();
-        let (said, told) = (ticket.succession.clone(), joiner.succession.generation());
+        let (said, told) = (ticket.succession.clone(), self.inner.site.key().succession().generation());
         let taken = self.blocking(move |site| {
             note_keys(site, inviter, |keys| {
                 heard(keys, inviter, &said, shown);
@@ -221,11 +224,23 @@ impl Node {
         .await
     }
 
-    async fn reach(&self, ticket: &Ticket) -> Result<Connection, Problem> {
+    /// Proves a ticket, showing a key of this site: the one that others are shown where none is named. Gives the answer, and the key that answered.
+    async fn joins(
+        &self,
+        ticket: &Ticket,
+        key: Option<&SiteKey>,
+    ) -> Result<(JoinAnswer, Option<SiteId>), Problem> {
+        let joiner = self.joiner(key.map_or_else(|| self.inner.endpoint.shown(), SiteKey::public));
+        let connection = self.reach(ticket, key).await?;
+        let answer = join(&connection, ticket, &joiner).await.map_err(join_failed)?;
+        Ok((answer, key_of(&connection)))
+    }
+
+    async fn reach(&self, ticket: &Ticket, key: Option<&SiteKey>) -> Result<Connection, Problem> {
         let mut last = None;
         for address in &ticket.addresses {
             let whom = Whom { site: ticket.site, keys: ticket.succession.keys(ticket.site) };
-            match self.dial(address, whom, Alpn::Pairing).await {
+            match self.dial_as(key, address, whom, Alpn::Pairing).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => last = Some(error),
             }

@@ -1,7 +1,9 @@
 //! A new key for this site: it signs at once, and is shown once every linked site was told; and the new keys of other sites.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::id::SiteId;
@@ -13,7 +15,7 @@ use tokio::sync::{Mutex, Notify};
 use zeroize::Zeroizing;
 
 use super::owner::note_newest;
-use super::{Node, key_path, locked};
+use super::{Node, StartError, key_path, locked};
 use crate::api::Problem;
 use crate::api::doctor::Finding;
 use crate::api::keys::{KeyOf, RotateRequest, Rotated};
@@ -22,8 +24,10 @@ use crate::identity::{LoadKeyError, SiteKey};
 use crate::keeper::own_log::{self, Unheard};
 use crate::keeper::{AuthorError, SiteStore};
 use crate::store::{KeysOf, ReadError, Trigger};
+use crate::transport::endpoint::{BindError, Endpoint};
 use crate::transport::pairing::Joiner;
-use crate::transport::tls::Whom;
+use crate::transport::settings::Pace;
+use crate::transport::tls::{Peers, Whom};
 
 /// How long a key that is to be shown at once waits for the sites that are connected: who dials does so again within some seconds.
 const TELL_WITHIN: Duration = Duration::from_secs(15);
@@ -43,7 +47,7 @@ pub(super) fn older_path(data: &Path) -> PathBuf {
 }
 
 /// The key that is shown: the one before the newest, as long as its file is there.
-pub(super) fn shown(data: &Path, newest: &SiteKey) -> Result<SiteKey, LoadKeyError> {
+fn shown(data: &Path, newest: &SiteKey) -> Result<SiteKey, LoadKeyError> {
     let path = older_path(data);
     let older = match SiteKey::load(&path) {
         Ok(older) => older,
@@ -57,6 +61,22 @@ pub(super) fn shown(data: &Path, newest: &SiteKey) -> Result<SiteKey, LoadKeyErr
     // Written down, and then the newer key was not: nothing was rotated.
     std::fs::remove_file(&path).map_err(|source| LoadKeyError::Disk { path, source })?;
     Ok(newest.clone())
+}
+
+/// Listens for other sites, by the key that is shown and by the newest: who has heard of that may have been shown it before this site was
+/// restored.
+pub(super) fn bound(
+    data: &Path,
+    newest: &SiteKey,
+    listen: SocketAddr,
+    peers: Arc<dyn Peers>,
+) -> Result<Endpoint, StartError> {
+    let shown = shown(data, newest)?;
+    let endpoint = Endpoint::bind(listen, &shown, peers, Pace::Background)?;
+    if shown.public() != newest.public() {
+        endpoint.show_also(newest).map_err(BindError::from)?;
+    }
+    Ok(endpoint)
 }
 
 /// Closes this site's logs of older keys. Feeds that take nothing from this site now are closed by the first that they take.
@@ -173,7 +193,8 @@ impl Node {
         let under_way = self.blocking(move |_| Ok(older_path(&data).exists())).await?;
         if under_way && !at_once {
             let waiting = self.untold().await?.join(", ");
-            let detail = format!("the last new key is not shown yet: {waiting} have not heard of it");
+            let detail =
+                format!("the last new key is not shown yet: {waiting} are not known to have heard of it");
             return Err(Problem::new(409, "conflict", "A new key is on its way", detail).hint(
                 "sync with them, or show it now: packetboat key rotate --at-once; who has not heard of it must be paired with again",
             ));
@@ -421,13 +442,13 @@ impl Node {
         sites.extend(keys.into_iter().map(|key| (key, link.peer)));
     }
 
-    /// This site, as it shows itself to one that invites it.
-    pub(super) fn joiner(&self) -> Joiner {
+    /// This site, as it shows itself by a key to one that invites it.
+    pub(super) fn joiner(&self, shown: SiteId) -> Joiner {
         Joiner {
             site: self.me(),
             name: self.inner.name.clone(),
             succession: self.inner.site.key().succession().clone(),
-            shown: self.inner.endpoint.shown(),
+            shown,
         }
     }
 

@@ -2,18 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use protocol::fault::{Outcome, Reason};
 use protocol::id::{BlobId, FeedId, RunId, SiteId};
 use protocol::limits::{PAIRINGS_MAX, SESSIONS_MAX, WATCHED_MAX};
-use protocol::link::{Dial, Link};
+use protocol::link::Link;
 use protocol::session::tally::Tally;
 use protocol::session::{Agreed, Forecast, Side};
 use protocol::switches::Verdict;
 use protocol::time::Timestamp;
 use protocol::timetable;
-use quinn::Connection;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{Notify, Semaphore, broadcast};
 
@@ -28,11 +26,7 @@ use crate::keeper::wall_clock;
 use crate::store::{PeerState, RunRecord, Trigger};
 use crate::transport::endpoint::DialError;
 use crate::transport::pump::{Command, Happening};
-use crate::transport::settings::Pace;
-use crate::transport::tls::{Alpn, Whom};
-
-/// How long one address is tried.
-const DIAL_WITHIN: Duration = Duration::from_secs(10);
+use crate::transport::tls::Alpn;
 
 /// What happens on a link, for whoever waits for it.
 #[derive(Debug, Clone)]
@@ -84,6 +78,8 @@ pub(super) struct LinkState {
     pub(super) renew: bool,
     /// The key of this site that the session was begun with.
     pub(super) shown: Option<SiteId>,
+    /// It is dialled with this site's newest key, though another one is shown: that one was refused.
+    pub(super) by_newest: bool,
     /// How often logs had been set back here when the last run ended.
     pub(super) set_backs: Option<u64>,
     /// Feeds that the other end said it put on the link.
@@ -117,6 +113,7 @@ impl LinkState {
             waited: 0,
             renew: false,
             shown: None,
+            by_newest: false,
             taken_there: BTreeSet::new(),
             turn: 0,
         }
@@ -320,50 +317,6 @@ impl Node {
         }
     }
 
-    /// The session of a link, dialled if there is none.
-    pub(super) async fn session(&self, name: &str) -> Result<UnboundedSender<Command>, ConnectError> {
-        let (link, live) = {
-            let links = locked(&self.inner.links);
-            let Some(state) = links.get(name) else { return Err(ConnectError::NoAddress(name.to_owned())) };
-            (state.link.clone(), state.commands.clone().filter(|commands| !commands.is_closed()))
-        };
-        if let Some(commands) = live {
-            return Ok(commands);
-        }
-        let Dial::Outgoing { addresses } = &link.dial else {
-            return Err(ConnectError::NoAddress(name.to_owned()));
-        };
-        let mut last = ConnectError::NoAddress(name.to_owned());
-        for address in addresses {
-            let whom = self.whom(link.peer).map_err(|error| ConnectError::Store(error.to_string()))?;
-            match self.dial(address, whom, Alpn::Link).await {
-                Ok(connection) => return self.attach(&link, Side::Dialler, connection),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    }
-
-    /// Connects to a site at `host:port`.
-    pub(super) async fn dial(
-        &self,
-        address: &str,
-        whom: Whom,
-        alpn: Alpn,
-    ) -> Result<Connection, ConnectError> {
-        let resolve = |source| ConnectError::Resolve { address: address.to_owned(), source };
-        let resolved: Vec<_> = tokio::net::lookup_host(address).await.map_err(resolve)?.collect();
-        let mut last =
-            resolve(std::io::Error::new(std::io::ErrorKind::NotFound, "no address behind the name"));
-        for at in resolved {
-            match self.inner.endpoint.dial(at, whom.clone(), alpn, Pace::Background, DIAL_WITHIN).await {
-                Ok(connection) => return Ok(connection),
-                Err(error) => last = error.into(),
-            }
-        }
-        Err(last)
-    }
-
     /// Writes down what happens in a session until it is over.
     pub(super) async fn follow(
         &self,
@@ -418,12 +371,25 @@ impl Node {
         }
         self.link_is_down(&link, closed);
         self.closed_as_copy(&link, closed).await;
+        let is_unknown = closed == Outcome::Refused(Reason::SiteUnknown) && !came_up;
+        if is_unknown && self.dials_with_newest(&link, turn) {
+            return;
+        }
         if let Outcome::Refused(reason) = closed
             && !came_up
         {
             self.refused(&link.name, reason);
         }
-        let unrecorded = self.with_link(&link.name, |state| {
+        if self.ends_unrecorded(&link.name, turn, closed) && run.is_none() {
+            run = self.run_began(&link, &Roots::new());
+        }
+        self.run_ended(&link, run, Ending::without_a_run(closed));
+    }
+
+    /// A link's session is over, unless another one has its place. Tells whether that is a run, too, which nobody began: one that was refused in
+    /// the handshake, or gone before the run that was asked for.
+    fn ends_unrecorded(&self, link: &str, turn: u64, closed: Outcome) -> bool {
+        let unrecorded = self.with_link(link, |state| {
             if state.turn != turn {
                 return false;
             }
@@ -432,13 +398,9 @@ impl Node {
             state.running = false;
             state.questions.hopeless();
             state.wake.notify_one();
-            // Refused in the handshake, or gone before the run that was asked for began: that is a run too.
             state.awaited || !matches!(closed, Outcome::Interrupted | Outcome::Done)
         });
-        if run.is_none() && unrecorded == Some(true) {
-            run = self.run_began(&link, &Roots::new());
-        }
-        self.run_ended(&link, run, Ending::without_a_run(closed));
+        unrecorded == Some(true)
     }
 
     /// The other end answered which of some blobs it holds.

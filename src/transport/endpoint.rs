@@ -1,15 +1,16 @@
 //! The UDP socket of a site: dials sites by key and hands over the connections of sites that were admitted.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use protocol::id::SiteId;
 use protocol::limits::{
     ADMITTED_WAITING_MAX, CALLER_WINDOW_BYTES, CONNECTION_WINDOW_BYTES_MIN, HANDSHAKE_MS_MAX,
-    HANDSHAKES_UNPROVEN_MAX, INCOMING_MAX,
+    HANDSHAKES_UNPROVEN_MAX, INCOMING_MAX, NETWORKS_REMEMBERED_MAX,
 };
 use quinn::{Connection, ConnectionError, Incoming, ServerConfig, TokioRuntime, VarInt};
 use quinn_proto::crypto;
@@ -32,7 +33,9 @@ mod tests;
 /// None of the codes of outcomes: no session was begun.
 pub(super) const CLOSE_FORGOTTEN: VarInt = VarInt::from_u32(5);
 
-/// QUIC's code for a TLS alert: 0x100 and the alert, here `access_denied`.
+/// QUIC's codes for TLS alerts: 0x100 and the alert.
+const ALERTS: std::ops::RangeInclusive<u64> = 0x100..=0x1ff;
+/// The alert `access_denied`.
 const REFUSED_BY_TLS: u64 = 0x100 + 49;
 
 /// Why no socket was opened.
@@ -107,6 +110,7 @@ pub struct Endpoint {
     provider: Arc<CryptoProvider>,
     admitted: Mutex<mpsc::Receiver<Accepted>>,
     budget: Arc<Budget>,
+    second: Arc<SecondDoor>,
 }
 
 impl fmt::Debug for Endpoint {
@@ -138,9 +142,10 @@ impl Endpoint {
         )
         .map_err(socket)?;
         let (sender, receiver) = mpsc::channel(ADMITTED_WAITING_MAX);
-        tokio::spawn(listen(quinn.clone(), Arc::clone(&peers), sender));
-        let key = std::sync::Mutex::new(key.clone());
-        Ok(Self { quinn, key, peers, pace, provider, admitted: Mutex::new(receiver), budget: Arc::default() })
+        let second = Arc::new(SecondDoor::default());
+        tokio::spawn(listen(quinn.clone(), Arc::clone(&peers), sender, Arc::clone(&second)));
+        let (key, admitted) = (std::sync::Mutex::new(key.clone()), Mutex::new(receiver));
+        Ok(Self { quinn, key, peers, pace, provider, admitted, budget: Arc::default(), second })
     }
 
     /// The address of the socket.
@@ -169,6 +174,17 @@ impl Endpoint {
         let tls = tls::server(key, Arc::clone(&self.peers), Arc::clone(&self.provider), None)?;
         self.quinn.set_server_config(Some(door(key, tls, self.pace)));
         *self.key() = key.clone();
+        self.second.open(None);
+        Ok(())
+    }
+
+    /// Shows a second key to who calls and takes the first for nobody's. Those who are dialled are shown it where that is asked for.
+    ///
+    /// # Errors
+    /// No TLS configuration comes of it.
+    pub fn show_also(&self, key: &SiteKey) -> Result<(), ProviderError> {
+        let tls = tls::server(key, Arc::clone(&self.peers), Arc::clone(&self.provider), None)?;
+        self.second.open(Some(door(key, tls, self.pace)));
         Ok(())
     }
 
@@ -191,11 +207,27 @@ impl Endpoint {
         pace: Pace,
         within: Duration,
     ) -> Result<Connection, DialError> {
+        let shown = self.key().clone();
+        self.dial_as(&shown, address, expected, alpn, pace, within).await
+    }
+
+    /// The same, shown another key of this site.
+    ///
+    /// # Errors
+    /// [`DialError`]
+    pub async fn dial_as(
+        &self,
+        shown: &SiteKey,
+        address: SocketAddr,
+        expected: impl Into<Whom>,
+        alpn: Alpn,
+        pace: Pace,
+        within: Duration,
+    ) -> Result<Connection, DialError> {
         let whom = expected.into();
         let site = whom.site;
         let verifier = Expected::new(whom.clone(), &self.provider);
-        let shown = self.key().clone();
-        let tls = tls::client(&shown, Arc::clone(&verifier), alpn, Arc::clone(&self.provider), None)?;
+        let tls = tls::client(shown, Arc::clone(&verifier), alpn, Arc::clone(&self.provider), None)?;
         let connecting = self
             .quinn
             .connect_with(settings::client(Arc::new(tls), pace), address, SERVER_NAME)
@@ -236,7 +268,12 @@ fn door(key: &SiteKey, tls: Arc<dyn crypto::ServerConfig>, pace: Pace) -> Server
 }
 
 /// Looks at every attempt to connect until the endpoint closes or nobody takes the admitted.
-async fn listen(quinn: quinn::Endpoint, peers: Arc<dyn Peers>, admitted: mpsc::Sender<Accepted>) {
+async fn listen(
+    quinn: quinn::Endpoint,
+    peers: Arc<dyn Peers>,
+    admitted: mpsc::Sender<Accepted>,
+    second: Arc<SecondDoor>,
+) {
     let handshakes = Arc::new(Semaphore::new(INCOMING_MAX));
     let callers = Arc::new(Queue::default());
     loop {
@@ -263,9 +300,11 @@ async fn listen(quinn: quinn::Endpoint, peers: Arc<dyn Peers>, admitted: mpsc::S
             continue;
         }
         let (peers, admitted, callers) = (Arc::clone(&peers), admitted.clone(), Arc::clone(&callers));
+        let second = Arc::clone(&second);
         tokio::spawn(async move {
             let from = incoming.remote_address();
-            match timeout(Duration::from_millis(HANDSHAKE_MS_MAX), handshake(incoming, &*peers)).await {
+            let shaken = handshake(incoming, &*peers, &second);
+            match timeout(Duration::from_millis(HANDSHAKE_MS_MAX), shaken).await {
                 Ok(Ok(accepted)) => {
                     if accepted.alpn == Alpn::Link {
                         callers.trust(from);
@@ -278,6 +317,45 @@ async fn listen(quinn: quinn::Endpoint, peers: Arc<dyn Peers>, admitted: mpsc::S
             }
             drop(place);
         });
+    }
+}
+
+/// A second key of the listening side, and who is shown it: callers from where the key that they were shown last was refused. Anybody can
+/// refuse both, over and over, and changes nothing for others by that.
+#[derive(Default)]
+struct SecondDoor {
+    config: std::sync::Mutex<Option<Arc<ServerConfig>>>,
+    shown_to: std::sync::Mutex<BTreeSet<IpAddr>>,
+}
+
+impl SecondDoor {
+    fn open(&self, config: Option<ServerConfig>) {
+        let config = config.map(Arc::new);
+        *self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = config;
+        self.shown_to().clear();
+    }
+
+    fn shown_to(&self) -> std::sync::MutexGuard<'_, BTreeSet<IpAddr>> {
+        self.shown_to.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The door for a caller, where it is not the first one.
+    fn config_for(&self, from: IpAddr) -> Option<Arc<ServerConfig>> {
+        let config = self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        config.filter(|_| self.shown_to().contains(&from))
+    }
+
+    /// A caller ended the handshake by an alert, as one does that knows the site by another key.
+    fn refused_by(&self, from: IpAddr, error: &ConnectionError) {
+        let ConnectionError::ConnectionClosed(close) = error else { return };
+        let mut shown_to = self.shown_to();
+        if !ALERTS.contains(&u64::from(close.error_code)) || shown_to.remove(&from) {
+            return;
+        }
+        if shown_to.len() >= NETWORKS_REMEMBERED_MAX {
+            shown_to.clear();
+        }
+        shown_to.insert(from);
     }
 }
 
@@ -311,8 +389,16 @@ enum Refusal {
     Forgotten(SiteId),
 }
 
-async fn handshake(incoming: Incoming, peers: &dyn Peers) -> Result<Accepted, Refusal> {
-    let connection = incoming.accept().map_err(Refusal::Handshake)?.await.map_err(Refusal::Handshake)?;
+async fn handshake(incoming: Incoming, peers: &dyn Peers, second: &SecondDoor) -> Result<Accepted, Refusal> {
+    let from = incoming.remote_address().ip();
+    let connecting = match second.config_for(from) {
+        Some(config) => incoming.accept_with(config),
+        None => incoming.accept(),
+    };
+    let connection = connecting.map_err(Refusal::Handshake)?.await.map_err(|error| {
+        second.refused_by(from, &error);
+        Refusal::Handshake(error)
+    })?;
     let alpn = connection
         .handshake_data()
         .and_then(|data| data.downcast::<HandshakeData>().ok())

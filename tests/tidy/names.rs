@@ -33,7 +33,7 @@ const LIBRARIES: [Library; 5] = [
     Library {
         name: "quinn",
         within: "src/",
-        homes: &["src/transport", "src/node/attach.rs", "src/node/sessions.rs", "src/node/pairing.rs"],
+        homes: &["src/transport", "src/node/attach.rs", "src/node/dialling.rs", "src/node/pairing.rs"],
         why: "the rest knows lanes, not QUIC",
     },
     Library {

@@ -30,7 +30,7 @@ async fn restored(lab: Lab, backup: &TempDir, name: &str) -> Lab {
             Ok(node) => break node,
             // The socket is given back once every task of the old node is gone.
             Err(StartError::Bind(_)) if tokio::time::Instant::now() < deadline => {
-                tokio::task::yield_now().await
+                tokio::task::yield_now().await;
             }
             Err(error) => panic!("{error}"),
         }
@@ -120,4 +120,127 @@ async fn what_a_key_that_was_changed_in_spite_of_a_loss_leaves_out_is_named_by_d
         (state(&la.node, "new").await, state(&la.node, "old").await),
         ("ready".to_owned(), "deleted".to_owned())
     );
+}
+
+/// A site changes its key while another one is away, and is backed up. Then all hear of the newer key and are shown it.
+async fn backed_up_before_all_had_heard(site: &Lab, dialler: &Lab) -> TempDir {
+    pause(&dialler.node, true).await;
+    site.node.rotate_key(PATIENTLY).await.unwrap();
+    let backup = backed_up(site).await;
+    pause(&dialler.node, false).await;
+    let heard = async || {
+        dialler.node.cut_connections();
+        sync(&dialler.node).await;
+        site.node.own_key().await.unwrap().shown
+    };
+    eventually("it is heard of", heard).await;
+    backup
+}
+
+/// The key by which another site took this one before lets nobody in there any more.
+async fn takes_the_newest_alone(peer: &Node, site: &Node, dialler: &Node) {
+    let newest = site.inner.site.key().public();
+    let alone = async || {
+        dialler.cut_connections();
+        sync(dialler).await;
+        peer.whom(site.me()).unwrap().keys == [newest]
+    };
+    eventually("the older key is let go", alone).await;
+}
+
+/// The backup has both keys, and by the older one nobody knows the site.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_restored_from_before_its_new_key_was_shown_dials_with_the_one_that_is_taken() {
+    let (ny, la) = (lab("NY").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    pair(&ny.node, &la.node, "mirror").await;
+    settle(&la.node).await;
+    let backup = backed_up_before_all_had_heard(&la, &la).await;
+    takes_the_newest_alone(&ny.node, &la.node, &la.node).await;
+    publish(&la.node, "after", b"1").await.unwrap();
+    settle(&la.node).await;
+    let la = restored(la, &backup, "LA").await;
+    pause(&la.node, false).await;
+    assert!(!la.node.own_key().await.unwrap().shown, "it cannot know that it was");
+    assert_eq!(sync(&la.node).await.outcome, "done", "the first run is no refusal");
+    settle(&la.node).await;
+    assert_eq!(names(&la.node).await, ready(&["after"]));
+    eventually("all have heard", async || la.node.own_key().await.unwrap().shown).await;
+    settle(&la.node).await;
+}
+
+/// The same for one that is called: who calls from where the key was refused is shown the other one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_restored_from_before_its_new_key_was_shown_shows_callers_the_one_that_they_take() {
+    let (ny, la) = (lab("NY").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    pair(&ny.node, &la.node, "mirror").await;
+    settle(&la.node).await;
+    let backup = backed_up_before_all_had_heard(&ny, &la).await;
+    takes_the_newest_alone(&la.node, &ny.node, &la.node).await;
+    let ny = restored(ny, &backup, "NY").await;
+    assert!(!ny.node.own_key().await.unwrap().shown);
+    eventually("it is taken for itself", async || sync(&la.node).await.outcome == "done").await;
+    eventually("all have heard", async || ny.node.own_key().await.unwrap().shown).await;
+    settle(&la.node).await;
+}
+
+/// One site takes the newest key alone and another, which was never told of it, the older one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_with_two_keys_shows_each_site_that_it_dials_the_one_that_is_taken_there() {
+    let (ny, la, tokyo) = (lab("NY").await, lab("LA").await, lab("Tokyo").await);
+    feed(&ny.node, "tools").await;
+    pair(&ny.node, &la.node, "mirror").await;
+    settle(&la.node).await;
+    let to_ny = only_link(&la.node).await.name;
+    feed(&tokyo.node, "maps").await;
+    let invite = InviteRequest {
+        feeds: vec!["maps".to_owned()],
+        peer_may: "mirror".to_owned(),
+        expires_ms: wall_clock().0 + 60_000,
+        grant_life_ms: None,
+        addresses: vec![tokyo.node.listen_address().to_string()],
+    };
+    let to_tokyo =
+        la.node.accept(accept(&tokyo.node.invite(invite).await.unwrap().ticket)).await.unwrap().name;
+    let run = async |node: &Node, link: &str| {
+        let (steps, _) = mpsc::channel(8);
+        node.sync(Some(link.to_owned()), None, false, steps).await.unwrap().runs.remove(0).outcome
+    };
+    assert_eq!(run(&la.node, &to_tokyo).await, "done");
+    for link in [&to_ny, &to_tokyo] {
+        let change = api::LinkChange { paused: Some(true), ..Default::default() };
+        la.node.change_link(link, change).await.unwrap();
+    }
+    let older = la.node.inner.endpoint.shown();
+    la.node.rotate_key(PATIENTLY).await.unwrap();
+    let backup = backed_up(&la).await;
+    la.node.rotate_key(RotateRequest { at_once: true, ..PATIENTLY }).await.unwrap();
+    let change = api::LinkChange { paused: Some(false), ..Default::default() };
+    la.node.change_link(&to_ny, change.clone()).await.unwrap();
+    assert_ne!(run(&la.node, &to_ny).await, "done");
+    pair(&ny.node, &la.node, "mirror").await;
+    let newest = la.node.inner.site.key().public();
+    assert_eq!(ny.node.whom(la.node.me()).unwrap().keys, [newest]);
+    let la = restored(la, &backup, "LA").await;
+    la.node.change_link(&to_ny, change.clone()).await.unwrap();
+    assert_eq!(run(&la.node, &to_ny).await, "done");
+    assert_eq!(la.node.inner.endpoint.shown(), older, "Tokyo has not heard");
+    la.node.change_link(&to_tokyo, change).await.unwrap();
+    assert_eq!(run(&la.node, &to_tokyo).await, "done");
+    eventually("all have heard", async || la.node.own_key().await.unwrap().shown).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_restored_from_before_its_new_key_was_shown_joins_by_the_one_that_is_taken() {
+    let (ny, la) = (lab("NY").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    pair(&ny.node, &la.node, "mirror").await;
+    settle(&la.node).await;
+    let backup = backed_up_before_all_had_heard(&la, &la).await;
+    takes_the_newest_alone(&ny.node, &la.node, &la.node).await;
+    let la = restored(la, &backup, "LA").await;
+    pair(&ny.node, &la.node, "mirror").await;
+    pause(&la.node, false).await;
+    settle(&la.node).await;
 }

@@ -6,6 +6,7 @@ use crate::api::ruling::RevokeRequest;
 use crate::node::rotation::older_path;
 use crate::node::sessions::ConnectError;
 use crate::transport::endpoint::{DialError, is_refusal};
+use crate::transport::settings::Pace;
 use crate::transport::tls::Alpn;
 
 const PATIENTLY: RotateRequest = RotateRequest { at_once: false, accept_loss: false };

@@ -6,7 +6,7 @@ use tokio::runtime::Runtime;
 use super::*;
 use crate::transport::framing::{ReadFrameError, read_frame, write_frame};
 
-const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
