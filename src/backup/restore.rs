@@ -31,6 +31,12 @@ pub enum RestoreError {
     NoKey,
     #[error("the key is that of site {found}, and the backup is of site {wanted}")]
     OtherKey { found: String, wanted: String },
+    #[error(
+        "the backup has a newer key of this site than {}: nobody may take the older one for the site any more, and no node would start with it; \
+         leave --key out, or give the newest key",
+        .given.display()
+    )]
+    OlderKey { given: PathBuf },
     #[error(transparent)]
     Key(#[from] LoadKeyError),
     #[error("cannot write {}", .path.display())]
@@ -136,11 +142,16 @@ fn key_of(from: &Path, given: Option<&Path>, manifest: &Manifest) -> Result<Site
         None => held_key(from, KEY, manifest)?.ok_or(RestoreError::NoKey)?,
     };
     let found = key.site_id().to_string();
-    if found == manifest.site {
-        Ok(key)
-    } else {
-        Err(RestoreError::OtherKey { found, wanted: manifest.site.clone() })
+    if found != manifest.site {
+        return Err(RestoreError::OtherKey { found, wanted: manifest.site.clone() });
     }
+    let Some(given) = given else { return Ok(key) };
+    // One that is damaged is no reason to refuse: the one that is given is to take its place.
+    let held = held_key(from, KEY, manifest).ok().flatten();
+    if held.is_some_and(|held| held.succession().generation() > key.succession().generation()) {
+        return Err(RestoreError::OlderKey { given: given.to_owned() });
+    }
+    Ok(key)
 }
 
 /// A key that lies in a backup.

@@ -193,6 +193,25 @@ fn a_key_that_is_still_shown_goes_along_with_the_newer_one() {
     assert!(!lab.path("one").join(OLDER_KEY).exists() && !lab.path("backup").join(OLDER_KEY).exists());
 }
 
+/// No node would start on it, and the newer key would be gone with the backup.
+#[test]
+fn nothing_is_restored_with_an_older_key_than_the_backup_has() {
+    let mut lab = Lab::new();
+    lab.put(1);
+    let (path, older) = (lab.path("data").join(KEY), lab.path("older").join("site.key"));
+    let first = SiteKey::load(&path).unwrap();
+    first.copy_to(&older).unwrap();
+    let second = first.followed_by(&[2; 32]);
+    second.replace(&path).unwrap();
+    lab.backup(true);
+    let with = |key: &Path| restore(&lab.path("backup"), &lab.path("new"), Some(key), 9, &mut quiet);
+    let refused = with(&older).unwrap_err();
+    assert!(matches!(&refused, RestoreError::OlderKey { given } if *given == older), "{refused}");
+    assert!(!lab.path("new").exists(), "nothing was made");
+    second.followed_by(&[3; 32]).replace(&path).unwrap();
+    with(&path).expect("a newer key than the backup has");
+}
+
 /// Else the first backup, which takes longest, could not be done again in its place.
 #[test]
 fn a_first_backup_that_is_cut_short_is_done_again_in_its_place() {
