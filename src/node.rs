@@ -270,7 +270,7 @@ impl Node {
         let admitted = Arc::new(Admitted::default());
         let peers: Arc<dyn Peers> = Arc::clone(&admitted) as Arc<dyn Peers>;
         let endpoint = rotation::bound(data, &key, listen, peers)?;
-        let site = SiteStore::new(store, key);
+        let site = tokens::bound(SiteStore::new(store, key));
         let (events, kept) = events::Events::open(&site)?;
         let inner = Inner {
             data: data.to_owned(),

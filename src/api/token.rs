@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct NewToken {
     pub label: String,
     #[serde(default)]
-    /// Feeds it is good for; none means all.
+    /// Feeds it is good for, by name or id; none means all.
     pub feeds: Vec<String>,
     #[serde(default)]
     pub write: bool,
@@ -36,7 +36,11 @@ impl fmt::Debug for TokenMade {
 pub struct Token {
     pub id: String,
     pub label: String,
+    /// The feeds it is good for, by their names of now; none means all.
     pub feeds: Vec<String>,
+    #[serde(default)]
+    /// The same feeds by what stays: whatever gets a feed's name later is another one.
+    pub feed_ids: Vec<String>,
     pub write: bool,
     pub admin: bool,
     pub created_ms: u64,

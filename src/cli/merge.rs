@@ -8,7 +8,7 @@ use crate::api::path::segment;
 
 #[derive(Debug, Args)]
 pub(super) struct Merge {
-    /// The feed whose contents are brought in. It stays readable under another name.
+    /// The feed whose contents are brought in. It stays readable under another name, and its tokens stay with it.
     feed: String,
     /// The feed that takes them in, and the name.
     #[arg(long)]

@@ -65,7 +65,7 @@ async fn delete_version(
     caller: Caller,
     Names((feed, name, version)): Names<(String, String, String)>,
 ) -> Answered {
-    may_write(&caller, &feed)?;
+    may_write(&served, &caller, &feed).await?;
     served.node.delete(&feed, &name, &version, String::new(), false).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -103,7 +103,7 @@ async fn put_file(
     headers: HeaderMap,
     body: Body,
 ) -> Answered {
-    may_write(&caller, &feed)?;
+    may_write(&served, &caller, &feed).await?;
     // Names and feed first: a large upload to nowhere is refused before its bytes are taken.
     check_file_name(&file).map_err(Problem::from)?;
     if headers.contains_key(CONTENT_RANGE) {
@@ -117,6 +117,8 @@ async fn put_file(
         return Err(Problem::new(413, "too-large", "The file is too large", detail).into());
     }
     let stored = take_body(&served.node, body).await?;
+    // The name may have become another feed's while the bytes came.
+    may_write(&served, &caller, &feed).await?;
     let etag = format!("\"{}\"", stored.blake3);
     let new = api::NewPackage {
         name: name.clone(),

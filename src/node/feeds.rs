@@ -125,6 +125,20 @@ impl Node {
         self.blocking(move |site| Ok(named(site, &name)?.1.open_reads)).await.unwrap_or(false)
     }
 
+    /// The id of the feed of that name, if there is one.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub async fn feed_id(&self, name: &str) -> Result<Option<String>, Problem> {
+        let name = name.to_owned();
+        let found = self.blocking(move |site| named(site, &name)).await;
+        match found {
+            Ok((feed, _)) => Ok(Some(feed.to_string())),
+            Err(problem) if problem.status == 404 => Ok(None),
+            Err(problem) => Err(problem),
+        }
+    }
+
     /// A page of a feed's versions. `pattern` is a prefix of the package's name; a `*` at its end may be left out.
     ///
     /// # Errors

@@ -29,6 +29,7 @@ mod receiver;
 mod restores;
 mod rotation;
 mod threats;
+mod tokens;
 mod twins;
 mod unreadable;
 mod webhooks;

@@ -1,8 +1,10 @@
 //! Tokens of package clients and scripts: 256 random bits, kept as a hash, good for some feeds.
 
 use data_encoding::BASE32_NOPAD;
+use protocol::id::FeedId;
 use serde::{Deserialize, Serialize};
 
+use super::feeds::{label, named};
 use super::problem::{not_found, usage};
 use super::{Node, random};
 use crate::api::{self, Problem};
@@ -18,6 +20,64 @@ const PAGE_TOKENS: usize = 256;
 struct TokenRecord {
     hash: [u8; 32],
     about: api::Token,
+    /// Whether the feeds are known by their ids. Records of before had names alone, and a name may come to be another feed's.
+    #[serde(default)]
+    bound: bool,
+}
+
+impl TokenRecord {
+    /// As people are told of it: its feeds by their names of now, one that is gone by its id.
+    fn told(self, site: &SiteStore) -> Result<api::Token, ReadError> {
+        let mut about = self.about;
+        if !about.feed_ids.is_empty() {
+            let name =
+                |id: &String| id.parse::<FeedId>().map_or_else(|_| Ok(id.clone()), |id| label(site, id));
+            about.feeds = about.feed_ids.iter().map(name).collect::<Result<_, _>>()?;
+        }
+        Ok(about)
+    }
+}
+
+/// Binds a token of before to the feeds that have its names now, once: whatever is called so later is another feed.
+fn bind(site: &SiteStore, record: TokenRecord) -> Result<TokenRecord, Problem> {
+    if record.bound {
+        return Ok(record);
+    }
+    let mut bound = TokenRecord { bound: true, ..record };
+    for name in &bound.about.feeds {
+        bound.about.feed_ids.extend(site.store().feed_named(name)?.map(|(feed, _)| feed.to_string()));
+    }
+    let value = encoded(&bound)?;
+    site.store().put_record(Shelf::Tokens, bound.about.id.as_bytes(), &value)?;
+    Ok(bound)
+}
+
+fn encoded(record: &TokenRecord) -> Result<Vec<u8>, Problem> {
+    serde_json::to_vec(record).map_err(|error| Problem::new(500, "bug", "A defect", error.to_string()))
+}
+
+/// All tokens, each bound to its feeds.
+fn all(site: &SiteStore) -> Result<Vec<TokenRecord>, Problem> {
+    let mut tokens = Vec::new();
+    let mut from = Vec::new();
+    loop {
+        let page = site.store().records(Shelf::Tokens, &[], &from, PAGE_TOKENS)?;
+        let Some((last, _)) = page.last() else { return Ok(tokens) };
+        from = [last.as_slice(), &[0]].concat();
+        for (_, value) in &page {
+            if let Ok(record) = serde_json::from_slice::<TokenRecord>(value) {
+                tokens.push(bind(site, record)?);
+            }
+        }
+    }
+}
+
+/// The site, with every token bound before a feed can get another name: tokens of before name their feeds alone.
+pub(super) fn bound(site: SiteStore) -> SiteStore {
+    if let Err(problem) = all(&site) {
+        tracing::warn!(problem = problem.detail, "tokens that name their feeds were not bound to them");
+    }
+    site
 }
 
 /// The part of a token's hash that names it: found by lookup, so the comparison that matters is of the other part.
@@ -39,14 +99,18 @@ impl Node {
         let secret = random::<32>()
             .map_err(|error| Problem::new(500, "random", "No randomness", error.to_string()))?;
         self.blocking(move |site| {
+            let (mut feeds, mut feed_ids) = (Vec::new(), Vec::new());
             for feed in &new.feeds {
-                super::feeds::named(site, feed)?;
+                let (id, record) = named(site, feed)?;
+                feeds.push(record.name);
+                feed_ids.push(id.to_string());
             }
             let token = format!("{PREFIX}{}", BASE32_NOPAD.encode(&secret).to_ascii_lowercase());
             let about = api::Token {
                 id: id_of(&token),
                 label: new.label,
-                feeds: new.feeds,
+                feeds,
+                feed_ids,
                 write: new.write,
                 admin: new.admin,
                 created_ms: wall_clock().0,
@@ -54,9 +118,9 @@ impl Node {
             let record = TokenRecord {
                 hash: blake3::derive_key(HASH_CONTEXT, token.as_bytes()),
                 about: about.clone(),
+                bound: true,
             };
-            let value = serde_json::to_vec(&record)
-                .map_err(|error| Problem::new(500, "bug", "A defect", error.to_string()))?;
+            let value = encoded(&record)?;
             site.store().put_record(Shelf::Tokens, about.id.as_bytes(), &value)?;
             Ok(api::TokenMade { token, about })
         })
@@ -69,15 +133,8 @@ impl Node {
     /// The disk fails.
     pub async fn tokens(&self) -> Result<api::Tokens, Problem> {
         self.blocking(|site| {
-            let mut tokens = Vec::new();
-            let mut from = Vec::new();
-            loop {
-                let page = site.store().records(Shelf::Tokens, &[], &from, PAGE_TOKENS)?;
-                let Some((last, _)) = page.last() else { return Ok(api::Tokens { tokens }) };
-                from = [last.as_slice(), &[0]].concat();
-                let record = |value: &Vec<u8>| serde_json::from_slice::<TokenRecord>(value).ok();
-                tokens.extend(page.iter().filter_map(|(_, value)| record(value)).map(|record| record.about));
-            }
+            let told = all(site)?.into_iter().map(|record| record.told(site));
+            Ok(api::Tokens { tokens: told.collect::<Result<_, _>>()? })
         })
         .await
     }
@@ -103,16 +160,17 @@ impl Node {
     /// The disk fails: whether it is known cannot be told.
     pub async fn check_token(&self, presented: &str) -> Result<Option<api::Token>, Problem> {
         let presented = presented.to_owned();
-        self.blocking(move |site| Ok(checked(site, &presented)?)).await
+        self.blocking(move |site| checked(site, &presented)).await
     }
 }
 
-fn checked(site: &SiteStore, presented: &str) -> Result<Option<api::Token>, ReadError> {
+fn checked(site: &SiteStore, presented: &str) -> Result<Option<api::Token>, Problem> {
     let value = site.store().record(Shelf::Tokens, id_of(presented).as_bytes())?;
     let record = value.and_then(|value| serde_json::from_slice::<TokenRecord>(&value).ok());
     let hash = blake3::derive_key(HASH_CONTEXT, presented.as_bytes());
     // blake3's hash type compares in constant time.
     let proved =
         record.filter(|record| blake3::Hash::from_bytes(hash) == blake3::Hash::from_bytes(record.hash));
-    Ok(proved.map(|record| record.about))
+    let Some(record) = proved else { return Ok(None) };
+    Ok(Some(bind(site, record)?.told(site)?))
 }

@@ -101,15 +101,19 @@ pub(super) async fn administered(caller: Caller, request: Request, next: Next) -
     }
 }
 
-fn good_for(token: &Token, feed: &str) -> bool {
-    token.admin || token.feeds.is_empty() || token.feeds.iter().any(|good| good == feed)
+/// Whether a token is good for the feed that has this name now: a token is for the feed that had it when the token was made.
+async fn good_for(served: &Served, token: &Token, feed: &str) -> Result<bool, Refusal> {
+    if token.admin || token.feeds.is_empty() {
+        return Ok(true);
+    }
+    Ok(served.node.feed_id(feed).await?.is_some_and(|id| token.feed_ids.contains(&id)))
 }
 
 /// Whether the caller may read a feed.
 pub(crate) async fn may_read(served: &Served, caller: &Caller, feed: &str) -> Result<(), Refusal> {
     match caller {
         Caller::Owner => Ok(()),
-        Caller::Holder(token) if good_for(token, feed) => Ok(()),
+        Caller::Holder(token) if good_for(served, token, feed).await? => Ok(()),
         Caller::Holder(_) | Caller::Stranger { .. } | Caller::Unread(_)
             if served.node.reads_open(feed).await =>
         {
@@ -122,10 +126,12 @@ pub(crate) async fn may_read(served: &Served, caller: &Caller, feed: &str) -> Re
 }
 
 /// Whether the caller may publish and delete in a feed.
-pub(crate) fn may_write(caller: &Caller, feed: &str) -> Result<(), Refusal> {
+pub(crate) async fn may_write(served: &Served, caller: &Caller, feed: &str) -> Result<(), Refusal> {
     match caller {
         Caller::Owner => Ok(()),
-        Caller::Holder(token) if good_for(token, feed) && (token.write || token.admin) => Ok(()),
+        Caller::Holder(token) if (token.write || token.admin) && good_for(served, token, feed).await? => {
+            Ok(())
+        }
         Caller::Holder(token) => {
             Err(forbidden(format!("token {} does not write in feed {feed:?}", token.id)))
         }

@@ -13,6 +13,8 @@ use tower::ServiceExt;
 
 use super::{Door, Doors, router, watch};
 use crate::api;
+use crate::api::merge::MergeRequest;
+use crate::api::ruling::FeedChange;
 use crate::node::Node;
 
 /// What is answered at all is answered within this.
@@ -112,6 +114,46 @@ async fn a_token_opens_its_feed_and_nothing_else() {
         assert_eq!(lab.ask(Door::Tcp, request(Method::GET, path, None, "")).await.0, 401, "{path}");
         assert_eq!(lab.ask(Door::Socket, request(Method::GET, path, None, "")).await.0, 200, "{path}");
     }
+}
+
+/// A name is given up, and another feed gets it: by a rename, or by a merge.
+#[tokio::test]
+async fn a_token_goes_with_its_feed_and_opens_no_other_one_that_gets_its_name() {
+    let lab = Lab::new().await;
+    let (reads, writes) = (lab.token(false).await, lab.token(true).await);
+    let file = |feed: &str| format!("/feeds/{feed}/hello/1.0/hello.bin");
+    let asked = async |method: Method, path: String, token: &str, bytes: &'static str| {
+        lab.ask(Door::Tcp, request(method, &path, Some(token), bytes)).await.0.as_u16()
+    };
+    assert_eq!(asked(Method::PUT, file("tools"), &writes, "its own").await, 201);
+    let name = Some("archive".to_owned());
+    lab.node.change_feed("tools", FeedChange { name, ..Default::default() }).await.unwrap();
+    for name in ["tools", "other"] {
+        let new = api::NewFeed { name: name.to_owned(), kind: "raw".to_owned(), open_reads: false };
+        lab.node.create_feed(new).await.unwrap();
+    }
+    let put = request(Method::PUT, &file("tools"), None, "secret");
+    assert_eq!(lab.ask(Door::Socket, put).await.0, 201);
+    for token in [&reads, &writes] {
+        assert_eq!(asked(Method::GET, file("tools"), token, "").await, 403);
+        assert_eq!(asked(Method::GET, file("archive"), token, "").await, 200);
+    }
+    assert_eq!(asked(Method::PUT, file("tools"), &writes, "evil").await, 403);
+    assert_eq!(asked(Method::DELETE, "/feeds/tools/hello/1.0".to_owned(), &writes, "").await, 403);
+    assert_eq!(asked(Method::PUT, file("archive"), &writes, "its own").await, 200);
+    let told = lab.node.tokens().await.unwrap().tokens;
+    assert!(told.iter().all(|token| token.feeds == ["archive"]), "{told:?}");
+
+    let merge = MergeRequest { into: "other".to_owned(), dry_run: false };
+    lab.node.merge_feed("archive", merge).await.unwrap();
+    for feed in ["archive", "other"] {
+        assert_ne!(
+            asked(Method::GET, file(feed), &reads, "").await,
+            200,
+            "the feed that took it in, as {feed}"
+        );
+    }
+    assert_eq!(asked(Method::GET, file("archive-before-merge"), &reads, "").await, 200);
 }
 
 #[tokio::test]
