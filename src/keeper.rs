@@ -190,7 +190,7 @@ impl SiteStore {
         locked(&self.inner.clock).newest(look).wall().0.saturating_sub(look.now.0)
     }
 
-    /// Signs and appends ops of this site's own, one head for all. They are durable when this returns.
+    /// Signs and appends ops of this site's own, one head for all, and gives them. They are durable when this returns.
     ///
     /// # Errors
     /// The feed is a strict replica here, or the disk failed or is full.
@@ -207,7 +207,7 @@ impl SiteStore {
         feed: FeedId,
         decide: impl FnOnce(&Store) -> Result<Vec<Body>, E>,
     ) -> Result<Vec<NamedOp>, E> {
-        self.speak(feed, Opens::IfNeeded, decide)
+        Ok(own_log::as_asked(self.speak(feed, Opens::IfNeeded, decide)?))
     }
 
     /// The same in a later epoch of this site's log, which begins with these ops.
@@ -215,7 +215,7 @@ impl SiteStore {
     /// # Errors
     /// As [`SiteStore::author`].
     pub fn author_anew(&self, feed: FeedId, bodies: Vec<Body>) -> Result<Vec<NamedOp>, AuthorError> {
-        self.speak(feed, Opens::Anew, |_store| Ok::<_, AuthorError>(bodies))
+        Ok(own_log::as_asked(self.speak(feed, Opens::Anew, |_store| Ok::<_, AuthorError>(bodies))?))
     }
 
     fn speak<E: From<AuthorError>>(

@@ -5,8 +5,8 @@ use protocol::fault::Outcome;
 use protocol::grant::Authority;
 use protocol::id::{FeedId, LogId, SiteId};
 use protocol::link::{Link, LinkFeed};
-use protocol::log::{Head, Mmr};
-use protocol::op::{Closing, OpenEpoch, Tip};
+use protocol::log::{Head, Mmr, NamedOp};
+use protocol::op::{Body, Closing, OpenEpoch, Tip};
 use protocol::session::tally::Tally;
 use protocol::session::{Agreed, AgreedFeed};
 use protocol::succession::{first_epoch, generation_of};
@@ -126,6 +126,11 @@ fn chosen(
 
 /// The log in which a site would go on if it neither waits nor changed its key: that of the epoch it chose, else of its newest.
 fn goes_on_in(store: &Store, me: SiteId, feed: FeedId) -> Result<LogId, ReadError> {
+/// What was asked to be said, of what was said: a later epoch opens with an op of its own, which nobody asked for.
+pub(super) fn as_asked(said: Vec<NamedOp>) -> Vec<NamedOp> {
+    said.into_iter().skip_while(|named| matches!(named.op.body, Body::OpenEpoch(_))).collect()
+}
+
     let newest = || heads(store, me, feed).map(|own| own.last().map_or(1, |head| head.log.epoch));
     let epoch = store.writing(feed)?.map_or_else(newest, |writing| Ok(writing.epoch))?;
     Ok(LogId { feed, author: me, epoch })

@@ -127,8 +127,7 @@ pub fn resolve(
         } else {
             site.author(feed, bodies)
         };
-        let ops = said?.into_iter().filter(|named| !matches!(named.op.body, Body::OpenEpoch(_)));
-        Ok::<_, AuthorError>(ops.map(|named| named.id).collect())
+        Ok::<_, AuthorError>(said?.into_iter().map(|named| named.id).collect())
     });
     Ok(resolved?)
 }

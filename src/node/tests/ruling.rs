@@ -57,6 +57,30 @@ async fn a_block_travels_and_can_be_lifted() {
     );
 }
 
+/// After a restore the site's log in the feed begins anew, with an op of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_word_after_a_restore_is_told_by_its_own_op() {
+    let ny = lab("New York").await;
+    feed(&ny.node, "tools").await;
+    for name in ["tool", "other"] {
+        publish(&ny.node, name, b"bytes").await.unwrap();
+    }
+    let anew = async || {
+        let restored = Cause::Restored { made: Timestamp(1_000_000) };
+        assert!(ny.node.inner.site.awaken(restored, wall_clock()).unwrap());
+        ny.node.resume_writing(api::writing::ResumeRequest { feed: None }).await.unwrap();
+    };
+    anew().await;
+    let Version { name, version } = tool();
+    let asked = BlockRequest { name: Some(name), version: Some(version), blob: None, reason: String::new() };
+    let said = ny.node.block("tools", asked).await.unwrap();
+    ny.node.unblock("tools", &said.op, String::new()).await.unwrap();
+    anew().await;
+    let deleted = ny.node.delete("tools", "other", "1.0", String::new(), false).await.unwrap();
+    let why = ny.node.why("tools", "other", "1.0").await.unwrap();
+    assert!(why.ops.iter().any(|op| op.op == deleted.op && op.kind == "delete"), "{why:?}");
+}
+
 /// E1: two sites publish other bytes while apart; one build is served at both, both are kept, and a person may choose.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clash_is_told_at_both_sites_and_resolved_for_both() {
