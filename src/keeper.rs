@@ -280,7 +280,7 @@ impl SiteStore {
         // What closes logs that others have must come to them.
         let closes = opens == Opens::ForKey
             && own_log::newest(store, self.me(), feed)?.is_some_and(|(_, stays)| !stays);
-        let home = !closes && own_log::is_for_this_site(store, self.me(), feed)?;
+        let home = !closes && own_log::is_for_this_site(store, self.look(), feed)?;
         let anew = opens == Opens::Anew || own_log::goes_elsewhere(store, self.me(), feed, home)?;
         let own = own_log::next(store, &key, feed, anew, random_step)?;
         if home && !store.authority(feed)?.is_some_and(|authority| authority.stays_home(own.log)) {

@@ -17,7 +17,7 @@ use protocol::package::{BadName, Coordinate};
 use protocol::time::{Hlc, Timestamp};
 
 use crate::keeper::{AuthorError, SiteStore};
-use crate::store::{BlobState, FeedRecord, ReadError, Store, WriteError};
+use crate::store::{BlobState, FeedRecord, Look, ReadError, Store, WriteError};
 
 /// Why a version was not published.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +125,8 @@ pub fn publish(
     let look = site.look();
     let said = site.author_if(feed, |store| {
         let item = store.item(feed, &coordinate.name, &coordinate.version, look)?;
-        let Some(supersedes) = may_publish(store, record, &coordinate, &manifest, item, restore)? else {
+        let Some(supersedes) = may_publish((store, look), record, &coordinate, &manifest, item, restore)?
+        else {
             return Ok(Vec::new());
         };
         // Looked at while nobody else signs: of two that come together one may take the room that both would have.
@@ -142,7 +143,7 @@ pub fn publish(
 
 /// The deletes that the publish must supersede, or nothing where the same bytes stand already.
 fn may_publish(
-    store: &Store,
+    (store, look): (&Store, Look),
     record: &FeedRecord,
     coordinate: &Coordinate,
     manifest: &Manifest,
@@ -161,7 +162,7 @@ fn may_publish(
                 // Behind the cut of this site's forked log it counts here only: said again, it counts elsewhere.
                 // So it does where it was said before this site had rights.
                 if store.authority(feed)?.is_some_and(|authority| {
-                    authority.is_cut_off(place.log, place.seq) || authority.stayed_home(place.log)
+                    authority.is_cut_off(place.log, place.seq) || authority.stayed_home(place.log, look.now)
                 }) {
                     return Ok(Some(Vec::new()));
                 }

@@ -1,6 +1,8 @@
 //! Which of a site's own logs it goes on with, and how a site that was restored, copied or set back comes to write again. Reads and
 //! writes the store alone: whoever signs passes the random step to a later epoch, and lets nothing be signed between the two.
 
+use std::sync::Arc;
+
 use protocol::fault::Outcome;
 use protocol::grant::Authority;
 use protocol::id::{FeedId, LogId, SiteId};
@@ -14,7 +16,7 @@ use protocol::time::Timestamp;
 
 use super::AuthorError;
 use crate::identity::SiteKey;
-use crate::store::{AppendError, Cause, ReadError, Store};
+use crate::store::{AppendError, Cause, Look, ReadError, Store};
 
 /// The log that a site's next ops of its own go to.
 #[derive(Debug, Clone)]
@@ -124,34 +126,46 @@ fn chosen(
     Ok((log(epoch), begins.then(|| opening(&own, key, authority.as_deref()))))
 }
 
-/// The log in which a site would go on if it neither waits nor changed its key: that of the epoch it chose, else of its newest.
-fn goes_on_in(store: &Store, me: SiteId, feed: FeedId) -> Result<LogId, ReadError> {
 /// What was asked to be said, of what was said: a later epoch opens with an op of its own, which nobody asked for.
 pub(super) fn as_asked(said: Vec<NamedOp>) -> Vec<NamedOp> {
     said.into_iter().skip_while(|named| matches!(named.op.body, Body::OpenEpoch(_))).collect()
 }
 
+/// The log in which a site would go on if it neither waits nor changed its key: that of the epoch it chose, else of its newest.
+fn goes_on_in(store: &Store, me: SiteId, feed: FeedId) -> Result<LogId, ReadError> {
     let newest = || heads(store, me, feed).map(|own| own.last().map_or(1, |head| head.log.epoch));
     let epoch = store.writing(feed)?.map_or_else(newest, |writing| Ok(writing.epoch))?;
     Ok(LogId { feed, author: me, epoch })
 }
 
-/// Whether what a site says in a feed is for itself alone: it has no rights there, and no link lets anything of the feed out. Where one does, it may
-/// only not have heard yet that it was given rights; but for links by which others joined it, which nobody gives it rights by.
+/// Whether what a site says in a feed is for itself alone: it has no rights there, or none any more as far as it heard, and no link lets anything of
+/// the feed out.
 ///
 /// # Errors
 /// The disk failed.
-pub fn is_for_this_site(store: &Store, me: SiteId, feed: FeedId) -> Result<bool, ReadError> {
-    if store.authority(feed)?.is_some_and(|authority| authority.is_author(me)) {
-        return Ok(false);
-    }
+pub fn is_for_this_site(store: &Store, look: Look, feed: FeedId) -> Result<bool, ReadError> {
+    let holds_some = |authority: Arc<Authority>| authority.holds_some(look.me, look.now);
+    Ok(!store.authority(feed)?.is_some_and(holds_some) && !is_let_out(store, feed)?)
+}
+
+/// Whether a site that never had rights in a feed may only not have heard yet that it was given some: who joined to push says so before it knows.
+///
+/// # Errors
+/// The disk failed.
+pub fn may_have_rights_unheard(store: &Store, me: SiteId, feed: FeedId) -> Result<bool, ReadError> {
+    let had_some = store.authority(feed)?.is_some_and(|authority| authority.is_author(me));
+    Ok(!had_some && is_let_out(store, feed)?)
+}
+
+/// Whether a link lets anything of a feed out, but for links by which others joined this site, which nobody gives it rights by.
+fn is_let_out(store: &Store, feed: FeedId) -> Result<bool, ReadError> {
     let takes =
         |link: &Link| link.new_feeds.as_ref().is_some_and(|new| new.takes && new.switches.flows_out());
     let lets_out = |link: &Link| {
         let out = |on: &LinkFeed| on.switches.flows_out() && (link.is_outgoing() || takes(link));
         link.on(feed).map_or_else(|| takes(link), out)
     };
-    Ok(!store.links()?.iter().any(lets_out))
+    Ok(store.links()?.iter().any(lets_out))
 }
 
 /// The newest of a site's logs in a feed that others may have, or of those that none has where there is no other.

@@ -9,7 +9,7 @@ use protocol::frame::Openness;
 use protocol::id::StoreId;
 use protocol::link::Dial;
 use protocol::log::Entry;
-use protocol::op::{Closing, Genesis, Grant, Op, OpenEpoch, Rights, SetRef, Tip};
+use protocol::op::{Closing, Genesis, Grant, Op, OpenEpoch, Revoke, Rights, SetRef, Tip};
 use protocol::package::FeedKind;
 use protocol::session::tally::Tally;
 use protocol::session::{Agreed, AgreedFeed};

@@ -84,13 +84,15 @@ enum Against {
 }
 
 fn against(site: &SiteStore, into: FeedId, at: &Coordinate, manifest: &Manifest) -> Result<Against, Problem> {
+    let look = site.look();
     let facts = site.store().facts(into, &at.name, &at.version)?;
     let same = |body: &Body| matches!(body, Body::Publish(held) if held.manifest.same_bytes(manifest));
     let authority = site.store().authority(into)?;
     // What was said here before this site had rights is there for nobody else.
-    let at_home = |log: LogId| authority.as_ref().is_some_and(|authority| authority.stayed_home(log));
+    let at_home =
+        |log: LogId| authority.as_ref().is_some_and(|authority| authority.stayed_home(log, look.now));
     let is_there = facts.iter().any(|named| same(&named.op.body) && !at_home(named.op.place.log));
-    let item = site.store().item(into, &at.name, &at.version, site.look())?;
+    let item = site.store().item(into, &at.name, &at.version, look)?;
     Ok(match item.map(|item| item.standing) {
         Some(Standing::Deleted | Standing::Suppressed | Standing::Hidden | Standing::Blocked) => {
             Against::Deleted

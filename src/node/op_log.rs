@@ -6,12 +6,12 @@ use std::time::Duration;
 use protocol::grant::Authority;
 use protocol::id::{FeedId, SiteId};
 use protocol::log::NamedOp;
-use protocol::op::{Body, Rights};
+use protocol::op::Body;
 
 use super::Node;
 use super::feeds::named;
 use super::problem::usage;
-use super::why::role;
+use super::why::{By, role};
 use crate::api::Problem;
 use crate::api::log as shapes;
 use crate::keeper::SiteStore;
@@ -164,10 +164,11 @@ fn logged(
     let at = named.op.body.coordinate();
     let item =
         at.map(|at| site.store().item(feed, &at.name, &at.version, site.look())).transpose()?.flatten();
-    let silent = authority.as_deref().is_some_and(|authority| authority.rights(author) == Rights::default());
+    let by = authority.as_deref().map(|authority| By { authority, look: site.look() });
+    let silent = by.is_some_and(|by| by.is_silent(author));
     let role = match (&named.op.body, item) {
         (Body::Unknown { .. }, _) => "of a kind this release does not know: kept and passed on",
-        (_, Some(item)) => role(named, &item, authority.as_deref()),
+        (_, Some(item)) => role(named, &item, by),
         (_, None) if silent && author != site.me() => "its author may not write in this feed",
         (_, None) if silent => "counts at this site only",
         (_, None) => "counts",

@@ -13,6 +13,7 @@ use super::conflicts::reason_of_winner;
 use super::feeds::{named, package, state_word};
 use super::{Node, fates, locked};
 use crate::api::{self, Problem};
+use crate::store::Look;
 
 impl Node {
     /// Why a version is or is not here.
@@ -43,8 +44,9 @@ impl Node {
             let facts = site.store().facts(id, &at.name, &at.version)?;
             let authority = site.store().authority(id)?;
             let told = package(site, id, &record, at.clone(), &item)?;
-            let ops = facts.iter().map(|fact| why_op(fact, &item, authority.as_deref(), &names)).collect();
-            let mut because = because(&item, &told.state, site.me(), authority.as_deref());
+            let by = authority.as_deref().map(|authority| By { authority, look: site.look() });
+            let ops = facts.iter().map(|fact| why_op(fact, &item, by, &names)).collect();
+            let mut because = because(&item, &told.state, &facts, by);
             if let Some(fates) = fates::sentence(&site.store().fates_of(id, &item)?, &names) {
                 because = format!("{because}; {fates}");
             }
@@ -91,8 +93,12 @@ fn unknown(links: &[api::WhyLink]) -> String {
     format!("no op about it has reached this site: {}", ways.join("; "))
 }
 
-fn because(item: &Item, state: &str, me: SiteId, authority: Option<&Authority>) -> String {
-    let mut text = standing_words(item, state, me, authority).to_owned();
+fn because(item: &Item, state: &str, facts: &[NamedOp], by: Option<By<'_>>) -> String {
+    let mut text = match by.filter(|_| item.standing == Standing::Served && item.local) {
+        Some(by) => by.local_words(facts.iter().find(|named| Some(named.id) == item.winner)),
+        None => standing_words(item, state),
+    }
+    .to_owned();
     if !item.clash.is_empty() {
         text = format!(
             "{text}; {} other builds of it lost to this one: {}",
@@ -112,17 +118,39 @@ fn because(item: &Item, state: &str, me: SiteId, authority: Option<&Authority>) 
     text
 }
 
-fn standing_words(item: &Item, state: &str, me: SiteId, authority: Option<&Authority>) -> &'static str {
-    let at_home = authority.is_some_and(|authority| !authority.rights(me).publish);
-    match item.standing {
-        Standing::Served if item.local && at_home => {
+/// The rights that what an op does follows from.
+#[derive(Clone, Copy)]
+pub(super) struct By<'a> {
+    pub authority: &'a Authority,
+    pub look: Look,
+}
+
+impl By<'_> {
+    /// Why what this site published, and what is served, counts here alone.
+    fn local_words(&self, winner: Option<&NamedOp>) -> &'static str {
+        let me = self.look.me;
+        let may_publish = self.authority.rights_at(me, self.look.now).publish;
+        let travels = winner.is_some_and(|named| !self.authority.stays_home(named.op.place.log));
+        if may_publish {
+            "it was published at this site and counts here alone: it was said while the site had no right to publish, \
+             or its log was cut before it said so; published again, it is published for all"
+        } else if travels && self.authority.is_author(me) {
+            "it was published at this site, whose right to publish was taken back or has run out: it is served here \
+             alone, and elsewhere once the right is given anew"
+        } else {
             "it was published at this site, which may not publish in this feed: it is served here and passed on to \
              no other site"
         }
-        Standing::Served if item.local => {
-            "it was published at this site and counts here alone: its right to publish has run out, its log was cut \
-             before it said so, or it was said before the site had rights; published again, it is published for all"
-        }
+    }
+
+    /// Whether a site has no rights, or none any more.
+    pub(super) fn is_silent(&self, author: SiteId) -> bool {
+        self.authority.rights(author) == Rights::default()
+    }
+}
+
+fn standing_words(item: &Item, state: &str) -> &'static str {
+    match item.standing {
         Standing::Served if state == "pending" => "it is published, and its bytes have not all arrived",
         Standing::Served if state == "on-demand" => {
             "it is published, and its bytes are fetched over a link when a client asks for them"
@@ -170,7 +198,7 @@ fn standing_words(item: &Item, state: &str, me: SiteId, authority: Option<&Autho
 }
 
 /// What an op does here.
-pub(super) fn role(named: &NamedOp, item: &Item, authority: Option<&Authority>) -> &'static str {
+pub(super) fn role(named: &NamedOp, item: &Item, by: Option<By<'_>>) -> &'static str {
     let id = &named.id;
     let among: [(&[_], &'static str); 10] = [
         (item.winner.as_slice(), "serves"),
@@ -185,11 +213,12 @@ pub(super) fn role(named: &NamedOp, item: &Item, authority: Option<&Authority>) 
         (&item.held_deletes, "waits for approval"),
     ];
     let place = named.op.place;
+    let authority = by.map(|by| by.authority);
     if authority.is_some_and(|authority| authority.is_closed(place.log, place.seq)) {
         return "signed with a key that its author had changed";
     }
-    if authority.is_some_and(|authority| authority.stayed_home(place.log)) {
-        return "said for this site alone, before it had rights here";
+    if by.is_some_and(|by| by.authority.stayed_home(place.log, by.look.now)) {
+        return "said for this site alone, while it had no rights here";
     }
     if authority.is_some_and(|authority| authority.is_cut_off(place.log, place.seq)) {
         return "behind the cut of a forked log";
@@ -200,7 +229,7 @@ pub(super) fn role(named: &NamedOp, item: &Item, authority: Option<&Authority>) 
     let author = named.op.place.log.author;
     if item.deletes.contains(id) {
         if item.standing == Standing::Hidden { "hides it here" } else { "deletes" }
-    } else if authority.is_some_and(|authority| authority.rights(author) == Rights::default()) {
+    } else if by.is_some_and(|by| by.is_silent(author)) {
         "its author may not write in this feed"
     } else if matches!(named.op.body, Body::Publish(_)) {
         "removed by a delete"
@@ -211,12 +240,7 @@ pub(super) fn role(named: &NamedOp, item: &Item, authority: Option<&Authority>) 
     }
 }
 
-fn why_op(
-    named: &NamedOp,
-    item: &Item,
-    authority: Option<&Authority>,
-    names: &BTreeMap<SiteId, String>,
-) -> api::WhyOp {
+fn why_op(named: &NamedOp, item: &Item, by: Option<By<'_>>, names: &BTreeMap<SiteId, String>) -> api::WhyOp {
     let author = named.op.place.log.author;
     let reason = if let Body::Delete(Delete { reason, .. })
     | Body::Block(Block { reason, .. })
@@ -232,7 +256,7 @@ fn why_op(
         author: author.to_string(),
         author_name: names.get(&author).cloned(),
         stamp_ms: named.op.stamp.wall().0,
-        role: role(named, item, authority).to_owned(),
+        role: role(named, item, by).to_owned(),
         reason: reason.filter(|reason| !reason.is_empty()),
     }
 }

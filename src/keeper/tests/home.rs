@@ -138,6 +138,35 @@ fn admin(key: &SiteKey, store: &Store, feed: FeedId, to: SiteId, prefix: &str, e
     store.append(&[Permitted::local(said, false).unwrap()]).unwrap();
 }
 
+/// It has none any more, as far as it heard, and no link lets anything out: in one log of its own, however much it says.
+#[test]
+fn what_is_said_once_rights_ran_out_stays_at_home_and_what_is_said_with_new_ones_does_not() {
+    let (key, store, feed, site) = site_without_rights();
+    let me = site.me();
+    let says = |ago_ms: u64, body: Body| {
+        let log = origin_log(feed, &key);
+        let held = store.log_state(log).unwrap().map_or_else(Mmr::default, |state| state.after);
+        let at = Timestamp(wall_clock().0 - ago_ms);
+        let said = Verified::author(key.signing_key(), log, &held, vec![body], Hlc::default(), at);
+        store.append(&[Permitted::local(said, false).unwrap()]).unwrap();
+    };
+    let writes = |name: &str| site.author(feed, vec![version(name)]).unwrap()[0].op.place.log;
+    says(4 * HOUR_MS, grant(me, Rights::WRITE));
+    let with = writes("early");
+    says(3 * HOUR_MS, Body::Revoke(Revoke { grantee: me, accepted: Vec::new(), reason: String::new() }));
+    let without = writes("private");
+    assert_eq!(without, writes("more"));
+    let Body::Grant(mut over) = grant(me, Rights::WRITE) else { unreachable!() };
+    over.expires = Some(Timestamp(wall_clock().0 - HOUR_MS));
+    says(2 * HOUR_MS, Body::Grant(over));
+    assert_eq!(without, writes("ran-out"));
+    is_granted(&key, &store, feed, me);
+    let anew = writes("shared");
+    let authority = store.authority(feed).unwrap().unwrap();
+    assert_eq!([with, without, anew].map(|log| authority.stays_home(log)), [false, true, false]);
+    assert_eq!(anew, writes("shared-too"));
+}
+
 /// docs/permissions.md: "An admin of a prefix grants within that prefix".
 #[test]
 fn an_admin_of_a_prefix_grants_within_it() {

@@ -1,7 +1,7 @@
 //! What a site says for itself alone, and what becomes of it once the site is given rights.
 
 use super::*;
-use crate::api::ruling::GrantRequest;
+use crate::api::ruling::{GrantRequest, RevokeRequest};
 
 /// The origin gives a site all that a mirror has, and to block.
 async fn is_given_rights(site: &Node, origin: &Node) {
@@ -11,9 +11,20 @@ async fn is_given_rights(site: &Node, origin: &Node) {
 }
 
 async fn as_mirror(node: &Node) {
+    in_mode(node, "mirror").await;
+}
+
+async fn in_mode(node: &Node, mode: &str) {
     let name = only_link(node).await.name;
-    let change = api::LinkChange { mode: Some("mirror".to_owned()), ..Default::default() };
+    let change = api::LinkChange { mode: Some(mode.to_owned()), ..Default::default() };
     node.change_link(&name, change).await.unwrap();
+}
+
+/// The logs of a site's own in the feed.
+fn own_logs(node: &Node) -> usize {
+    let (store, me) = (node.inner.site.store(), node.me());
+    let (feed, _) = store.feed_named("tools").unwrap().unwrap();
+    crate::keeper::own_log::heads(store, me, feed).unwrap().len()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,5 +149,48 @@ async fn what_stays_at_home_is_not_told_to_be_lacking_at_the_other_end() {
     let link = only_link(&la.node).await;
     let text = format!("{link:?}");
     let at = text.find("ops_behind_there").expect("told");
-    assert!(text[at..].starts_with("ops_behind_there: 0"), "{}", &text[at..(at + 80).min(text.len())]);
+
+/// As the one before, but the site had rights once. What it said before it heard that they were taken back waits for them, as the revoke says.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_site_said_once_its_rights_were_taken_back_stays_there_when_they_are_given_anew() {
+    let (ny, la) = (lab("New York").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    publish(&ny.node, "tool", b"tool").await.unwrap();
+    pair(&ny.node, &la.node, "mirror").await;
+    settle(&la.node).await;
+    pause(&la.node, true).await;
+    publish(&la.node, "unheard", b"unheard").await.unwrap();
+    let site = la.node.me().to_string();
+    let revoke = RevokeRequest { site, reason: String::new(), accept_all: true };
+    ny.node.revoke("tools", revoke).await.unwrap();
+    pause(&la.node, false).await;
+    settle(&la.node).await;
+    for node in [&ny.node, &la.node] {
+        in_mode(node, "pull").await;
+    }
+    let logs = own_logs(&la.node);
+    assert!(publish(&la.node, "private", b"private").await.unwrap().local);
+    la.node.delete("tools", "tool", "1.0", String::new(), false).await.unwrap();
+    assert_eq!(own_logs(&la.node), logs + 1, "one log for all that stays");
+    let why = la.node.why("tools", "private", "1.0").await.unwrap();
+    assert!(why.because.contains("no other site"), "{why:?}");
+    let why = la.node.why("tools", "unheard", "1.0").await.unwrap();
+    assert!(why.because.contains("once the right is given anew"), "{why:?}");
+    settle(&la.node).await;
+    is_given_rights(&la.node, &ny.node).await;
+    for node in [&ny.node, &la.node] {
+        as_mirror(node).await;
+    }
+    let la = again_as(la, "LA").await;
+    settle(&la.node).await;
+    assert_eq!(names(&ny.node).await, ready(&["tool", "unheard"]));
+    publish(&la.node, "shared", b"shared").await.unwrap();
+    settle(&la.node).await;
+    assert_eq!(names(&ny.node).await, ready(&["shared", "tool", "unheard"]));
+    assert_eq!(la.node.package("tools", "tool", "1.0").await.unwrap().state, "hidden-here");
+    // Said again, it is said with the rights.
+    assert!(!publish(&la.node, "private", b"private").await.unwrap().local);
+    settle(&la.node).await;
+    assert_eq!(names(&ny.node).await, ready(&["private", "shared", "tool", "unheard"]));
+    assert_eq!(own_logs(&la.node), logs + 2);
 }
