@@ -16,6 +16,7 @@ use protocol::op::{Body, Delete, Provenance, Publish};
 use protocol::package::{BadName, Coordinate};
 use protocol::time::{Hlc, Timestamp};
 
+use crate::keeper::own_log::may_have_rights_unheard;
 use crate::keeper::{AuthorError, SiteStore};
 use crate::store::{BlobState, FeedRecord, Look, ReadError, Store, WriteError};
 
@@ -62,6 +63,10 @@ pub enum DeleteError {
     Absent { coordinate: Coordinate },
     #[error("{coordinate} is deleted already")]
     Deleted { coordinate: Coordinate },
+    #[error(
+        "{coordinate} is not here, and this site has no right to delete it for others: it hides what it has seen, and not what comes later"
+    )]
+    UnseenAtHome { coordinate: Coordinate },
     #[error(transparent)]
     Author(#[from] AuthorError),
     #[error(transparent)]
@@ -252,6 +257,12 @@ pub fn delete(
         let facts = store.facts(feed, &coordinate.name, &coordinate.version)?;
         let publishes = facts.iter().filter(|named| matches!(named.op.body, Body::Publish(_)));
         let saw: Vec<OpId> = publishes.map(|named| named.id).take(OPS_NAMED_MAX).collect();
+        if saw.is_empty()
+            && !may_delete_everywhere(store, site, feed, &coordinate.name)?
+            && !may_have_rights_unheard(store, look.me, feed)?
+        {
+            return Err(DeleteError::UnseenAtHome { coordinate: coordinate.clone() });
+        }
         removed = saw.len();
         Ok(vec![Body::Delete(Delete { coordinate: coordinate.clone(), saw, reason })])
     })?;

@@ -6,12 +6,17 @@ pub mod rights;
 pub mod seal;
 pub mod usage;
 
-use protocol::grant::Verb;
+use std::sync::Arc;
+
+use protocol::grant::{Authority, Verb};
 use protocol::id::{FeedId, OpId, SiteId};
 use protocol::limits::{NAME_BYTES_MAX, REASON_BYTES_MAX};
+use protocol::log::NamedOp;
 use protocol::op::{Block, Blocked, Body, Offer, SetRef, SetState, Target, Unblock};
 use protocol::package::{BadName, Coordinate, check_label};
+use protocol::reference::references;
 
+use crate::keeper::own_log::may_have_rights_unheard;
 use crate::keeper::{AuthorError, SiteStore};
 use crate::publish::counts_elsewhere;
 use crate::store::{ReadError, Store};
@@ -26,6 +31,12 @@ pub enum StatementError {
     LongText { found: usize },
     #[error("the prefix has {found} bytes, and a name has {NAME_BYTES_MAX} at most")]
     LongPrefix { found: usize },
+    #[error("package {package:?} has no ref {name:?} here")]
+    NoRef { package: String, name: String },
+    #[error(
+        "{what} was said by a site with the right to say it in this feed, and this site has none: what it says at home would change nothing"
+    )]
+    Overruled { what: String },
     #[error("{coordinate} is not here")]
     Absent { coordinate: Coordinate },
     #[error("there is no op {op} of that kind in the feed")]
@@ -72,12 +83,37 @@ pub struct Spoken {
     pub local: bool,
 }
 
+/// Whether what this site says of that kind counts elsewhere.
+fn counts(site: &SiteStore, feed: FeedId, verb: Verb, name: &str) -> Result<bool, ReadError> {
+    let at = (feed, site.look().now);
+    let counts = |authority: Arc<Authority>| counts_elsewhere(&authority, at, site.me(), verb, name);
+    Ok(site.store().authority(feed)?.is_some_and(counts))
+}
+
+/// Refuses to say for this site alone what would change nothing here: of a ref, and of how a version is offered, the last word of a site with the
+/// right goes before any of one without.
+fn must_not_be_overruled(
+    site: &SiteStore,
+    feed: FeedId,
+    said: &[NamedOp],
+    name: &str,
+    what: impl FnOnce() -> String,
+) -> Result<(), StatementError> {
+    let (store, look) = (site.store(), site.look());
+    if counts(site, feed, Verb::Publish, name)? || may_have_rights_unheard(store, look.me, feed)? {
+        return Ok(());
+    }
+    let Some(authority) = store.authority(feed)? else { return Ok(()) };
+    let overrules = |named: &NamedOp| {
+        let (place, stamp) = (named.op.place, named.op.stamp);
+        !stamp.is_ahead_of(look.now) && authority.allows(place.log, place.seq, stamp, Verb::Publish, name)
+    };
+    if said.iter().any(overrules) { Err(StatementError::Overruled { what: what() }) } else { Ok(()) }
+}
+
 /// Says one thing and tells whether it counts elsewhere.
 fn say(site: &SiteStore, feed: FeedId, body: Body, verb: Verb, name: &str) -> Result<Spoken, StatementError> {
-    let authority = site.store().authority(feed)?;
-    let counts = authority.is_some_and(|authority| {
-        counts_elsewhere(&authority, (feed, site.look().now), site.me(), verb, name)
-    });
+    let counts = counts(site, feed, verb, name)?;
     let said = site.author(feed, vec![body])?;
     let op = said.first().map_or(OpId([0; 32]), |named| named.id);
     Ok(Spoken { op, local: !counts })
@@ -90,7 +126,7 @@ pub(crate) const fn fitting(text: &str) -> Result<(), StatementError> {
 /// Says how a version is offered to clients. Durable when this returns, as everything here is.
 ///
 /// # Errors
-/// Nothing is known of the version, the text is too long, or the disk refused.
+/// Nothing is known of the version, a site with the right said how it is offered, the text is too long, or the disk refused.
 pub fn offer(
     site: &SiteStore,
     feed: FeedId,
@@ -106,13 +142,16 @@ pub fn offer(
         return Err(StatementError::Absent { coordinate });
     }
     let name = coordinate.name.clone();
+    let mut said = site.store().facts(feed, &name, &coordinate.version)?;
+    said.retain(|named| matches!(named.op.body, Body::SetState(_)));
+    must_not_be_overruled(site, feed, &said, &name, || format!("how {coordinate} is offered"))?;
     say(site, feed, Body::SetState(SetState { coordinate, offer }), Verb::Publish, &name)
 }
 
 /// Points a ref (a tag) of a package at a version, or takes it away.
 ///
 /// # Errors
-/// The name is not allowed, there is no such version, or the disk refused.
+/// The name is not allowed, there is no such version or none such ref to take away, a site with the right to set it did, or the disk refused.
 pub fn point(
     site: &SiteStore,
     feed: FeedId,
@@ -127,6 +166,16 @@ pub fn point(
             return Err(StatementError::Absent { coordinate: coordinate.clone() });
         }
     }
+    let mut said = site.store().ref_ops(feed, package)?;
+    said.retain(|named| matches!(&named.op.body, Body::SetRef(set) if set.name == name));
+    if version.is_none() {
+        let (ledger, look) = (site.store().ledger(feed)?, site.look());
+        let stands = ledger.is_some_and(|ledger| !references(&said, &ledger, look.me, look.now).is_empty());
+        if !stands {
+            return Err(StatementError::NoRef { package: package.to_owned(), name: name.to_owned() });
+        }
+    }
+    must_not_be_overruled(site, feed, &said, package, || format!("ref {name:?} of {package}"))?;
     let target = version.map(|coordinate| Target::Version(coordinate.version));
     let body = SetRef { package: package.to_owned(), name: name.to_owned(), target };
     say(site, feed, Body::SetRef(body), Verb::Publish, package)
@@ -153,7 +202,7 @@ pub fn block(
 /// Lifts a block.
 ///
 /// # Errors
-/// There is no such block, the reason is too long, or the disk refused.
+/// There is no such block, it is another site's and this one may lift none, the reason is too long, or the disk refused.
 pub fn unblock(
     site: &SiteStore,
     feed: FeedId,
@@ -164,6 +213,12 @@ pub fn unblock(
     let Some(name) = blocked_name(site.store(), feed, block)? else {
         return Err(StatementError::NoSuchOp { op: block.to_string() });
     };
+    // A site lifts for itself only what it said for itself.
+    let own = site.store().op(block)?.is_some_and(|named| named.op.place.log.author == site.me());
+    let lifts = own || counts(site, feed, Verb::Block, &name)?;
+    if !lifts && !may_have_rights_unheard(site.store(), site.me(), feed)? {
+        return Err(StatementError::Overruled { what: format!("block {block}") });
+    }
     say(site, feed, Body::Unblock(Unblock { block, reason }), Verb::Block, &name)
 }
 

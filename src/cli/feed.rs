@@ -93,7 +93,7 @@ pub(super) struct Delete {
     /// Why, for whoever asks later.
     #[arg(long, default_value = "")]
     reason: String,
-    /// Also where nothing is known of the version, so that it never appears.
+    /// Also where nothing is known of the version, so that it never appears. Needs the right to delete.
     #[arg(long)]
     unseen: bool,
 }

@@ -156,6 +156,10 @@ impl From<DeleteError> for Problem {
                 .hint("to delete it before it arrives from another site, add --unseen"),
             DeleteError::Deleted { .. } => Self::new(404, "not-found", "No such version", detail)
                 .hint("packetboat trash restore publishes it again as long as its bytes lie in the trash"),
+            DeleteError::UnseenAtHome { .. } => {
+                Self::new(403, "refused", "This site may not delete that", detail)
+                    .hint("once it has arrived, packetboat delete hides it here; `packetboat rights list FEED` tells who may delete it for all")
+            }
             DeleteError::Author(error) => error.into(),
             DeleteError::Read(error) => error.into(),
         }
@@ -170,6 +174,13 @@ impl From<StatementError> for Problem {
             StatementError::LongPrefix { .. } => Self::new(400, "usage", "The prefix is too long", detail),
             StatementError::LongText { .. } => Self::new(400, "usage", "The text is too long", detail),
             StatementError::Absent { .. } => Self::new(404, "not-found", "No such version", detail),
+            StatementError::NoRef { .. } => Self::new(404, "not-found", "No such ref", detail)
+                .hint("packetboat tag list FEED PACKAGE"),
+            StatementError::Overruled { .. } => {
+                Self::new(403, "refused", "This site may not change that", detail).hint(
+                    "`packetboat rights list FEED` tells who may: run it there, or have the right granted to this site",
+                )
+            }
             StatementError::NoSuchOp { .. } => Self::new(404, "not-found", "No such op", detail),
             StatementError::NoBuild { .. } => Self::new(404, "not-found", "No such build", detail),
             StatementError::NothingLocal { .. } => {

@@ -1,7 +1,7 @@
 //! What a site says for itself alone, and what becomes of it once the site is given rights.
 
 use super::*;
-use crate::api::ruling::{GrantRequest, RevokeRequest};
+use crate::api::ruling::{BlockRequest, GrantRequest, OfferRequest, PointRequest, RevokeRequest};
 
 /// The origin gives a site all that a mirror has, and to block.
 async fn is_given_rights(site: &Node, origin: &Node) {
@@ -37,7 +37,6 @@ async fn what_a_site_said_for_itself_alone_stays_there_when_it_is_given_rights()
     pair(&la.node, &tokyo.node, "pull").await;
     settle(&la.node).await;
     la.node.delete("tools", "tool", "1.0", String::new(), false).await.unwrap();
-    la.node.delete("tools", "later", "1.0", String::new(), true).await.unwrap();
     publish(&la.node, "private", b"private").await.unwrap();
     settle(&la.node).await;
     is_given_rights(&la.node, &ny.node).await;
@@ -48,17 +47,16 @@ async fn what_a_site_said_for_itself_alone_stays_there_when_it_is_given_rights()
     settle(&la.node).await;
     assert_eq!(names(&ny.node).await, ready(&["tool"]));
     assert_eq!(la.node.package("tools", "tool", "1.0").await.unwrap().state, "hidden-here");
-    publish(&ny.node, "later", b"later").await.unwrap();
     publish(&la.node, "shared", b"shared").await.unwrap();
     settle(&la.node).await;
-    assert_eq!(names(&ny.node).await, ready(&["later", "shared", "tool"]));
+    assert_eq!(names(&ny.node).await, ready(&["shared", "tool"]));
     // Said again, it is said with the rights.
     publish(&la.node, "private", b"private").await.unwrap();
     la.node.delete("tools", "tool", "1.0", String::new(), false).await.unwrap();
     settle(&la.node).await;
     let served = names(&ny.node).await.into_iter().filter(|(_, state)| state == "ready");
     let served: Vec<String> = served.map(|(name, _)| name).collect();
-    assert_eq!(served, ["later", "private", "shared"]);
+    assert_eq!(served, ["private", "shared"]);
     assert!(!publish(&la.node, "private", b"private").await.unwrap().local);
 }
 
@@ -149,6 +147,8 @@ async fn what_stays_at_home_is_not_told_to_be_lacking_at_the_other_end() {
     let link = only_link(&la.node).await;
     let text = format!("{link:?}");
     let at = text.find("ops_behind_there").expect("told");
+    assert!(text[at..].starts_with("ops_behind_there: 0"), "{}", &text[at..(at + 80).min(text.len())]);
+}
 
 /// As the one before, but the site had rights once. What it said before it heard that they were taken back waits for them, as the revoke says.
 #[tokio::test(flavor = "multi_thread")]
@@ -193,4 +193,56 @@ async fn what_a_site_said_once_its_rights_were_taken_back_stays_there_when_they_
     settle(&la.node).await;
     assert_eq!(names(&ny.node).await, ready(&["private", "shared", "tool", "unheard"]));
     assert_eq!(own_logs(&la.node), logs + 2);
+}
+
+/// Of a ref, of how a version is offered, and of a block, the word of a site with the right goes first; what is not here cannot be hidden.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_change_nothing_at_a_site_without_the_right_is_refused_there() {
+    let (ny, la) = (lab("New York").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    publish(&ny.node, "tool", b"tool").await.unwrap();
+    publish(&ny.node, "bad", b"bad").await.unwrap();
+    let point = |name: &str, set: bool| PointRequest {
+        package: "tool".to_owned(),
+        name: name.to_owned(),
+        version: set.then(|| "1.0".to_owned()),
+    };
+    let offer = |offer: &str| OfferRequest {
+        name: "tool".to_owned(),
+        version: "1.0".to_owned(),
+        offer: offer.to_owned(),
+        text: String::new(),
+    };
+    let block = |name: &str| BlockRequest {
+        name: Some(name.to_owned()),
+        version: Some("1.0".to_owned()),
+        blob: None,
+        reason: String::new(),
+    };
+    ny.node.point("tools", point("stable", true)).await.unwrap();
+    ny.node.offer("tools", offer("deprecated")).await.unwrap();
+    let blocked = ny.node.block("tools", block("bad")).await.unwrap();
+    pair(&ny.node, &la.node, "pull").await;
+    settle(&la.node).await;
+    let unseen = la.node.delete("tools", "later", "1.0", String::new(), true).await.map(drop);
+    for refused in [
+        unseen,
+        la.node.point("tools", point("stable", true)).await.map(drop),
+        la.node.point("tools", point("stable", false)).await.map(drop),
+        la.node.offer("tools", offer("listed")).await.map(drop),
+        la.node.unblock("tools", &blocked.op, String::new()).await.map(drop),
+    ] {
+        let problem = refused.unwrap_err();
+        assert!((problem.status, problem.hint.is_some()) == (403, true), "{problem:?}");
+    }
+    for node in [&ny.node, &la.node] {
+        let absent = node.point("tools", point("nonesuch", false)).await.unwrap_err();
+        assert_eq!((absent.status, absent.code.as_str()), (404, "not-found"));
+    }
+    // What nobody else said anything of it says for itself, and takes back.
+    assert!(la.node.point("tools", point("ours", true)).await.unwrap().local);
+    assert!(la.node.point("tools", point("ours", false)).await.unwrap().local);
+    let own = la.node.block("tools", block("tool")).await.unwrap();
+    assert!(la.node.unblock("tools", &own.op, String::new()).await.unwrap().local);
+    assert_eq!(names(&la.node).await[1], ready(&["tool"])[0]);
 }
