@@ -93,6 +93,12 @@ pub struct Feed {
     pub open_reads: bool,
     /// The site that made it and says who may write.
     pub origin: String,
+    /// Whether this site takes no local changes in it.
+    #[serde(default)]
+    pub strict: bool,
+    /// Whether a local build is served before that of a site with rights.
+    #[serde(default)]
+    pub local_wins: bool,
     /// Whether this site's publishes reach other sites.
     pub may_publish: bool,
     pub may_delete: bool,

@@ -162,7 +162,7 @@ pub(super) fn table(feeds: &[api::Feed]) {
             feed.name.clone(),
             feed.kind.clone(),
             feed.packages.to_string(),
-            if feed.may_publish { "yes" } else { "here only" }.to_owned(),
+            publishes(feed, "here only").to_owned(),
             missing(feed.missing_blobs, feed.missing_bytes),
             feed.state_root.chars().take(12).collect(),
         ]
@@ -172,6 +172,14 @@ pub(super) fn table(feeds: &[api::Feed]) {
         &["FEED", "KIND", "VERSIONS", "PUBLISHES", "MISSING", "STATE"],
         &feeds.iter().map(row).collect::<Vec<_>>(),
     );
+}
+
+fn publishes(feed: &api::Feed, else_word: &'static str) -> &'static str {
+    match (feed.strict, feed.may_publish) {
+        (true, _) => "refused: strict",
+        (false, true) => "yes",
+        (false, false) => else_word,
+    }
 }
 
 fn missing(blobs: u64, bytes: u64) -> String {
@@ -195,6 +203,8 @@ fn show(feed: &api::Feed) {
         ("quota", quota(feed)),
         ("state", feed.state_root.clone()),
         ("reads", if feed.open_reads { "open" } else { "with a token" }.to_owned()),
+        ("local changes", if feed.strict { "refused: strict" } else { "taken" }.to_owned()),
+        ("local builds", if feed.local_wins { "served first" } else { "behind those of others" }.to_owned()),
         ("publishes here reach other sites", if feed.may_publish { "yes" } else { "no" }.to_owned()),
         ("deletes here reach other sites", if feed.may_delete { "yes" } else { "no" }.to_owned()),
     ] {

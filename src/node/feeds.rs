@@ -360,9 +360,10 @@ pub(super) fn described(
     let held_bytes = quota_bytes.map(|_| store.bytes_held(feed)).transpose()?;
     let authority = store.authority(feed)?;
     let may = |verb| {
-        authority.as_ref().is_some_and(|authority| {
+        let counts = authority.as_ref().is_some_and(|authority| {
             counts_elsewhere(authority, (feed, site.look().now), site.me(), verb, "")
-        })
+        });
+        counts && !record.strict
     };
     Ok(api::Feed {
         id: feed.to_string(),
@@ -370,6 +371,8 @@ pub(super) fn described(
         kind: record.genesis.kind.to_string(),
         open_reads: record.open_reads,
         origin: record.genesis.origin.to_string(),
+        strict: record.strict,
+        local_wins: record.local_wins,
         may_publish: may(Verb::Publish),
         may_delete: may(Verb::DeleteWide),
         packages,

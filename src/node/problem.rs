@@ -78,6 +78,7 @@ impl From<AuthorError> for Problem {
         match error {
             AuthorError::Strict => {
                 Self::new(403, "refused", "This site takes no local changes", error.to_string())
+                    .hint("say it at another site, or let this one say something: packetboat feed set FEED --strict off")
             }
             AuthorError::Unsayable(_) => Self::new(400, "refused", "This cannot be said", error.to_string())
                 .hint("of a version: fewer files, shorter names, or what is said of them in a file of its own"),

@@ -8,7 +8,7 @@ use super::feeds::{named, package};
 use super::problem::{not_found, usage};
 use crate::api::ruling::PromoteRequest;
 use crate::api::{self, Problem};
-use crate::publish::{NewVersion, publish};
+use crate::publish::{NewVersion, PublishError, publish};
 use protocol::op::Body;
 
 impl Node {
@@ -45,7 +45,13 @@ impl Node {
                     restore: false,
                     provenance: Some(Provenance { feed: from, op: winner }),
                 };
-                publish(site, to, &target, version)?;
+                let published = publish(site, to, &target, version);
+                // Nobody uploads what is published already.
+                if let Err(error @ PublishError::NotUploaded { .. }) = &published {
+                    return Err(Problem::new(503, "pending", "The bytes are not here", error.to_string())
+                        .hint(format!("packetboat fetch {} {} {}", record.name, at.name, at.version)));
+                }
+                published?;
                 let item = site.store().item(to, &at.name, &at.version, site.look())?;
                 let item = item.ok_or_else(|| not_found("version", &at.to_string()))?;
                 package(site, to, &target, at, &item)

@@ -232,7 +232,15 @@ pub(super) fn role(named: &NamedOp, item: &Item, by: Option<By<'_>>) -> &'static
     } else if by.is_some_and(|by| by.is_silent(author)) {
         "its author may not write in this feed"
     } else if matches!(named.op.body, Body::Publish(_)) {
-        "removed by a delete"
+        // A blocked one may stand beside one that is served, whose own bytes are not blocked.
+        let beside = !item.blocks.is_empty() && item.deletes.is_empty();
+        if item.standing == Standing::Hidden {
+            "hidden here"
+        } else if item.standing == Standing::Blocked || beside {
+            "blocked"
+        } else {
+            "removed by a delete"
+        }
     } else if matches!(named.op.body, Body::SetState(_)) {
         "offers"
     } else {

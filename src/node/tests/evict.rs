@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::api::evict::{Evicted, Request};
-use crate::api::ruling::Version;
+use crate::api::ruling::{PromoteRequest, Version};
 
 async fn evict(node: &Node, name: &str, force: bool) -> Result<Evicted, Problem> {
     let asked = Request { name: name.to_owned(), version: "1.0".to_owned(), force };
@@ -44,6 +44,10 @@ async fn an_evicted_version_stays_away_over_runs_and_comes_when_a_client_asks() 
     let why = ny.node.why("tools", "tool", "1.0").await.unwrap();
     assert!(why.because.contains("evicted"), "{why:?}");
     assert_eq!(state(&la.node, "tool").await, "ready");
+    feed(&ny.node, "approved").await;
+    let promote = PromoteRequest { name: "tool".into(), version: "1.0".into(), to: "approved".into() };
+    let refused = ny.node.promote("tools", promote).await.unwrap_err();
+    assert!(refused.hint.as_deref() == Some("packetboat fetch tools tool 1.0"), "{refused:?}");
     let file = ny.node.open_file("tools", "tool", "1.0", "file.bin").await.unwrap();
     assert_eq!(file.size, 700_000);
     assert_eq!(state(&ny.node, "tool").await, "ready");

@@ -47,6 +47,10 @@ async fn a_block_travels_and_can_be_lifted() {
         why.ops.iter().any(|op| op.role == "blocks" && op.reason.as_deref() == Some("malware")),
         "{why:?}"
     );
+    assert!(
+        why.ops.iter().any(|op| (op.kind.as_str(), op.role.as_str()) == ("publish", "blocked")),
+        "{why:?}"
+    );
     // New York may not block for others: its own block and its lifting of one count there alone.
     assert!(ny.node.block("tools", asked).await.unwrap().local);
     la.node.unblock("tools", &said.op, String::new()).await.unwrap();
@@ -216,7 +220,15 @@ async fn a_local_build_is_shadowed_by_upstreams_and_can_be_taken_back() {
     assert_eq!(tokyo.node.revert_local("tools", tool()).await.unwrap_err().code, "not-found");
     let strict = FeedChange { strict: Some(true), ..FeedChange::default() };
     tokyo.node.change_feed("tools", strict).await.unwrap();
-    assert_eq!(publish(&tokyo.node, "other", b"x").await.unwrap_err().code, "refused");
+    let refused = publish(&tokyo.node, "other", b"x").await.unwrap_err();
+    assert!(refused.code == "refused" && refused.hint.is_some_and(|hint| hint.contains("--strict off")));
+    let told = tokyo.node.feed("tools").await.unwrap();
+    assert_eq!((told.strict, told.local_wins, told.may_publish), (true, true, false));
+    let strict = FeedChange { strict: Some(true), ..FeedChange::default() };
+    assert!(
+        !ny.node.change_feed("tools", strict).await.unwrap().may_publish,
+        "nor does what its origin says"
+    );
 }
 
 /// Row 4: a promoted version says where it came from, and travels with the feed it was promoted into.
