@@ -56,6 +56,30 @@ pub(super) fn missing(site: &SiteStore, feed: FeedId) -> Result<Vec<Missing>, Re
     Ok(all.into_values().collect())
 }
 
+/// Whether some link lets packages of a feed come here, as far as both ends are known.
+fn comes_from_anywhere(site: &SiteStore, feed: FeedId) -> Result<bool, ReadError> {
+    for link in site.store().links()? {
+        let Some(on) = link.on(feed).filter(|on| on.switches.in_add) else { continue };
+        let judged = judge(&link, on, &site.store().peer(&link.name)?, wall_clock());
+        let lets_in = judged.is_none_or(|judgement| {
+            let dialler = judgement.verdict.effective();
+            if link.is_outgoing() { dialler.in_add } else { dialler.out_add }
+        });
+        if lets_in {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Blobs of what is served in a feed that are not here and that no link can bring.
+pub(super) fn from_nowhere(site: &SiteStore, feed: FeedId) -> Result<usize, ReadError> {
+    if comes_from_anywhere(site, feed)? {
+        return Ok(0);
+    }
+    Ok(site.store().missing_blobs(feed, site.look(), &Filter::default())?.len())
+}
+
 /// Why the bytes of a publish that is served are not here.
 pub(super) fn away(site: &SiteStore, feed: FeedId, op: OpId, publish: &Publish) -> Result<Away, ReadError> {
     let at = &publish.coordinate;

@@ -8,7 +8,7 @@ use protocol::limits::STAMP_AHEAD_MS_MAX;
 use protocol::time::Timestamp;
 use protocol::topology::{LinkNote, Topology};
 
-use super::{Node, locked};
+use super::{Node, carried, locked};
 use crate::api::Problem;
 use crate::api::doctor::{Finding, Findings};
 use crate::keeper::{SiteStore, wall_clock};
@@ -142,6 +142,20 @@ fn of_space(site: &SiteStore) -> Result<Vec<Finding>, ReadError> {
         }
     }
     Ok(findings)
+}
+
+/// Bytes that are asked for here, and that nobody can bring.
+fn of_nowhere(site: &SiteStore, feed: FeedId, name: &str) -> Result<Option<Finding>, ReadError> {
+    let blobs = carried::from_nowhere(site, feed)?;
+    if blobs == 0 {
+        return Ok(None);
+    }
+    let text = format!(
+        "feed {name}: {blobs} blobs of what is served are not here, and over no link do packages of the feed come here"
+    );
+    let hint = "let one bring them: packetboat link set LINK --mode mirror, and the same at its other end; or publish the same files again, \
+                or delete those versions";
+    Ok(Some(found("error", "from-nowhere", text, hint)))
 }
 
 /// Versions about which something was said with a stamp of the future, which counts once that is due.
@@ -363,6 +377,7 @@ impl Node {
                     findings.push(found("warning", "writing", text, hint));
                 }
                 findings.extend(of_waiting(site, feed, &record.name)?);
+                findings.extend(of_nowhere(site, feed, &record.name)?);
                 for fork in unresolved(store, feed, None)? {
                     let author = fork.log().author;
                     let who = if author == site.me() { "this site".to_owned() } else { author.short() };

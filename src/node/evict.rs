@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::carried;
 use super::feeds::named;
+use super::held::Keeps;
 use super::problem::not_found;
 use super::{Node, locked};
 use crate::api::evict as shapes;
@@ -21,11 +22,37 @@ use crate::store::BlobState;
 /// How long other sites have to say what they keep, a connection to them included.
 const ASKED_WITHIN: Duration = Duration::from_secs(15);
 
+/// Why a version is not evicted, of which nobody keeps so many of so many blobs for this site.
+fn not_kept(
+    at: &Coordinate,
+    (all, left): (usize, usize),
+    answered: bool,
+    bring_nothing: BTreeSet<String>,
+) -> Problem {
+    let hint = "run `packetboat sync` first, or add --force and risk that the bytes are lost";
+    if bring_nothing.is_empty() && !answered {
+        let detail = format!("no other site that carries the feed could be asked whether it keeps {at}");
+        return Problem::new(503, "unreachable", "No other site answers", detail).hint(hint);
+    }
+    let mut detail = format!("of {all} blobs of {at}, no other site says that it keeps {left} for this one");
+    if bring_nothing.is_empty() {
+        return Problem::new(409, "last-copy", "The last copy is not evicted", detail).hint(hint);
+    }
+    let peers = bring_nothing.into_iter().collect::<Vec<_>>().join(", ");
+    detail = format!(
+        "{detail}; the link with {peers} brings no packages of this feed here, so what is kept there would not come back"
+    );
+    let hint = "have both ends of a link let packages come here (`packetboat link show LINK` tells what each states), or add --force and \
+                risk that the bytes are lost";
+    Problem::new(409, "last-copy", "The last copy is not evicted", detail).hint(hint)
+}
+
 /// Publishes of one blob that are looked at for one that was evicted.
 const USES_LOOKED_AT: usize = 64;
 
 impl Node {
-    /// Drops a version's bytes at this site. Unless `force` is set, other sites must say that they keep them.
+    /// Drops a version's bytes at this site. Unless `force` is set, other sites must say that they keep them, over
+    /// links by which they come back.
     ///
     /// # Errors
     /// Nothing is served there, no other site says that it keeps the bytes, or the disk fails.
@@ -56,7 +83,7 @@ impl Node {
         })
     }
 
-    /// The sites that say, just now, that they keep these blobs.
+    /// The sites that say, just now, that they keep these blobs, over links that bring them here.
     async fn kept_by(&self, feed: FeedId, at: &Coordinate, blobs: &[BlobId]) -> Result<Vec<String>, Problem> {
         let links: Vec<(String, String)> = {
             let links = locked(&self.inner.links);
@@ -68,14 +95,21 @@ impl Node {
         for (name, peer) in links {
             let (node, blobs) = (self.clone(), blobs.to_vec());
             asking.spawn(async move {
-                let held = timeout(ASKED_WITHIN, node.ask_held(&name, &blobs)).await.ok().flatten();
+                let held = timeout(ASKED_WITHIN, node.ask_held(&name, feed, &blobs)).await.ok().flatten();
                 (peer, held)
             });
         }
         let mut left: BTreeSet<BlobId> = blobs.iter().copied().collect();
-        let (mut kept_by, mut answered) = (Vec::new(), 0_u32);
+        let (mut kept_by, mut bring_nothing, mut answered) = (Vec::new(), BTreeSet::new(), 0_u32);
         while let Some(joined) = asking.join_next().await {
-            let Ok((peer, Some(held))) = joined else { continue };
+            let (peer, held) = match joined {
+                Ok((peer, Some(Keeps::These(held)))) => (peer, held),
+                Ok((peer, Some(Keeps::ComesNever))) => {
+                    bring_nothing.insert(peer);
+                    continue;
+                }
+                Ok((_, None)) | Err(_) => continue,
+            };
             answered = answered.saturating_add(1);
             let before = left.len();
             left.retain(|blob| !held.contains(blob));
@@ -86,16 +120,7 @@ impl Node {
                 return Ok(kept_by);
             }
         }
-        let hint = "run `packetboat sync` first, or add --force and risk that the bytes are lost";
-        Err(if answered == 0 {
-            let detail = format!("no other site that carries the feed could be asked whether it keeps {at}");
-            Problem::new(503, "unreachable", "No other site answers", detail)
-        } else {
-            let detail =
-                format!("of {} blobs of {at}, no other site says that it keeps {}", blobs.len(), left.len());
-            Problem::new(409, "last-copy", "The last copy is not evicted", detail)
-        }
-        .hint(hint))
+        Err(not_kept(at, (blobs.len(), left.len()), answered > 0, bring_nothing))
     }
 
     /// Lets a version be fetched that was evicted here, and waits for its bytes as a client would.

@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
-use protocol::id::BlobId;
+use protocol::id::{BlobId, FeedId};
 use protocol::limits::WANTED_ITEMS_MAX;
+use protocol::link::Link;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
@@ -48,9 +49,21 @@ impl Questions {
     }
 }
 
+/// What is known of the other end of a link that might keep bytes for this site.
+#[derive(Debug)]
+pub(super) enum Keeps {
+    /// It says that it keeps these, and gives them out over the link.
+    These(Vec<BlobId>),
+    /// The link brings no bytes of the feed here: whatever the other end keeps would never come back over it.
+    ComesNever,
+}
+
 impl Node {
-    /// Which of these blobs the other end of a link says it keeps; nothing where it cannot be asked.
-    pub(super) async fn ask_held(&self, name: &str, blobs: &[BlobId]) -> Option<Vec<BlobId>> {
+    /// Which of these blobs of a feed the other end of a link says it keeps; nothing where it cannot be asked.
+    pub(super) async fn ask_held(&self, name: &str, feed: FeedId, blobs: &[BlobId]) -> Option<Keeps> {
+        if !self.lets_in(name, feed) {
+            return Some(Keeps::ComesNever);
+        }
         let serving = self.served_by(name);
         let name = serving.as_deref().unwrap_or(name);
         self.session(name).await.ok()?;
@@ -65,6 +78,18 @@ impl Node {
             })?;
             held.extend(answered.await.ok()?);
         }
-        Some(held)
+        // What both ends let through is known once the session is up.
+        let brings = self.with_link(name, |state| {
+            let agreed = state.agreed.as_ref()?;
+            Some(agreed.feeds.iter().any(|on| on.feed == feed && on.effective.in_add))
+        });
+        Some(if brings?? { Keeps::These(held) } else { Keeps::ComesNever })
+    }
+
+    /// Whether this end of a link, or of its twin whose session may serve it, lets bytes of a feed in.
+    fn lets_in(&self, name: &str, feed: FeedId) -> bool {
+        let lets = |link: &Link| link.on(feed).is_some_and(|on| on.switches.in_add);
+        self.with_link(name, |state| lets(&state.link)) == Some(true)
+            || self.twin(name).is_some_and(|twin| lets(&twin))
     }
 }

@@ -96,9 +96,9 @@ impl Session {
     }
 }
 
-/// Whether a blob is whole here and stays, and the peer may know: an op of a feed of this session names it.
+/// Whether a blob is whole here and stays, and the peer can have it: an op of a feed that flows to it names it. Who lets bytes go relies on that.
 fn holds(feeds: &[AgreedFeed], blob: BlobId, view: &dyn View) -> Result<bool, Stop> {
-    for on in feeds {
+    for on in feeds.iter().filter(|on| on.effective.out_add) {
         if view.carries(on.feed, blob, &on.filter, on.pushes)? {
             return Ok(view.keeps(blob)?);
         }

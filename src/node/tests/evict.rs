@@ -106,8 +106,7 @@ async fn the_last_copy_is_not_evicted_unless_it_is_forced() {
     assert_eq!((evicted.blobs, evicted.held_by), (1, Vec::new()));
     assert_eq!(state(&ny.node, "local").await, "evicted-here");
 
-    // The listener asks over the session that stands.
-    evict(&la.node, "tool", false).await.unwrap();
+    evict(&la.node, "tool", true).await.unwrap();
     assert_eq!(state(&la.node, "tool").await, "evicted-here");
     let last = evict(&ny.node, "tool", false).await.unwrap_err();
     assert_eq!(last.code, "last-copy", "{last:?}");
@@ -126,4 +125,80 @@ async fn two_sites_that_evict_at_the_same_time_do_not_both_let_go() {
     assert!(at_la.is_err() || at_ny.is_err(), "{at_la:?} {at_ny:?}");
     let states = [state(&la.node, "tool").await, state(&ny.node, "tool").await];
     assert!(states.contains(&"ready".to_owned()), "{states:?}");
+}
+
+fn is_refused_for_the_way_back(refused: Result<Evicted, Problem>, peer: &str) {
+    let refused = refused.unwrap_err();
+    assert_eq!((refused.status, refused.code.as_str()), (409, "last-copy"), "{refused:?}");
+    assert!(refused.detail.contains(&format!("the link with {peer} brings no packages")), "{refused:?}");
+}
+
+/// A peer that keeps the bytes and never sends any of the feed here is no second copy.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_peer_keeps_from_which_nothing_comes_here_is_the_last_copy() {
+    let (la, ny) = both_hold("pull").await;
+    is_refused_for_the_way_back(evict(&la.node, "tool", false).await, "New York");
+    assert_eq!(state(&la.node, "tool").await, "ready");
+    // The mode that the puller asks makes no difference: what the listener lets in does.
+    let mirror = api::LinkChange { mode: Some("mirror".to_owned()), ..Default::default() };
+    ny.node.change_link(&only_link(&ny.node).await.name, mirror).await.unwrap();
+    settle(&ny.node).await;
+    is_refused_for_the_way_back(evict(&la.node, "tool", false).await, "New York");
+
+    // A pusher that asks for more than it may.
+    let (berlin, rome) = (lab("Berlin").await, lab("Rome").await);
+    feed(&berlin.node, "tools").await;
+    pair(&berlin.node, &rome.node, "push").await;
+    let mirror = api::LinkChange { mode: Some("mirror".to_owned()), ..Default::default() };
+    rome.node.change_link(&only_link(&rome.node).await.name, mirror).await.unwrap();
+    settle(&rome.node).await;
+    publish(&rome.node, "tool", b"pushed").await.unwrap();
+    settle(&rome.node).await;
+    assert_eq!(names(&berlin.node).await, ready(&["tool"]));
+    is_refused_for_the_way_back(evict(&rome.node, "tool", false).await, "Berlin");
+    assert_eq!(state(&rome.node, "tool").await, "ready");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_keeps_what_else_only_a_leaf_behind_it_has() {
+    let (la, relay, leaf) = (lab("Los Angeles").await, lab("Relay").await, lab("Leaf").await);
+    feed(&la.node, "tools").await;
+    let up = pair(&la.node, &relay.node, "mirror").await.name;
+    settle(&relay.node).await;
+    pair(&relay.node, &leaf.node, "pull").await;
+    settle(&leaf.node).await;
+    let paused = |paused| api::LinkChange { paused: Some(paused), ..Default::default() };
+    relay.node.change_link(&up, paused(true)).await.unwrap();
+    publish(&relay.node, "tool", &vec![5; 300_000]).await.unwrap();
+    settle(&leaf.node).await;
+    assert_eq!(names(&leaf.node).await, ready(&["tool"]));
+    is_refused_for_the_way_back(evict(&relay.node, "tool", false).await, "Leaf");
+    relay.node.change_link(&up, paused(false)).await.unwrap();
+    settle(&relay.node).await;
+    assert_eq!(names(&la.node).await, ready(&["tool"]));
+    assert_eq!(evict(&relay.node, "tool", false).await.unwrap().held_by, ["Los Angeles"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_site_that_is_called_evicts_what_a_mirror_of_it_keeps_and_fetches_it_from_there() {
+    let (la, ny) = both_hold("mirror").await;
+    assert_eq!(evict(&la.node, "tool", false).await.unwrap().held_by, ["New York"]);
+    assert_eq!(state(&la.node, "tool").await, "evicted-here");
+    assert_eq!(evict(&ny.node, "tool", false).await.unwrap_err().code, "last-copy");
+    assert_eq!(fetch(&la.node, "tool").await.unwrap().state, "ready");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_evicted_by_force_and_is_asked_for_in_vain_is_told_by_doctor() {
+    let (la, _ny) = both_hold("pull").await;
+    let told = async || {
+        let findings = la.node.doctor().await.unwrap().findings;
+        findings.into_iter().any(|finding| finding.kind == "from-nowhere" && finding.severity == "error")
+    };
+    evict(&la.node, "tool", true).await.unwrap();
+    assert!(!told().await, "nobody asks for it");
+    assert_ne!(fetch(&la.node, "tool").await.unwrap().state, "ready");
+    assert!(told().await);
+    publish(&la.node, "tool", &vec![5; 700_000]).await.unwrap();
+    assert!(!told().await);
 }
