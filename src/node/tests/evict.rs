@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::api::evict::{Evicted, Request};
-use crate::api::ruling::{PromoteRequest, Version};
+use crate::api::ruling::{self, PromoteRequest, Version};
 
 async fn evict(node: &Node, name: &str, force: bool) -> Result<Evicted, Problem> {
     let asked = Request { name: name.to_owned(), version: "1.0".to_owned(), force };
@@ -201,4 +201,31 @@ async fn what_was_evicted_by_force_and_is_asked_for_in_vain_is_told_by_doctor() 
     assert!(told().await);
     publish(&la.node, "tool", &vec![5; 700_000]).await.unwrap();
     assert!(!told().await);
+}
+
+/// What a site does not serve itself it keeps and gives to sites that do.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_relay_hides_or_blocks_at_home_comes_back_from_there() {
+    let (la, relay) = both_hold("pull").await;
+    publish(&la.node, "other", &vec![6; 300_000]).await.unwrap();
+    settle(&relay.node).await;
+    let leaf = lab("Leaf").await;
+    pair(&relay.node, &leaf.node, "pull").await;
+    settle(&leaf.node).await;
+    assert_eq!(names(&leaf.node).await, ready(&["other", "tool"]));
+    relay.node.delete("tools", "tool", "1.0", String::new(), false).await.unwrap();
+    let block = ruling::BlockRequest {
+        name: Some("other".to_owned()),
+        version: Some("1.0".to_owned()),
+        blob: None,
+        reason: String::new(),
+    };
+    relay.node.block("tools", block).await.unwrap();
+    relay.node.empty_trash().await.unwrap();
+    relay.node.sweep(false).await.unwrap();
+    for name in ["tool", "other"] {
+        assert_ne!(state(&relay.node, name).await, "ready");
+        assert_eq!(evict(&leaf.node, name, false).await.unwrap().held_by, ["New York"]);
+        assert_eq!(fetch(&leaf.node, name).await.unwrap().state, "ready");
+    }
 }
