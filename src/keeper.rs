@@ -4,25 +4,22 @@ pub mod own_log;
 
 mod braking;
 mod clock;
+mod reading;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use data_encoding::HEXLOWER;
-use protocol::filter::Filter;
 use protocol::fork::ForkProof;
-use protocol::frame::Fate;
-use protocol::grant::{Authority, Permitted, RightsProof, Unsayable};
-use protocol::id::{BlobId, FeedId, LogId, OpId, SiteId};
+use protocol::grant::{Permitted, RightsProof, Unsayable};
+use protocol::id::{BlobId, FeedId, LogId, SiteId};
 use protocol::limits::STRANGERS_WORDS_MAX;
 use protocol::link::{Fetch, Link};
-use protocol::log::{Batch, Filling, Mmr, NamedOp, SignedHead, Verified};
+use protocol::log::{Filling, Mmr, NamedOp, Verified};
 use protocol::op::{Body, Place};
-use protocol::outline::Outline;
-use protocol::package::Coordinate;
 use protocol::session::Memory;
-use protocol::session::view::{Growth, Holding, LogState, Missing, Unreadable, View};
+use protocol::session::view::View;
 use protocol::succession::generation_of;
 use protocol::time::{Hlc, Timestamp};
 use protocol::transfer::Stored;
@@ -406,109 +403,6 @@ impl LinkKeeper {
 
 fn stamps(ops: &[NamedOp]) -> Vec<(Place, Hlc)> {
     ops.iter().map(|named| (named.op.place, named.op.stamp)).collect()
-}
-
-impl View for LinkKeeper {
-    fn generation(&self) -> u64 {
-        self.view().generation()
-    }
-
-    fn logs(&self, feed: FeedId) -> Result<Vec<LogState>, Unreadable> {
-        self.view().logs(feed)
-    }
-
-    fn log(&self, log: LogId) -> Result<Mmr, Unreadable> {
-        self.view().log(log)
-    }
-
-    fn gap(&self, log: LogId, seq: u64) -> Result<Option<OpId>, Unreadable> {
-        self.view().gap(log, seq)
-    }
-
-    fn first_gap(&self, log: LogId) -> Result<Option<u64>, Unreadable> {
-        self.view().first_gap(log)
-    }
-
-    fn authority(&self, feed: FeedId) -> Result<Option<Authority>, Unreadable> {
-        let authority = self.view().authority(feed)?;
-        let key = self.site.key();
-        Ok(authority.map(|authority| authority.knowing(self.site.me(), key.succession().clone())))
-    }
-
-    fn rights(&self, feed: FeedId, bytes_max: usize) -> Result<Vec<Batch>, Unreadable> {
-        self.view().rights(feed, bytes_max)
-    }
-
-    fn fate(
-        &self,
-        feed: FeedId,
-        at: &Coordinate,
-        publish: OpId,
-    ) -> Result<Option<(Fate, Vec<OpId>)>, Unreadable> {
-        self.view().fate(feed, at, publish)
-    }
-
-    fn grown_since(&self, feed: FeedId, generation: u64) -> Result<Vec<Growth>, Unreadable> {
-        self.view().grown_since(feed, generation)
-    }
-
-    fn run(&self, log: LogId, from: u64, bytes_target: usize) -> Result<Option<Batch>, Unreadable> {
-        self.view().run(log, from, bytes_target)
-    }
-
-    fn root_at(&self, log: LogId, len: u64) -> Result<Option<[u8; 32]>, Unreadable> {
-        self.view().root_at(log, len)
-    }
-
-    fn fork(&self, head: &SignedHead) -> Result<Option<ForkProof>, Unreadable> {
-        self.view().fork(head)
-    }
-
-    fn forks(&self, feed: FeedId) -> Result<Arc<[ForkProof]>, Unreadable> {
-        self.view().forks(feed)
-    }
-
-    fn missing(&self, feed: FeedId, filter: &Filter) -> Result<Vec<Missing>, Unreadable> {
-        let missing = self.view().missing(feed, filter)?;
-        let missing = match self.fetch {
-            Fetch::Always => missing,
-            Fetch::OnDemand => {
-                let asked = locked(&self.site.inner.asked);
-                missing.into_iter().filter(|one| asked.contains(&one.blob)).collect()
-            }
-        };
-        self.site.store().within_quota(feed, missing).map_err(|error| Unreadable(error.to_string()))
-    }
-
-    fn holding(&self, blob: BlobId) -> Result<Holding, Unreadable> {
-        self.view().holding(blob)
-    }
-
-    fn carries(
-        &self,
-        feed: FeedId,
-        blob: BlobId,
-        filter: &Filter,
-        also: Option<SiteId>,
-    ) -> Result<bool, Unreadable> {
-        self.view().carries(feed, blob, filter, also)
-    }
-
-    fn keeps(&self, blob: BlobId) -> Result<bool, Unreadable> {
-        self.view().keeps(blob)
-    }
-
-    fn small(&self, blob: BlobId) -> Result<Option<Vec<u8>>, Unreadable> {
-        self.view().small(blob)
-    }
-
-    fn outline(&self, blob: BlobId) -> Result<Option<Outline>, Unreadable> {
-        self.view().outline(blob)
-    }
-
-    fn extent(&self, blob: BlobId, index: u32) -> Result<Option<Vec<u8>>, Unreadable> {
-        self.view().extent(blob, index)
-    }
 }
 
 fn write_failed(error: &WriteError) -> KeepError {

@@ -138,7 +138,8 @@ pub(super) fn as_of(link: &api::Link) -> Vec<String> {
     }
     match link.as_of_ms {
         Some(at) => lines.push(format!(
-            "this site has everything {} had at {}, {}",
+            "this site has everything {}{} had at {}, {}",
+            through_filter(link, |on| on.flows_in),
             link.peer_name,
             clock(at),
             text::ago(at)
@@ -148,8 +149,9 @@ pub(super) fn as_of(link: &api::Link) -> Vec<String> {
     }
     match link.peer_as_of_ms {
         Some(at) => lines.push(format!(
-            "{} has everything this site had at {}, {}",
+            "{} has everything {}this site had at {}, {}",
             link.peer_name,
+            through_filter(link, |on| on.flows_out),
             clock(at),
             text::ago(at)
         )),
@@ -157,6 +159,12 @@ pub(super) fn as_of(link: &api::Link) -> Vec<String> {
         None => {}
     }
     lines
+}
+
+/// Said of a link that carries only some of what there is: who has everything that it carries has not everything.
+fn through_filter(link: &api::Link, flows: impl Fn(&api::LinkFeed) -> bool) -> &'static str {
+    let filtered = link.feeds.iter().any(|on| flows(on) && on.filter != "everything");
+    if filtered { "that the link's filter lets through of what " } else { "" }
 }
 
 /// What is still to come or go of a feed.

@@ -5,12 +5,13 @@ mod home;
 use std::collections::BTreeSet;
 
 use protocol::fault::{Outcome, Reason};
+use protocol::filter::Filter;
 use protocol::frame::Openness;
 use protocol::id::StoreId;
 use protocol::link::Dial;
 use protocol::log::Entry;
 use protocol::op::{Closing, Genesis, Grant, Op, OpenEpoch, Revoke, Rights, SetRef, Tip};
-use protocol::package::FeedKind;
+use protocol::package::{Coordinate, FeedKind};
 use protocol::session::tally::Tally;
 use protocol::session::{Agreed, AgreedFeed};
 use protocol::switches::{Switches, Verdict};

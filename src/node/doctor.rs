@@ -9,8 +9,8 @@ use protocol::time::Timestamp;
 use protocol::topology::{LinkNote, Topology};
 
 use super::{Node, carried, locked};
-use crate::api::Problem;
 use crate::api::doctor::{Finding, Findings};
+use crate::api::{self, Problem};
 use crate::keeper::{SiteStore, wall_clock};
 use crate::statement::forks::{self, Left, unresolved};
 use crate::store::{Cause, ReadError, Topic};
@@ -26,6 +26,33 @@ const SITES_LOOKED_AT: usize = 48;
 
 fn found(severity: &str, kind: &str, text: String, hint: &str) -> Finding {
     Finding { severity: severity.to_owned(), kind: kind.to_owned(), text, hint: hint.to_owned() }
+}
+
+/// Whether a link runs, and whether its last run brought everything here and there.
+fn of_last_run(link: &api::Link) -> Option<Finding> {
+    let name = &link.name;
+    let (severity, kind, text, hint) = match &link.last_run {
+        _ if link.paused => (
+            "advice",
+            "paused",
+            format!("link {name} is paused: nothing is replicated over it"),
+            format!("let it run again: packetboat link resume {name}"),
+        ),
+        None if link.twin.is_some() => return None,
+        None => ("advice", "run", format!("link {name} has never run"), "run it: packetboat sync".to_owned()),
+        Some(run) if !matches!(run.outcome.as_str(), "done" | "running") => {
+            let reason = run.reason.clone().unwrap_or_default();
+            let text = format!("the last run of link {name} was {}: {reason}", run.outcome);
+            ("warning", "run", text, format!("more of it: packetboat run show {}", run.id))
+        }
+        Some(run) if run.blobs_missing_there > 0 => {
+            let text = format!("link {name}: {}", run.reason.clone().unwrap_or_default());
+            let hint = format!("`packetboat doctor` at {} tells what it has no room for", link.peer_name);
+            ("warning", "not-there", text, hint)
+        }
+        Some(_) => return None,
+    };
+    Some(found(severity, kind, text, &hint))
 }
 
 /// A level that is raised writes much.
@@ -217,32 +244,7 @@ impl Node {
                     &format!("`packetboat link show {name}` tells what each end states"),
                 ));
             }
-            match &link.last_run {
-                _ if link.paused => findings.push(found(
-                    "advice",
-                    "paused",
-                    format!("link {name} is paused: nothing is replicated over it"),
-                    &format!("let it run again: packetboat link resume {name}"),
-                )),
-                None if link.twin.is_some() => {}
-                None => findings.push(found(
-                    "advice",
-                    "run",
-                    format!("link {name} has never run"),
-                    "run it: packetboat sync",
-                )),
-                Some(run) if !matches!(run.outcome.as_str(), "done" | "running") => {
-                    let reason = run.reason.clone().unwrap_or_default();
-                    let text = format!("the last run of link {name} was {}: {reason}", run.outcome);
-                    findings.push(found(
-                        "warning",
-                        "run",
-                        text,
-                        &format!("more of it: packetboat run show {}", run.id),
-                    ));
-                }
-                Some(_) => {}
-            }
+            findings.extend(of_last_run(link));
             for one in &link.untaken {
                 let whose = if one.here { "offers it" } else { "could not take it up" };
                 let text =

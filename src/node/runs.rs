@@ -346,7 +346,7 @@ pub(super) fn run_told(id: RunId, record: &RunRecord) -> api::Run {
     let tally = &record.tally;
     if outcome == "done" && tally.blobs_missing_there > 0 {
         reason = Some(format!(
-            "{} blobs that the other site lacks are not here either; they go there once they are",
+            "{} blobs that the other site wants are not there: its quota has no room for them, or they are not here either",
             tally.blobs_missing_there
         ));
     }

@@ -177,7 +177,10 @@ impl Inbound {
         }
         let mut lacking = false;
         for on in feeds.iter().filter(|on| on.effective.in_add) {
-            lacking = lacking || !view.missing(on.feed, &on.filter)?.is_empty();
+            // The peer is not to believe that what waits for room is here.
+            lacking = lacking
+                || !view.missing(on.feed, &on.filter)?.is_empty()
+                || view.without_room(on.feed, &on.filter)? > 0;
         }
         self.gaps = self.has_gaps(me, feeds, view)?;
         let lacking = lacking || self.gaps;
@@ -431,6 +434,7 @@ impl Inbound {
             for missing in context.view.missing(on.feed, &on.filter)? {
                 self.want(missing, context)?;
             }
+            self.missing = self.missing.saturating_add(context.view.without_room(on.feed, &on.filter)?);
         }
         self.ask(context);
         Ok(())

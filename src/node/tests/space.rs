@@ -89,6 +89,42 @@ async fn a_pull_over_the_quota_waits_and_goes_on_when_it_is_raised() {
     assert!(ny.node.doctor().await.unwrap().findings.iter().all(|finding| finding.kind != "quota"));
 }
 
+/// Whose quota is full does not have what it has no room for, and neither end says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_quota_keeps_out_is_missing_there_for_whoever_sends_it() {
+    for may in ["push", "mirror", "pull"] {
+        let (la, ny) = (lab("Los Angeles").await, lab("New York").await);
+        feed(&la.node, "tools").await;
+        pair(&la.node, &ny.node, may).await;
+        settle(&ny.node).await;
+        let (full, source) = if may == "pull" { (&ny, &la) } else { (&la, &ny) };
+        quota(&full.node, "1KB").await;
+        publish(&source.node, "tool", &[7; 90_000]).await.unwrap();
+        for _ in 0..2 {
+            settle(&ny.node).await;
+            assert_eq!(state(&full.node, "tool").await, "over-quota", "{may}");
+            let there = only_link(&source.node).await;
+            let run = there.last_run.clone().unwrap();
+            assert_eq!((run.outcome.as_str(), run.blobs_missing_there), ("done", 1), "{may}: {run:?}");
+            assert!(run.reason.as_ref().is_some_and(|reason| reason.contains("quota")), "{may}: {run:?}");
+            assert!(there.peer_as_of_ms < Some(run.started_ms), "{may}: {there:?}");
+            assert_eq!(source.node.status(None).await.unwrap().verdict, 3, "{may}");
+            let findings = source.node.doctor().await.unwrap().findings;
+            assert!(findings.iter().any(|finding| finding.kind == "not-there"), "{may}: {findings:?}");
+        }
+        quota(&full.node, "1MB").await;
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while state(&full.node, "tool").await != "ready" {
+            assert!(tokio::time::Instant::now() < deadline, "{may}: it never came");
+            sync(&ny.node).await;
+        }
+        settle(&ny.node).await;
+        let there = only_link(&source.node).await;
+        let run = there.last_run.clone().unwrap();
+        assert_eq!((run.blobs_missing_there, there.peer_as_of_ms), (0, Some(run.started_ms)), "{may}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_is_taken_back_from_the_trash_at_every_site() {
     let (la, ny) = (lab("Los Angeles").await, lab("New York").await);
