@@ -11,7 +11,7 @@ use protocol::grant::{Authority, Verb};
 use protocol::id::{FeedId, LogId, OpId, SiteId};
 use protocol::limits::{OPS_NAMED_MAX, REASON_BYTES_MAX};
 use protocol::log::NamedOp;
-use protocol::manifest::{Manifest, ManifestError};
+use protocol::manifest::{File, Manifest, ManifestError};
 use protocol::op::{Body, Delete, Provenance, Publish};
 use protocol::package::{BadName, Coordinate};
 use protocol::time::{Hlc, Timestamp};
@@ -38,6 +38,8 @@ pub enum PublishError {
     Deleted { coordinate: Coordinate, delete: OpId },
     #[error("{coordinate} is blocked by op {block}")]
     Blocked { coordinate: Coordinate, block: OpId },
+    #[error("the bytes of file {file:?} of {coordinate} are blocked by op {block}")]
+    BytesBlocked { coordinate: Coordinate, file: String, block: OpId },
     #[error("{coordinate} was deleted, and this feed does not let it come back with other bytes")]
     Reused { coordinate: Coordinate },
     #[error(
@@ -134,6 +136,9 @@ pub fn publish(
         else {
             return Ok(Vec::new());
         };
+        if let Some((file, block)) = blocked_bytes(site, feed, &manifest)? {
+            return Err(PublishError::BytesBlocked { coordinate: coordinate.clone(), file, block });
+        }
         // Looked at while nobody else signs: of two that come together one may take the room that both would have.
         let named = manifest.files.iter().map(|file| (file.blob, file.size));
         if let Some(over) = store.over_quota(feed, named)? {
@@ -144,6 +149,20 @@ pub fn publish(
         Ok::<_, PublishError>(vec![Body::Publish(body)])
     })?;
     Ok(Published { coordinate, already: said.is_empty() })
+}
+
+/// The first file of a manifest whose bytes are blocked here, and the block: a version that names them is served nowhere where the block counts.
+///
+/// # Errors
+/// When the disk fails, or the bytes of an op are damaged.
+pub fn blocked_bytes(
+    site: &SiteStore,
+    feed: FeedId,
+    manifest: &Manifest,
+) -> Result<Option<(String, OpId)>, ReadError> {
+    let Some(ledger) = site.store().ledger(feed)? else { return Ok(None) };
+    let blocked = |file: &File| Some((file.name.clone(), *ledger.blocks_of(file.blob, site.me()).first()?));
+    Ok(manifest.files.iter().find_map(blocked))
 }
 
 /// The deletes that the publish must supersede, or nothing where the same bytes stand already.

@@ -17,7 +17,7 @@ use super::problem::usage;
 use crate::api::Problem;
 use crate::api::merge::{MergeRequest, Merging};
 use crate::keeper::{AuthorError, SiteStore, wall_clock};
-use crate::publish::counts_elsewhere;
+use crate::publish::{blocked_bytes, counts_elsewhere};
 use crate::store::{BlobState, FeedRecord, Merge};
 
 /// Bytes of ops said with one signature: one sync of the disk for all of them, and together they fit a frame.
@@ -93,6 +93,10 @@ fn against(site: &SiteStore, into: FeedId, at: &Coordinate, manifest: &Manifest)
         |log: LogId| authority.as_ref().is_some_and(|authority| authority.stayed_home(log, look.now));
     let is_there = facts.iter().any(|named| same(&named.op.body) && !at_home(named.op.place.log));
     let item = site.store().item(into, &at.name, &at.version, look)?;
+    // Published there it would be served nowhere.
+    if !is_there && blocked_bytes(site, into, manifest)?.is_some() {
+        return Ok(Against::Deleted);
+    }
     Ok(match item.map(|item| item.standing) {
         Some(Standing::Deleted | Standing::Suppressed | Standing::Hidden | Standing::Blocked) => {
             Against::Deleted

@@ -132,6 +132,8 @@ impl From<PublishError> for Problem {
                 .hint("publish it again with --restore if that is what you want"),
             PublishError::Blocked { .. } => Self::new(409, "conflict", "The version is blocked", detail)
                 .hint("packetboat unblock OP lifts it"),
+            PublishError::BytesBlocked { .. } => Self::new(409, "conflict", "The bytes are blocked", detail)
+                .hint("packetboat unblock OP lifts it; or publish without that file"),
             PublishError::Reused { .. } => {
                 Self::new(409, "conflict", "A deleted version does not come back with other bytes", detail)
                     .hint("publish under another version")

@@ -3,7 +3,6 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use protocol::manifest::File;
 use protocol::package::FeedKind;
 
 use super::*;

@@ -341,3 +341,26 @@ async fn a_push_only_site_hears_that_its_publish_meets_a_delete_and_restores_it(
     let why = shop.node.why("tools", "tool", "1.0").await.unwrap();
     assert!(!why.because.contains("does not serve it"), "{}", why.because);
 }
+
+/// What is acknowledged is served: of bytes that are blocked nothing is published, at any site that knows of the block.
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_are_blocked_are_not_published_under_another_name() {
+    let (la, ny) = mirrored().await;
+    publish(&la.node, "tool", b"bad").await.unwrap();
+    let blob = la.node.package("tools", "tool", "1.0").await.unwrap().files[0].blake3.clone();
+    let block = BlockRequest { name: None, version: None, blob: Some(blob), reason: String::new() };
+    let op = la.node.block("tools", block).await.unwrap().op;
+    settle(&ny.node).await;
+    for node in [&la.node, &ny.node] {
+        let refused = publish(node, "again", b"bad").await.unwrap_err();
+        assert_eq!((refused.status, refused.code.as_str()), (409, "conflict"), "{refused:?}");
+        assert!(refused.detail.contains("file.bin") && refused.detail.contains(&op), "{refused:?}");
+        let mut two = uploaded(node, "two", b"good").await;
+        two.files[0].name = "good.bin".to_owned();
+        two.files.extend(uploaded(node, "two", b"bad").await.files);
+        assert_eq!(node.publish("tools", two).await.unwrap_err().status, 409);
+    }
+    la.node.unblock("tools", &op, String::new()).await.unwrap();
+    publish(&la.node, "again", b"bad").await.unwrap();
+    assert_eq!(state(&la.node, "again").await, "ready");
+}
