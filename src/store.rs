@@ -403,6 +403,12 @@ impl Store {
         self.inner.naming.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether somebody keeps bytes from being dropped.
+    #[cfg(test)]
+    pub(crate) fn is_naming(&self) -> bool {
+        self.inner.naming.try_write().is_err()
+    }
+
     /// Bytes written so far: the same number again means that nothing was written between.
     pub(crate) fn written(&self) -> u64 {
         self.inner.packs.position()

@@ -35,7 +35,7 @@ pub struct Merging {
     pub clashing: Vec<String>,
     /// Deleted or blocked there: not brought back, and kept in the old feed.
     pub deleted: u64,
-    /// Their bytes are not here: brought once they are.
+    /// Their bytes are not here, or the other feed's quota has no room for them: brought once they are and it has.
     pub pending: u64,
     /// Whether this site's publishes stay at this site, because it has no right to publish there.
     pub local: bool,

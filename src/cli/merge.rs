@@ -28,7 +28,7 @@ pub(super) async fn merge(context: &Context, merge: Merge) -> anyhow::Result<()>
     let told = told.body;
     let verb = if told.done { "were" } else { "would be" };
     text::say(&format!(
-        "of {} versions of {}, {} {verb} published in {}; {} are there with the same bytes, {} clash, {} are deleted there, {} wait for bytes",
+        "of {} versions of {}, {} {verb} published in {}; {} are there with the same bytes, {} clash, {} are deleted there, {} wait for bytes, or for room under the feed's quota",
         told.versions, told.from, told.fresh, told.into, told.same, told.clashes, told.deleted, told.pending
     ));
     for one in &told.clashing {

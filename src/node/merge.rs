@@ -2,9 +2,12 @@
 //!
 //! Every step can be done again: names are settled from a record, and a version that is there with the same bytes is not said twice.
 
+use std::collections::BTreeSet;
+use std::sync::RwLockReadGuard;
+
 use protocol::feed::{Item, Standing};
 use protocol::grant::Verb;
-use protocol::id::{FeedId, LogId, OpId};
+use protocol::id::{BlobId, FeedId, LogId, OpId};
 use protocol::limits::{LABEL_BYTES_MAX, OPS_FRAME_BYTES_TARGET};
 use protocol::manifest::Manifest;
 use protocol::op::{Body, Offer, Provenance, Publish, SetRef, SetState};
@@ -27,6 +30,9 @@ const AT_ONCE_BYTES: usize = OPS_FRAME_BYTES_TARGET;
 const ABOUT_BYTES: usize = 256;
 /// Refs said with one signature: well below what a frame may hold.
 const REFS_AT_ONCE: usize = 1000;
+
+/// Versions looked at in a row while bytes are kept from being dropped, where nothing is to be said of them: sweeps wait as long.
+const LOOKS_AT_ONCE: usize = 256;
 
 /// Clashes that are named.
 const NAMED_MAX: usize = 20;
@@ -157,50 +163,114 @@ impl Merging {
     }
 }
 
+/// What is said in the other feed with one signature, from the first look at its bytes on: until it is said no bytes are dropped.
+struct Saying<'a> {
+    site: &'a SiteStore,
+    into: FeedId,
+    dry: bool,
+    bodies: Vec<Body>,
+    bytes: usize,
+    looks: usize,
+    kept: Option<RwLockReadGuard<'a, ()>>,
+    /// What the feed's quota has room for beside the blobs that are counted already.
+    room: Option<u64>,
+    counted: BTreeSet<BlobId>,
+}
+
+impl<'a> Saying<'a> {
+    fn new(site: &'a SiteStore, into: FeedId, dry: bool) -> Result<Self, Problem> {
+        let (bodies, counted) = (Vec::new(), BTreeSet::new());
+        let mut saying =
+            Self { site, into, dry, bodies, bytes: 0, looks: 0, kept: None, room: None, counted };
+        saying.measure()?;
+        Ok(saying)
+    }
+
+    fn measure(&mut self) -> Result<(), Problem> {
+        let store = self.site.store();
+        self.counted.clear();
+        self.room = match store.quota(self.into)? {
+            Some(quota) => Some(quota.saturating_sub(store.bytes_held(self.into)?)),
+            None => None,
+        };
+        Ok(())
+    }
+
+    /// Comes before a look at bytes.
+    fn keep(&mut self) -> Result<(), Problem> {
+        self.looks += 1;
+        if self.bodies.is_empty() && self.looks.is_multiple_of(LOOKS_AT_ONCE) {
+            self.kept = None;
+        }
+        if self.kept.is_none() && !self.dry {
+            // First durable, then looked at: what a failed sync took back is then seen to be missing.
+            self.site.store().sync()?;
+            self.kept = Some(self.site.store().naming());
+        }
+        Ok(())
+    }
+
+    /// Whether the other feed's quota has room for a version. If it has, that is taken.
+    fn takes(&mut self, manifest: &Manifest) -> Result<bool, Problem> {
+        let Some(room) = self.room else { return Ok(true) };
+        let new = manifest.files.iter().filter(|file| !self.counted.contains(&file.blob));
+        let new: Vec<(BlobId, u64)> = new.map(|file| (file.blob, file.size)).collect();
+        let added = self.site.store().room_needed(self.into, new.iter().copied())?;
+        let Some(rest) = room.checked_sub(added) else { return Ok(false) };
+        self.room = Some(rest);
+        self.counted.extend(new.into_iter().map(|(blob, _)| blob));
+        Ok(true)
+    }
+
+    fn say(&mut self) -> Result<(), Problem> {
+        self.bytes = 0;
+        let bodies = std::mem::take(&mut self.bodies);
+        if !self.dry && !bodies.is_empty() {
+            self.site.author(self.into, bodies)?;
+            self.measure()?;
+        }
+        self.kept = None;
+        Ok(())
+    }
+}
+
 /// Brings what the old feed serves into the other one, or only tells what would come of it. `first`: its refs too, which are not set again
 /// where somebody has taken them away since.
 fn bring(site: &SiteStore, from: FeedId, into: FeedId, dry: bool, first: bool) -> Result<Merging, Problem> {
     let mut told = Merging { done: !dry, ..Merging::default() };
-    let mut bodies: Vec<Body> = Vec::new();
     let mut packages: Vec<String> = Vec::new();
-    let mut bytes = 0;
-    let say = |bodies: &mut Vec<Body>| -> Result<(), Problem> {
-        let bodies = std::mem::take(bodies);
-        if !dry && !bodies.is_empty() {
-            site.author(into, bodies)?;
-        }
-        Ok(())
-    };
+    let mut saying = Saying::new(site, into, dry)?;
     site.store().each_item(from, site.look(), |at, item| {
+        saying.keep()?;
         let Some((op, manifest, complete)) = whole(site, &item)? else { return Ok::<_, Problem>(()) };
         if packages.last() != Some(&at.name) {
             packages.push(at.name.clone());
         }
-        if !told.counted(&against(site, into, &at, &manifest)?, complete, &at) {
+        let against = against(site, into, &at, &manifest)?;
+        let is_new = matches!(against, Against::Fresh | Against::Clash);
+        let comes = complete && (!is_new || saying.takes(&manifest)?);
+        if !told.counted(&against, comes, &at) {
             return Ok(());
         }
-        bytes += ABOUT_BYTES + manifest.files.iter().map(|file| file.name.len() + ABOUT_BYTES).sum::<usize>();
+        saying.bytes +=
+            ABOUT_BYTES + manifest.files.iter().map(|file| file.name.len() + ABOUT_BYTES).sum::<usize>();
         let provenance = Some(Provenance { feed: from, op });
         let (coordinate, supersedes) = (at.clone(), Vec::new());
-        bodies.push(Body::Publish(Publish { coordinate, manifest, supersedes, provenance }));
+        saying.bodies.push(Body::Publish(Publish { coordinate, manifest, supersedes, provenance }));
         if item.offer != Offer::Listed {
-            bodies.push(Body::SetState(SetState { coordinate: at, offer: item.offer }));
+            saying.bodies.push(Body::SetState(SetState { coordinate: at, offer: item.offer }));
         }
-        if bytes > AT_ONCE_BYTES {
-            bytes = 0;
-            say(&mut bodies)?;
-        }
-        Ok(())
+        if saying.bytes > AT_ONCE_BYTES { saying.say() } else { Ok(()) }
     })?;
     for package in packages.iter().filter(|_| !dry && first) {
         for body in refs(site, from, into, package)? {
-            bodies.push(body);
-            if bodies.len() >= REFS_AT_ONCE {
-                say(&mut bodies)?;
+            saying.bodies.push(body);
+            if saying.bodies.len() >= REFS_AT_ONCE {
+                saying.say()?;
             }
         }
     }
-    say(&mut bodies)?;
+    saying.say()?;
     let authority = site.store().authority(into)?;
     told.local = !authority.is_some_and(|authority| {
         counts_elsewhere(&authority, (into, site.look().now), site.me(), Verb::Publish, "")

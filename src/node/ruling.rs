@@ -137,6 +137,8 @@ impl Node {
         if quota.is_some() {
             self.inner.counts.look_again();
             self.wake_links_in(Some(id));
+            let node = self.clone();
+            tokio::spawn(async move { node.merges_go_on().await });
         }
         Ok(changed)
     }

@@ -144,6 +144,20 @@ impl Store {
         blobs: impl IntoIterator<Item = (BlobId, u64)>,
     ) -> Result<Option<u64>, ReadError> {
         let Some(quota) = self.quota(feed)? else { return Ok(None) };
+        let added = self.room_needed(feed, blobs)?;
+        let over = self.bytes_held(feed)?.saturating_add(added).saturating_sub(quota);
+        Ok((added > 0 && over > 0).then_some(over))
+    }
+
+    /// How many bytes these blobs would add to what the feed holds.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn room_needed(
+        &self,
+        feed: FeedId,
+        blobs: impl IntoIterator<Item = (BlobId, u64)>,
+    ) -> Result<u64, ReadError> {
         let (mut added, mut counted) = (0_u64, BTreeSet::new());
         for (blob, size) in blobs {
             let prefix = keys::joined(&[blob.as_bytes(), feed.as_bytes()]);
@@ -152,8 +166,7 @@ impl Store {
                 added = added.saturating_add(size);
             }
         }
-        let over = self.bytes_held(feed)?.saturating_add(added).saturating_sub(quota);
-        Ok((added > 0 && over > 0).then_some(over))
+        Ok(added)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::api::merge::MergeRequest;
 use crate::api::plan::TicketPlan;
+use crate::api::ruling::FeedChange;
 use crate::store::Merge;
 
 async fn with_content() -> (Lab, Lab) {
@@ -184,4 +185,58 @@ async fn a_package_with_thousands_of_refs_is_merged() {
     }
     let told = one.node.merge_feed("tools", MergeRequest { into: "other".to_owned(), dry_run: false }).await;
     assert!(told.is_ok(), "{:?}", told.unwrap_err());
+}
+
+/// A merge is no way around the quota of the feed that it fills, and goes on once there is room.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merge_brings_what_the_quota_has_room_for_and_the_rest_once_it_is_raised() {
+    let one = lab("New York").await;
+    feed(&one.node, "tools").await;
+    feed(&one.node, "other").await;
+    for (n, name) in [(1, "a"), (2, "b"), (3, "c")] {
+        publish(&one.node, name, &[n; 60_000]).await.unwrap();
+    }
+    let quota = |size: &str| FeedChange { quota: Some(size.to_owned()), ..FeedChange::default() };
+    one.node.change_feed("other", quota("130KB")).await.unwrap();
+    for dry_run in [true, false] {
+        let request = MergeRequest { into: "other".to_owned(), dry_run };
+        let told = one.node.merge_feed("tools", request).await.unwrap();
+        assert_eq!((told.fresh, told.pending), (2, 1), "{told:?}");
+    }
+    assert_eq!(served(&one.node, "tools").await, ["a", "b"]);
+    let held = one.node.change_feed("tools", quota("180KB")).await.unwrap().held_bytes;
+    assert_eq!(held, Some(120_000));
+    eventually("c", async || served(&one.node, "tools").await == ["a", "b", "c"]).await;
+}
+
+/// A sweep between the look at the bytes and the op that names them would take them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merge_keeps_the_bytes_that_it_looked_at_until_it_named_them() {
+    let one = lab("New York").await;
+    feed(&one.node, "tools").await;
+    feed(&one.node, "other").await;
+    publish(&one.node, "a", b"a").await.unwrap();
+    let site = one.node.inner.site.clone();
+    let into = site.store().feed_named("other").unwrap().unwrap().0;
+    let runtime = tokio::runtime::Handle::current();
+    let (node, mut merging) = (one.node.clone(), None);
+    let looked = move || {
+        let mut kept = false;
+        // While this site signs something else the merge waits to be signed.
+        let said = site.author_if(into, |store| {
+            let request = MergeRequest { into: "other".to_owned(), dry_run: false };
+            merging = Some(runtime.spawn(async move { node.merge_feed("tools", request).await }));
+            let deadline = std::time::Instant::now() + PATIENCE;
+            while !kept && std::time::Instant::now() < deadline {
+                kept = store.is_naming();
+                std::thread::yield_now();
+            }
+            Ok::<_, crate::keeper::AuthorError>(Vec::new())
+        });
+        said.unwrap();
+        (kept, merging.unwrap())
+    };
+    let (kept, merging) = tokio::task::spawn_blocking(looked).await.unwrap();
+    assert!(kept);
+    assert_eq!(merging.await.unwrap().unwrap().fresh, 1);
 }
