@@ -97,6 +97,8 @@ struct Inner {
     key: Mutex<Arc<SiteKey>>,
     /// Held while an op is signed, so that a log has one writer.
     clock: Mutex<Clock>,
+    /// Held while deletions are counted and held, and while a hold is approved: what was read of one is not written again once it is gone.
+    brakes: Mutex<()>,
     /// Blobs that clients asked for, the oldest first: links that fetch on demand fetch these.
     asked: Mutex<VecDeque<BlobId>>,
 }
@@ -137,7 +139,16 @@ impl SiteStore {
             Clock::default()
         });
         let (key, clock) = (Mutex::new(Arc::new(key)), Mutex::new(clock));
-        Self { inner: Arc::new(Inner { store, me, key, clock, asked: Mutex::default() }) }
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                me,
+                key,
+                clock,
+                brakes: Mutex::default(),
+                asked: Mutex::default(),
+            }),
+        }
     }
 
     /// This site.

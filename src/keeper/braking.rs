@@ -8,6 +8,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use data_encoding::HEXLOWER;
 use protocol::brake::{Stretch, trips};
 use protocol::feed::Standing;
 use protocol::id::{FeedId, LogId};
@@ -16,8 +17,8 @@ use protocol::log::NamedOp;
 use protocol::op::{Body, Place};
 use protocol::time::Timestamp;
 
-use super::SiteStore;
-use crate::store::{BlobState, HOLD_NAMES_MAX, Hold, ReadError, Store, WriteError};
+use super::{SiteStore, locked};
+use crate::store::{BlobState, HOLD_NAMES_MAX, Hold, ReadError, Store, SweepError, WriteError};
 
 /// Why deletes could not be held.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,7 @@ pub(super) fn before(
     if log.author == site.me() || store.waits(feed)?.is_some() {
         return Ok(None);
     }
+    let _one_at_a_time = locked(&site.inner.brakes);
     let Some(Taken { first, end, versions: taken }) = taken(site, log, ops, brought)? else {
         return Ok(None);
     };
@@ -101,6 +103,22 @@ pub(super) fn before(
     }
     store.put_braked(feed, link, &braked)?;
     Ok(tripped)
+}
+
+impl SiteStore {
+    /// Lets the deletes of a hold take effect, by its name in hexadecimal. What it was, where it is open.
+    ///
+    /// # Errors
+    /// When the disk is full or fails.
+    pub fn approve(&self, name: &str) -> Result<Option<([u8; 8], Hold)>, SweepError> {
+        let _one_at_a_time = locked(&self.inner.brakes);
+        let store = self.store();
+        let found = store.open_holds(None)?.into_iter().find(|(id, _)| HEXLOWER.encode(id) == name);
+        let Some((id, hold)) = found else { return Ok(None) };
+        store.remove_hold(hold.feed, id)?;
+        store.release_brakes(hold.feed)?;
+        Ok(Some((id, hold)))
+    }
 }
 
 /// What other links took away within the window and no hold covers.

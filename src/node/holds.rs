@@ -44,12 +44,9 @@ impl Node {
     pub async fn approve(&self, hold: &str) -> Result<shapes::Hold, Problem> {
         let name = hold.to_owned();
         let approved = self.blocking(move |site| {
-            let holds = site.store().open_holds(None)?;
-            let found = holds.into_iter().find(|(id, _)| HEXLOWER.encode(id) == name);
+            let found = site.approve(&name)?;
             let (id, hold) =
                 found.ok_or_else(|| not_found("hold", &name).hint("`packetboat holds` lists what waits"))?;
-            site.store().remove_hold(hold.feed, id)?;
-            site.store().release_brakes(hold.feed)?;
             told(site, id, hold)
         });
         let approved = approved.await?;

@@ -1,6 +1,7 @@
 //! What one link takes away at once is held, unless it was never this site's to lose.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use protocol::grant::Permitted;
 use protocol::id::BlobId;
@@ -17,6 +18,9 @@ use crate::keeper::tests::a_feed_on;
 use crate::keeper::wall_clock;
 use crate::store::Cause;
 use crate::store::disk::fake::FakeDisk;
+
+/// Longer than a look at what a link brings takes.
+const WITHIN: Duration = Duration::from_millis(300);
 
 /// A feed of this site's in which another one published 150 versions, in one batch, and says of each that it is gone, in a second one.
 struct MassDeletion {
@@ -146,4 +150,32 @@ fn deletions_of_much_that_come_over_two_links_at_once_are_held() {
     let (_, hold) = much.site.store().open_holds(None).unwrap().remove(0);
     let of_both: u64 = hold.stretches.iter().map(|(_, first, end)| end - first).sum();
     assert_eq!((hold.deletes, of_both), (150, 150), "{hold:?}");
+}
+
+/// Else a hold that was read before it was approved would be written again after that.
+#[test]
+fn what_a_link_brings_is_looked_at_before_a_hold_is_approved_or_after() {
+    let much = mass_deletion();
+    let brings =
+        || before(&much.site, "la", much.log, much.deletes.ops(), &Brought::new(), wall_clock()).unwrap();
+    let hold = brings().unwrap();
+    let (done, ends) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let going_on = locked(&much.site.inner.brakes);
+        for approves in [true, false] {
+            let (done, brings, site) = (done.clone(), &brings, &much.site);
+            scope.spawn(move || {
+                if approves {
+                    assert!(site.approve(&HEXLOWER.encode(&hold)).unwrap().is_some());
+                } else {
+                    brings();
+                }
+                done.send(()).unwrap();
+            });
+        }
+        assert_eq!(ends.recv_timeout(WITHIN), Err(mpsc::RecvTimeoutError::Timeout));
+        drop(going_on);
+    });
+    let open = much.site.store().open_holds(None).unwrap();
+    assert!(open.iter().all(|(id, _)| *id != hold));
 }
