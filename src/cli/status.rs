@@ -139,7 +139,11 @@ pub(super) fn as_of(link: &api::Link) -> Vec<String> {
     match link.as_of_ms {
         Some(at) => lines.push(format!(
             "this site has everything {}{} had at {}, {}",
-            through_filter(link, |on| on.flows_in),
+            if link.fetch == "on-demand" {
+                "that clients asked for of what "
+            } else {
+                through_filter(link, |on| on.flows_in)
+            },
             link.peer_name,
             clock(at),
             text::ago(at)
