@@ -426,7 +426,7 @@ fn cut_short(killed: bool) {
             unnamed_kept: std::time::Duration::ZERO,
             ..crate::store::Options::new(77)
         };
-        let opened = Store::open_on(std::sync::Arc::new(disk.clone()), Box::new(engine.clone()), options);
+        let opened = Store::open_on(Arc::new(disk.clone()), Box::new(engine.clone()), options);
         let over = !disk.has_failed();
         disk.fail_call(0);
         let (was, still) =
