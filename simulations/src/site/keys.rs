@@ -31,6 +31,13 @@ impl Site {
         said
     }
 
+    /// Whether this site may have said more than it knows, by the node's rule for those who ask for a new key.
+    #[must_use]
+    pub fn may_have_said_more(&self) -> bool {
+        self.had_to_learn()
+            || own_log::unheard(self.store(), self.id()).is_ok_and(|unheard| !unheard.is_empty())
+    }
+
     /// A thief of `victim`'s first key goes on with the last log that it signed, at this site's disk, if that log is here as far as the
     /// victim has it.
     pub fn forge(&mut self, now: u64, feed: FeedId, victim: &Self) -> Option<NamedOp> {

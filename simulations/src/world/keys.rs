@@ -9,10 +9,12 @@ use crate::check::Fault;
 use crate::site::Site;
 
 impl World {
-    /// What a machine that was set back does not know that it said, a new key of it would let count no more: its people wait with that.
+    /// What a machine that was set back, or lost a part of its log, does not know that it said, a new key of it would let count no more: its people
+    /// wait with that.
     pub(super) fn new_key(&mut self, site: usize) -> Result<(), Fault> {
         let (now, feed) = (self.now, self.feed);
-        let Some(at) = self.sites.get_mut(site).filter(|_| !self.set_back.contains(&site)) else {
+        let set_back = self.set_back.contains(&site);
+        let Some(at) = self.sites.get_mut(site).filter(|at| !set_back && !at.may_have_said_more()) else {
             return Ok(());
         };
         let said = at.new_key(now, feed);
