@@ -223,6 +223,8 @@ pub struct Seen<'a> {
     pub known: &'a [BTreeSet<OpId>],
     /// The sites at which bits have rotted.
     pub rotted: &'a BTreeSet<usize>,
+    /// The sites whose machines were set back.
+    pub set_back: &'a BTreeSet<usize>,
     /// The site that keeps no rules, if there is one. Facts of its are of the site after the last.
     pub cheat: Option<&'a Site>,
 }

@@ -393,6 +393,7 @@ impl World {
             oracle: &self.oracle,
             known: &self.known,
             rotted: &self.rotted,
+            set_back: &self.set_back,
             cheat: self.cheat.as_ref().map(|cheat| &cheat.site),
         }
     }

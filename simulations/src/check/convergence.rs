@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use packetboat::store::Topic;
-use protocol::feed::Standing;
+use protocol::feed::{Item, Standing};
 use protocol::id::OpId;
 
 use super::quota;
 use crate::oracle::{Fact, Seen};
+use crate::site::Site;
+use crate::site::keys::STOLEN;
 
 /// What decides what a site serves to all, and what it serves then.
 type Roots<'a> = BTreeMap<BTreeSet<OpId>, (String, &'a str)>;
@@ -34,6 +36,12 @@ fn agrees<'a>(seen: Seen<'a>, at: usize, due: &[&Fact], roots: &mut Roots<'a>) -
     let (Some(site), Some(known)) = (seen.sites.get(at), seen.known.get(at)) else { return Ok(()) };
     // What a site hides from itself alone is not in its root.
     if due.iter().any(|fact| fact.site == at && fact.delete().is_some() && !seen.counts(at, fact)) {
+        return Ok(());
+    }
+    // What a thief said counts here where the word was lost that its key is worth nothing; another check judges that.
+    let is_stolen = |(name, item): &(String, Item)| name.starts_with(STOLEN) && item.winner.is_some();
+    let lost = !seen.set_back.is_empty() || seen.sites.iter().any(Site::had_to_learn);
+    if lost && site.items(seen.now, seen.feed).iter().any(is_stolen) {
         return Ok(());
     }
     // What is here of the cheat's came by its grant.

@@ -30,8 +30,11 @@ pub fn check(seen: Seen<'_>) -> Result<(), String> {
 /// Whether the word that closed a log rotted, or went with its machine, before anybody else had heard it: it is known nowhere, and what its
 /// site says in its place accepts what came to it meanwhile.
 fn change_is_lost(seen: Seen<'_>, stolen: Place) -> bool {
-    let lost = |site: &Site| site.lost_own_words() || site.had_to_learn();
-    seen.sites.iter().any(|site| site.id() == stolen.log.author && lost(site))
+    let lost = |(at, site): (usize, &Site)| {
+        site.lost_own_words() || site.had_to_learn() || seen.set_back.contains(&at)
+    };
+    let mut sites = seen.sites.iter().enumerate();
+    sites.any(|(at, site)| site.id() == stolen.log.author && lost((at, site)))
         && seen
             .sites
             .iter()
