@@ -61,6 +61,11 @@ pub enum AuthorError {
     /// It may have said more than it knows of.
     #[error("this site {what} and waits for a peer to tell what it said")]
     Restored { what: &'static str },
+    /// What it signs with this one counts nowhere.
+    #[error(
+        "a later key of this site is known to follow the one that it has here: what it signs counts nowhere any more"
+    )]
+    Superseded,
     /// A log can be begun anew so often and no more.
     #[error(
         "this site's key has opened as many epochs of a log as one key can; rotate it: packetboat key rotate"

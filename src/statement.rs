@@ -70,6 +70,7 @@ impl StatementError {
                     | AuthorError::Forked
                     | AuthorError::Restored { .. }
                     | AuthorError::EpochsSpent
+                    | AuthorError::Superseded
             )
         )
     }

@@ -37,7 +37,7 @@ pub(super) enum RightsCommand {
     ///
     /// What it said counts as far as the feed's seals reach. What it said after that waits at
     /// every site, and counts again only if rights are given anew. What it says once it has heard
-    /// of this stays there for good, unless one of its links lets the feed out.
+    /// of this stays there for good.
     #[command(verbatim_doc_comment)]
     Revoke(RevokeArgs),
 }

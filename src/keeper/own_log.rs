@@ -1,8 +1,6 @@
 //! Which of a site's own logs it goes on with, and how a site that was restored, copied or set back comes to write again. Reads and
 //! writes the store alone: whoever signs passes the random step to a later epoch, and lets nothing be signed between the two.
 
-use std::sync::Arc;
-
 use protocol::fault::Outcome;
 use protocol::grant::Authority;
 use protocol::id::{FeedId, LogId, SiteId};
@@ -79,12 +77,37 @@ pub fn next(
     step: impl FnOnce() -> Result<u32, AuthorError>,
 ) -> Result<OwnLog, AuthorError> {
     store.look_after_rebuild().map_err(AppendError::from)?;
+    must_be_newest(store, key, feed)?;
     if let Some(awakening) = store.waits(feed)? {
         return Err(AuthorError::Restored { what: awakening.cause.words() });
     }
     let (log, opens) = chosen(store, key, feed, anew, step)?;
     let held = store.log_state(log)?.map_or_else(Mmr::default, |state| state.after);
     Ok(OwnLog { log, opens, held })
+}
+
+/// Whether a later key than this one closed what it signs in a feed: the site was restored from before it was changed, or it is in other hands.
+fn is_closed(store: &Store, key: &SiteKey, feed: FeedId) -> Result<bool, ReadError> {
+    let epoch = first_epoch(key.succession().generation());
+    let log = LogId { feed, author: key.site_id(), epoch };
+    Ok(store.authority(feed)?.is_some_and(|authority| authority.closed_at(log).is_some()))
+}
+
+fn must_be_newest(store: &Store, key: &SiteKey, feed: FeedId) -> Result<(), AuthorError> {
+    if is_closed(store, key, feed)? { Err(AuthorError::Superseded) } else { Ok(()) }
+}
+
+/// The same in any feed.
+///
+/// # Errors
+/// The disk failed.
+pub fn is_superseded(store: &Store, key: &SiteKey) -> Result<bool, ReadError> {
+    for (feed, _) in store.feeds()? {
+        if is_closed(store, key, feed)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn chosen(
@@ -138,14 +161,20 @@ fn goes_on_in(store: &Store, me: SiteId, feed: FeedId) -> Result<LogId, ReadErro
     Ok(LogId { feed, author: me, epoch })
 }
 
-/// Whether what a site says in a feed is for itself alone: it has no rights there, or none any more as far as it heard, and no link lets anything of
-/// the feed out.
+/// Whether what a site says in a feed is for itself alone: it has no rights there, and no link lets anything of the feed out; or none any more as far
+/// as it heard, wherever links lead.
 ///
 /// # Errors
 /// The disk failed.
 pub fn is_for_this_site(store: &Store, look: Look, feed: FeedId) -> Result<bool, ReadError> {
-    let holds_some = |authority: Arc<Authority>| authority.holds_some(look.me, look.now);
-    Ok(!store.authority(feed)?.is_some_and(holds_some) && !is_let_out(store, feed)?)
+    let authority = store.authority(feed)?;
+    let is = |what: fn(&Authority, Look) -> bool| {
+        authority.as_deref().is_some_and(|authority| what(authority, look))
+    };
+    if is(|authority, look| authority.holds_some(look.me, look.now)) {
+        return Ok(false);
+    }
+    Ok(is(|authority, look| authority.is_author(look.me)) || !is_let_out(store, feed)?)
 }
 
 /// Whether a site that never had rights in a feed may only not have heard yet that it was given some: who joined to push says so before it knows.
@@ -233,6 +262,12 @@ pub fn unheard(store: &Store, me: SiteId) -> Result<Vec<Unheard>, ReadError> {
                 unheard.push(peer);
             }
         }
+        for gone in store.gone_unheard(feed)? {
+            let peer = (feed, Some(gone));
+            if !unheard.contains(&peer) {
+                unheard.push(peer);
+            }
+        }
         let lacking = store.lacking_logs_of(feed, me)?;
         let authority = store.authority(feed)?;
         let is_closed = |log| authority.as_ref().is_some_and(|authority| authority.closed_at(log).is_some());
@@ -306,6 +341,7 @@ pub fn resume(
     if store.waits(feed)?.is_none() && !(damaged.is_some() && is_nowhere) {
         return Ok(None);
     }
+    must_be_newest(store, key, feed)?;
     let before = store.writing(feed)?.map_or(0, |writing| writing.epoch);
     let newest = heads(store, key.site_id(), feed)?.last().map_or(0, |head| head.log.epoch);
     let epoch = later_epoch(newest.max(before).max(damaged.unwrap_or_default()), key, step()?)?;

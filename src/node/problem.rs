@@ -95,6 +95,12 @@ impl From<AuthorError> for Problem {
                     )
             }
             AuthorError::Randomness(_) => Self::new(500, "disk", "The system failed", error.to_string()),
+            AuthorError::Superseded => {
+                Self::new(409, "refused", "This site has an older key of its own", error.to_string()).hint(
+                    "put its newest key back as key/site.key, and the one before as key/site.old, and start it again; if nobody here \
+                     changed the key, it is in other hands: make a new site",
+                )
+            }
             AuthorError::EpochsSpent => {
                 Self::new(409, "refused", "This site's key is used up", error.to_string())
                     .hint("packetboat key rotate")

@@ -88,7 +88,8 @@ fn close_older_logs(site: &SiteStore) -> Result<(), Problem> {
                 AuthorError::Strict
                 | AuthorError::Restored { .. }
                 | AuthorError::SetBack { .. }
-                | AuthorError::Forked,
+                | AuthorError::Forked
+                | AuthorError::Superseded,
             ) => {}
             Err(error) => return Err(error.into()),
         }
@@ -127,9 +128,19 @@ fn would_lose(
     ))
 }
 
-/// Authors of whom two keys claim to be the same one.
+/// Authors of whom two keys claim to be the same one, and this site where it has an older key than its newest.
 pub(super) fn contested(site: &SiteStore) -> Result<Vec<Finding>, ReadError> {
     let mut findings = Vec::new();
+    if own_log::is_superseded(site.store(), &site.key())? {
+        findings.push(Finding {
+            severity: "error".to_owned(),
+            kind: "older-key".to_owned(),
+            text: format!("{}; it says nothing more", AuthorError::Superseded),
+            hint: "put its newest key back as key/site.key, and the one before as key/site.old, and start it again; if nobody here changed \
+                   the key, it is in other hands: make a new site"
+                .to_owned(),
+        });
+    }
     for (feed, record) in site.store().feeds()? {
         let Some(authority) = site.store().authority(feed)? else { continue };
         for author in
@@ -278,6 +289,9 @@ impl Node {
     async fn draw_key(&self, accept_loss: bool) -> Result<(), Problem> {
         let (data, names) = (self.inner.data.clone(), self.site_names());
         let drawing = self.blocking(move |site| {
+            if own_log::is_superseded(site.store(), &site.key())? {
+                return Err(AuthorError::Superseded.into());
+            }
             if own_log::any_waits(site.store())? {
                 let detail = "this site waits to learn what it said before it says more";
                 return Err(Problem::new(503, "restored", "This site cannot change its key now", detail)

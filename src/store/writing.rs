@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::keys;
 use super::{ReadError, Shelf, Store, WriteError};
 
+/// Of no awakening: the first has the turn one.
+const NOT_HEARD: u64 = 0;
+
 /// The key of the record about the store as a whole. Those of feeds are 32 bytes long, those of what a site told of one 64.
 const WHOLE: &[u8] = b"awakening";
 
@@ -132,6 +135,37 @@ impl Store {
         }
         let key = keys::joined(&[feed.as_bytes(), site.as_bytes()]);
         self.put_record(Shelf::Writing, &key, &keys::encode(&awakening.turn))
+    }
+
+    /// Notes that a site is linked no more: whether it told everything that it has of a feed since the store's last awakening stays known.
+    ///
+    /// # Errors
+    /// When the disk is full or fails.
+    pub fn note_gone(&self, feed: FeedId, site: SiteId) -> Result<(), WriteError> {
+        let key = keys::joined(&[feed.as_bytes(), site.as_bytes()]);
+        if self.was_heard(feed, site).unwrap_or(false) {
+            return self.remove_record(Shelf::Writing, &key);
+        }
+        self.put_record(Shelf::Writing, &key, &keys::encode(&NOT_HEARD))
+    }
+
+    /// The sites that were noted to have told not everything, linked or not.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn gone_unheard(&self, feed: FeedId) -> Result<Vec<SiteId>, ReadError> {
+        let mut gone = Vec::new();
+        for (key, value) in self.records(Shelf::Writing, feed.as_bytes(), &[], usize::MAX)? {
+            let Some(site) =
+                key.strip_prefix(feed.as_bytes()).and_then(|site| <[u8; 32]>::try_from(site).ok())
+            else {
+                continue;
+            };
+            if self.understood::<u64>(&value)? == NOT_HEARD {
+                gone.push(SiteId(site));
+            }
+        }
+        Ok(gone)
     }
 
     /// Whether a site told everything that it has of a feed since the store's last awakening. Where there was none, nothing has to be told.

@@ -244,3 +244,47 @@ async fn a_site_restored_from_before_its_new_key_was_shown_joins_by_the_one_that
     pause(&la.node, false).await;
     settle(&la.node).await;
 }
+
+/// Whoever is not linked any more may still have what this site does not know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_that_was_not_heard_stands_in_the_way_of_a_new_key_though_its_link_was_removed() {
+    let (ny, la, _tokyo) = restored_and_heard_by_one_alone().await;
+    let links = ny.node.link_names();
+    let (name, _) = links.iter().find(|(_, link)| link.peer == la.node.me()).unwrap();
+    ny.node.unlink(name).await.unwrap();
+    let refused = ny.node.rotate_key(PATIENTLY).await.unwrap_err();
+    assert!(refused.status == 409 && refused.detail.contains(&la.node.me().short()), "{refused:?}");
+    ny.node.rotate_key(RotateRequest { accept_loss: true, ..PATIENTLY }).await.unwrap();
+}
+
+/// It was restored from before it changed its key, and hears of that from the one that had heard.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_that_hears_of_a_later_key_of_its_own_says_nothing_with_the_older_one() {
+    let (ny, la, tokyo) = (lab("NY").await, lab("LA").await, lab("Tokyo").await);
+    feed(&ny.node, "tools").await;
+    publish(&ny.node, "old", b"1").await.unwrap();
+    pair(&ny.node, &la.node, "mirror").await;
+    settle(&la.node).await;
+    pair(&ny.node, &tokyo.node, "push").await;
+    settle(&tokyo.node).await;
+    pause(&tokyo.node, true).await;
+    let backup = backed_up(&ny).await;
+    ny.node.rotate_key(PATIENTLY).await.unwrap();
+    publish(&ny.node, "new", b"2").await.unwrap();
+    settle(&la.node).await;
+    pause(&la.node, true).await;
+    let ny = restored(ny, &backup, "NY").await;
+    pause(&tokyo.node, false).await;
+    settle(&tokyo.node).await;
+    eventually("it writes again", async || publish(&ny.node, "early", b"3").await.is_ok()).await;
+    pause(&la.node, false).await;
+    settle(&la.node).await;
+    let refused = |problem: Problem| problem.title == "This site has an older key of its own";
+    eventually("it hears of its key", async || publish(&ny.node, "late", b"4").await.is_err_and(refused))
+        .await;
+    let deleted = ny.node.delete("tools", "old", "1.0", String::new(), false).await;
+    assert!(deleted.is_err_and(refused));
+    assert!(ny.node.rotate_key(PATIENTLY).await.is_err_and(refused));
+    let findings = ny.node.doctor().await.unwrap().findings;
+    assert!(findings.iter().any(|finding| finding.kind == "older-key" && finding.severity == "error"));
+}
