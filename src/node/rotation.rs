@@ -132,13 +132,12 @@ fn would_lose(
 pub(super) fn contested(site: &SiteStore) -> Result<Vec<Finding>, ReadError> {
     let mut findings = Vec::new();
     if own_log::is_superseded(site.store(), &site.key())? {
+        let refused = Problem::from(AuthorError::Superseded);
         findings.push(Finding {
             severity: "error".to_owned(),
             kind: "older-key".to_owned(),
-            text: format!("{}; it says nothing more", AuthorError::Superseded),
-            hint: "put its newest key back as key/site.key, and the one before as key/site.old, and start it again; if nobody here changed \
-                   the key, it is in other hands: make a new site"
-                .to_owned(),
+            text: format!("{}; it says nothing more", refused.detail),
+            hint: refused.hint.unwrap_or_default(),
         });
     }
     for (feed, record) in site.store().feeds()? {

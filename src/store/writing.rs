@@ -57,6 +57,11 @@ pub struct Writing {
     pub turn: u64,
 }
 
+/// The key of what is noted of whether a site told all of a feed.
+fn told_by(feed: FeedId, site: SiteId) -> Vec<u8> {
+    keys::joined(&[feed.as_bytes(), site.as_bytes()])
+}
+
 impl Store {
     /// The last awakening, if there was one.
     ///
@@ -133,8 +138,7 @@ impl Store {
         if self.was_heard(feed, site).unwrap_or(false) {
             return Ok(());
         }
-        let key = keys::joined(&[feed.as_bytes(), site.as_bytes()]);
-        self.put_record(Shelf::Writing, &key, &keys::encode(&awakening.turn))
+        self.put_record(Shelf::Writing, &told_by(feed, site), &keys::encode(&awakening.turn))
     }
 
     /// Notes that a site is linked no more: whether it told everything that it has of a feed since the store's last awakening stays known.
@@ -142,11 +146,10 @@ impl Store {
     /// # Errors
     /// When the disk is full or fails.
     pub fn note_gone(&self, feed: FeedId, site: SiteId) -> Result<(), WriteError> {
-        let key = keys::joined(&[feed.as_bytes(), site.as_bytes()]);
         if self.was_heard(feed, site).unwrap_or(false) {
-            return self.remove_record(Shelf::Writing, &key);
+            return self.remove_record(Shelf::Writing, &told_by(feed, site));
         }
-        self.put_record(Shelf::Writing, &key, &keys::encode(&NOT_HEARD))
+        self.put_record(Shelf::Writing, &told_by(feed, site), &keys::encode(&NOT_HEARD))
     }
 
     /// The sites that were noted to have told not everything, linked or not.
@@ -174,8 +177,7 @@ impl Store {
     /// When the disk fails.
     pub fn was_heard(&self, feed: FeedId, site: SiteId) -> Result<bool, ReadError> {
         let Some(awakening) = self.awakening()? else { return Ok(true) };
-        let key = keys::joined(&[feed.as_bytes(), site.as_bytes()]);
-        let heard = self.record(Shelf::Writing, &key)?;
+        let heard = self.record(Shelf::Writing, &told_by(feed, site))?;
         let heard = heard.map(|value| self.understood::<u64>(&value)).transpose()?;
         Ok(heard.is_some_and(|turn| turn >= awakening.turn))
     }
