@@ -75,16 +75,20 @@ async fn publish(node: &Node, name: &str, content: &[u8]) -> Result<api::Package
     node.publish("tools", new).await
 }
 
-async fn pair(host: &Node, joiner: &Node, may: &str) -> api::Link {
+async fn invited(host: &Node, may: &str, grant_life_ms: Option<u64>) -> String {
     let request = InviteRequest {
         feeds: vec!["tools".to_owned()],
         peer_may: may.to_owned(),
         expires_ms: wall_clock().0 + 60_000,
-        grant_life_ms: None,
+        grant_life_ms,
         addresses: vec![host.listen_address().to_string()],
     };
-    let invite = host.invite(request).await.unwrap();
-    joiner.accept(accept(&invite.ticket)).await.unwrap()
+    host.invite(request).await.unwrap().ticket
+}
+
+async fn pair(host: &Node, joiner: &Node, may: &str) -> api::Link {
+    let ticket = invited(host, may, None).await;
+    joiner.accept(accept(&ticket)).await.unwrap()
 }
 
 fn accept(ticket: &str) -> AcceptRequest {

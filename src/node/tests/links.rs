@@ -9,17 +9,6 @@ use crate::api::plan::TicketPlan;
 use crate::node::sessions::ConnectError;
 use crate::transport::tls::Alpn;
 
-async fn invited(host: &Node, may: &str, grant_life_ms: Option<u64>) -> String {
-    let request = InviteRequest {
-        feeds: vec!["tools".to_owned()],
-        peer_may: may.to_owned(),
-        expires_ms: wall_clock().0 + 60_000,
-        grant_life_ms,
-        addresses: vec![host.listen_address().to_string()],
-    };
-    host.invite(request).await.unwrap().ticket
-}
-
 async fn asking(host: &Node, joiner: &Node, may: &str, mode: &str) -> api::Link {
     let ticket = invited(host, may, None).await;
     let request = AcceptRequest { mode: Some(mode.to_owned()), ..accept(&ticket) };
@@ -444,28 +433,4 @@ async fn whoever_syncs_while_all_links_are_paused_is_told_which() {
     assert!(refused.detail.contains(&link) && refused.hint.unwrap().contains("link resume"));
     let findings = ny.node.doctor().await.unwrap().findings;
     assert!(findings.iter().any(|finding| finding.kind == "paused" && finding.text.contains(&link)));
-}
-
-/// An origin that was restored grants nothing new before it heard what it had said; whoever it granted this before may be the one to tell it.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_restored_origin_pairs_with_whom_it_knew_and_tells_others_why_not() {
-    let (ny, la, tokyo) = (lab("New York").await, lab("LA").await, lab("Tokyo").await);
-    feed(&ny.node, "tools").await;
-    pair(&ny.node, &la.node, "mirror").await;
-    publish(&ny.node, "tool", b"tool").await.unwrap();
-    settle(&la.node).await;
-    ny.node.remove_link("la").await.unwrap();
-    la.node.remove_link(&only_link(&la.node).await.name).await.unwrap();
-    let restored = Cause::Restored { made: Timestamp(1_000_000) };
-    assert!(ny.node.inner.site.awaken(restored, wall_clock()).unwrap());
-    let ticket = invited(&ny.node, "mirror", None).await;
-    let refused = tokyo.node.accept(accept(&ticket)).await.unwrap_err();
-    assert_eq!(refused.detail, Reason::Restored.to_string());
-    assert!(refused.hint.unwrap().contains("good still"));
-    pair(&ny.node, &la.node, "mirror").await;
-    settle(&la.node).await;
-    publish(&ny.node, "more", b"more").await.unwrap();
-    tokyo.node.accept(accept(&ticket)).await.unwrap();
-    settle(&tokyo.node).await;
-    assert_eq!(names(&tokyo.node).await, ready(&["more", "tool"]));
 }

@@ -288,3 +288,27 @@ async fn a_site_that_hears_of_a_later_key_of_its_own_says_nothing_with_the_older
     let findings = ny.node.doctor().await.unwrap().findings;
     assert!(findings.iter().any(|finding| finding.kind == "older-key" && finding.severity == "error"));
 }
+
+/// An origin that was restored grants nothing new before it heard what it had said; whoever it granted this before may be the one to tell it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_origin_pairs_with_whom_it_knew_and_tells_others_why_not() {
+    let (ny, la, tokyo) = (lab("New York").await, lab("LA").await, lab("Tokyo").await);
+    feed(&ny.node, "tools").await;
+    pair(&ny.node, &la.node, "mirror").await;
+    publish(&ny.node, "tool", b"tool").await.unwrap();
+    settle(&la.node).await;
+    ny.node.remove_link("la").await.unwrap();
+    la.node.remove_link(&only_link(&la.node).await.name).await.unwrap();
+    let backup = backed_up(&ny).await;
+    let ny = restored(ny, &backup, "New York").await;
+    let ticket = invited(&ny.node, "mirror", None).await;
+    let refused = tokyo.node.accept(accept(&ticket)).await.unwrap_err();
+    assert_eq!(refused.detail, Reason::Restored.to_string());
+    assert!(refused.hint.unwrap().contains("good still"));
+    pair(&ny.node, &la.node, "mirror").await;
+    settle(&la.node).await;
+    eventually("it writes again", async || publish(&ny.node, "more", b"more").await.is_ok()).await;
+    tokyo.node.accept(accept(&ticket)).await.unwrap();
+    settle(&tokyo.node).await;
+    assert_eq!(names(&tokyo.node).await, ready(&["more", "tool"]));
+}
