@@ -22,7 +22,7 @@ pub(super) enum WebhookCommand {
         /// Only these kinds, such as run-failed; all if not given.
         #[arg(long, value_delimiter = ',')]
         events: Vec<String>,
-        /// Only what is about this feed.
+        /// Only what is about this feed, by its name here: after a rename or a merge, what is about the one that is called so then.
         #[arg(long)]
         feed: Option<String>,
         /// Sign with the secret in this file (whsec_…) rather than one that is made.

@@ -214,6 +214,7 @@ impl Node {
         let mut findings = self.of_links().await?;
         findings.extend(self.of_shape());
         findings.extend(self.of_site().await?);
+        findings.extend(self.of_webhooks().await?);
         findings.extend(of_log_level());
         let rank = |finding: &Finding| match finding.severity.as_str() {
             "error" => 0,
@@ -222,6 +223,23 @@ impl Node {
         };
         findings.sort_by_key(rank);
         Ok(Findings { findings })
+    }
+
+    /// Webhooks that tell nothing, since no feed has the name that they are for.
+    async fn of_webhooks(&self) -> Result<Vec<Finding>, Problem> {
+        let webhooks = self.webhooks().await?.webhooks;
+        self.blocking(move |site| {
+            let mut findings = Vec::new();
+            for (webhook, feed) in webhooks.iter().filter_map(|one| Some((one, one.feed.as_ref()?))) {
+                if site.store().feed_named(feed)?.is_none() {
+                    let text = format!("webhook {} is for feed {feed}, and none is called so", webhook.id);
+                    let hint = "make it anew for the feed's name of now: packetboat webhook add; then packetboat webhook remove";
+                    findings.push(found("warning", "webhook-feed", text, hint));
+                }
+            }
+            Ok(findings)
+        })
+        .await
     }
 
     async fn of_links(&self) -> Result<Vec<Finding>, Problem> {

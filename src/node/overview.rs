@@ -22,7 +22,7 @@ use super::sessions::{LinkState, Pacing};
 use super::{Node, locked};
 use crate::api::keeping::Damage;
 use crate::api::{self, Problem};
-use crate::keeper::{SiteStore, wall_clock};
+use crate::keeper::{SiteStore, own_log, wall_clock};
 use crate::statement::forks::unresolved;
 use crate::store::{BlobState, FeedRecord, PeerState, ReadError, Shelf};
 
@@ -416,6 +416,10 @@ fn troubles(site: &SiteStore, damage: &Damage) -> Result<Vec<String>, ReadError>
         }
     }
     let mut troubles = Vec::new();
+    if own_log::is_superseded(store, &site.key())? {
+        troubles
+            .push("this site has an older key of its own, and says nothing: packetboat doctor".to_owned());
+    }
     if !damage.is_nothing() {
         troubles.push("damage took something that is not back: packetboat doctor".to_owned());
     }

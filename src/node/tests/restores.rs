@@ -287,6 +287,8 @@ async fn a_site_that_hears_of_a_later_key_of_its_own_says_nothing_with_the_older
     assert!(ny.node.rotate_key(PATIENTLY).await.is_err_and(refused));
     let findings = ny.node.doctor().await.unwrap().findings;
     assert!(findings.iter().any(|finding| finding.kind == "older-key" && finding.severity == "error"));
+    let status = ny.node.status(None).await.unwrap();
+    assert!(status.verdict == 3 && status.verdict_words.contains("older key of its own"), "{status:?}");
 }
 
 /// An origin that was restored grants nothing new before it heard what it had said; whoever it granted this before may be the one to tell it.

@@ -2,6 +2,7 @@
 
 use super::receiver::{Came, Receiver};
 use super::*;
+use crate::api::ruling::FeedChange;
 use crate::api::webhooks::{Made, NewWebhook, Webhook};
 use crate::events::{Recorded, Severity};
 use crate::store::Shelf;
@@ -292,4 +293,21 @@ async fn what_makes_no_webhook_is_refused_and_the_number_is_bounded() {
     }
     let full = ny.node.add_webhook(new(url)).await.unwrap_err();
     assert_eq!((full.status, full.exit_code()), (409, 4), "{full:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_for_a_name_that_no_feed_has_is_named_by_doctor() {
+    let ny = lab("New York").await;
+    feed(&ny.node, "tools").await;
+    let receiver = Receiver::start(&[OK]).await;
+    let asked = NewWebhook { feed: Some("tools".to_owned()), ..new(&receiver.url) };
+    let made = ny.node.add_webhook(asked).await.unwrap();
+    let named = async || {
+        let findings = ny.node.doctor().await.unwrap().findings;
+        findings.iter().any(|one| one.kind == "webhook-feed" && one.text.contains(&made.webhook.id))
+    };
+    assert!(!named().await);
+    let change = FeedChange { name: Some("archive".to_owned()), ..Default::default() };
+    ny.node.change_feed("tools", change).await.unwrap();
+    assert!(named().await);
 }
