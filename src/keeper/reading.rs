@@ -14,7 +14,6 @@ use protocol::package::Coordinate;
 use protocol::session::view::{Growth, Holding, LogState, Missing, Unreadable, View};
 
 use super::{LinkKeeper, locked};
-use crate::store::ReadError;
 
 impl LinkKeeper {
     /// What the link is to bring by itself or was asked to bring, whether there is room for it or not.
@@ -91,19 +90,11 @@ impl View for LinkKeeper {
     }
 
     fn missing(&self, feed: FeedId, filter: &Filter) -> Result<Vec<Missing>, Unreadable> {
-        let missing = self.to_come(feed, filter)?;
-        self.site.store().within_quota(feed, missing).map_err(|error| Unreadable(error.to_string()))
+        self.to_come(feed, filter)
     }
 
-    fn without_room(&self, feed: FeedId, filter: &Filter) -> Result<u64, Unreadable> {
-        let unreadable = |error: ReadError| Unreadable(error.to_string());
-        if self.site.store().quota(feed).map_err(unreadable)?.is_none() {
-            return Ok(0);
-        }
-        let missing = self.to_come(feed, filter)?;
-        let all = missing.len();
-        let within = self.site.store().within_quota(feed, missing).map_err(unreadable)?.len();
-        Ok(all.saturating_sub(within) as u64)
+    fn with_room(&self, feed: FeedId, missing: Vec<Missing>) -> Result<Vec<Missing>, Unreadable> {
+        self.site.store().in_turn(feed, missing).map_err(|error| Unreadable(error.to_string()))
     }
 
     fn holding(&self, blob: BlobId) -> Result<Holding, Unreadable> {

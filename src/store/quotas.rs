@@ -21,12 +21,31 @@ const PAGE_USES: usize = 512;
 pub(super) struct Held {
     /// At an era and a position of the packs: the same again is the same answer.
     bytes: BTreeMap<FeedId, ((u64, u64), u64)>,
-    /// How often somebody asked what may come.
-    asked: u64,
+    /// The last that a run was let ask for in each feed.
+    last: BTreeMap<FeedId, BlobId>,
+    /// How many runs asked.
+    runs: u64,
 }
 
-/// Spreads counted numbers so that each length is begun anywhere, however many times are asked in one run.
+/// Spreads counted numbers over all that there are.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+impl Held {
+    /// Which of the missing ones, in their ids' order, has its turn first, and whether that is the one after the last that had it. Mostly it
+    /// is, so that all come in few runs. At times it is any of them, and what follows goes on as if it had not been: links may run in step,
+    /// and what one of them asks for the other alone may have.
+    fn first(&mut self, feed: FeedId, missing: &[Missing]) -> (usize, bool) {
+        self.runs = self.runs.wrapping_add(1);
+        let drawn = self.runs.wrapping_mul(SPREAD);
+        if drawn >> 62 == 0 {
+            let any = usize::try_from(drawn >> 29).unwrap_or(0).checked_rem(missing.len());
+            return (any.unwrap_or(0), false);
+        }
+        let after = |last: &BlobId| missing.partition_point(|one| one.blob <= *last);
+        let next = self.last.get(&feed).map_or(0, after);
+        (if next < missing.len() { next } else { 0 }, true)
+    }
+}
 
 impl Store {
     /// Sets how many bytes of a feed are kept here at most; none is no bound.
@@ -104,34 +123,53 @@ impl Store {
         Ok(self.blob_entry(blob)?.is_some_and(|entry| self.takes_room(place_of(&entry).1)))
     }
 
-    /// Those of the missing blobs for which the feed's quota has room. One that has begun to come has its room. Of the others each is the
-    /// first to find room at some time: what is nowhere any more keeps nobody else out for ever.
+    /// Those of the missing blobs for which the feed's quota has room. One that has begun to come has its room; of the others the first
+    /// ones find room.
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn within_quota(&self, feed: FeedId, mut missing: Vec<Missing>) -> Result<Vec<Missing>, ReadError> {
-        let Some(quota) = self.quota(feed)? else { return Ok(missing) };
-        let first = self.turn(missing.len());
+    pub fn within_quota(&self, feed: FeedId, missing: Vec<Missing>) -> Result<Vec<Missing>, ReadError> {
+        Ok(self.filled(feed, missing)?.0)
+    }
+
+    /// As [`Self::within_quota`], for a run that asks for them: each is the first to find room at some time, so that what is nowhere any
+    /// more keeps nobody else out for ever.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn in_turn(&self, feed: FeedId, mut missing: Vec<Missing>) -> Result<Vec<Missing>, ReadError> {
+        if self.quota(feed)?.is_none() {
+            return Ok(missing);
+        }
+        missing.sort_unstable_by_key(|one| one.blob);
+        let (first, goes_on) = locked(&self.inner.held).first(feed, &missing);
         missing.rotate_left(first);
+        let (within, last) = self.filled(feed, missing)?;
+        if let Some(last) = last.filter(|_| goes_on) {
+            locked(&self.inner.held).last.insert(feed, last);
+        }
+        Ok(within)
+    }
+
+    /// What there is room for, and the last of them that is to begin.
+    fn filled(
+        &self,
+        feed: FeedId,
+        missing: Vec<Missing>,
+    ) -> Result<(Vec<Missing>, Option<BlobId>), ReadError> {
+        let Some(quota) = self.quota(feed)? else { return Ok((missing, None)) };
         let mut left = quota.saturating_sub(self.bytes_held(feed)?);
-        let mut within = Vec::new();
+        let (mut within, mut last) = (Vec::new(), None);
         for one in missing {
             if self.has_its_room(one.blob)? {
                 within.push(one);
             } else if let Some(rest) = left.checked_sub(one.size) {
                 left = rest;
+                last = Some(one.blob);
                 within.push(one);
             }
         }
-        Ok(within)
-    }
-
-    /// Whose turn it is among so many.
-    fn turn(&self, many: usize) -> usize {
-        let mut held = locked(&self.inner.held);
-        held.asked = held.asked.wrapping_add(1);
-        let spread = usize::try_from(held.asked.wrapping_mul(SPREAD) >> 33).unwrap_or(0);
-        spread.checked_rem(many).unwrap_or(0)
+        Ok((within, last))
     }
 
     /// Bytes by which the feed would be over its quota with these blobs; none where it has room for them.

@@ -178,9 +178,7 @@ impl Inbound {
         let mut lacking = false;
         for on in feeds.iter().filter(|on| on.effective.in_add) {
             // The peer is not to believe that what waits for room is here.
-            lacking = lacking
-                || !view.missing(on.feed, &on.filter)?.is_empty()
-                || view.without_room(on.feed, &on.filter)? > 0;
+            lacking = lacking || !view.missing(on.feed, &on.filter)?.is_empty();
         }
         self.gaps = self.has_gaps(me, feeds, view)?;
         let lacking = lacking || self.gaps;
@@ -431,10 +429,13 @@ impl Inbound {
     fn fetch(&mut self, context: &mut Context<'_>) -> Result<(), Stop> {
         self.stage = Stage::Fetching;
         for on in context.feeds.iter().filter(|on| on.effective.in_add) {
-            for missing in context.view.missing(on.feed, &on.filter)? {
+            let missing = context.view.missing(on.feed, &on.filter)?;
+            let all = missing.len();
+            let wanted = context.view.with_room(on.feed, missing)?;
+            self.missing = self.missing.saturating_add(all.saturating_sub(wanted.len()) as u64);
+            for missing in wanted {
                 self.want(missing, context)?;
             }
-            self.missing = self.missing.saturating_add(context.view.without_room(on.feed, &on.filter)?);
         }
         self.ask(context);
         Ok(())

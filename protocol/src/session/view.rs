@@ -142,12 +142,12 @@ pub trait View {
     /// The store cannot be read.
     fn missing(&self, feed: FeedId, filter: &Filter) -> Result<Vec<Missing>, Unreadable>;
 
-    /// How many blobs of that kind are not among the missing ones, because this site has no room for them that it may take.
+    /// Those of the missing blobs that a run may ask for: which this site has room for that it may take.
     ///
     /// # Errors
     /// The store cannot be read.
-    fn without_room(&self, _feed: FeedId, _filter: &Filter) -> Result<u64, Unreadable> {
-        Ok(0)
+    fn with_room(&self, _feed: FeedId, missing: Vec<Missing>) -> Result<Vec<Missing>, Unreadable> {
+        Ok(missing)
     }
 
     /// How much of a blob is here.

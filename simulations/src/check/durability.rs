@@ -58,6 +58,7 @@ pub fn check(seen: Seen<'_>) -> Result<(), String> {
 
 /// Whether an op that may have counted does not any more.
 fn undone(seen: Seen<'_>, fact: &Fact) -> bool {
-    let accepted = seen.oracle.words.accepted(fact.place.log.author, fact.place.log.epoch);
+    let is_held = |word| seen.known.iter().any(|known| known.contains(&word));
+    let accepted = seen.oracle.words.accepted(fact.place.log.author, fact.place.log.epoch, is_held);
     fact.cut_off || accepted.is_some_and(|len| fact.place.seq >= len)
 }

@@ -57,10 +57,10 @@ impl Words {
         self.all.iter().any(|word| word.about == about && matches!(word.said, Said::Revoke { .. }))
     }
 
-    /// How far the last word about a site accepts an epoch of its log, if that word took its rights back.
+    /// How far the last word about a site, of those that are held, accepts an epoch of its log, if that word took its rights back.
     #[must_use]
-    pub fn accepted(&self, about: SiteId, epoch: u64) -> Option<u64> {
-        match &self.all.iter().rev().find(|word| word.about == about)?.said {
+    pub fn accepted(&self, about: SiteId, epoch: u64, is_held: impl Fn(OpId) -> bool) -> Option<u64> {
+        match &self.all.iter().rev().find(|word| word.about == about && is_held(word.id))?.said {
             Said::Grant(_) => None,
             Said::Revoke { accepted } => Some(reach(accepted, epoch)),
         }

@@ -130,7 +130,9 @@ impl World {
             if let Body::Seal(seal) = &named.op.body { seal.frontier.as_slice() } else { &[] }
         });
         let sealed = sealed.map(reach);
-        let before = self.oracle.words.accepted(about, EPOCH).unwrap_or(u64::MAX);
+        // A grant that a loss of power took is none that the revoke ends.
+        let is_held = |word| origin.store().op(word).ok().flatten().is_some();
+        let before = self.oracle.words.accepted(about, EPOCH, is_held).unwrap_or(u64::MAX);
         sealed.max().unwrap_or(0).min(before).min(held)
     }
 

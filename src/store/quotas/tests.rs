@@ -58,7 +58,7 @@ fn a_quota_lets_come_what_it_has_room_for() {
     assert_eq!(store.over_quota(feed, new(1)).unwrap(), None);
 }
 
-/// A run asks twice, and only the second time for bytes: what is nowhere any more must not have the room each time.
+/// What is nowhere any more must not have the room each time, also where links run in step and one of them alone leads to what is somewhere.
 #[test]
 fn what_nobody_has_keeps_nothing_else_out_for_ever() {
     let store = open(&FakeDisk::new(), &InMemory::default());
@@ -68,12 +68,30 @@ fn what_nobody_has_keeps_nothing_else_out_for_ever() {
         let wanted: Vec<_> = (0..=others).map(|n| missing(&Dice::new(20 + n).bytes(60_000))).collect();
         let mut first = BTreeSet::new();
         for _ in 0..60 {
-            store.within_quota(feed, wanted.clone()).unwrap();
-            let within = store.within_quota(feed, wanted.clone()).unwrap();
+            store.in_turn(feed, wanted.clone()).unwrap();
+            let within = store.in_turn(feed, wanted.clone()).unwrap();
             assert_eq!(within.len(), 1);
             first.insert(within[0].blob);
         }
         assert_eq!(first.len(), wanted.len());
+    }
+}
+
+/// One that lacks many runs seldom: few runs are to reach all of them.
+#[test]
+fn each_that_has_no_room_beside_others_has_its_turn_within_twice_as_many_runs() {
+    let store = open(&FakeDisk::new(), &InMemory::default());
+    let feed = FeedId([4; 32]);
+    store.set_quota(feed, Some(100_000)).unwrap();
+    for many in [2, 7, 30, 100] {
+        let wanted: Vec<_> = (0..many).map(|n| missing(&Dice::new(20 + n).bytes(60_000))).collect();
+        let mut had = BTreeSet::new();
+        for _ in 0..2 * many {
+            had.extend(store.in_turn(feed, wanted.clone()).unwrap().first().map(|one| one.blob));
+            let looked = store.within_quota(feed, wanted.clone()).unwrap();
+            assert_eq!(looked[0].blob, wanted[0].blob, "who only looks takes no turn");
+        }
+        assert_eq!(had.len(), wanted.len(), "of {many}");
     }
 }
 
