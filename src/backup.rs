@@ -61,6 +61,8 @@ pub struct Source<'a> {
     /// The data folder.
     pub data: &'a Path,
     pub site: String,
+    /// The number of the key with which it signs.
+    pub key_number: u64,
     pub name: String,
     pub now_ms: u64,
     /// Whether the site's key goes along: whoever has the backup is then the site.
@@ -127,6 +129,7 @@ pub fn backup(
         name: from.name.clone(),
         made_ms: from.now_ms,
         life: snapshot.life.clone(),
+        key_number: from.key_number,
         files: made.entries,
     };
     manifest.write(to)?;

@@ -66,6 +66,9 @@ pub struct Manifest {
     pub made_ms: u64,
     /// The life of the store: a restore begins another, whose packs are others.
     pub life: String,
+    /// The number of the key with which the site signed then: no node starts on the store with an older one. Manifests of before do not say.
+    #[serde(default)]
+    pub key_number: u64,
     pub files: Vec<Entry>,
 }
 

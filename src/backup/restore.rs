@@ -32,8 +32,8 @@ pub enum RestoreError {
     #[error("the key is that of site {found}, and the backup is of site {wanted}")]
     OtherKey { found: String, wanted: String },
     #[error(
-        "the backup has a newer key of this site than {}: nobody may take the older one for the site any more, and no node would start with it; \
-         leave --key out, or give the newest key",
+        "the backup is of a site with a newer key than {}: nobody may take the older one for the site any more, and no node would start with \
+         it; give the newest key, or leave --key out where the backup has it",
         .given.display()
     )]
     OlderKey { given: PathBuf },
@@ -64,13 +64,7 @@ pub fn restore(
 ) -> Result<Restored, RestoreError> {
     let manifest = Manifest::read(from)?.ok_or_else(|| ManifestError::None { folder: from.to_owned() })?;
     let key = key_of(from, key, &manifest)?;
-    // Nothing hangs on it but by which key sites that have not heard of the newer one know this site.
-    let older = held_key(from, OLDER_KEY, &manifest).unwrap_or_else(|error| {
-        tracing::warn!(%error, "the older key cannot be restored; sites that have not heard of the newer one must be paired with again");
-        None
-    });
-    let precedes = |older: &SiteKey| older.succession().is_start_of(key.succession());
-    let older = older.filter(precedes);
+    let older = older_key_of(from, &key, &manifest);
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| RestoreError::Write { path, source }
@@ -147,11 +141,27 @@ fn key_of(from: &Path, given: Option<&Path>, manifest: &Manifest) -> Result<Site
     }
     let Some(given) = given else { return Ok(key) };
     // One that is damaged is no reason to refuse: the one that is given is to take its place.
-    let held = held_key(from, KEY, manifest).ok().flatten();
-    if held.is_some_and(|held| held.succession().generation() > key.succession().generation()) {
+    let held = held_key(from, KEY, manifest).ok().flatten().map_or(0, |held| held.succession().generation());
+    if manifest.key_number.max(held) > key.succession().generation() {
         return Err(RestoreError::OlderKey { given: given.to_owned() });
     }
     Ok(key)
+}
+
+/// The newest key in a backup that came before the site's one. Nothing hangs on it but by which key sites know this one that have not heard of
+/// the newer one.
+fn older_key_of(from: &Path, key: &SiteKey, manifest: &Manifest) -> Option<SiteKey> {
+    let held = [KEY, OLDER_KEY].into_iter().filter_map(|name| {
+        held_key(from, name, manifest).unwrap_or_else(|error| {
+            tracing::warn!(%error, "a key cannot be restored; sites that know no newer one must be paired with again");
+            None
+        })
+    });
+    let newest = key.succession();
+    let precedes = |older: &SiteKey| {
+        older.succession().is_start_of(newest) && older.succession().generation() < newest.generation()
+    };
+    held.filter(precedes).max_by_key(|older| older.succession().generation())
 }
 
 /// A key that lies in a backup.

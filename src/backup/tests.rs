@@ -56,7 +56,9 @@ impl Lab {
     }
 
     fn source<'a>(&self, data: &'a Path, with_key: bool) -> Source<'a> {
-        Source { data, site: self.key.site_id().to_string(), name: "LA".to_owned(), now_ms: 5, with_key }
+        let key = SiteKey::load(&data.join(KEY)).unwrap();
+        let (site, key_number) = (key.site_id().to_string(), key.succession().generation());
+        Source { data, site, key_number, name: "LA".to_owned(), now_ms: 5, with_key }
     }
 
     fn try_backup(&self, with_key: bool, progress: &mut dyn FnMut(u64, u64)) -> Result<Backed, BackupError> {
@@ -183,7 +185,10 @@ fn a_key_that_is_still_shown_goes_along_with_the_newer_one() {
     let mut lab = Lab::new();
     lab.put(1);
     let older = lab.path("data").join(OLDER_KEY);
-    SiteKey::load(&lab.path("data").join(KEY)).unwrap().copy_to(&older).unwrap();
+    let path = lab.path("data").join(KEY);
+    let first = SiteKey::load(&path).unwrap();
+    first.copy_to(&older).unwrap();
+    first.followed_by(&[2; 32]).replace(&path).unwrap();
     lab.backup(true);
     lab.restore("both").unwrap();
     assert_eq!(fs::read(lab.path("both").join(OLDER_KEY)).unwrap(), fs::read(&older).unwrap());
@@ -208,8 +213,31 @@ fn nothing_is_restored_with_an_older_key_than_the_backup_has() {
     let refused = with(&older).unwrap_err();
     assert!(matches!(&refused, RestoreError::OlderKey { given } if *given == older), "{refused}");
     assert!(!lab.path("new").exists(), "nothing was made");
+    lab.backup(false);
+    assert!(
+        matches!(with(&older), Err(RestoreError::OlderKey { .. })),
+        "it holds none, and knows of the newer one"
+    );
+    lab.backup(true);
     second.followed_by(&[3; 32]).replace(&path).unwrap();
     with(&path).expect("a newer key than the backup has");
+}
+
+/// Sites that were not shown the newer key know this one by the key that the backup holds.
+#[test]
+fn the_key_of_a_backup_is_kept_beside_a_newer_one_that_is_given() {
+    let mut lab = Lab::new();
+    lab.put(1);
+    let path = lab.path("data").join(KEY);
+    let first = SiteKey::load(&path).unwrap();
+    let second = first.followed_by(&[2; 32]);
+    second.replace(&path).unwrap();
+    first.copy_to(&lab.path("data").join(OLDER_KEY)).unwrap();
+    lab.backup(true);
+    second.followed_by(&[3; 32]).replace(&path).unwrap();
+    restore(&lab.path("backup"), &lab.path("new"), Some(&path), 9, &mut quiet).unwrap();
+    let older = SiteKey::load(&lab.path("new").join(OLDER_KEY)).unwrap();
+    assert_eq!(older.succession(), second.succession());
 }
 
 /// Else the first backup, which takes longest, could not be done again in its place.

@@ -74,12 +74,14 @@ pub fn backup_offline(
     asked: &shapes::BackupRequest,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<shapes::Backup, OfflineBackupError> {
-    let site = SiteKey::load(&key_path(data))?.site_id();
+    let key = SiteKey::load(&key_path(data))?;
+    let site = key.site_id();
     let generation = super::random::<16>().map_err(OfflineBackupError::Randomness)?;
     let store = Store::open(&store_path(data), Options::new(u128::from_le_bytes(generation)))?;
     let source = Source {
         data,
         site: site.to_string(),
+        key_number: key.succession().generation(),
         name: site.short(),
         now_ms: wall_clock().0,
         with_key: asked.with_key,
@@ -102,6 +104,7 @@ impl Node {
             let source = Source {
                 data: &data,
                 site: site.me().to_string(),
+                key_number: site.key().succession().generation(),
                 name,
                 now_ms: wall_clock().0,
                 with_key: asked.with_key,
