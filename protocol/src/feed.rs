@@ -203,7 +203,8 @@ fn left<'a>(sorted: &Sorted<'a>, rules: Rules<'_>) -> Left<'a> {
                 left.blocks.extend(blocks);
             } else if hides.peek().is_some() {
                 left.hidden = true;
-                left.deletes.extend(hides.map(|(by, _)| by.id));
+                // What removes it as well is told: whoever brings it back here has to name both.
+                left.deletes.extend(hides.chain(&removers).map(|(by, _)| by.id));
             } else if !removers.is_empty() {
                 if !local && !removers.iter().any(|(_, delete)| delete.saw.contains(&named.id)) {
                     left.suppressed.push(named.id);

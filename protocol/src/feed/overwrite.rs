@@ -28,6 +28,7 @@ pub(super) fn left<'a>(sorted: &Sorted<'a>, rules: Rules<'_>) -> Left<'a> {
             } else if hides.peek().is_some() {
                 left.hidden = true;
                 left.deletes.extend(hides.map(|(by, _)| by.id));
+                left.deletes.extend(removers);
             } else if removers.is_empty() {
                 standing.push((named, publish));
             } else {

@@ -221,3 +221,26 @@ fn in_a_feed_that_may_be_overwritten_the_last_writer_wins() {
     let local = again(publish(LEAF, 20, 3, &[]));
     assert_eq!(looking.at(&[&two, &local]).winner, Some(two.id));
 }
+
+/// What an author deleted while it had the right, brought back at home and hid there once it had none, was removed twice. Whoever brings it
+/// back again has to be told of both.
+#[test]
+fn what_was_deleted_with_the_right_and_hidden_without_it_is_told_by_both() {
+    let careful = Rights { publish: true, delete_own: true, ..Rights::default() };
+    for overwrite in [false, true] {
+        let genesis = Genesis { overwrite, ..genesis() };
+        let seen = |ops: &[&NamedOp]| {
+            Looking { member: careful, genesis: genesis.clone(), ..Looking::from(MEMBER) }.at(ops)
+        };
+        let first = publish(MEMBER, 0, 1, &[]);
+        let gone = delete(MEMBER, 1, &[&first]);
+        let revoked = revoked(1, 2);
+        let again = publish(MEMBER, 2, 1, &[&gone]);
+        let hidden = delete(MEMBER, 3, &[&first, &again]);
+        let item = seen(&[&first, &gone, &revoked, &again, &hidden]);
+        assert_eq!((item.standing, item.deletes), (Standing::Hidden, ascending([gone.id, hidden.id])));
+        let back = publish(MEMBER, 4, 1, &[&gone, &hidden]);
+        let item = seen(&[&first, &gone, &revoked, &again, &hidden, &back]);
+        assert_eq!((item.winner, item.local), (Some(back.id), true));
+    }
+}
