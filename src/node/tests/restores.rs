@@ -38,16 +38,6 @@ async fn restored(lab: Lab, backup: &TempDir, name: &str) -> Lab {
     Lab { folder, node }
 }
 
-/// The other end of a run may come to its end later than this one.
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let seen = async {
-        while !holds().await {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, seen).await.unwrap_or_else(|_late| panic!("never: {what}"));
-}
-
 async fn state(node: &Node, name: &str) -> String {
     node.why("tools", name, "1.0").await.unwrap().state
 }

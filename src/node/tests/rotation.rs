@@ -373,7 +373,9 @@ async fn a_key_that_changes_during_a_transfer_fails_no_run() {
             }
             tokio::task::yield_now().await;
         };
-        assert!(all.iter().all(|run| run.outcome == "done"), "{all:?}");
+        // One that was begun just before this test hung up was cut by that.
+        let cut = |run: &api::Run| run.trigger == "live" && run.outcome == "interrupted";
+        assert!(all.iter().all(|run| run.outcome == "done" || cut(run)), "{all:?}");
     }
     assert_eq!(names(&la.node).await, ready(&["large"]));
 }

@@ -116,9 +116,14 @@ async fn what_a_quota_keeps_out_is_missing_there_for_whoever_sends_it() {
             };
             assert!(run.reason.as_ref().is_some_and(|reason| reason.contains("quota")), "{may}: {run:?}");
             assert!(there.peer_as_of_ms < Some(run.started_ms), "{may}: {there:?}");
-            assert_eq!(source.node.status(None).await.unwrap().verdict, 3, "{may}");
-            let findings = source.node.doctor().await.unwrap().findings;
-            assert!(findings.iter().any(|finding| finding.kind == "not-there"), "{may}: {findings:?}");
+            // A run that goes on by itself tells nothing before its end.
+            eventually("it is told by status", async || source.node.status(None).await.unwrap().verdict == 3)
+                .await;
+            let told = async || {
+                let findings = source.node.doctor().await.unwrap().findings;
+                findings.iter().any(|finding| finding.kind == "not-there")
+            };
+            eventually("it is told by doctor", told).await;
         }
         quota(&full.node, "1MB").await;
         let deadline = tokio::time::Instant::now() + PATIENCE;
