@@ -86,11 +86,13 @@ pub fn next(
     Ok(OwnLog { log, opens, held })
 }
 
-/// Whether a later key than this one closed what it signs in a feed: the site was restored from before it was changed, or it is in other hands.
+/// Whether a later key than this one closed what it signs in a feed, or chose where the site goes on there: the site was restored from before it
+/// was changed, or it is in other hands.
 fn is_closed(store: &Store, key: &SiteKey, feed: FeedId) -> Result<bool, ReadError> {
-    let epoch = first_epoch(key.succession().generation());
-    let log = LogId { feed, author: key.site_id(), epoch };
-    Ok(store.authority(feed)?.is_some_and(|authority| authority.closed_at(log).is_some()))
+    let generation = key.succession().generation();
+    let log = LogId { feed, author: key.site_id(), epoch: first_epoch(generation) };
+    let closed = store.authority(feed)?.is_some_and(|authority| authority.closed_at(log).is_some());
+    Ok(closed || store.writing(feed)?.is_some_and(|writing| generation_of(writing.epoch) > generation))
 }
 
 fn must_be_newest(store: &Store, key: &SiteKey, feed: FeedId) -> Result<(), AuthorError> {

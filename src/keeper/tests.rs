@@ -167,6 +167,17 @@ fn a_site_that_never_wrote_does_not_go_on_in_the_epoch_of_its_copy() {
     assert!(epochs.len() == 1 && epochs.first() > Some(&7), "{epochs:?}");
 }
 
+/// The power went between the choice of an epoch for the newer key and what it was to say there first, and the older key was put back.
+#[test]
+fn nothing_is_signed_with_an_older_key_in_an_epoch_of_a_newer_one() {
+    let (key, store, feed) = a_feed();
+    let newer = key.followed_by(&[7; 32]);
+    own_log::next(&store, &newer, feed, false, || Ok(3)).unwrap();
+    let refused = SiteStore::new(store.clone(), key).author(feed, vec![moved()]).unwrap_err();
+    assert!(matches!(refused, AuthorError::Superseded), "{refused}");
+    SiteStore::new(store, newer).author(feed, vec![moved()]).unwrap();
+}
+
 /// The clock of a restored site is an hour slow, so that its feed seems to have been made after the restore.
 #[test]
 fn a_restored_site_waits_whatever_its_clock_says() {

@@ -16,19 +16,18 @@ use super::{Site, Unsaid};
 pub const STOLEN: &str = "stolen-";
 
 impl Site {
-    /// Changes this site's key, if the disk takes the first op under it, which closes the logs of the keys before. Gives that op.
+    /// Changes this site's key, and says the first op under it, which closes the logs of the keys before. Gives that op. As at a node the key
+    /// has its place before that is said: where the disk refuses, it is said later.
     ///
     /// # Errors
     /// The disk refused, or the site waits to learn what it said.
     pub fn new_key(&mut self, now: u64, feed: FeedId) -> Result<NamedOp, Unsaid> {
-        let seed = self.entropy.fork("key").key();
-        let next = self.key.followed_by(&seed);
-        let before = std::mem::replace(&mut self.key, next);
-        let said = self.open_epoch(now, feed);
-        if matches!(&said, Err(Unsaid { doubtful: None })) {
-            self.key = before;
+        if self.again.is_silent() {
+            return Err(Unsaid { doubtful: None });
         }
-        said
+        let seed = self.entropy.fork("key").key();
+        self.key = self.key.followed_by(&seed);
+        self.open_epoch(now, feed)
     }
 
     /// Whether this site may have said more than it knows, by the node's rule for those who ask for a new key.
