@@ -10,7 +10,7 @@ use super::holes;
 use super::keys::{self, Tree};
 use super::life::Checkpoint;
 use super::packs::{Damage, INDEX_BYTES_MIN, Packs, Start};
-use super::replay::{self, Changes, ReplayError};
+use super::replay::{self, Acknowledged, Changes, ReplayError};
 
 /// Times one call rebuilds the index before it gives up.
 const REBUILDS_MAX: u32 = 3;
@@ -139,7 +139,9 @@ impl IndexRoom {
         if start == Start::default() && index.last(Tree::About, b"")?.is_none() {
             index.apply(&[about(keys::PACKS, &packs.mark())])?;
         }
-        let unread = replay::all(index, packs, start, before)?;
+        let anew = start == Start::default();
+        let acknowledged = if anew { Acknowledged::by(before) } else { Acknowledged::InIndex };
+        let unread = replay::all(index, packs, start, before, acknowledged)?;
         holes::hold_again(index, packs, &short)?;
         if unread.records > 0 {
             tracing::warn!(unreadable = unread.records, "records in the packs cannot be read");

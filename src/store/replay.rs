@@ -219,6 +219,40 @@ pub(crate) struct Unread {
     pub(crate) words: bool,
 }
 
+/// How far damage in the packs took what was acknowledged, where the packs do not know it: behind their last checkpoint it may be of what was never
+/// synced, and lie in pieces where power went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Acknowledged {
+    /// The index has what lies behind the checkpoint, or it was looked after what that lacks.
+    InIndex,
+    /// An index that is gone had seen that much of them.
+    UpTo(u32, u64),
+    /// No index is left that could tell. All of it may have been.
+    Unknown,
+}
+
+impl Acknowledged {
+    /// What an index that is built from all packs goes by, from the one before it. Where that was built over damage itself, it was looked after
+    /// then.
+    pub(crate) fn by(before: Option<&dyn Index>) -> Self {
+        let Some(before) = before else { return Self::Unknown };
+        let over_damage = before.value(Tree::About, keys::OVER_DAMAGE).ok().flatten();
+        match (about::<(u32, u64)>(before, keys::REACH), over_damage) {
+            (Ok(Some(_)), Some(_)) => Self::InIndex,
+            (Ok(Some((pack, offset))), None) => Self::UpTo(pack, offset),
+            (Ok(None) | Err(_), _) => Self::Unknown,
+        }
+    }
+
+    fn reaches(self, pack: u32, offset: u64) -> bool {
+        match self {
+            Self::InIndex => false,
+            Self::UpTo(to, end) => (pack, offset) < (to, end),
+            Self::Unknown => true,
+        }
+    }
+}
+
 /// Applies every record from `start` on. Records that cannot be read are damage: where the index `before` this one has them a second time that is
 /// applied; else they are stepped over and counted, and a log ends before them.
 pub(crate) fn all(
@@ -226,6 +260,7 @@ pub(crate) fn all(
     packs: &Packs,
     start: Start,
     before: Option<&dyn Index>,
+    acknowledged: Acknowledged,
 ) -> Result<Unread, ReplayError> {
     let mut unread = Unread::default();
     let mut changes = Changes::default();
@@ -235,9 +270,12 @@ pub(crate) fn all(
         let mut places = contents.places;
         for hole in contents.damage.iter().filter(|damage| follows(damage.offset)) {
             let kept = before.map_or_else(Vec::new, |before| spares::places_in(before, hole));
-            if hole.offset < contents.known_to {
+            let known = hole.offset < contents.known_to;
+            if known || acknowledged.reaches(number, hole.offset) {
                 unread.records = unread.records.saturating_add(1);
-                unread.words |= !spares::fill(hole, &kept);
+                // Behind the checkpoint a record whose payload alone is damaged is not among the places.
+                let spoilt = !known && hole.record.is_some();
+                unread.words |= if spoilt { kept.is_empty() } else { !spares::fill(hole, &kept) };
             }
             places.extend(kept);
         }

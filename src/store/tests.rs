@@ -491,7 +491,7 @@ fn live(store: &Store, dice: &mut Dice, held: &mut Vec<Vec<u8>>, records: &mut V
             }
             1 => {
                 let (key, value) = (u8::try_from(dice.roll(20)).unwrap(), dice.bytes(50));
-                store.put_record(Shelf::Cursors, &[key], &value).unwrap();
+                store.put_record(Shelf::Settings, &[key], &value).unwrap();
                 records.retain(|(other, _)| *other != key);
                 records.push((key, value));
             }
@@ -540,7 +540,7 @@ fn nothing_acknowledged_is_lost_in_a_hundred_power_cuts() {
                 assert_eq!(&read(&store, id(bytes)).unwrap(), bytes, "round {round}");
             }
             for (key, value) in &records {
-                let found = store.record(Shelf::Cursors, &[*key]).unwrap();
+                let found = store.record(Shelf::Settings, &[*key]).unwrap();
                 assert_eq!(found.as_ref(), Some(value), "round {round}");
             }
         }

@@ -330,6 +330,30 @@ fn a_site_that_lost_an_index_and_a_record_of_its_newest_pack_waits_until_it_hear
     }
 }
 
+/// Behind the last checkpoint damage may be of what was never synced. Where the index that could tell is gone too, a record that others follow may
+/// have been acknowledged.
+#[test]
+fn a_killed_site_that_lost_an_index_and_a_record_behind_the_checkpoint_waits_until_it_heard_what_it_said() {
+    for (behind, follows) in [(20, true), (64 + 9, true), (64 + 9, false)] {
+        let mut alone = alone();
+        let said = alone.author.says(alone.feed, vec![publish("late", "1", b"late")]);
+        alone.store.append(&[said]).unwrap();
+        let newest = alone.store.inner.packs.numbers().pop().unwrap();
+        let places = alone.store.inner.packs.contents(newest).unwrap().places;
+        let place = *places.iter().rfind(|place| place.header.kind == Kind::Ops).unwrap();
+        if follows {
+            alone.store.put_record(Shelf::Settings, b"after", b"all").unwrap();
+        }
+        alone.rot_at(&(newest, place), behind);
+        // No checkpoint is written at the end, as where a process is killed.
+        alone.stop();
+        alone.engine.set_aside().unwrap();
+        alone.start();
+        // Without anything behind it, it is a torn end as a loss of power leaves it.
+        assert_eq!(alone.store.waits(alone.feed).unwrap().is_some(), follows, "byte {behind}");
+    }
+}
+
 /// The index that was built anew never knew that the blob was whole.
 #[test]
 fn a_blob_whose_outline_rots_beside_a_lost_index_is_told_as_lost_until_it_is_back() {

@@ -16,7 +16,7 @@ use super::super::keys::{self, BlobEntry, Location, Tree};
 use super::super::packs::Start;
 use super::super::packs::footer::Place;
 use super::super::packs::record::Kind;
-use super::super::replay::{self, ReplayError};
+use super::super::replay::{self, Acknowledged, ReplayError};
 use super::super::sweep::plus;
 use super::super::{BlobState, Look, ReadError, RebuildError, Store, SweepError, locked};
 
@@ -239,10 +239,12 @@ impl Store {
         let _nothing_moves = locked(&self.inner.sweeping);
         let fresh = WithoutSpares::default();
         let replayed = |from: Start| {
-            replay::all(&fresh, &self.inner.packs, from, None).map_err(|error| match error {
-                ReplayError::Io(error) => SweepError::Read(self.unreadable(error)),
-                ReplayError::Broken(source) => {
-                    SweepError::Read(RebuildError::Broken { folder: self.folder(), source }.into())
+            replay::all(&fresh, &self.inner.packs, from, None, Acknowledged::InIndex).map_err(|error| {
+                match error {
+                    ReplayError::Io(error) => SweepError::Read(self.unreadable(error)),
+                    ReplayError::Broken(source) => {
+                        SweepError::Read(RebuildError::Broken { folder: self.folder(), source }.into())
+                    }
                 }
             })
         };
