@@ -89,6 +89,10 @@ pub const OUTLINE_PART_EXTENTS_MIN: usize = 1024;
 /// Blobs and extents asked for and not yet got: bounds the sender's queue of promises.
 pub const WANTED_ITEMS_MAX: usize = 4096;
 
+/// Content read to answer one question what is kept here: who lets bytes go relies on the answer, so that they are read first. More takes a slow
+/// disk longer than whoever asks waits.
+pub const KEPT_READ_BYTES_MAX: u64 = 1 << 30;
+
 /// Streams that carry blob bytes side by side. One stream of over 2 MiB window can kill a
 /// connection on a fast long link, so the pipe is filled by several.
 pub const BULK_LANES: u8 = 8;

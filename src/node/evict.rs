@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use protocol::id::{BlobId, FeedId};
+use protocol::limits::{KEPT_READ_BYTES_MAX, WANTED_ITEMS_MAX};
 use protocol::link::Link;
 use protocol::op::{Body, Publish};
 use protocol::package::Coordinate;
@@ -17,10 +18,35 @@ use super::problem::not_found;
 use super::{Node, locked};
 use crate::api::evict as shapes;
 use crate::api::{self, Problem, ruling};
-use crate::store::BlobState;
+use crate::keeper::SiteStore;
+use crate::store::{BlobState, ReadError};
 
-/// How long other sites have to say what they keep, a connection to them included.
-const ASKED_WITHIN: Duration = Duration::from_secs(15);
+/// How long other sites have to say what they keep. They read all of it before: a slow disk gives some 100 MB a second.
+const ASKED_WITHIN: Duration = Duration::from_secs(120);
+
+/// Blobs in as many questions as one site reads for one answer each.
+fn questions(site: &SiteStore, blobs: &[BlobId]) -> Result<Vec<Vec<BlobId>>, ReadError> {
+    let (mut questions, mut bytes) = (vec![Vec::new()], 0_u64);
+    for &blob in blobs {
+        let size = match site.store().blob_state(blob)? {
+            BlobState::Complete { size } => size,
+            BlobState::Partial { .. } | BlobState::Missing => 0,
+        };
+        let full = |question: &Vec<BlobId>| {
+            question.len() >= WANTED_ITEMS_MAX
+                || (!question.is_empty() && bytes.saturating_add(size) > KEPT_READ_BYTES_MAX)
+        };
+        if questions.last().is_some_and(full) {
+            questions.push(Vec::new());
+            bytes = 0;
+        }
+        bytes = bytes.saturating_add(size);
+        if let Some(question) = questions.last_mut() {
+            question.push(blob);
+        }
+    }
+    Ok(questions)
+}
 
 /// Why a version is not evicted, of which nobody keeps so many of so many blobs for this site.
 fn not_kept(
@@ -91,11 +117,13 @@ impl Node {
             let carrying = carrying.filter(|link| !link.paused && link.on(feed).is_some());
             carrying.map(|link| (link.name.clone(), link.peer_name.clone())).collect()
         };
+        let asked = blobs.to_vec();
+        let questions = self.blocking(move |site| Ok(questions(site, &asked)?)).await?;
         let mut asking = JoinSet::new();
         for (name, peer) in links {
-            let (node, blobs) = (self.clone(), blobs.to_vec());
+            let (node, questions) = (self.clone(), questions.clone());
             asking.spawn(async move {
-                let held = timeout(ASKED_WITHIN, node.ask_held(&name, feed, &blobs)).await.ok().flatten();
+                let held = timeout(ASKED_WITHIN, node.ask_held(&name, feed, &questions)).await.ok().flatten();
                 (peer, held)
             });
         }

@@ -1,15 +1,19 @@
 //! Which bytes the other ends of links say they keep.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use protocol::id::{BlobId, FeedId};
-use protocol::limits::WANTED_ITEMS_MAX;
 use protocol::link::Link;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::Node;
 use crate::transport::pump::Command;
+
+/// How long another site has to be reached before it is asked.
+const REACHED_WITHIN: Duration = Duration::from_secs(15);
 
 /// Questions to the other end of one link, in the order in which they are answered.
 #[derive(Debug, Default)]
@@ -59,19 +63,24 @@ pub(super) enum Keeps {
 }
 
 impl Node {
-    /// Which of these blobs of a feed the other end of a link says it keeps; nothing where it cannot be asked.
-    pub(super) async fn ask_held(&self, name: &str, feed: FeedId, blobs: &[BlobId]) -> Option<Keeps> {
+    /// Which of the blobs of a feed in these questions the other end of a link says it keeps; nothing where it cannot be asked.
+    pub(super) async fn ask_held(
+        &self,
+        name: &str,
+        feed: FeedId,
+        questions: &[Vec<BlobId>],
+    ) -> Option<Keeps> {
         if !self.lets_in(name, feed) {
             return Some(Keeps::ComesNever);
         }
         let serving = self.served_by(name);
         let name = serving.as_deref().unwrap_or(name);
-        self.session(name).await.ok()?;
+        timeout(REACHED_WITHIN, self.session(name)).await.ok()?.ok()?;
         let mut held = Vec::new();
-        for part in blobs.chunks(WANTED_ITEMS_MAX) {
+        for question in questions {
             let (answer, answered) = oneshot::channel();
             self.with_link(name, |state| {
-                state.questions.waiting.push_back((part.to_vec(), answer));
+                state.questions.waiting.push_back((question.clone(), answer));
                 if let (Some(commands), Some(_)) = (&state.commands, &state.agreed) {
                     state.questions.ask(commands);
                 }

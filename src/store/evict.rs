@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 
 use protocol::feed::Standing;
 use protocol::id::{BlobId, FeedId, OpId};
+use protocol::limits::EXTENT_BYTES;
 use protocol::log::NamedOp;
 use protocol::op::{Body, Publish};
 use protocol::package::Coordinate;
@@ -185,14 +186,36 @@ impl Store {
         Ok(true)
     }
 
-    /// Whether a blob is whole here and stays: something that stands here needs it, and it is not about to be evicted.
+    /// Reads a blob that is whole here and stays, and gives its size: something that stands here needs it, and it is not about to be evicted. One
+    /// that rotted, which nobody may have noticed yet, is none, and is wanted again.
     ///
     /// # Errors
     /// When the disk fails, or the bytes of an op are damaged.
-    pub fn keeps(&self, blob: BlobId, look: Look) -> Result<bool, ReadError> {
-        Ok(!locked(&self.inner.going).contains_key(&blob)
-            && matches!(self.blob_state(blob)?, BlobState::Complete { .. })
-            && self.is_needed(blob, look)?)
+    pub fn keeps(&self, blob: BlobId, look: Look) -> Result<Option<u64>, ReadError> {
+        let stays = || -> Result<bool, ReadError> {
+            Ok(!locked(&self.inner.going).contains_key(&blob) && self.is_needed(blob, look)?)
+        };
+        let BlobState::Complete { size } = self.blob_state(blob)? else { return Ok(None) };
+        // Once more behind the reading, which takes a while: an eviction may have begun.
+        Ok((stays()? && self.reads_whole(blob, size)? && stays()?).then_some(size))
+    }
+
+    fn reads_whole(&self, blob: BlobId, size: u64) -> Result<bool, ReadError> {
+        for index in 0..size.div_ceil(EXTENT_BYTES as u64).max(1) {
+            match self.read_extent(blob, u32::try_from(index).unwrap_or(u32::MAX)) {
+                Ok(_) => {}
+                Err(
+                    ReadError::Missing { .. } | ReadError::Corrupt { .. } | ReadError::CorruptRecord { .. },
+                ) => return Ok(false),
+                Err(
+                    error @ (ReadError::Unreadable { .. }
+                    | ReadError::Disk { .. }
+                    | ReadError::Incomplete(_)
+                    | ReadError::Index(_)),
+                ) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 
     /// The extents of a large blob that are held, with where they lie.

@@ -232,7 +232,7 @@ impl View for SiteView {
         self.store.carries(feed, blob, self.look, filter, also).map_err(|error| self.told(&error))
     }
 
-    fn keeps(&self, blob: BlobId) -> Result<bool, Unreadable> {
+    fn keeps(&self, blob: BlobId) -> Result<Option<u64>, Unreadable> {
         self.store.keeps(blob, self.look).map_err(|error| self.told(&error))
     }
 

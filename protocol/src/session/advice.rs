@@ -7,7 +7,7 @@ use super::{AgreedFeed, Session};
 use crate::fault::Misbehaved;
 use crate::frame::Frame;
 use crate::id::BlobId;
-use crate::limits::{LINK_NOTES_MAX, WANTED_ITEMS_MAX};
+use crate::limits::{KEPT_READ_BYTES_MAX, LINK_NOTES_MAX, WANTED_ITEMS_MAX};
 use crate::topology::LinkNote;
 
 impl Session {
@@ -58,9 +58,14 @@ impl Session {
                 self.outputs.push_back(Output::Links(notes));
             }
             Frame::WhichHeld(blobs) => {
-                let mut held = Vec::new();
+                let (mut held, mut read_bytes) = (Vec::new(), 0_u64);
                 for blob in blobs {
-                    if holds(&feeds, blob, view)? {
+                    // What is not said to be held nobody lets go of.
+                    if read_bytes >= KEPT_READ_BYTES_MAX {
+                        break;
+                    }
+                    if let Some(size) = keeps(&feeds, blob, view)? {
+                        read_bytes = read_bytes.saturating_add(size);
                         held.push(blob);
                     }
                 }
@@ -96,12 +101,13 @@ impl Session {
     }
 }
 
-/// Whether a blob is whole here and stays, and the peer can have it: an op of a feed that flows to it names it. Who lets bytes go relies on that.
-fn holds(feeds: &[AgreedFeed], blob: BlobId, view: &dyn View) -> Result<bool, Stop> {
+/// The size of a blob that was read here, stays, and that the peer can have: an op of a feed that flows to it names it. Who lets bytes go relies on
+/// that.
+fn keeps(feeds: &[AgreedFeed], blob: BlobId, view: &dyn View) -> Result<Option<u64>, Stop> {
     for on in feeds.iter().filter(|on| on.effective.out_add) {
         if view.carries(on.feed, blob, &on.filter, on.pushes)? {
             return Ok(view.keeps(blob)?);
         }
     }
-    Ok(false)
+    Ok(None)
 }

@@ -169,11 +169,12 @@ pub trait View {
         also: Option<SiteId>,
     ) -> Result<bool, Unreadable>;
 
-    /// Whether a blob is whole here and stays: others may rely on it when they let theirs go.
+    /// Reads a blob that is whole here and stays, and gives its size: others rely on it when they let theirs go. Nothing where it is not so, or its
+    /// bytes are bad.
     ///
     /// # Errors
     /// The store cannot be read.
-    fn keeps(&self, blob: BlobId) -> Result<bool, Unreadable>;
+    fn keeps(&self, blob: BlobId) -> Result<Option<u64>, Unreadable>;
 
     /// A blob of at most one extent; none if it is not here or its bytes are bad.
     ///

@@ -181,7 +181,7 @@ impl View for Lying {
         self.view.carries(feed, blob, filter, also)
     }
 
-    fn keeps(&self, blob: BlobId) -> Result<bool, Unreadable> {
+    fn keeps(&self, blob: BlobId) -> Result<Option<u64>, Unreadable> {
         self.view.keeps(blob)
     }
 

@@ -3,7 +3,6 @@
 use std::sync::Barrier;
 
 use protocol::filter::Filter;
-use protocol::limits::EXTENT_BYTES;
 use protocol::op::{Block, Blocked};
 use protocol::package::FeedKind;
 
@@ -55,7 +54,7 @@ impl Site {
     }
 
     fn keeps(&self, bytes: &[u8]) -> bool {
-        self.store.keeps(id(bytes), look(&self.author)).unwrap()
+        self.store.keeps(id(bytes), look(&self.author)).unwrap().is_some()
     }
 
     fn missing(&self) -> Vec<BlobId> {
@@ -165,6 +164,23 @@ fn a_site_does_not_say_that_it_keeps_what_it_is_about_to_evict_or_does_not_need(
     drop(two);
     assert!(site.keeps(b"bytes"), "nothing came of either");
     assert_eq!(read(&site.store, id(b"bytes")).unwrap(), b"bytes");
+}
+
+/// Nobody has read it since, and whoever asks lets the last good copy go.
+#[test]
+fn a_site_does_not_say_that_it_keeps_what_rotted() {
+    for size in [900, 2 * EXTENT_BYTES + 1] {
+        let (mut site, bytes) = (Site::new(), Dice::new(5).bytes(size));
+        site.publish("tool", "1", &bytes);
+        assert!(site.keeps(&bytes));
+        let end = bytes[size - 100..size - 50].to_vec();
+        site.disk.damage(1, |pack| {
+            let at = pack.windows(end.len()).position(|part| part == end).unwrap();
+            pack[at] ^= 1;
+        });
+        assert!(!site.keeps(&bytes), "{size}");
+        assert_eq!(site.missing(), [id(&bytes)], "it is wanted again");
+    }
 }
 
 /// E37: what is asked for while it is let go of comes again.

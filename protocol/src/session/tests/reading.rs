@@ -162,8 +162,9 @@ impl View for Site {
         Ok(self.ops().iter().any(named))
     }
 
-    fn keeps(&self, blob: BlobId) -> Result<bool, Unreadable> {
-        Ok(self.holding(blob)? == Holding::Complete)
+    fn keeps(&self, blob: BlobId) -> Result<Option<u64>, Unreadable> {
+        let whole = self.holding(blob)? == Holding::Complete;
+        Ok(self.blobs.get(&blob).filter(|_| whole).map(|bytes| bytes.len() as u64))
     }
 
     fn small(&self, blob: BlobId) -> Result<Option<Vec<u8>>, Unreadable> {

@@ -289,8 +289,9 @@ impl View for Site {
         Ok(self.state().sizes.contains_key(&blob))
     }
 
-    fn keeps(&self, blob: BlobId) -> Result<bool, Unreadable> {
-        Ok(self.state().holding(blob) == Holding::Complete)
+    fn keeps(&self, blob: BlobId) -> Result<Option<u64>, Unreadable> {
+        let whole = self.state().holding(blob) == Holding::Complete;
+        Ok(self.state().sizes.get(&blob).copied().filter(|_| whole))
     }
 
     fn small(&self, blob: BlobId) -> Result<Option<Vec<u8>>, Unreadable> {
