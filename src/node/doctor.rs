@@ -500,7 +500,7 @@ fn of_closed_logs(site: &SiteStore, feed: FeedId, called: &str) -> Result<Option
         left.len(),
         first_of(&left)
     );
-    let hint = "if this site said them, publish and delete again what is wanted; if nobody here did, the older key is in other hands";
+    let hint = "if this site said them, say again what is wanted; if nobody here did, the older key is in other hands";
     Ok(Some(found("warning", "behind-key", text, hint)))
 }
 

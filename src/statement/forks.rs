@@ -2,6 +2,7 @@
 
 mod again;
 mod behind;
+mod beside;
 mod left;
 #[cfg(test)]
 mod tests;

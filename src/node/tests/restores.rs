@@ -3,6 +3,7 @@
 use super::*;
 use crate::api::backup::BackupRequest;
 use crate::api::keys::RotateRequest;
+use crate::api::ruling::{BlockRequest, OfferRequest, PointRequest};
 
 const PATIENTLY: RotateRequest = RotateRequest { at_once: false, accept_loss: false };
 
@@ -110,6 +111,61 @@ async fn what_a_key_that_was_changed_in_spite_of_a_loss_leaves_out_is_named_by_d
         (state(&la.node, "new").await, state(&la.node, "old").await),
         ("ready".to_owned(), "deleted".to_owned())
     );
+}
+
+/// Tags, offers and lifted blocks are acknowledged like anything else.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_what_a_changed_key_leaves_out_tags_offers_and_lifted_blocks_are_named_as_well() {
+    let (ny, la) = (lab("NY").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    for name in ["yanked", "tagged", "blocked"] {
+        publish(&ny.node, name, name.as_bytes()).await.unwrap();
+    }
+    let at = |name: &str| (Some(name.to_owned()), Some("1.0".to_owned()));
+    let (name, version) = at("blocked");
+    let block = BlockRequest { name, version, blob: None, reason: String::new() };
+    let block = ny.node.block("tools", block).await.unwrap();
+    pair(&ny.node, &la.node, "mirror").await;
+    settle(&la.node).await;
+    let backup = backed_up(&ny).await;
+    let say = async |node: &Node| {
+        let offer = OfferRequest {
+            name: "yanked".to_owned(),
+            version: "1.0".to_owned(),
+            offer: "yanked".to_owned(),
+            text: String::new(),
+        };
+        node.offer("tools", offer).await.unwrap();
+        let point = PointRequest {
+            package: "tagged".to_owned(),
+            name: "latest".to_owned(),
+            version: Some("1.0".to_owned()),
+        };
+        node.point("tools", point).await.unwrap();
+        node.unblock("tools", &block.op, String::new()).await.unwrap();
+    };
+    say(&ny.node).await;
+    settle(&la.node).await;
+    pause(&la.node, true).await;
+    let ny = restored(ny, &backup, "NY").await;
+    ny.node.resume_writing(crate::api::writing::ResumeRequest { feed: None }).await.unwrap();
+    ny.node.rotate_key(RotateRequest { accept_loss: true, ..PATIENTLY }).await.unwrap();
+    pause(&la.node, false).await;
+    for _ in 0..2 {
+        la.node.cut_connections();
+        settle(&la.node).await;
+    }
+    let told = || async {
+        let findings = ny.node.doctor().await.unwrap().findings;
+        findings.into_iter().find(|finding| finding.kind == "behind-key").map(|finding| finding.text)
+    };
+    eventually("it came", async || told().await.is_some()).await;
+    let text = told().await.unwrap();
+    for what in ["yanked@1.0 yanked", "the tag latest of tagged", "a block of blocked@1.0 lifted"] {
+        assert!(text.contains(what), "{what}: {text}");
+    }
+    say(&ny.node).await;
+    assert_eq!(told().await, None);
 }
 
 /// A site changes its key while another one is away, and is backed up. Then all hear of the newer key and are shown it.

@@ -9,6 +9,7 @@ use protocol::log::NamedOp;
 use protocol::op::{Blocked, Body, Publish};
 
 use super::behind::{Behind, Last};
+use super::beside::{offer_left, tags_left, unblock_left};
 use crate::store::{Look, ReadError, Store, Topic};
 
 /// Something that a log says behind its cut and that stands otherwise.
@@ -16,8 +17,11 @@ use crate::store::{Look, ReadError, Store, Topic};
 pub enum Left {
     Published { name: String, version: String },
     Deleted { name: String, version: String },
+    Offer { name: String, version: String, word: &'static str },
+    Tag { package: String, name: String },
     RightsOf(SiteId),
     Block(String),
+    Unblock(String),
 }
 
 impl std::fmt::Display for Left {
@@ -25,8 +29,11 @@ impl std::fmt::Display for Left {
         match self {
             Self::Published { name, version } => write!(out, "{name}@{version} published"),
             Self::Deleted { name, version } => write!(out, "{name}@{version} deleted"),
+            Self::Offer { name, version, word } => write!(out, "{name}@{version} {word}"),
+            Self::Tag { package, name } => write!(out, "the tag {name} of {package}"),
             Self::RightsOf(site) => write!(out, "rights of {}", site.short()),
             Self::Block(what) => write!(out, "a block of {what}"),
+            Self::Unblock(what) => write!(out, "a block of {what} lifted"),
         }
     }
 }
@@ -73,9 +80,12 @@ fn left_behind(
 ) -> Result<Vec<Left>, ReadError> {
     let behind = Behind::of(store, ends, None)?;
     let mut found = BTreeSet::new();
-    for ((name, version), Last { stands, .. }) in &behind.about {
-        let Some(last) = stands.and_then(|id| behind.ops.get(&id)) else { continue };
+    for ((name, version), Last { stands, offer }) in &behind.about {
         let Some(item) = store.item(feed, name, version, look)? else { continue };
+        if let Some(said) = offer.and_then(|id| behind.ops.get(&id)) {
+            found.extend(offer_left(store, feed, &behind, said, &item)?);
+        }
+        let Some(last) = stands.and_then(|id| behind.ops.get(&id)) else { continue };
         if !is_settled(store, &behind, last, &item)? {
             let (name, version) = (name.clone(), version.clone());
             let deleted = matches!(last.op.body, Body::Delete(_));
@@ -84,6 +94,12 @@ fn left_behind(
             } else {
                 Left::Published { name, version }
             });
+        }
+    }
+    found.extend(tags_left(store, feed, look, &behind)?);
+    for named in behind.ops.values() {
+        if let Body::Unblock(unblock) = &named.op.body {
+            found.extend(unblock_left(store, feed, look, unblock)?);
         }
     }
     let mut rulings = behind
