@@ -53,20 +53,27 @@ pub(super) fn before(
         return Ok(None);
     }
     let _one_at_a_time = locked(&site.inner.brakes);
-    let Some(Taken { first, end, versions: taken }) = taken(site, log, ops, brought)? else {
-        return Ok(None);
-    };
     let open = store.open_holds(Some(feed))?;
+    let is_open =
+        |hold: Option<([u8; 8], u64)>| hold.filter(|(id, _)| open.iter().any(|(held, _)| held == id));
     let mut braked = store.braked(feed, link)?;
     // A hold that is gone was approved, and what it covered counts no more.
-    if braked.hold.is_some_and(|(id, _)| !open.iter().any(|(held, _)| *held == id)) {
+    if braked.hold.is_some() && is_open(braked.hold).is_none() {
         braked = crate::store::Braked::default();
     }
     braked.recent.pass(now);
     if braked.recent.deletions() == 0 {
         braked.names.clear();
     }
-    let others = elsewhere(store, (feed, link), (log, first, end), now)?;
+    let others = elsewhere(store, (feed, link), now)?;
+    // While a person is asked about deletions of the feed, what comes over another link of them waits with those.
+    braked.hold = braked.hold.or_else(|| others.holds.iter().find_map(|hold| is_open(Some(*hold))));
+    let held = open.iter().flat_map(|(_, hold)| hold.stretches.iter().copied());
+    let counted: Vec<Stretch> =
+        held.chain(braked.recent.stretches()).chain(others.stretches.iter().copied()).collect();
+    let Some(Taken { first, end, versions: taken }) = taken(site, log, ops, brought, &counted)? else {
+        return Ok(None);
+    };
     let before = braked.recent.deletions();
     braked.recent.add(now, count(taken.len()), (log, first, end));
     let room = HOLD_NAMES_MAX.saturating_sub(braked.names.len());
@@ -121,29 +128,24 @@ impl SiteStore {
     }
 }
 
-/// What other links took away within the window and no hold covers.
+/// What other links took away within the window and no hold covers, and the holds that cover what they did.
 #[derive(Default)]
 struct Elsewhere {
     deletions: u64,
     stretches: Vec<Stretch>,
+    holds: Vec<([u8; 8], u64)>,
 }
 
-/// In a mesh the deletions of one hand come over several links, a part over each; but those of a stretch that another link brings just now as well
-/// are not counted twice.
-fn elsewhere(
-    store: &Store,
-    (feed, link): (FeedId, &str),
-    (log, first, end): Stretch,
-    now: Timestamp,
-) -> Result<Elsewhere, ReadError> {
+/// In a mesh the deletions of one hand come over several links, a part over each.
+fn elsewhere(store: &Store, (feed, link): (FeedId, &str), now: Timestamp) -> Result<Elsewhere, ReadError> {
     let mut all = Elsewhere::default();
     for mut braked in store.braked_elsewhere(feed, link)? {
         braked.recent.pass(now);
-        let stretches = braked.recent.stretches();
-        let is_this = |(of, from, to): &Stretch| *of == log && *from <= first && *to >= end;
-        if braked.hold.is_none() && !stretches.iter().any(is_this) {
+        if let Some(hold) = braked.hold {
+            all.holds.push(hold);
+        } else {
             all.deletions = all.deletions.saturating_add(braked.recent.deletions());
-            all.stretches.extend(stretches);
+            all.stretches.extend(braked.recent.stretches());
         }
     }
     Ok(all)
@@ -158,12 +160,14 @@ struct Taken {
     versions: BTreeSet<(String, String)>,
 }
 
-/// What deletes among the ops would take away, if there are any that can.
+/// What deletes among the ops would take away, if there are any that can. Those in stretches that were counted are: another link brings them just now
+/// as well, or brought them and its run was cut short before they were kept.
 fn taken(
     site: &SiteStore,
     log: LogId,
     ops: &[NamedOp],
     brought: &Brought,
+    counted: &[Stretch],
 ) -> Result<Option<Taken>, ReadError> {
     let store = site.store();
     let known = store.log_longest(log)?;
@@ -183,7 +187,8 @@ fn taken(
         let after = seq.saturating_add(1);
         let taken = taken.get_or_insert_with(|| Taken { first: seq, end: after, versions: BTreeSet::new() });
         taken.end = after;
-        if item.is_some_and(|item| item.standing == Standing::Served) {
+        let is_counted = |(of, from, to): &Stretch| *of == log && (*from..*to).contains(&seq);
+        if !counted.iter().any(is_counted) && item.is_some_and(|item| item.standing == Standing::Served) {
             taken.versions.insert((at.name.clone(), at.version.clone()));
         }
     }

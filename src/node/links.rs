@@ -170,9 +170,6 @@ pub(super) fn forget(site: &SiteStore, link: &Link) -> Result<(), WriteError> {
     }
     store.remove_link(&link.name)?;
     store.forget_peer(&link.name)?;
-    for on in &link.feeds {
-        store.release_brake(on.feed, &link.name)?;
-    }
     store.forget(link.peer, &link.name)
 }
 

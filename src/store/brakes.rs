@@ -59,12 +59,4 @@ impl Store {
         }
         Ok(())
     }
-
-    /// Begins to count anew. Durable when this returns.
-    ///
-    /// # Errors
-    /// When the disk is full or fails.
-    pub fn release_brake(&self, feed: FeedId, link: &str) -> Result<(), WriteError> {
-        self.remove_record(Shelf::Brakes, &key(feed, link))
-    }
 }

@@ -152,6 +152,39 @@ fn deletions_of_much_that_come_over_two_links_at_once_are_held() {
     assert_eq!((hold.deletes, of_both), (150, 150), "{hold:?}");
 }
 
+/// Two links bring the same to a site before either of them kept it.
+#[test]
+fn deletions_that_two_links_bring_at_the_same_time_count_once() {
+    for part in [75, 150] {
+        let much = mass_deletion();
+        let none = Brought::new();
+        let brings = |link: &str, ops: &[NamedOp]| {
+            before(&much.site, link, much.log, ops, &none, wall_clock()).unwrap().is_some()
+        };
+        let (ops, all) = (much.deletes.ops(), much.deletes.ops().len());
+        assert_eq!(brings("la", &ops[..part]), part == all);
+        assert_eq!(brings("london", ops), part != all);
+        let holds = much.site.store().open_holds(None).unwrap();
+        assert_eq!(holds.iter().map(|(_, hold)| hold.deletes).collect::<Vec<_>>(), [150], "{holds:?}");
+    }
+}
+
+/// What comes over another link alone would not be much.
+#[test]
+fn deletions_over_another_link_wait_with_those_that_are_held() {
+    let much = mass_deletion();
+    let none = Brought::new();
+    let (ops, all) = (much.deletes.ops(), much.deletes.ops().len());
+    let most = &ops[..all - 20];
+    assert!(before(&much.site, "la", much.log, most, &none, wall_clock()).unwrap().is_some());
+    let rest = &ops[all - 20..];
+    assert!(before(&much.site, "london", much.log, rest, &none, wall_clock()).unwrap().is_none());
+    let (_, hold) = much.site.store().open_holds(None).unwrap().pop().unwrap();
+    let last = ops.last().unwrap().op.place.seq;
+    assert!(hold.stretches.iter().any(|(log, from, to)| *log == much.log && (*from..*to).contains(&last)));
+    assert_eq!(hold.deletes, 150, "{hold:?}");
+}
+
 /// Else a hold that was read before it was approved would be written again after that.
 #[test]
 fn what_a_link_brings_is_looked_at_before_a_hold_is_approved_or_after() {

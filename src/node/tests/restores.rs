@@ -148,7 +148,7 @@ async fn of_what_a_changed_key_leaves_out_tags_offers_and_lifted_blocks_are_name
     settle(&la.node).await;
     pause(&la.node, true).await;
     let ny = restored(ny, &backup, "NY").await;
-    ny.node.resume_writing(crate::api::writing::ResumeRequest { feed: None }).await.unwrap();
+    ny.node.resume_writing(api::writing::ResumeRequest { feed: None }).await.unwrap();
     ny.node.rotate_key(RotateRequest { accept_loss: true, ..PATIENTLY }).await.unwrap();
     pause(&la.node, false).await;
     for _ in 0..2 {
