@@ -244,7 +244,7 @@ pub fn any_waits(store: &Store) -> Result<bool, ReadError> {
     Ok(false)
 }
 
-/// A linked site that may have words of this one's that this one has not, or nobody where damage took them.
+/// A linked site that may have words of this one's that this one has not, whatever the link lets out by now, or nobody where damage took them.
 pub type Unheard = (FeedId, Option<SiteId>);
 
 /// What a newer key would leave out for good, though it may have been said: what linked sites that were let have it have not told since this site
@@ -258,9 +258,8 @@ pub fn unheard(store: &Store, me: SiteId) -> Result<Vec<Unheard>, ReadError> {
     let mut unheard = Vec::new();
     for (feed, _) in feeds {
         for link in &links {
-            let lets_out = link.on(feed).is_some_and(|on| on.switches.flows_out());
             let peer = (feed, Some(link.peer));
-            if lets_out && !store.was_heard(feed, link.peer)? && !unheard.contains(&peer) {
+            if link.on(feed).is_some() && !store.was_heard(feed, link.peer)? && !unheard.contains(&peer) {
                 unheard.push(peer);
             }
         }
@@ -280,14 +279,24 @@ pub fn unheard(store: &Store, me: SiteId) -> Result<Vec<Unheard>, ReadError> {
     Ok(unheard)
 }
 
-/// Keeps this site from signing until it knows how far its key has. Tells whether that is news: one that waits for the same cause already
-/// goes on waiting.
+/// Whether this site signs in no feed.
+fn all_wait(store: &Store) -> Result<bool, ReadError> {
+    for (feed, _) in store.feeds()? {
+        if store.waits(feed)?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Keeps this site from signing until it knows how far its key has. Tells whether that is news: one that waits for the same cause already in
+/// every feed goes on waiting. Where it goes on in one it may have been set back there since.
 ///
 /// # Errors
 /// The disk refused.
 pub fn awaken(store: &Store, cause: Cause, at: Timestamp) -> Result<bool, AuthorError> {
     let standing = store.awakening()?;
-    if standing.is_some_and(|standing| standing.cause == cause && any_waits(store).unwrap_or(false)) {
+    if standing.is_some_and(|standing| standing.cause == cause && all_wait(store).unwrap_or(false)) {
         return Ok(false);
     }
     store.awaken(cause, at).map_err(AppendError::Write)?;

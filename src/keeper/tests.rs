@@ -167,6 +167,24 @@ fn a_site_that_never_wrote_does_not_go_on_in_the_epoch_of_its_copy() {
     assert!(epochs.len() == 1 && epochs.first() > Some(&7), "{epochs:?}");
 }
 
+/// A feed that no link carries waits since the first time.
+#[test]
+fn a_site_that_is_set_back_again_in_one_feed_waits_there_again_though_it_still_waits_in_another() {
+    let (key, store, feed) = a_feed();
+    let mut record = store.feed(feed).unwrap().unwrap();
+    (record.name, record.genesis.nonce) = ("apart".to_owned(), [1; 16]);
+    store.put_feed(&record).unwrap();
+    let site = SiteStore::new(store, key);
+    site.author(feed, vec![moved()]).unwrap();
+    assert!(site.awaken(Cause::SetBack, wall_clock()).unwrap());
+    assert!(!site.awaken(Cause::SetBack, wall_clock()).unwrap(), "it waits everywhere");
+    site.resume(feed, Grounds::Heard { set_backs: None }).unwrap().unwrap();
+    site.author(feed, vec![moved()]).unwrap();
+    assert!(site.awaken(Cause::SetBack, wall_clock()).unwrap());
+    let refused = site.author(feed, vec![moved()]).unwrap_err();
+    assert!(matches!(refused, AuthorError::Restored { .. }), "{refused}");
+}
+
 /// The power went between the choice of an epoch for the newer key and what it was to say there first, and the older key was put back.
 #[test]
 fn nothing_is_signed_with_an_older_key_in_an_epoch_of_a_newer_one() {

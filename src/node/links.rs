@@ -165,7 +165,7 @@ impl Node {
 pub(super) fn forget(site: &SiteStore, link: &Link) -> Result<(), WriteError> {
     let store = site.store();
     // Before the link goes, so that a crash between the two forgets nobody who may have more of what this site said.
-    for on in link.feeds.iter().filter(|on| on.switches.flows_out()) {
+    for on in &link.feeds {
         store.note_gone(on.feed, link.peer)?;
     }
     store.remove_link(&link.name)?;

@@ -323,7 +323,11 @@ impl Node {
             site.sign_with(next);
             // What was given up stands in the way of no later key.
             for (feed, peer) in unheard {
-                peer.map_or(Ok(()), |peer| site.store().note_heard(feed, peer))?;
+                let noted = peer.map_or(Ok(()), |peer| site.store().note_heard(feed, peer));
+                if let Err(error) = noted {
+                    // The key is changed all the same.
+                    tracing::warn!(%error, "that a site was given up could not be noted; a later change of the key asks again");
+                }
             }
             Ok(())
         });

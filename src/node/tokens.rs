@@ -154,6 +154,15 @@ impl Node {
         .await
     }
 
+    /// Whether there is a token of that id, which was not withdrawn.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub(crate) async fn has_token(&self, id: &str) -> Result<bool, Problem> {
+        let id = id.to_owned();
+        self.blocking(move |site| Ok(site.store().record(Shelf::Tokens, id.as_bytes())?.is_some())).await
+    }
+
     /// What a presented token is good for; nothing for one that is not known.
     ///
     /// # Errors

@@ -125,10 +125,11 @@ pub(crate) async fn may_read(served: &Served, caller: &Caller, feed: &str) -> Re
     }
 }
 
-/// Whether the caller may publish and delete in a feed.
+/// Whether the caller may publish and delete in a feed. Who asks again after a while is told by then: a token may be revoked meanwhile.
 pub(crate) async fn may_write(served: &Served, caller: &Caller, feed: &str) -> Result<(), Refusal> {
     match caller {
         Caller::Owner => Ok(()),
+        Caller::Holder(token) if !served.node.has_token(&token.id).await? => Err(unauthorized(true)),
         Caller::Holder(token) if (token.write || token.admin) && good_for(served, token, feed).await? => {
             Ok(())
         }

@@ -295,3 +295,21 @@ async fn a_client_that_sends_all_of_a_large_file_hears_why_it_was_refused() {
     assert!(status == "401" && body.contains("\"title\":\"A token is needed\""), "{status} {body}");
     doors.close().await;
 }
+
+/// Whoever holds a stolen token may send for as long as it likes.
+#[tokio::test]
+async fn what_a_token_was_sending_when_it_was_revoked_is_not_published() {
+    let lab = Lab::new().await;
+    let new =
+        api::NewToken { label: "ci".to_owned(), feeds: vec!["tools".to_owned()], write: true, admin: false };
+    let made = lab.node.create_token(new).await.unwrap();
+    let (node, id) = (lab.node.clone(), made.about.id.clone());
+    let body = futures_util::stream::once(async move {
+        node.revoke_token(&id).await.unwrap();
+        Ok::<_, std::io::Error>(bytes::Bytes::from_static(b"bytes"))
+    });
+    let path = "/feeds/tools/hello/1.0/hello.bin";
+    let put = request(Method::PUT, path, Some(&made.token), Body::from_stream(body));
+    let (status, _) = lab.ask(Door::Tcp, put).await;
+    assert_eq!(status, 401);
+}

@@ -297,6 +297,10 @@ async fn a_site_that_was_not_heard_stands_in_the_way_of_a_new_key_though_its_lin
     let (ny, la, _tokyo) = restored_and_heard_by_one_alone().await;
     let links = ny.node.link_names();
     let (name, _) = links.iter().find(|(_, link)| link.peer == la.node.me()).unwrap();
+    let closed = api::LinkChange { mode: Some("push".to_owned()), ..Default::default() };
+    ny.node.change_link(name, closed).await.unwrap();
+    let refused = ny.node.rotate_key(PATIENTLY).await.unwrap_err();
+    assert!(refused.status == 409 && refused.detail.contains("LA may have more"), "narrowed: {refused:?}");
     ny.node.unlink(name).await.unwrap();
     let refused = ny.node.rotate_key(PATIENTLY).await.unwrap_err();
     assert!(refused.status == 409 && refused.detail.contains(&la.node.me().short()), "{refused:?}");
