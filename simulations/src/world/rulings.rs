@@ -124,7 +124,9 @@ impl World {
         if all_held {
             return held;
         }
-        let seals = origin.store().ops_about(self.feed, Topic::Seals).unwrap_or_default();
+        // A cheat may have said one as well.
+        let mut seals = origin.store().ops_about(self.feed, Topic::Seals).unwrap_or_default();
+        seals.retain(|named| named.op.place.log.author == origin.id());
         let reach = |tip: &Tip| if tip.author == about && tip.epoch == EPOCH { tip.len } else { 0 };
         let sealed = seals.iter().flat_map(|named| {
             if let Body::Seal(seal) = &named.op.body { seal.frontier.as_slice() } else { &[] }
