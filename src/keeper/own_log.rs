@@ -236,12 +236,12 @@ pub fn is_behind(store: &Store, me: SiteId, log: LogId, len: u64) -> Result<bool
 /// # Errors
 /// The disk failed.
 pub fn any_waits(store: &Store) -> Result<bool, ReadError> {
-    for (feed, _) in store.feeds()? {
-        if store.waits(feed)?.is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    Ok(waiting(store)?.contains(&true))
+}
+
+/// Of each feed whether this site waits there.
+fn waiting(store: &Store) -> Result<Vec<bool>, ReadError> {
+    store.feeds()?.into_iter().map(|(feed, _)| Ok(store.waits(feed)?.is_some())).collect()
 }
 
 /// A linked site that may have words of this one's that this one has not, whatever the link lets out by now, or nobody where damage took them.
@@ -279,16 +279,6 @@ pub fn unheard(store: &Store, me: SiteId) -> Result<Vec<Unheard>, ReadError> {
     Ok(unheard)
 }
 
-/// Whether this site signs in no feed.
-fn all_wait(store: &Store) -> Result<bool, ReadError> {
-    for (feed, _) in store.feeds()? {
-        if store.waits(feed)?.is_none() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
 /// Keeps this site from signing until it knows how far its key has. Tells whether that is news: one that waits for the same cause already in
 /// every feed goes on waiting. Where it goes on in one it may have been set back there since.
 ///
@@ -296,7 +286,8 @@ fn all_wait(store: &Store) -> Result<bool, ReadError> {
 /// The disk refused.
 pub fn awaken(store: &Store, cause: Cause, at: Timestamp) -> Result<bool, AuthorError> {
     let standing = store.awakening()?;
-    if standing.is_some_and(|standing| standing.cause == cause && all_wait(store).unwrap_or(false)) {
+    let is_silent = || waiting(store).is_ok_and(|waits| !waits.contains(&false));
+    if standing.is_some_and(|standing| standing.cause == cause && is_silent()) {
         return Ok(false);
     }
     store.awaken(cause, at).map_err(AppendError::Write)?;

@@ -86,19 +86,27 @@ async fn a_restored_site_changes_no_key_before_every_site_that_may_have_its_word
     }
 }
 
+/// A site that was away hears of a newer key of the other one, and brings what it has of that one's words.
+async fn brings_what_it_has(node: &Node) {
+    pause(node, false).await;
+    for _ in 0..2 {
+        node.cut_connections();
+        settle(node).await;
+    }
+}
+
+/// What doctor names as left out by the site's newest key.
+async fn left_out(node: &Node) -> Option<String> {
+    let findings = node.doctor().await.unwrap().findings;
+    findings.into_iter().find(|finding| finding.kind == "behind-key").map(|finding| finding.text)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_key_that_was_changed_in_spite_of_a_loss_leaves_out_is_named_by_doctor() {
     let (ny, la, _tokyo) = restored_and_heard_by_one_alone().await;
     ny.node.rotate_key(RotateRequest { accept_loss: true, ..PATIENTLY }).await.unwrap();
-    pause(&la.node, false).await;
-    for _ in 0..2 {
-        la.node.cut_connections();
-        settle(&la.node).await;
-    }
-    let told = || async {
-        let findings = ny.node.doctor().await.unwrap().findings;
-        findings.into_iter().find(|finding| finding.kind == "behind-key").map(|finding| finding.text)
-    };
+    brings_what_it_has(&la.node).await;
+    let told = async || left_out(&ny.node).await;
     let text = told().await.expect("it is told");
     assert!(text.contains("new@1.0 published") && text.contains("old@1.0 deleted"), "{text}");
     let why = ny.node.why("tools", "new", "1.0").await.unwrap();
@@ -121,8 +129,7 @@ async fn of_what_a_changed_key_leaves_out_tags_offers_and_lifted_blocks_are_name
     for name in ["yanked", "tagged", "blocked"] {
         publish(&ny.node, name, name.as_bytes()).await.unwrap();
     }
-    let at = |name: &str| (Some(name.to_owned()), Some("1.0".to_owned()));
-    let (name, version) = at("blocked");
+    let (name, version) = (Some("blocked".to_owned()), Some("1.0".to_owned()));
     let block = BlockRequest { name, version, blob: None, reason: String::new() };
     let block = ny.node.block("tools", block).await.unwrap();
     pair(&ny.node, &la.node, "mirror").await;
@@ -150,15 +157,8 @@ async fn of_what_a_changed_key_leaves_out_tags_offers_and_lifted_blocks_are_name
     let ny = restored(ny, &backup, "NY").await;
     ny.node.resume_writing(api::writing::ResumeRequest { feed: None }).await.unwrap();
     ny.node.rotate_key(RotateRequest { accept_loss: true, ..PATIENTLY }).await.unwrap();
-    pause(&la.node, false).await;
-    for _ in 0..2 {
-        la.node.cut_connections();
-        settle(&la.node).await;
-    }
-    let told = || async {
-        let findings = ny.node.doctor().await.unwrap().findings;
-        findings.into_iter().find(|finding| finding.kind == "behind-key").map(|finding| finding.text)
-    };
+    brings_what_it_has(&la.node).await;
+    let told = async || left_out(&ny.node).await;
     eventually("it came", async || told().await.is_some()).await;
     let text = told().await.unwrap();
     for what in ["yanked@1.0 yanked", "the tag latest of tagged", "a block of blocked@1.0 lifted"] {
