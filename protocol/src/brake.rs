@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::LogId;
-use crate::limits::{BRAKE_DELETES_MIN, BRAKE_PERCENT, BRAKE_SLOT_MS, BRAKE_WINDOW_MS};
+use crate::limits::{BRAKE_DELETES_MIN, BRAKE_PERCENT, BRAKE_SLOT_MS, BRAKE_STRETCHES_MAX, BRAKE_WINDOW_MS};
 use crate::time::Timestamp;
 
 /// Whether deletions wait for a person: they would take away more than [`BRAKE_DELETES_MIN`] versions and more than
@@ -21,7 +21,7 @@ pub type Stretch = (LogId, u64, u64);
 struct Slot {
     began: Timestamp,
     deletions: u64,
-    /// One a log: what lies between two of its deletions may be in it, and is none itself.
+    /// One a log where it went on: what lies between two of its deletions may be in it, and is none itself. Many where places were filled.
     stretches: Vec<Stretch>,
 }
 
@@ -60,6 +60,21 @@ impl Recent {
             Some(held) => (held.1, held.2) = (held.1.min(first), held.2.max(end)),
             None => slot.stretches.push(stretch),
         }
+    }
+
+    /// Counts deletions in places that had been left out of logs. What lies between two of them took effect long ago, so it is in no stretch
+    /// of theirs while there are not too many.
+    pub fn add_scattered(&mut self, now: Timestamp, deletions: u64, log: LogId, mut places: Vec<(u64, u64)>) {
+        self.pass(now);
+        let held: usize = self.slots.iter().map(|slot| slot.stretches.len()).sum();
+        if held.saturating_add(places.len()) > BRAKE_STRETCHES_MAX {
+            let (first, end) = (places.first().map(|place| place.0), places.last().map(|place| place.1));
+            places = first.zip(end).into_iter().collect();
+        }
+        let stretches = places.into_iter().map(|(first, end)| (log, first, end)).collect();
+        self.slots.push(Slot { began: now, deletions, stretches });
+        // What a log goes on with begins stretches of its own.
+        self.slots.push(Slot { began: now, deletions: 0, stretches: Vec::new() });
     }
 
     /// Versions that were taken away within the window.
@@ -125,6 +140,25 @@ mod tests {
         let other = LogId { epoch: 2, ..LOG };
         recent.add(Timestamp(8), 1, (other, 0, 1));
         assert_eq!(recent.stretches(), [(LOG, 7, 13), (other, 0, 1)]);
+    }
+
+    /// What stood between deletions that were left out took effect before, and would be undone by a hold over it.
+    #[test]
+    fn deletions_in_places_that_were_left_out_are_counted_place_by_place() {
+        let mut recent = Recent::default();
+        recent.add(Timestamp(5), 1, (LOG, 90, 91));
+        recent.add_scattered(Timestamp(6), 3, LOG, vec![(3, 5), (8, 9)]);
+        recent.add(Timestamp(7), 1, (LOG, 93, 94));
+        assert_eq!(recent.deletions(), 5);
+        assert_eq!(recent.stretches(), [(LOG, 90, 91), (LOG, 3, 5), (LOG, 8, 9), (LOG, 93, 94)]);
+        let places = |from: u64| (from..from + 2_000).map(|n| (n * 2, n * 2 + 1)).collect();
+        for turn in 1..5 {
+            recent.add_scattered(Timestamp(8), 2_000, LOG, places(turn * 10_000));
+        }
+        assert!(recent.stretches().len() <= BRAKE_STRETCHES_MAX, "{}", recent.stretches().len());
+        assert_eq!(recent.stretches().last(), Some(&(LOG, 80_000, 83_999)), "too many are one");
+        recent.pass(Timestamp(9 + BRAKE_WINDOW_MS));
+        assert_eq!((recent.deletions(), recent.stretches()), (0, Vec::new()));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The brake on mass deletion: counts what a link takes away within an hour, and others beside it, and holds it once it is too much.
 //!
 //! What was never this site's to lose is not taken away: a version that came in the same run or in earlier ones that were cut short before all ops were
-//! in, and deletions that were here before, which damage or a restore took. To hold those would serve what was deleted.
+//! in, and deletions that were here before, which damage or a restore took. To hold those would serve what was deleted. A version that stood before the
+//! run is taken away also where the run brings another build of it first; and so it is by a deletion that a link left out until it was widened.
 
 #[cfg(test)]
 mod tests;
@@ -10,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use data_encoding::HEXLOWER;
 use protocol::brake::{Stretch, trips};
-use protocol::feed::Standing;
+use protocol::feed::{Item, Standing};
 use protocol::id::{FeedId, LogId};
 use protocol::limits::BRAKE_DELETES_MIN;
 use protocol::log::NamedOp;
@@ -71,11 +72,18 @@ pub(super) fn before(
     let held = open.iter().flat_map(|(_, hold)| hold.stretches.iter().copied());
     let counted: Vec<Stretch> =
         held.chain(braked.recent.stretches()).chain(others.stretches.iter().copied()).collect();
-    let Some(Taken { first, end, versions: taken }) = taken(site, log, ops, brought, &counted)? else {
+    let Some(Taken { went_on, filled, versions: taken }) = taken(site, log, ops, brought, &counted)? else {
         return Ok(None);
     };
     let before = braked.recent.deletions();
-    braked.recent.add(now, count(taken.len()), (log, first, end));
+    if filled.is_empty() {
+        went_on
+            .into_iter()
+            .for_each(|(first, end)| braked.recent.add(now, count(taken.len()), (log, first, end)));
+    } else {
+        let all = filled.into_iter().chain(went_on).collect();
+        braked.recent.add_scattered(now, count(taken.len()), log, all);
+    }
     let room = HOLD_NAMES_MAX.saturating_sub(braked.names.len());
     braked.names.extend(taken.into_iter().take(room).map(|(name, version)| format!("{name}@{version}")));
     let more = braked.recent.deletions().saturating_sub(before);
@@ -152,12 +160,28 @@ fn elsewhere(store: &Store, (feed, link): (FeedId, &str), now: Timestamp) -> Res
 }
 
 /// What ops would take away.
+#[derive(Default)]
 struct Taken {
-    /// The first of the deletes, and the position after the last.
-    first: u64,
-    end: u64,
+    /// From the first of the deletes with which the log goes on to the position after the last.
+    went_on: Option<(u64, u64)>,
+    /// Where deletes stand that had been left out.
+    filled: Vec<(u64, u64)>,
     /// What stands of it, as name and version.
     versions: BTreeSet<(String, String)>,
+}
+
+impl Taken {
+    fn note(&mut self, seq: u64, fills: bool) {
+        let after = seq.saturating_add(1);
+        if !fills {
+            let first = self.went_on.map_or(seq, |(first, _)| first);
+            self.went_on = Some((first, after));
+        } else if let Some((_, end)) = self.filled.last_mut().filter(|(_, end)| *end == seq) {
+            *end = after;
+        } else {
+            self.filled.push((seq, after));
+        }
+    }
 }
 
 /// What deletes among the ops would take away, if there are any that can. Those in stretches that were counted are: another link brings them just now
@@ -171,28 +195,45 @@ fn taken(
 ) -> Result<Option<Taken>, ReadError> {
     let store = site.store();
     let known = store.log_longest(log)?;
-    let (mut taken, mut followed): (Option<Taken>, _) = (None, BTreeMap::new());
-    for named in ops.iter().filter(|named| named.op.place.seq >= known) {
+    // Of what lies before that damage took what is in no gap, and may have taken what is in one.
+    let damaged = store.is_damage_noted()?;
+    let came_along = |place: Place| brought.get(&place.log).is_some_and(|from| place.seq >= *from);
+    let (mut taken, mut followed) = (Taken::default(), BTreeMap::new());
+    for named in ops {
         let Body::Delete(delete) = &named.op.body else { continue };
         let (at, seq) = (&delete.coordinate, named.op.place.seq);
-        let item = store.item(log.feed, &at.name, &at.version, site.look())?;
-        let winner = item.as_ref().and_then(|item| item.winner).map(|winner| store.op(winner)).transpose()?;
-        if let Some(publish) = winner.flatten() {
-            let Place { log, seq } = publish.op.place;
-            let came_along = brought.get(&log).is_some_and(|from| seq >= *from);
-            if came_along || !was_had(site, &publish, &mut followed)? {
+        let fills = seq < known;
+        if fills && (damaged || store.gap(log, seq)? != Some(named.id)) {
+            continue;
+        }
+        let mut item = store.item(log.feed, &at.name, &at.version, site.look())?;
+        let mut winner = won(store, item.as_ref())?;
+        if winner.as_ref().is_some_and(|publish| came_along(publish.op.place)) {
+            item = store.item_of_some(log.feed, at, site.look(), |place| !came_along(place))?;
+            winner = won(store, item.as_ref())?;
+            if winner.is_none() {
                 continue;
             }
         }
-        let after = seq.saturating_add(1);
-        let taken = taken.get_or_insert_with(|| Taken { first: seq, end: after, versions: BTreeSet::new() });
-        taken.end = after;
+        if let Some(publish) = winner
+            && !was_had(site, &publish, &mut followed)?
+        {
+            continue;
+        }
+        taken.note(seq, fills);
         let is_counted = |(of, from, to): &Stretch| *of == log && (*from..*to).contains(&seq);
         if !counted.iter().any(is_counted) && item.is_some_and(|item| item.standing == Standing::Served) {
             taken.versions.insert((at.name.clone(), at.version.clone()));
         }
     }
-    Ok(taken)
+    let any = taken.went_on.is_some() || !taken.filled.is_empty();
+    Ok(any.then_some(taken))
+}
+
+/// The publish that is served.
+fn won(store: &Store, item: Option<&Item>) -> Result<Option<NamedOp>, ReadError> {
+    let winner = item.and_then(|item| item.winner).map(|winner| store.op(winner)).transpose()?;
+    Ok(winner.flatten())
 }
 
 /// Whether a version was ever whole here: this site said it, or its bytes are here, which come once all ops of a run are in, or a run over some link
@@ -214,6 +255,10 @@ fn was_had(
         if whole {
             return Ok(true);
         }
+    }
+    // How far a log was followed says nothing of what was left out of it.
+    if store.came_late(publish)? {
+        return Ok(false);
     }
     let known = match followed.get(&log) {
         Some(known) => *known,

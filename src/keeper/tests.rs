@@ -31,6 +31,11 @@ pub(crate) fn a_feed() -> (SiteKey, Store, FeedId) {
 }
 
 pub(super) fn a_feed_on(disk: Arc<FakeDisk>) -> (SiteKey, Store, FeedId) {
+    a_feed_where(disk, false)
+}
+
+/// The same, where a version may be built anew.
+pub(super) fn a_feed_where(disk: Arc<FakeDisk>, overwrite: bool) -> (SiteKey, Store, FeedId) {
     let key = SiteKey::from_seed(&[1; 32]);
     let genesis = Genesis {
         kind: FeedKind::Raw,
@@ -38,7 +43,7 @@ pub(super) fn a_feed_on(disk: Arc<FakeDisk>) -> (SiteKey, Store, FeedId) {
         origin: key.site_id(),
         second_origin: None,
         reuse: false,
-        overwrite: false,
+        overwrite,
         created: wall_clock(),
         nonce: [0; 16],
     };

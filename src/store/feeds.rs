@@ -11,7 +11,7 @@ use protocol::id::{FeedId, SiteId};
 use protocol::ledger::Ledger;
 use protocol::limits::STAMP_AHEAD_MS_MAX;
 use protocol::log::NamedOp;
-use protocol::op::Genesis;
+use protocol::op::{Genesis, Place};
 use protocol::package::{Coordinate, FeedKind};
 use protocol::succession::generation_of;
 use protocol::summary::{self, Digest};
@@ -228,6 +228,23 @@ impl Store {
             index.value(Tree::View, &key)?.map(|value| keys::decode::<ViewEntry>(&value)).transpose()
         })?;
         entry.map(|entry| self.seen(feed, (name, version), entry, &eyes)).transpose()
+    }
+
+    /// What would stand at a coordinate if only some of the ops about it were here.
+    ///
+    /// # Errors
+    /// When the disk fails, or the bytes of an op are damaged.
+    pub fn item_of_some(
+        &self,
+        feed: FeedId,
+        at: &Coordinate,
+        look: Look,
+        is_here: impl Fn(Place) -> bool,
+    ) -> Result<Option<Item>, ReadError> {
+        let Some(eyes) = self.eyes(feed, look)? else { return Ok(None) };
+        let mut facts = self.facts(feed, &at.name, &at.version)?;
+        facts.retain(|named| is_here(named.op.place));
+        Ok(Some(decide(&facts, eyes.rules())))
     }
 
     /// What stands at a coordinate and, where something is blocked there, what would stand if it were not.

@@ -5,7 +5,7 @@
 
 use protocol::grant::Permitted;
 use protocol::id::{LogId, OpId};
-use protocol::log::{Batch, Entry, Filling};
+use protocol::log::{Batch, Entry, Filling, NamedOp};
 use protocol::op::{Op, Place};
 use serde::{Deserialize, Serialize};
 
@@ -138,6 +138,17 @@ impl Store {
             index.value(Tree::Gap, &key)?.map(|value| keys::decode::<Gap>(&value)).transpose()
         })?;
         Ok(gap.filter(|gap| gap.height == 0).map(|gap| OpId(gap.hash)))
+    }
+
+    /// Whether an op came later than its place, in which it had been left out.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn came_late(&self, named: &NamedOp) -> Result<bool, ReadError> {
+        let entry: Option<OpEntry> = self.with_index(|index| {
+            index.value(Tree::Op, &named.id.0)?.map(|value| keys::decode(&value)).transpose()
+        })?;
+        entry.map_or(Ok(false), |entry| Ok(!self.lies_in_batch(named.op.place, entry.batch)?))
     }
 
     /// The ops that are lacking in a log, and the first position that can be asked for.

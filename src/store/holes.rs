@@ -163,6 +163,14 @@ pub(super) fn is_damage_noted(index: &dyn Index) -> Result<bool, Broken> {
 }
 
 impl Store {
+    /// Whether damage is noted that was not mended yet.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn is_damage_noted(&self) -> Result<bool, ReadError> {
+        Ok(self.with_index(is_damage_noted)?)
+    }
+
     /// Sets a log back to the last position before damage, so that it is pulled again from whoever has it, and forgets how far peers
     /// were followed. Nothing is changed when no batch is damaged.
     ///

@@ -3,18 +3,19 @@
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use protocol::grant::Permitted;
+use protocol::grant::{Authority, Permitted};
 use protocol::id::BlobId;
-use protocol::log::{Mmr, Reach, Verified};
+use protocol::log::{BatchError, Entry, Filling, Mmr, Reach, Verified};
 use protocol::manifest::{File, Manifest};
 use protocol::op::{Delete, Grant, Publish, Rights};
 use protocol::package::{Coordinate, FeedKind};
 use protocol::session::Memory;
+use protocol::switches::Switches;
 use protocol::time::Hlc;
 
 use super::*;
 use crate::identity::SiteKey;
-use crate::keeper::tests::a_feed_on;
+use crate::keeper::tests::a_feed_where;
 use crate::keeper::wall_clock;
 use crate::store::Cause;
 use crate::store::disk::fake::FakeDisk;
@@ -30,9 +31,37 @@ struct MassDeletion {
     deletes: Verified,
 }
 
+fn at(n: u32) -> Coordinate {
+    Coordinate::new(FeedKind::Raw, &format!("p{n}"), "1").unwrap()
+}
+
+fn publish(n: u32, bytes: &[u8]) -> Body {
+    let file = File {
+        name: "f".to_owned(),
+        blob: BlobId(*blake3::hash(bytes).as_bytes()),
+        size: 1,
+        sha256: [0; 32],
+    };
+    let manifest = Manifest::of(vec![file]).unwrap();
+    Body::Publish(Publish { coordinate: at(n), manifest, supersedes: Vec::new(), provenance: None })
+}
+
+fn delete(n: u32) -> Body {
+    Body::Delete(Delete { coordinate: at(n), saw: Vec::new(), reason: "no longer".to_owned() })
+}
+
+/// What the other site says next, after what is held of it.
+fn says(log: LogId, held: &Mmr, bodies: Vec<Body>, clock: Hlc) -> Verified {
+    Verified::author(SiteKey::from_seed(&[2; 32]).signing_key(), log, held, bodies, clock, wall_clock())
+}
+
 fn mass_deletion() -> MassDeletion {
+    mass_deletion_where(false)
+}
+
+fn mass_deletion_where(overwrite: bool) -> MassDeletion {
     let disk = Arc::new(FakeDisk::new());
-    let (key, store, feed) = a_feed_on(Arc::clone(&disk));
+    let (key, store, feed) = a_feed_where(Arc::clone(&disk), overwrite);
     let other = SiteKey::from_seed(&[2; 32]);
     let log = LogId { feed, author: other.site_id(), epoch: 1 };
     let rights = Grant {
@@ -44,29 +73,12 @@ fn mass_deletion() -> MassDeletion {
     };
     let site = SiteStore::new(store, key);
     site.author(feed, vec![Body::Grant(rights)]).unwrap();
-    let at = |n: u32| Coordinate::new(FeedKind::Raw, &format!("p{n}"), "1").unwrap();
-    let publish = |n| Publish {
-        coordinate: at(n),
-        manifest: Manifest::of(vec![File {
-            name: "f".to_owned(),
-            blob: BlobId(*blake3::hash(b"x").as_bytes()),
-            size: 1,
-            sha256: [0; 32],
-        }])
-        .unwrap(),
-        supersedes: Vec::new(),
-        provenance: None,
-    };
-    let says = |held: &Mmr, bodies, clock| {
-        Verified::author(other.signing_key(), log, held, bodies, clock, wall_clock())
-    };
-    let said = says(&Mmr::default(), (0..150).map(|n| Body::Publish(publish(n))).collect(), Hlc::default());
+    let said = says(log, &Mmr::default(), (0..150).map(|n| publish(n, b"x")).collect(), Hlc::default());
     let (held, clock) = (said.after().clone(), said.ops()[149].op.stamp);
     site.store().append(&[Permitted::local(said, false).unwrap()]).unwrap();
     let heads = vec![(log, Reach { len: 150, ..Reach::default() })];
     site.store().remember(log.author, "la", &Memory { known: None, heads }).unwrap();
-    let delete = |n| Delete { coordinate: at(n), saw: Vec::new(), reason: "no longer".to_owned() };
-    let deletes = says(&held, (0..150).map(|n| Body::Delete(delete(n))).collect(), clock);
+    let deletes = says(log, &held, (0..150).map(delete).collect(), clock);
     MassDeletion { disk, site, log, deletes }
 }
 
@@ -103,6 +115,116 @@ fn deletions_of_what_a_cut_first_replication_brought_are_not_held() {
     assert!(much.trips(&Brought::new()), "whose bytes are here was had");
 }
 
+/// What the link brought first, and brings away, was another build of what stood here.
+#[test]
+fn deletions_of_what_was_built_anew_in_the_same_run_are_held() {
+    for (overwrite, bytes) in [(true, b"y"), (false, b"x")] {
+        let much = mass_deletion_where(overwrite);
+        let held = much.site.store().log_state(much.log).unwrap().unwrap().after;
+        let anew = says(much.log, &held, (0..150).map(|n| publish(n, bytes)).collect(), Hlc::default());
+        let deletes = says(much.log, anew.after(), (0..150).map(delete).collect(), Hlc::default());
+        much.site.store().append(&[Permitted::local(anew, false).unwrap()]).unwrap();
+        assert!(MassDeletion { deletes, ..much }.trips(&Brought::from([(much.log, 150)])));
+    }
+}
+
+impl MassDeletion {
+    fn authority(&self) -> Arc<Authority> {
+        self.site.store().authority(self.log.feed).unwrap().unwrap()
+    }
+
+    /// Takes in a run over a link that lets no deletions in but every tenth, which came from elsewhere.
+    fn leave_out(&self, run: &Verified, is_left_out: impl Fn(usize) -> bool) {
+        let mut thin = run.to_batch();
+        for (nth, named) in run.ops().iter().enumerate().filter(|(nth, _)| is_left_out(*nth)) {
+            thin.entries[nth] = Entry::Skip { height: 0, hash: named.id.0 };
+        }
+        let held =
+            self.site.store().log_state(self.log).unwrap().map_or_else(Mmr::default, |held| held.after);
+        let (thin, feed) = (thin.verify(&held).unwrap(), self.log.feed);
+        let me = self.site.me();
+        let permitted =
+            Permitted::<Verified>::received(thin, feed, Switches::PULL, &self.authority(), me).unwrap();
+        self.site.store().append(&[permitted]).unwrap();
+    }
+
+    /// What was left out comes, and what the brake makes of it.
+    fn fill(&self, run: &Verified) -> bool {
+        let gap = |seq| Ok::<_, BatchError>(self.site.store().gap(self.log, seq).unwrap());
+        let filling = run.to_batch().filling(gap).unwrap();
+        let trips = before(&self.site, "la", self.log, filling.ops(), &Brought::new(), wall_clock()).unwrap();
+        let (feed, me) = (self.log.feed, self.site.me());
+        let filling = Permitted::<Filling>::filled(filling, feed, Switches::PULL, &self.authority(), me);
+        self.site.store().fill(&filling.unwrap()).unwrap();
+        trips.is_some()
+    }
+
+    fn served(&self) -> u64 {
+        standing(&self.site, self.log.feed).unwrap()
+    }
+}
+
+/// A link is widened, and all that was taken away in years is to go in a moment.
+#[test]
+fn deletions_that_a_link_left_out_are_held_once_they_come_and_nothing_between_them_is_undone() {
+    let much = mass_deletion();
+    much.leave_out(&much.deletes, |nth| nth % 10 > 0);
+    assert_eq!(much.served(), 135);
+    assert!(much.fill(&much.deletes));
+    assert_eq!(much.served(), 135, "what took effect long ago is not undone");
+    let (_, hold) = much.site.store().open_holds(None).unwrap().remove(0);
+    assert_eq!((hold.deletes, hold.standing), (135, 135), "{hold:?}");
+    assert_eq!(hold.stretches.iter().map(|(_, first, end)| end - first).sum::<u64>(), 135);
+}
+
+/// They were here before.
+#[test]
+fn deletions_that_came_late_and_that_damage_took_are_not_held_when_they_come_again() {
+    let much = mass_deletion();
+    much.leave_out(&much.deletes, |_| true);
+    let hold = much.fill(&much.deletes).then(|| much.site.store().open_holds(None).unwrap().remove(0).0);
+    much.site.approve(&HEXLOWER.encode(&hold.unwrap())).unwrap();
+    assert_eq!(much.served(), 0);
+    much.site.store().lose_spares();
+    much.disk.damage(1, |pack| {
+        let at = pack.windows(9).rposition(|part| part == b"no longer").unwrap();
+        pack[at] ^= 1;
+    });
+    much.site.store().verify(|_| {}).unwrap();
+    assert_eq!(much.site.store().gaps(much.log).unwrap().0, 150, "lacking again");
+    assert!(!much.fill(&much.deletes));
+    assert_eq!(much.served(), 0);
+}
+
+/// The versions were never here: a link left them out as well.
+#[test]
+fn deletions_of_what_came_late_itself_are_not_held() {
+    let much = mass_deletion();
+    let held = much.site.store().log_state(much.log).unwrap().unwrap().after;
+    let bodies = (150..300).map(|n| publish(n, b"y")).chain((150..300).map(delete)).collect();
+    let run = says(much.log, &held, bodies, Hlc::default());
+    much.leave_out(&run, |_| true);
+    let heads = vec![(much.log, Reach { len: 450, ..Reach::default() })];
+    much.site.store().remember(much.log.author, "la", &Memory { known: None, heads }).unwrap();
+    let publishes = run.to_batch();
+    let gap = |seq: u64| {
+        let gap = much.site.store().gap(much.log, seq).unwrap();
+        Ok::<_, BatchError>(gap.filter(|_| seq < 300))
+    };
+    let filling = publishes.filling(gap).unwrap();
+    let filling = Permitted::<Filling>::filled(
+        filling,
+        much.log.feed,
+        Switches::PULL,
+        &much.authority(),
+        much.site.me(),
+    );
+    much.site.store().fill(&filling.unwrap()).unwrap();
+    assert_eq!(much.served(), 300);
+    assert!(!much.fill(&run));
+    assert_eq!(much.served(), 150);
+}
+
 /// To hold them would undo them where bits rot.
 #[test]
 fn deletions_that_damage_took_and_that_come_again_are_not_held() {
@@ -130,15 +252,9 @@ fn deletions_are_not_held_while_a_site_learns_what_it_said() {
 #[test]
 fn deletions_of_much_that_come_over_two_links_at_once_are_held() {
     let much = mass_deletion();
-    let other = SiteKey::from_seed(&[2; 32]);
     let held = much.site.store().log_state(much.log).unwrap().unwrap().after;
-    let bodies: Vec<Body> = much.deletes.ops().iter().map(|named| named.op.body.clone()).collect();
-    let (one, rest) = bodies.split_at(75);
-    let says = |held: &Mmr, bodies: &[Body]| {
-        Verified::author(other.signing_key(), much.log, held, bodies.to_vec(), Hlc::default(), wall_clock())
-    };
-    let one = says(&held, one);
-    let rest = says(one.after(), rest);
+    let one = says(much.log, &held, (0..75).map(delete).collect(), Hlc::default());
+    let rest = says(much.log, one.after(), (75..150).map(delete).collect(), Hlc::default());
     let mut trips = Vec::new();
     for (link, run) in [("la", one), ("london", rest)] {
         let none = Brought::new();
