@@ -484,6 +484,7 @@ impl Session {
         };
         let pull = self.pull_back(poll, view)?;
         if pull.is_none() {
+            self.receiving(view, |inbound, context| Ok(context.remind(&inbound.copy)?))?;
             self.inbound.nothing_to_do();
         }
         self.same(&supply, view)?;

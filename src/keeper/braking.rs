@@ -19,7 +19,7 @@ use protocol::op::{Body, Place};
 use protocol::time::Timestamp;
 
 use super::{SiteStore, locked};
-use crate::store::{BlobState, HOLD_NAMES_MAX, Hold, ReadError, Store, SweepError, WriteError};
+use crate::store::{BlobState, Braked, HOLD_NAMES_MAX, Hold, ReadError, Store, SweepError, WriteError};
 
 /// Why deletes could not be held.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +60,7 @@ pub(super) fn before(
     let mut braked = store.braked(feed, link)?;
     // A hold that is gone was approved, and what it covered counts no more.
     if braked.hold.is_some() && is_open(braked.hold).is_none() {
-        braked = crate::store::Braked::default();
+        braked = Braked::default();
     }
     braked.recent.pass(now);
     if braked.recent.deletions() == 0 {
@@ -76,14 +76,7 @@ pub(super) fn before(
         return Ok(None);
     };
     let before = braked.recent.deletions();
-    if filled.is_empty() {
-        went_on
-            .into_iter()
-            .for_each(|(first, end)| braked.recent.add(now, count(taken.len()), (log, first, end)));
-    } else {
-        let all = filled.into_iter().chain(went_on).collect();
-        braked.recent.add_scattered(now, count(taken.len()), log, all);
-    }
+    count_in(&mut braked, now, log, (went_on, filled), count(taken.len()));
     let room = HOLD_NAMES_MAX.saturating_sub(braked.names.len());
     braked.names.extend(taken.into_iter().take(room).map(|(name, version)| format!("{name}@{version}")));
     let more = braked.recent.deletions().saturating_sub(before);
@@ -118,6 +111,21 @@ pub(super) fn before(
     }
     store.put_braked(feed, link, &braked)?;
     Ok(tripped)
+}
+
+/// Counts deletions with which a log went on and those in places that had been left out.
+fn count_in(
+    braked: &mut Braked,
+    now: Timestamp,
+    log: LogId,
+    (went_on, filled): (Option<(u64, u64)>, Vec<(u64, u64)>),
+    deletions: u64,
+) {
+    if filled.is_empty() {
+        went_on.into_iter().for_each(|(first, end)| braked.recent.add(now, deletions, (log, first, end)));
+    } else {
+        braked.recent.add_scattered(now, deletions, log, filled.into_iter().chain(went_on).collect());
+    }
 }
 
 impl SiteStore {

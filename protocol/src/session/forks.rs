@@ -6,7 +6,7 @@ use super::inbound::{Context, Inbound};
 use super::outbound::Heads;
 use super::stop::Stop;
 use super::view::{Unreadable, View};
-use super::{Event, Output, Session};
+use super::{AgreedFeed, Event, Output, Session};
 use crate::fault::{Misbehaved, Reason};
 use crate::fork::ForkProof;
 use crate::frame::{Forks, Frame, Known, Pull};
@@ -106,6 +106,28 @@ fn concerns(log: LogId, me: SiteId, view: &dyn View) -> Result<bool, Unreadable>
     Ok(log.author == me || authority.is_some_and(|authority| authority.is_author(log.author)))
 }
 
+/// The peer's own logs of which it told less than is here, and how long they are: it was set back to before it said that.
+pub(super) fn told_less(
+    peer: SiteId,
+    told: &Heads,
+    feeds: &[AgreedFeed],
+    view: &dyn View,
+) -> Result<Vec<(LogId, u64)>, Unreadable> {
+    let mut less = Vec::new();
+    for feed in feeds.iter().filter(|on| on.effective.flows_in()).map(|on| on.feed) {
+        let Some(authority) = view.authority(feed)? else { continue };
+        let forks = view.forks(feed)?;
+        let own = view.logs(feed)?.into_iter().filter(|state| state.log.author == peer);
+        let lens = own.map(|state| (state.log, state.reach.len));
+        less.extend(lens.filter(|(log, len)| {
+            told.get(log).map_or(0, |reach| reach.len) < *len
+                && authority.cut(*log).is_none()
+                && !is_frozen(*log, &authority, &forks)
+        }));
+    }
+    Ok(less)
+}
+
 impl Context<'_> {
     /// Keeps the proofs that wait, as far as they concern this site by what it knows now.
     pub(super) fn weigh_forks(&mut self) -> Result<(), Unreadable> {
@@ -149,24 +171,15 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// The peer tells less of a log of its own than is here: it was set back to before it said that, and where its store has grown since no
-    /// generation tells it so. The head that it signed does. [P-56]
+    /// Shows the peer the heads of its own logs of which it told less than is here: where its store has grown since, no generation tells it that it
+    /// was set back. The heads that it signed do. [P-56]
     pub(super) fn remind(&mut self, told: &Heads) -> Result<(), Unreadable> {
         let mut heads = Vec::new();
-        for feed in self.feeds.iter().filter(|on| on.effective.flows_in()).map(|on| on.feed) {
-            let Some(authority) = self.view.authority(feed)? else { continue };
-            let forks = self.view.forks(feed)?;
-            let own = self.view.logs(feed)?.into_iter().filter(|state| state.log.author == self.peer);
-            for (log, len) in own.map(|state| (state.log, state.reach.len)) {
-                let less = told.get(&log).map_or(0, |reach| reach.len) < len;
-                let counts = authority.cut(log).is_none() && !is_frozen(log, &authority, &forks);
-                if less
-                    && counts
-                    && self.shown.reminded.insert((log, len))
-                    && let Some(batch) = self.view.run(log, len.saturating_sub(1), 0)?
-                {
-                    heads.push(batch.head);
-                }
+        for (log, len) in told_less(self.peer, told, self.feeds, self.view)? {
+            if self.shown.reminded.insert((log, len))
+                && let Some(batch) = self.view.run(log, len.saturating_sub(1), 0)?
+            {
+                heads.push(batch.head);
             }
         }
         for heads in heads.chunks(FORKS_PER_FRAME_MAX) {

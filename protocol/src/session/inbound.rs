@@ -226,6 +226,9 @@ impl Inbound {
         salt: [u8; 8],
         context: &mut Context<'_>,
     ) -> Result<(), Stop> {
+        if matches!(supply, Supply::Same) {
+            context.remind(&self.copy)?;
+        }
         match supply {
             Supply::Nothing => self.stage = Stage::Done,
             Supply::Same if self.gaps => self.ask_gaps(context)?,

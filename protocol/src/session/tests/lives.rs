@@ -84,6 +84,35 @@ fn a_site_is_shown_what_it_said_before_it_was_set_back_and_its_store_grew() {
     assert!(ny.notes.is_empty() && ny.log(log).unwrap().len() == 2);
 }
 
+/// [P-56] The peer took in what was lost, and lost what it noted of that with its power: by its notes nothing is new.
+#[test]
+fn a_site_is_shown_what_it_said_before_it_was_set_back_to_what_its_peer_last_noted() {
+    for la_dials in [true, false] {
+        let (mut ny, mut la) = (Site::new(1), Site::new(2));
+        ny.grant(&la);
+        connect(&ny, &la, Switches::MIRROR, Switches::MIRROR).sync(&mut ny, &mut la);
+        la.publish("before", b"1");
+        let log = la.own_log();
+        let sync = |ny: &mut Site, la: &mut Site| {
+            if la_dials {
+                connect(la, ny, Switches::PUSH, Switches::PULL).sync(la, ny);
+            } else {
+                connect(ny, la, Switches::PULL, Switches::PUSH).sync(ny, la);
+            }
+        };
+        sync(&mut ny, &mut la);
+        let (noted, generation) = (ny.memory.clone(), la.generation);
+        la.publish("lost", b"2");
+        sync(&mut ny, &mut la);
+        la.runs.get_mut(&log).unwrap().pop();
+        (ny.memory, la.generation) = (noted, generation);
+        la.notes.clear();
+        sync(&mut ny, &mut la);
+        assert_eq!(la.notes, [Event::Ahead { log, len: 2 }], "la dials: {la_dials}");
+        assert!(ny.notes.is_empty() && ny.log(log).unwrap().len() == 2);
+    }
+}
+
 /// [P-56] A machine was snapshot before anything was said in it, and set back to that.
 #[test]
 fn a_store_that_was_set_back_to_nothing_hears_so_as_well() {
