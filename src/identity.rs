@@ -154,7 +154,9 @@ impl SiteKey {
         owner_only::sync_directory(directory_of(path))
     }
 
-    fn encode(&self) -> Zeroizing<Vec<u8>> {
+    /// The bytes of its file, which nobody else may see.
+    #[must_use]
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut bytes =
             Zeroizing::new(Vec::with_capacity(usize::try_from(KEY_BYTES_MAX).unwrap_or_default()));
         bytes.extend_from_slice(self.signing.as_bytes());
@@ -165,7 +167,9 @@ impl SiteKey {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    /// The key in a file's bytes: the seed, and where it is not the site's first key the site and the keys that lead to it. Nothing for others.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (seed, rest) = bytes.split_first_chunk::<SEED_BYTES>()?;
         let first = Self::from_seed(seed);
         if rest.is_empty() {

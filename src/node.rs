@@ -169,6 +169,8 @@ struct Inner {
     links: Mutex<BTreeMap<String, LinkState>>,
     /// Held while versions are brought from one feed into another: two at once would each bring what the other has not said yet.
     merging: tokio::sync::Mutex<()>,
+    /// Held while it is seen whether the store can be read.
+    reading: Arc<tokio::sync::Mutex<()>>,
     /// Held while a link's settings are read, changed and kept.
     link_edits: tokio::sync::Mutex<()>,
     /// Told where a window may have come or gone.
@@ -285,6 +287,7 @@ impl Node {
             admitted,
             links: Mutex::default(),
             merging: tokio::sync::Mutex::default(),
+            reading: Arc::default(),
             link_edits: tokio::sync::Mutex::default(),
             windows_edited: Arc::default(),
             attempts: Mutex::default(),

@@ -2,6 +2,7 @@
 //! hold of whatever it accepts. The fuzzer calls them, and a test plays its corpus.
 
 mod examples;
+mod files;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ use protocol::ticket::{JoinAnswer, Joining, Ticket};
 use protocol::time::{Instant, Timestamp};
 use protocol::timetable::{Window, parse_rate};
 
+use crate::disk::InMemory;
+
 pub use examples::examples;
 
 /// The time at which everything happens.
@@ -33,7 +36,7 @@ const NOW: Timestamp = Timestamp(1_795_000_000_000);
 pub type Decoder = (&'static str, fn(&[u8]) -> bool);
 
 /// All of them.
-pub const DECODERS: [Decoder; 8] = [
+pub const DECODERS: [Decoder; 9] = [
     ("frame", frame),
     ("op", op),
     ("rights", rights),
@@ -41,6 +44,7 @@ pub const DECODERS: [Decoder; 8] = [
     ("text", text),
     ("config", config),
     ("pack", pack),
+    ("files", files::files),
     ("session", session),
 ];
 
@@ -166,15 +170,24 @@ fn pack(bytes: &[u8]) -> bool {
             }
         }
     });
-    let (disk, index) = (Arc::new(disk) as Arc<dyn Disk>, Box::new(engine::InMemory::default()));
+    goes_on(&disk, &engine::InMemory::default(), &blobs)
+}
+
+/// Whether a store opens on a disk and an index. One that does serves nothing wrong, and goes on.
+fn goes_on(disk: &InMemory, index: &engine::InMemory, blobs: &[(BlobId, Vec<u8>)]) -> bool {
+    let (disk, index) = (Arc::new(disk.clone()) as Arc<dyn Disk>, Box::new(index.clone()));
     let Ok(store) = Store::open_on(disk, index, Options::new(examples::GENERATION)) else { return false };
     for (blob, content) in blobs {
-        if let Ok(read) = store.read_at(blob, 0, content.len()) {
+        if let Ok(read) = store.read_at(*blob, 0, content.len()) {
             assert!(content.starts_with(&read), "bytes that are not the blob's");
         }
     }
     drop(store.verify(|_| ()));
-    drop(store.feeds());
+    for (feed, record) in store.feeds().into_iter().flatten() {
+        let look = Look { me: record.genesis.origin, now: NOW };
+        drop(store.items(feed, "", None, usize::MAX, look));
+        drop(store.state_root(feed, look));
+    }
     store.put_small(BlobId(*blake3::hash(b"new").as_bytes()), b"new").expect("the store goes on");
     store.sync().expect("the store goes on");
     true

@@ -94,15 +94,31 @@ impl Manifest {
             }
             Err(source) => return Err(ManifestError::Read { path, source }),
         };
+        Self::of_text(&text, &path).map(Some)
+    }
+
+    /// What the text of the file at `path` says.
+    ///
+    /// # Errors
+    /// It is damaged, or of a newer form.
+    pub fn of_text(text: &str, path: &Path) -> Result<Self, ManifestError> {
         let lines = text.trim_end().rsplit_once('\n');
         let body = lines.filter(|(body, hash)| blake3::hash(body.as_bytes()).to_hex().as_str() == *hash);
-        let Some((body, _)) = body else { return Err(ManifestError::Damaged { path }) };
+        let Some((body, _)) = body else { return Err(ManifestError::Damaged { path: path.to_owned() }) };
         match serde_json::from_str::<Written>(body) {
-            Ok(written) if written.schema == SCHEMA && written.manifest.is_inside() => {
-                Ok(Some(written.manifest))
-            }
-            Ok(_) | Err(_) => Err(ManifestError::Form { path }),
+            Ok(written) if written.schema == SCHEMA && written.manifest.is_inside() => Ok(written.manifest),
+            Ok(_) | Err(_) => Err(ManifestError::Form { path: path.to_owned() }),
         }
+    }
+
+    /// The text of its file.
+    ///
+    /// # Errors
+    /// There is no form for it: a defect.
+    pub fn to_text(&self) -> serde_json::Result<String> {
+        let written = Written { schema: SCHEMA.to_owned(), manifest: self.clone() };
+        let body = serde_json::to_string_pretty(&written)?;
+        Ok(format!("{body}\n{}\n", blake3::hash(body.as_bytes()).to_hex()))
     }
 
     /// Puts the manifest into a folder, whole or not at all, and durably.
@@ -110,9 +126,7 @@ impl Manifest {
         let path = folder.join(NAME);
         let draft = path.with_extension("draft");
         let failed = |source| ManifestError::Write { path: path.clone(), source };
-        let written = Written { schema: SCHEMA.to_owned(), manifest: self.clone() };
-        let body = serde_json::to_string_pretty(&written).map_err(|error| failed(error.into()))?;
-        let text = format!("{body}\n{}\n", blake3::hash(body.as_bytes()).to_hex());
+        let text = self.to_text().map_err(|error| failed(error.into()))?;
         drop(fs::remove_file(&draft));
         let mut file = owner_only::create_file(&draft).map_err(failed)?;
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;

@@ -1,5 +1,8 @@
 //! Feeds and packages as the API tells them.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use protocol::feed::{Item, Standing};
 use protocol::grant::Verb;
 use protocol::id::{BlobId, FeedId, OpId};
@@ -16,6 +19,9 @@ use crate::events::Event;
 use crate::keeper::{SiteStore, wall_clock};
 use crate::publish::{NewVersion, counts_elsewhere, delete, publish};
 use crate::store::{BlobState, FeedRecord, ReadError};
+
+/// Who asks whether a site is ready is answered within this: balancers give up after some seconds.
+const READS_WITHIN: Duration = Duration::from_secs(1);
 
 /// A feed's name here, or the start of its id.
 pub(super) fn label(site: &SiteStore, feed: FeedId) -> Result<String, ReadError> {
@@ -39,10 +45,22 @@ impl Node {
     /// Whether anything can be told of what is kept here.
     ///
     /// # Errors
-    /// The disk fails, or no index can be built.
+    /// The disk fails, no index can be built, or one is being built.
     pub async fn reads_its_store(&self) -> Result<(), Problem> {
-        let reading = self.blocking(|site| Ok(site.store().feeds()?));
-        reading.await.map(drop)
+        let reading = async {
+            // Whoever asks over and over has one thread wait, and not one each time.
+            let alone = Arc::clone(&self.inner.reading).lock_owned().await;
+            let reading = self.blocking(move |site| {
+                let feeds = site.store().feeds();
+                drop(alone);
+                Ok(feeds?)
+            });
+            reading.await.map(drop)
+        };
+        tokio::time::timeout(READS_WITHIN, reading).await.unwrap_or_else(|_elapsed| {
+            let detail = "its index is being built anew, or its disk hangs";
+            Err(Problem::new(503, "busy", "The store does not answer", detail).hint("ask again in a while"))
+        })
     }
 
     /// Makes a feed whose origin is this site.

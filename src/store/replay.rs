@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::engine::{Broken, Change, Index};
 use super::gaps::Gap;
-use super::keys::{self, BatchEntry, BlobEntry, Location, LogEntry, Tree};
+use super::keys::{self, BatchEntry, BlobEntry, Location, LogEntry, OpEntry, Tree};
 use super::packs::record::{self, Kind};
 use super::packs::{Packs, Start, footer::Place};
 use super::view::want_again;
@@ -128,6 +128,27 @@ impl Changes {
         }
         self.by_key.retain(|at, _| !absent.contains(at));
         Ok(())
+    }
+
+    /// Whether an index that knows a log so far lacks what these changes, of a record of ops of that log, once made it say. What lies behind a place to
+    /// which the log was set back it says no more.
+    pub(crate) fn are_lost(&self, index: &dyn Index, log: &LogEntry) -> Result<bool, Broken> {
+        let held = log.after.len();
+        let mut lost = false;
+        for ((tree, key), step) in &self.by_key {
+            match (tree, step) {
+                (Tree::Log, Step::Raise { len, .. }) if log.longest < *len => return Ok(true),
+                (Tree::Log, Step::Raise { len, .. }) if held < *len => return Ok(false),
+                (Tree::Op, Step::Set(value)) if keys::decode::<OpEntry>(value)?.place.seq >= held => {
+                    return Ok(false);
+                }
+                (Tree::Op | Tree::Fact | Tree::Ref | Tree::Said | Tree::Use | Tree::View, Step::Set(_)) => {
+                    lost = lost || index.value(*tree, key)?.is_none();
+                }
+                _ => {}
+            }
+        }
+        Ok(lost)
     }
 
     /// Whether the op that a gap stands for came later: the batch may be replayed once more, behind it.

@@ -1,6 +1,7 @@
 //! Reading everything that is kept and checking it against its hash: all at once, or a little at a time.
 
 mod deep;
+mod words;
 
 use protocol::id::{BlobId, LogId};
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::damage::Loss;
 use super::keys::{BlobEntry, Location};
 use super::life::{Copies, Life};
+use super::packs::record::Kind;
 use super::packs::scan::Found;
 use super::packs::{Damage, footer::Place};
 use super::{BlobState, Store, SweepError, locked};
@@ -56,6 +58,8 @@ pub struct Scrubbed {
     /// Bytes read.
     pub bytes: u64,
     pub loss: Loss,
+    /// The index had lost something that was said, and was built anew.
+    pub index_mended: bool,
 }
 
 /// What was found in a stretch of a pack.
@@ -127,7 +131,8 @@ impl Store {
         Ok(verified)
     }
 
-    /// Reads and checks some more, about `bytes_max`, from where a scrub goes on. At the end of all packs the blobs are looked over too.
+    /// Reads and checks some more, about `bytes_max`, from where a scrub goes on, and whether the index has what was said there. At the end of all
+    /// packs the blobs are looked over too.
     ///
     /// # Errors
     /// As [`Store::verify`].
@@ -141,16 +146,22 @@ impl Store {
             return Ok(Scrubbed { loss, ..Scrubbed::default() });
         };
         let offset = if number == from.pack { from.offset } else { 0 };
-        let mut findings = Findings::default();
+        let (mut findings, mut ops) = (Findings::default(), Vec::new());
         let next = self.inner.packs.check(number, &*file, end, (offset, bytes_max), |found| {
             findings.take(number, found);
+            if let Found::Record { place } = found
+                && place.header.kind == Kind::Ops
+            {
+                ops.push(*place);
+            }
         });
         let next = match next.map_err(|error| self.unreadable(error))? {
             Some(offset) => ScrubPlace { pack: number, offset },
             None => ScrubPlace { pack: number.saturating_add(1), offset: 0 },
         };
         let loss = self.condemn(findings.damage, &findings.spoilt)?;
-        Ok(Scrubbed { next: Some(next), bytes: findings.bytes, loss })
+        let index_mended = self.look_for_lost_words(number, &ops)?;
+        Ok(Scrubbed { next: Some(next), bytes: findings.bytes, loss, index_mended })
     }
 
     /// Reads and checks single records.

@@ -36,7 +36,7 @@ use crate::identity::SiteKey;
 mod tests;
 
 /// RFC 8410: an Ed25519 subject public key info up to the key. 44 bytes in all, one form only.
-const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+pub const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// The name every dialler gives. It is never sent (no SNI) and never checked: the key is the identity.
 pub const SERVER_NAME: &str = "site.invalid";

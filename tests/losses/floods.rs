@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use packetboat::identity::SiteKey;
 use packetboat::transport::endpoint::{DialError, Endpoint, is_refusal};
@@ -24,6 +24,8 @@ const AT_ONCE: usize = 32;
 const SLOW_CLIENTS: usize = 1_100;
 /// By how much the flood may raise what a node ever held in memory: 32 MiB for garbage and handshakes, and 24 KiB for each HTTP connection that has a place.
 const GROWTH_KIB_MAX: u64 = (32 << 10) + 24 * 1024;
+/// Runs before the flood, to compare with those in it.
+const QUIET_RUNS: u64 = 15;
 /// How long a stranger waits for its refusal.
 const REFUSED_WITHIN: Duration = Duration::from_secs(20);
 
@@ -88,6 +90,11 @@ fn memory_peak_kib(site: &Site) -> u64 {
     peak.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
+fn median(mut of: Vec<Duration>) -> Duration {
+    of.sort();
+    of[of.len() / 2]
+}
+
 /// Connections that never end their request's head.
 fn slow_clients(http: &str) -> Vec<TcpStream> {
     use std::io::Write;
@@ -105,6 +112,14 @@ fn a_flood_of_strangers_costs_little_memory_and_the_link_goes_on() {
     // What ordinary work takes is no part of what the flood takes.
     host.publish("tools", "before", &bytes_of(1, 4 << 20));
     joiner.sync();
+    let run = |name: String, seed| {
+        let began = Instant::now();
+        host.publish("tools", &name, &bytes_of(seed, 100_000));
+        joiner.sync();
+        began.elapsed()
+    };
+    let quiet: Vec<Duration> = (0..QUIET_RUNS).map(|n| run(format!("quiet-{n}"), 1000 + n)).collect();
+    let mut flooded = Vec::new();
     let before = memory_peak_kib(&host);
     let flooding = AtomicBool::new(true);
     let (mut synced, mut refused) = (0, 0);
@@ -119,8 +134,7 @@ fn a_flood_of_strangers_costs_little_memory_and_the_link_goes_on() {
             refused
         });
         while flooding.load(Ordering::SeqCst) {
-            host.publish("tools", &format!("during-{synced}"), &bytes_of(synced, 100_000));
-            joiner.sync();
+            flooded.push(run(format!("during-{synced}"), synced));
             synced += 1;
         }
         refused = flood.join().unwrap();
@@ -134,7 +148,9 @@ fn a_flood_of_strangers_costs_little_memory_and_the_link_goes_on() {
             && host.http("GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", &[]).0 == 200
     });
     println!(
-        "{} datagrams of garbage, {refused} handshakes refused, {SLOW_CLIENTS} slow clients: {growth} KiB, {synced} runs done meanwhile",
+        "{} datagrams of garbage, {refused} handshakes refused, {SLOW_CLIENTS} slow clients: {growth} KiB, {synced} runs done meanwhile, \
+         each in {:.2} of the time before (median; both share the processors with the flood)",
         GARBAGE_EACH * rounds(),
+        median(flooded).as_secs_f64() / median(quiet).as_secs_f64(),
     );
 }

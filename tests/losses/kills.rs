@@ -6,6 +6,9 @@ use crate::lab::Site;
 use crate::load::Acknowledged;
 use crate::rounds;
 
+/// A site that was killed is up again within this: thirty times what it takes.
+const READY_WITHIN: Duration = Duration::from_secs(2);
+
 #[test]
 fn nothing_acknowledged_is_lost_by_kills_under_load() {
     let mut site = Site::new("New York");
@@ -20,6 +23,7 @@ fn nothing_acknowledged_is_lost_by_kills_under_load() {
         slowest = slowest.max(started.elapsed());
         acknowledged.check(&site, &token, "kill", round);
     }
+    assert!(slowest <= READY_WITHIN, "ready again after {slowest:?}");
     acknowledged.check_all(&site, &token);
     let verified = site.ok(&["verify"]);
     assert_eq!((&verified["damaged"], &verified["blobs_damaged"]), (&serde_json::json!([]), &0.into()));

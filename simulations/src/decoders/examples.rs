@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
+use packetboat::backup;
+use packetboat::identity::SiteKey;
 use packetboat::store::disk::Disk;
 use packetboat::store::{FeedRecord, Look, Options, SiteView, Store, engine};
+use packetboat::transport::tls::SPKI_PREFIX;
 use protocol::fault::Reason;
 use protocol::filter::Filter;
 use protocol::fork::Fork;
@@ -20,7 +23,7 @@ use protocol::switches::Switches;
 use protocol::ticket::{JoinAnswer, Joining, Offer, Ticket, TicketName};
 use protocol::time::Hlc;
 
-use super::NOW;
+use super::{NOW, files};
 use crate::disk::InMemory;
 
 /// The life of every store of these examples.
@@ -179,6 +182,37 @@ fn talk() -> Vec<Vec<u8>> {
     ]
 }
 
+fn of_files() -> Vec<Vec<u8>> {
+    let manifest = backup::Manifest {
+        site: "ab".to_owned(),
+        name: "LA".to_owned(),
+        made_ms: 1,
+        life: "cd".to_owned(),
+        key_number: 0,
+        files: vec![backup::Entry { path: "store/FORMAT".to_owned(), bytes: 5, blake3: "ef".to_owned() }],
+    };
+    let (_, key) = feed();
+    let spki = [&SPKI_PREFIX, key.verifying_key().to_bytes().as_slice()].concat();
+    let first = SiteKey::from_seed(&[1; 32]);
+    let second = first.followed_by(&[2; 32]);
+    let said = |which: u8, bytes: &[u8]| [&[which], bytes].concat();
+    let mut all = vec![
+        said(files::KEY, &[1; 32]),
+        said(files::KEY, &second.encode()),
+        said(files::MANIFEST, manifest.to_text().expect("a plain list").as_bytes()),
+        said(files::HANDSHAKE_KEY, &spki),
+        said(files::INDEX, &[1, 0, 1, 0]),
+        said(files::INDEX, &[4, 0, 1, 0]),
+        said(files::INDEX, &[14, 1, 1, 0]),
+    ];
+    let (disk, _) = packed();
+    for (which, name) in (0..).zip(files::SMALL_FILES) {
+        let bytes = disk.read_small(name).expect("memory reads").expect("each store has it");
+        all.push(said(files::SMALL, &said(which, &bytes)));
+    }
+    all
+}
+
 /// Inputs that the decoder of that name accepts.
 #[must_use]
 pub fn examples(name: &str) -> Vec<Vec<u8>> {
@@ -239,6 +273,7 @@ pub fn examples(name: &str) -> Vec<Vec<u8>> {
         }
         "config" => vec![b"name = \"LA\"\nlisten = \"127.0.0.1:7440\"\nlog = \"debug\"\n".to_vec()],
         "pack" => vec![vec![0], vec![0, 0, 70, 0, 1, 0, 200, 255, 0], vec![255, 1, 2, 3]],
+        "files" => of_files(),
         "session" => {
             let talk: Vec<Vec<u8>> = talk().iter().map(|frame| part(0, frame)).collect();
             let ops = [OpsFrame::Ops(batch()).encode(), OpsFrame::End.encode()].map(|frame| part(1, &frame));

@@ -77,6 +77,10 @@ impl Site {
         let mut next = Some(ScrubPlace::default());
         while let Some(from) = next {
             let Ok(scrubbed) = self.store().scrub(from, SCRUB_BYTES) else { break };
+            assert!(
+                !scrubbed.index_mended,
+                "an index of which nothing was lost was taken for one that lost words"
+            );
             self.rot.told.extend(scrubbed.loss.logs);
             next = scrubbed.next.filter(|_| !self.has(Plant::ScrubEndsEarly));
         }

@@ -118,6 +118,26 @@ async fn the_scrub_finds_rot_and_the_next_run_heals_it() {
     assert!(verify(&ny.node, false).await.damaged.is_empty());
 }
 
+/// Other work on the disk comes first: a pass that reads some bytes waits as long as its rate says before it reads more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scrub_waits_as_long_as_its_rate_says() {
+    let la = lab("Los Angeles").await;
+    feed(&la.node, "tools").await;
+    publish(&la.node, "tool", &[5; 900_000]).await.unwrap();
+    let (rate, mut before, mut steps) = (100_000, 0, 0);
+    loop {
+        let wait = la.node.scrub_some(rate, Duration::from_secs(3600)).await;
+        let told = la.node.scrub_told();
+        if told.began_ms.is_none() {
+            break;
+        }
+        let read = told.bytes - before;
+        assert_eq!(u64::try_from(wait.as_millis()).unwrap(), (read * 1000 / rate).max(1), "{told:?}");
+        (before, steps) = (told.bytes, steps + u32::from(read > 0));
+    }
+    assert!(steps > 1 && before > 900_000, "{steps} steps, {before} bytes");
+}
+
 /// What is open in this process is all that is left of such packs: they are written anew before a start would miss them.
 #[tokio::test(flavor = "multi_thread")]
 async fn packs_that_somebody_removes_under_a_running_node_are_written_anew() {
@@ -220,4 +240,10 @@ async fn a_site_whose_store_is_gone_and_whose_key_is_not_signs_nothing_before_it
     let said = store.facts(feed, "late", "1.0").unwrap();
     assert!(said[0].op.place.log.epoch > 1, "what it signed before is signed by nothing else: {early:?}");
     assert!(names(&again).await.contains(&("tool".to_owned(), "ready".to_owned())));
+    pair(&again, &ny.node, "mirror").await;
+    let root = again.feed("tools").await.unwrap().state_root;
+    while ny.node.feed("tools").await.unwrap().state_root != root {
+        assert!(tokio::time::Instant::now() < deadline, "the same stands at both");
+        sync(&ny.node).await;
+    }
 }

@@ -82,6 +82,54 @@ impl Index for FailingIndex {
     }
 }
 
+/// An engine that opens no index while its door is closed.
+#[derive(Debug, Clone)]
+struct Slow {
+    whole: Sled,
+    closed: Arc<Mutex<()>>,
+}
+
+impl Engine for Slow {
+    fn open(&self) -> Result<Arc<dyn Index>, Broken> {
+        drop(locked(&self.closed));
+        self.whole.open()
+    }
+
+    fn set_aside(&self) -> io::Result<()> {
+        self.whole.set_aside()
+    }
+}
+
+/// A balancer is told, and is not kept waiting; and who asks over and over keeps one thread alone.
+#[test]
+fn a_site_is_not_ready_while_its_index_is_built_anew() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let closed = Arc::new(Mutex::new(()));
+    let door = Arc::clone(&closed);
+    let open = move |folder: &Path, options| {
+        let engine = Slow { whole: Sled::new(folder), closed: door };
+        Store::open_on(Arc::new(Folder::new(folder).unwrap()), Box::new(engine), options)
+    };
+    let loopback: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let starts = Node::start_on(folder.path(), Some("LA"), loopback, Keeping::default(), open);
+    let la = runtime.block_on(starts).unwrap();
+    runtime.block_on(la.reads_its_store()).unwrap();
+    let shut = locked(&closed);
+    let store = la.inner.site.clone();
+    let building = std::thread::spawn(move || store.store().rebuild_index());
+    let refused = loop {
+        if let Err(refused) = runtime.block_on(la.reads_its_store()) {
+            break refused;
+        }
+        assert!(!building.is_finished(), "the index cannot be opened");
+    };
+    assert_eq!((refused.status, refused.code.as_str()), (503, "busy"));
+    drop(shut);
+    building.join().unwrap().unwrap();
+    runtime.block_on(la.reads_its_store()).unwrap();
+}
+
 /// Nobody may take it for a site that has everything, nor its clients for strangers.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_site_whose_store_cannot_be_read_is_in_step_with_nobody_and_says_that_it_fails() {

@@ -159,6 +159,41 @@ fn every_flipped_bit_is_found_and_healed_without_a_trace() {
     }
 }
 
+/// Each record is bound to its store, and stands where the index says or nowhere.
+#[test]
+fn packs_that_somebody_swaps_or_brings_from_another_store_are_damage_and_nothing_wrong_is_read() {
+    let (whole, other) = (kept(1), kept(3));
+    for from_another in [false, true] {
+        let kept = kept(1);
+        let pack = |of: &Kept, number| {
+            let mut bytes = Vec::new();
+            of.disk.damage(number, |pack| bytes.clone_from(pack));
+            bytes
+        };
+        let (one, two) = (pack(&kept, 1), pack(if from_another { &other } else { &kept }, 2));
+        kept.disk.damage(1, |pack| *pack = two);
+        if !from_another {
+            kept.disk.damage(2, |pack| *pack = one);
+        }
+        let Kept { disk, engine, store, author, feed, contents } = kept;
+        drop(store);
+        let kept = Kept { store: open(&disk, &engine), disk, engine, author, feed, contents };
+        for bytes in &kept.contents {
+            if let Ok(read) = read(&kept.store, id(bytes)) {
+                assert_eq!(&read, bytes, "from another: {from_another}");
+            }
+        }
+        let verified = kept.store.verify(|_| {}).unwrap();
+        assert!(!verified.damage.is_empty(), "from another: {from_another}");
+        assert!(!kept.store.open_damage(look(&kept.author)).unwrap().is_nothing());
+        kept.heal(&whole);
+        for bytes in &kept.contents {
+            assert_eq!(&read(&kept.store, id(bytes)).unwrap(), bytes, "from another: {from_another}");
+        }
+        assert_eq!(kept.root(), whole.root());
+    }
+}
+
 #[test]
 fn what_a_reader_comes_upon_is_noted_like_what_a_scrub_finds() {
     let kept = kept(2);

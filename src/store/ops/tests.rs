@@ -40,6 +40,11 @@ impl Author {
         LogId { feed, author: self.site(), epoch: 1 }
     }
 
+    /// What it says next follows on that.
+    pub(in crate::store) fn goes_on_from(&mut self, feed: FeedId, held: Mmr) {
+        self.mmr.insert(feed, held);
+    }
+
     pub(in crate::store) fn says(&mut self, feed: FeedId, bodies: Vec<Body>) -> Permitted<Verified> {
         let log = self.log(feed);
         let held = self.mmr.entry(feed).or_default();

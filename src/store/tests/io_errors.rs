@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use protocol::feed::Standing;
+use protocol::id::FeedId;
+use protocol::log::Mmr;
+
 use super::*;
+use crate::store::ops::tests::{Author, delete, look, publish, record};
 
 /// How many calls of the disk are made to fail, one a life.
 const CALLS: u64 = 500;
@@ -14,12 +19,25 @@ struct Acknowledged {
     records: BTreeMap<u8, Vec<u8>>,
     /// Records that were refused last: the old value or the new one is right.
     unsure: BTreeMap<u8, Vec<u8>>,
+    /// Versions of the feed, and whether they were deleted since.
+    versions: BTreeMap<String, bool>,
+}
+
+/// Whether nobody ever deletes the version of that name.
+fn keeps(name: &str) -> bool {
+    name.trim_start_matches('p').parse::<u64>().unwrap() % 20 == 10
 }
 
 impl Acknowledged {
     /// A life of everything that writes. What is refused is tried once more, as a client does.
     fn live(&mut self, store: &Store, dice: &mut Dice) {
+        let mut author = Author::new(9);
+        let feed = record(&author).genesis.feed_id();
+        let known = store.put_feed(&record(&author)).is_ok() || store.put_feed(&record(&author)).is_ok();
         for turn in 0..200 {
+            if known && turn % 5 == 0 {
+                self.say(store, &mut author, feed, turn);
+            }
             match turn % 12 {
                 6 if turn < 24 => self.blob(store, dice.bytes(EXTENT + 5_000)),
                 0..7 => self.blob(store, dice.bytes(900)),
@@ -32,6 +50,25 @@ impl Acknowledged {
     fn blob(&mut self, store: &Store, bytes: Vec<u8>) {
         if ingest(store, &bytes).is_ok() || ingest(store, &bytes).is_ok() {
             self.blobs.push(bytes);
+        }
+    }
+
+    /// Publishes a version, or deletes one that was published before. What is refused is said once more, by an author that goes on from what is
+    /// held.
+    fn say(&mut self, store: &Store, author: &mut Author, feed: FeedId, turn: u64) {
+        let (name, deletes) = (format!("p{}", turn / 10 * 10), turn % 10 == 5);
+        if deletes && keeps(&name) {
+            return;
+        }
+        for _ in 0..2 {
+            let Ok(held) = store.log_state(author.log(feed)) else { continue };
+            author.goes_on_from(feed, held.map_or_else(Mmr::default, |held| held.after));
+            let body =
+                if deletes { delete(&name, "1", vec![]) } else { publish(&name, "1", name.as_bytes()) };
+            if store.append(&[author.says(feed, vec![body])]).is_ok() {
+                self.versions.entry(name).and_modify(|gone| *gone |= deletes).or_insert(deletes);
+                return;
+            }
         }
     }
 
@@ -52,6 +89,14 @@ impl Acknowledged {
             let found = store.record(Shelf::Cursors, &[*key]).unwrap();
             let unsure = self.unsure.contains_key(key) && found.as_ref() == self.unsure.get(key);
             assert!(found.as_ref() == Some(value) || unsure, "call {call}: an acknowledged record");
+        }
+        let author = Author::new(9);
+        let feed = record(&author).genesis.feed_id();
+        for (name, gone) in &self.versions {
+            let item = store.item(feed, name, "1", look(&author)).unwrap();
+            let served = item.is_some_and(|item| item.standing == Standing::Served);
+            // One of which the deletion was refused may be gone all the same.
+            assert!(if keeps(name) { served } else { !(*gone && served) }, "call {call}: {name}");
         }
     }
 }

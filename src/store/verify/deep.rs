@@ -269,7 +269,7 @@ impl Store {
     }
 
     /// Where the packs end, when all before that is in the index.
-    fn noted_end(&self) -> (u32, u64) {
+    pub(super) fn noted_end(&self) -> (u32, u64) {
         let _settled = self.inner.settled.write().unwrap_or_else(PoisonError::into_inner);
         self.inner.packs.end()
     }
