@@ -94,7 +94,7 @@ impl View for LinkKeeper {
     }
 
     fn with_room(&self, feed: FeedId, missing: Vec<Missing>) -> Result<Vec<Missing>, Unreadable> {
-        self.site.store().in_turn(feed, missing).map_err(|error| Unreadable(error.to_string()))
+        self.site.store().in_turn(feed, &self.link, missing).map_err(|error| Unreadable(error.to_string()))
     }
 
     fn holding(&self, blob: BlobId) -> Result<Holding, Unreadable> {

@@ -196,8 +196,13 @@ impl Store {
             Ok(!locked(&self.inner.going).contains_key(&blob) && self.is_needed(blob, look)?)
         };
         let BlobState::Complete { size } = self.blob_state(blob)? else { return Ok(None) };
+        if !(stays()? && self.reads_whole(blob, size)?) {
+            return Ok(None);
+        }
+        // Whoever asks may let the last other copy go. What came just now is no copy until the disk has it, nor is what a failed sync took back.
+        let is_durable = self.sync().is_ok() && matches!(self.blob_state(blob)?, BlobState::Complete { .. });
         // Once more behind the reading, which takes a while: an eviction may have begun.
-        Ok((stays()? && self.reads_whole(blob, size)? && stays()?).then_some(size))
+        Ok((is_durable && stays()?).then_some(size))
     }
 
     fn reads_whole(&self, blob: BlobId, size: u64) -> Result<bool, ReadError> {

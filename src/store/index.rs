@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::engine::{Broken, Change, Engine, Index};
 use super::holes;
-use super::keys::{self, Tree};
+use super::keys::{self, RecordEntry, Tree};
 use super::life::Checkpoint;
 use super::packs::{Damage, INDEX_BYTES_MIN, Packs, Start};
-use super::replay::{self, Acknowledged, Changes, ReplayError};
+use super::records::Shelf;
+use super::replay::{self, Acknowledged, Changes, ReplayError, Unread};
 
 /// Times one call rebuilds the index before it gives up.
 const REBUILDS_MAX: u32 = 3;
@@ -123,7 +124,8 @@ impl IndexRoom {
 
     /// Builds an index where there is none yet.
     fn build(&self, packs: &Packs, before: Option<&dyn Index>) -> Result<(), RebuildError> {
-        self.build_in(&mut self.current.write().unwrap_or_else(PoisonError::into_inner), packs, before)
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        self.build_in(&mut current, packs, (before, false))
     }
 
     /// Brings an index from `start` to the packs' end. Of which packs it is it says first of all, so that one whose building was cut short is not
@@ -134,7 +136,7 @@ impl IndexRoom {
         packs: &Packs,
         start: Start,
         before: Option<&dyn Index>,
-    ) -> Result<(), ReplayError> {
+    ) -> Result<Unread, ReplayError> {
         let short = if start == Start::default() { Vec::new() } else { holes::short(index)? };
         if start == Start::default() && index.last(Tree::About, b"")?.is_none() {
             index.apply(&[about(keys::PACKS, &packs.mark())])?;
@@ -146,9 +148,16 @@ impl IndexRoom {
         if unread.records > 0 {
             tracing::warn!(unreadable = unread.records, "records in the packs cannot be read");
         }
-        self.stepped_over.fetch_or(unread.words, Ordering::Relaxed);
-        if start == Start::default() && unread.records > 0 {
-            index.apply(&[about(keys::OVER_DAMAGE, &())])?;
+        let gone = acknowledged == Acknowledged::Unknown && lacks_packs(index, packs)?;
+        self.stepped_over.fetch_or(unread.words || gone, Ordering::Relaxed);
+        let looked_after = || before.and_then(|before| replay::about(before, keys::OVER_DAMAGE).ok()?);
+        let over_damage = match unread.records {
+            0 if unread.known => looked_after(),
+            0 => None,
+            _ => Some(packs.end()),
+        };
+        if let Some(upto) = over_damage.filter(|_| anew) {
+            index.apply(&[about(keys::OVER_DAMAGE, &upto)])?;
         }
         if index.value(Tree::About, keys::GENERATION)?.is_none() {
             index.apply(&[
@@ -157,7 +166,7 @@ impl IndexRoom {
                 about(keys::GENERATION, &self.generation),
             ])?;
         }
-        Ok(())
+        Ok(unread)
     }
 
     /// Notes what the index knows of and the packs lack. Gives the place from which it is to be filled.
@@ -270,28 +279,34 @@ impl IndexRoom {
         } else if current.index.is_some() {
             return Ok(());
         }
-        self.build_in(&mut current, packs, before.as_deref())
+        self.build_in(&mut current, packs, (before.as_deref(), true))
     }
 
-    /// Sets what is there aside and builds the index from all packs, and from what one `before` it keeps a second time of what they lost.
+    /// Sets what is there aside and builds the index from all packs, and from what one before it keeps a second time of what they lost: one that
+    /// was in use, or of an earlier life.
     fn build_in(
         &self,
         current: &mut Current,
         packs: &Packs,
-        before: Option<&dyn Index>,
+        (before, is_live): (Option<&dyn Index>, bool),
     ) -> Result<(), RebuildError> {
         current.index = None;
         packs.find_room();
         self.engine.set_aside().map_err(|error| disk_failed(packs, error))?;
         let index = self.engine.open().map_err(|source| broke(packs, source))?;
         let era = packs.era();
-        match self.fill(&*index, packs, Start::default(), before) {
-            Ok(()) => {}
+        let unread = match self.fill(&*index, packs, Start::default(), before) {
+            Ok(unread) => unread,
             Err(ReplayError::Io(error)) => return Err(disk_failed(packs, error)),
             Err(ReplayError::Broken(source)) => return Err(broke(packs, source)),
+        };
+        if let Some(before) = before.filter(|_| is_live && unread.records > 0)
+            && let Err(error) = take_over_notes(before, &*index)
+        {
+            tracing::warn!(%error, "what the index before had of this site's notes cannot be read");
         }
         if let Some(before) = before.filter(|_| !self.lost().is_empty()) {
-            take_over(before, &*index).map_err(|source| broke(packs, source))?;
+            take_over(packs, before, &*index).map_err(|source| broke(packs, source))?;
         }
         self.rebuilds.fetch_add(1, Ordering::Relaxed);
         *current = Current { index: Some(index), era };
@@ -324,8 +339,43 @@ impl IndexRoom {
     }
 }
 
+/// Whether packs are gone of which no note says that this store removed or lost them.
+fn lacks_packs(index: &dyn Index, packs: &Packs) -> Result<bool, Broken> {
+    let there = packs.numbers();
+    for number in (1..there.last().copied().unwrap_or_default()).filter(|number| !there.contains(number)) {
+        let mut noted = false;
+        for shelf in [Shelf::Reclaimed, Shelf::LostPacks] {
+            let key = keys::record(shelf.code(), &number.to_be_bytes());
+            noted = noted || !index.page(Tree::Record, &key, &[], 1)?.is_empty();
+        }
+        if !noted {
+            tracing::error!(folder = packs.disk().folder(), number, "a pack is gone, and nothing says why");
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What this site noted, as the index has it that is replaced: words of it rotted in the packs. What is too large to lie in an index is kept twice.
+fn take_over_notes(before: &dyn Index, index: &dyn Index) -> Result<(), Broken> {
+    let noted = before.page(Tree::Record, &[], &[], usize::MAX)?;
+    let there: BTreeSet<&[u8]> = noted.iter().map(|(key, _)| key.as_slice()).collect();
+    let mut changes = Vec::new();
+    for (key, _) in index.page(Tree::Record, &[], &[], usize::MAX)? {
+        if !there.contains(key.as_slice()) {
+            changes.push(Change { tree: Tree::Record, key, value: None });
+        }
+    }
+    for (key, value) in &noted {
+        if matches!(keys::decode(value)?, RecordEntry::Inline(_)) {
+            changes.push(Change { tree: Tree::Record, key: key.clone(), value: Some(value.clone()) });
+        }
+    }
+    index.apply(&changes)
+}
+
 /// What this site noted, and how far that reached, as the index before has it: the packs lost a part of it, and nobody looked after that yet.
-fn take_over(before: &dyn Index, index: &dyn Index) -> Result<(), Broken> {
+fn take_over(packs: &Packs, before: &dyn Index, index: &dyn Index) -> Result<(), Broken> {
     let noted = before.page(Tree::Record, &[], &[], usize::MAX)?;
     let there: BTreeSet<Vec<u8>> = noted.iter().map(|(key, _)| key.clone()).collect();
     let others = index.page(Tree::Record, &[], &[], usize::MAX)?.into_iter();
@@ -342,7 +392,7 @@ fn take_over(before: &dyn Index, index: &dyn Index) -> Result<(), Broken> {
         }));
     }
     // What the lost part held is in the index before alone, which is gone now.
-    changes.push(about(keys::OVER_DAMAGE, &()));
+    changes.push(about(keys::OVER_DAMAGE, &packs.end()));
     index.apply(&changes)
 }
 

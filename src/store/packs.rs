@@ -22,7 +22,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use super::disk::{Disk, PackFile, is_bad_sector, is_full};
 use super::keys::Location;
 use footer::Place;
-use record::{Binding, Draft, HEADER_BYTES, Header, PAYLOAD_BYTES_MAX};
+use record::{Binding, Draft, HEADER_BYTES, Header, Kind, PAYLOAD_BYTES_MAX};
 use recover::Contents;
 
 pub use recover::Damage;
@@ -415,6 +415,17 @@ impl Packs {
 
     fn file(&self, pack: u32) -> Option<Arc<dyn PackFile>> {
         self.files.read().unwrap_or_else(PoisonError::into_inner).get(&pack).cloned()
+    }
+
+    /// The kind of the record whose header lies at an offset, if one does.
+    pub(crate) fn kind_at(&self, pack: u32, offset: u64) -> io::Result<Option<Kind>> {
+        let Some(file) = self.file(pack) else { return Ok(None) };
+        let mut bytes = [0; HEADER_BYTES];
+        match file.read_at(offset, &mut bytes) {
+            Ok(()) => Ok(Header::decode(&bytes, self.binding(pack), offset).map(|header| header.kind)),
+            Err(error) if is_not_there(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The header at a location, if a record of just that length is there.

@@ -21,8 +21,8 @@ const PAGE_USES: usize = 512;
 pub(super) struct Held {
     /// At an era and a position of the packs: the same again is the same answer.
     bytes: BTreeMap<FeedId, ((u64, u64), u64)>,
-    /// The last that a run was let ask for in each feed.
-    last: BTreeMap<FeedId, BlobId>,
+    /// The last that a run was let ask for in each feed, by link: each may lack other parts of the feed.
+    last: BTreeMap<(FeedId, String), BlobId>,
     /// How many runs asked.
     runs: u64,
 }
@@ -34,7 +34,7 @@ impl Held {
     /// Which of the missing ones, in their ids' order, has its turn first, and whether that is the one after the last that had it. Mostly it
     /// is, so that all come in few runs. At times it is any of them, and what follows goes on as if it had not been: links may run in step,
     /// and what one of them asks for the other alone may have.
-    fn first(&mut self, feed: FeedId, missing: &[Missing]) -> (usize, bool) {
+    fn first(&mut self, by: &(FeedId, String), missing: &[Missing]) -> (usize, bool) {
         self.runs = self.runs.wrapping_add(1);
         let drawn = self.runs.wrapping_mul(SPREAD);
         if drawn >> 62 == 0 {
@@ -42,7 +42,7 @@ impl Held {
             return (any.unwrap_or(0), false);
         }
         let after = |last: &BlobId| missing.partition_point(|one| one.blob <= *last);
-        let next = self.last.get(&feed).map_or(0, after);
+        let next = self.last.get(by).map_or(0, after);
         (if next < missing.len() { next } else { 0 }, true)
     }
 }
@@ -132,21 +132,27 @@ impl Store {
         Ok(self.filled(feed, missing)?.0)
     }
 
-    /// As [`Self::within_quota`], for a run that asks for them: each is the first to find room at some time, so that what is nowhere any
+    /// As [`Self::within_quota`], for a run over a link that asks for them: each is the first to find room at some time, so that what is nowhere any
     /// more keeps nobody else out for ever.
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn in_turn(&self, feed: FeedId, mut missing: Vec<Missing>) -> Result<Vec<Missing>, ReadError> {
+    pub fn in_turn(
+        &self,
+        feed: FeedId,
+        link: &str,
+        mut missing: Vec<Missing>,
+    ) -> Result<Vec<Missing>, ReadError> {
         if self.quota(feed)?.is_none() {
             return Ok(missing);
         }
         missing.sort_unstable_by_key(|one| one.blob);
-        let (first, goes_on) = locked(&self.inner.held).first(feed, &missing);
+        let by = (feed, link.to_owned());
+        let (first, goes_on) = locked(&self.inner.held).first(&by, &missing);
         missing.rotate_left(first);
         let (within, last) = self.filled(feed, missing)?;
         if let Some(last) = last.filter(|_| goes_on) {
-            locked(&self.inner.held).last.insert(feed, last);
+            locked(&self.inner.held).last.insert(by, last);
         }
         Ok(within)
     }

@@ -37,6 +37,11 @@ pub(crate) const fn needs_payload(kind: Kind) -> bool {
     }
 }
 
+/// Whether a record tells what somebody said, or what this site noted.
+const fn is_word(kind: Kind) -> bool {
+    matches!(kind, Kind::Ops | Kind::Meta)
+}
+
 /// Changes by key: a later one replaces an earlier one.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
@@ -238,6 +243,8 @@ pub(crate) struct Unread {
     pub(crate) records: u64,
     /// Ops or what this site noted may be among them.
     pub(crate) words: bool,
+    /// There are holes that were looked after before.
+    pub(crate) known: bool,
 }
 
 /// How far damage in the packs took what was acknowledged, where the packs do not know it: behind their last checkpoint it may be of what was never
@@ -246,29 +253,28 @@ pub(crate) struct Unread {
 pub(crate) enum Acknowledged {
     /// The index has what lies behind the checkpoint, or it was looked after what that lacks.
     InIndex,
-    /// An index that is gone had seen that much of them.
-    UpTo(u32, u64),
+    /// An index that is gone had seen that much of them, from one end on to another. What lies before was looked after when it was built.
+    Between((u32, u64), (u32, u64)),
     /// No index is left that could tell. All of it may have been.
     Unknown,
 }
 
 impl Acknowledged {
     /// What an index that is built from all packs goes by, from the one before it. Where that was built over damage itself, it was looked after
-    /// then.
+    /// then what lay in the packs by then.
     pub(crate) fn by(before: Option<&dyn Index>) -> Self {
         let Some(before) = before else { return Self::Unknown };
-        let over_damage = before.value(Tree::About, keys::OVER_DAMAGE).ok().flatten();
-        match (about::<(u32, u64)>(before, keys::REACH), over_damage) {
-            (Ok(Some(_)), Some(_)) => Self::InIndex,
-            (Ok(Some((pack, offset))), None) => Self::UpTo(pack, offset),
-            (Ok(None) | Err(_), _) => Self::Unknown,
+        let looked_after = about::<(u32, u64)>(before, keys::OVER_DAMAGE).ok().flatten().unwrap_or_default();
+        match about::<(u32, u64)>(before, keys::REACH) {
+            Ok(Some(end)) => Self::Between(looked_after, end),
+            Ok(None) | Err(_) => Self::Unknown,
         }
     }
 
     fn reaches(self, pack: u32, offset: u64) -> bool {
         match self {
             Self::InIndex => false,
-            Self::UpTo(to, end) => (pack, offset) < (to, end),
+            Self::Between(from, to) => (from..to).contains(&(pack, offset)),
             Self::Unknown => true,
         }
     }
@@ -285,6 +291,8 @@ pub(crate) fn all(
 ) -> Result<Unread, ReplayError> {
     let mut unread = Unread::default();
     let mut changes = Changes::default();
+    let noted_from =
+        if acknowledged == Acknowledged::InIndex { noted_from(index, packs, start)? } else { None };
     for number in packs.numbers().into_iter().filter(|&number| number >= start.pack) {
         let contents = packs.contents(number)?;
         let follows = |offset| number > start.pack || offset >= start.offset;
@@ -292,22 +300,28 @@ pub(crate) fn all(
         for hole in contents.damage.iter().filter(|damage| follows(damage.offset)) {
             let kept = before.map_or_else(Vec::new, |before| spares::places_in(before, hole));
             let known = hole.offset < contents.known_to;
-            if known || acknowledged.reaches(number, hole.offset) {
+            let counts = known || acknowledged.reaches(number, hole.offset);
+            unread.known |= !counts;
+            if counts {
                 unread.records = unread.records.saturating_add(1);
-                // Behind the checkpoint a record whose payload alone is damaged is not among the places.
+                // Behind the checkpoint a record whose payload alone is damaged is not among the places. Its header says what it was.
                 let spoilt = !known && hole.record.is_some();
-                unread.words |= if spoilt { kept.is_empty() } else { !spares::fill(hole, &kept) };
+                let bytes_alone = spoilt && !packs.kind_at(number, hole.offset)?.is_none_or(is_word);
+                let lost = if spoilt { kept.is_empty() } else { !spares::fill(hole, &kept) };
+                unread.words |= lost && !bytes_alone;
             }
             places.extend(kept);
         }
         places.sort_by_key(|place| place.offset);
         for place in places {
-            if !follows(place.offset) {
+            let is_known = place.header.kind == Kind::Meta
+                && noted_from.is_some_and(|from| (number, place.offset) < from);
+            if is_known || !follows(place.offset) {
                 continue;
             }
             if !one(&mut changes, packs, number, &place, before)? {
                 unread.records = unread.records.saturating_add(1);
-                unread.words |= matches!(place.header.kind, Kind::Ops | Kind::Meta);
+                unread.words |= is_word(place.header.kind);
             }
             if changes.by_key.len() >= CHANGES_MAX || changes.bytes >= CHANGES_BYTES_MAX {
                 std::mem::take(&mut changes).apply(index)?;
@@ -321,6 +335,26 @@ pub(crate) fn all(
         holes::cut(index, packs)?;
     }
     Ok(unread)
+}
+
+/// From where on what this site noted is applied to an index that has what lies before: what stands there is said again, and where one record of that
+/// cannot be read an older word would take back a newer one. Nothing where all can be read, for not all of it may have come to the index.
+fn noted_from(index: &dyn Index, packs: &Packs, start: Start) -> Result<Option<(u32, u64)>, ReplayError> {
+    let Some(reach) = about::<(u32, u64)>(index, keys::REACH)? else { return Ok(None) };
+    for number in packs.numbers().into_iter().filter(|&number| number >= start.pack) {
+        let contents = packs.contents(number)?;
+        let follows = |offset| (start.pack, start.offset) <= (number, offset);
+        if contents.damage.iter().any(|hole| follows(hole.offset)) {
+            return Ok(Some(reach));
+        }
+        for place in contents.places {
+            let is_known = place.header.kind == Kind::Meta && follows(place.offset);
+            if is_known && (number, place.offset) < reach && packs.read(place.location(number))?.is_none() {
+                return Ok(Some(reach));
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn one(

@@ -14,6 +14,9 @@ const NOT_HEARD: u64 = 0;
 /// The key of the record about the store as a whole. Those of feeds are 32 bytes long, those of what a site told of one 64.
 const WHOLE: &[u8] = b"awakening";
 
+/// Bytes of the key of what is noted of a feed as a whole.
+const FEED_KEY_BYTES: usize = 32;
+
 /// Why a store does not know how far its key has signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {
@@ -77,10 +80,23 @@ impl Store {
     /// # Errors
     /// When the disk is full or fails.
     pub fn awaken(&self, cause: Cause, at: Timestamp) -> Result<Awakening, WriteError> {
-        let before = self.awakening().ok().flatten().map_or(0, |awakening| awakening.turn);
+        let before = self.newest_turn();
         let awakening = Awakening { turn: before.saturating_add(1), at, cause };
         self.put_record(Shelf::Writing, WHOLE, &keys::encode(&awakening))?;
         Ok(awakening)
+    }
+
+    /// The number of the last awakening. Where its note rotted, what was decided or told after it tells: the next one is later than all of that.
+    fn newest_turn(&self) -> u64 {
+        let noted = self.records(Shelf::Writing, &[], &[], usize::MAX).unwrap_or_default();
+        let turns = noted.into_iter().filter_map(|(key, value)| {
+            if key == WHOLE {
+                return keys::decode::<Awakening>(&value).ok().map(|awakening| awakening.turn);
+            }
+            let decided = keys::decode::<Writing>(&value).ok().filter(|_| key.len() == FEED_KEY_BYTES);
+            decided.map(|writing| writing.turn).or_else(|| keys::decode::<u64>(&value).ok())
+        });
+        turns.max().unwrap_or(0)
     }
 
     /// Where this site writes in a feed, if that was decided.

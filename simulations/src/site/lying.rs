@@ -159,7 +159,7 @@ impl View for Lying {
     }
 
     fn with_room(&self, feed: FeedId, missing: Vec<Missing>) -> Result<Vec<Missing>, Unreadable> {
-        self.store.in_turn(feed, missing).map_err(|error| Unreadable(error.to_string()))
+        self.store.in_turn(feed, "any", missing).map_err(|error| Unreadable(error.to_string()))
     }
 
     fn holding(&self, blob: BlobId) -> Result<Holding, Unreadable> {

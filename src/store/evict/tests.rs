@@ -263,3 +263,18 @@ fn a_sweep_drops_what_an_eviction_left_and_keeps_what_was_asked_for_again() {
     site.evict("tool");
     assert_eq!(site.store.blob_state(id(b"bytes")).unwrap(), BlobState::Missing);
 }
+
+/// They came just now, in a run that has not ended: whoever asks lets the last copy go, and the power goes here.
+#[test]
+fn a_site_does_not_say_that_it_keeps_what_a_loss_of_power_takes() {
+    let (mut site, bytes) = (Site::new(), Dice::new(5).bytes(900));
+    let said = site.author.says(site.feed, vec![publish("tool", "1", &bytes)]);
+    site.store.append(&[said]).unwrap();
+    site.store.put_small(id(&bytes), &bytes).unwrap();
+    let told = site.keeps(&bytes);
+    site.disk.cut_power(|| false);
+    site.engine.cut_power();
+    let site = site.reopen(true);
+    let is_here = site.store.blob_state(id(&bytes)).unwrap() == BlobState::Complete { size: 900 };
+    assert!(is_here || !told);
+}

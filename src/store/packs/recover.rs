@@ -119,12 +119,38 @@ impl Packs {
         let Some(file) = self.file(number) else { return Ok(Contents::default()) };
         let (file, length) = (&Patient(&*file), file.bytes()?);
         let end = match footer::read(file, length)? {
-            Footer::Sealed { places } => return Ok(Contents { places, ..Contents::default() }),
+            Footer::Sealed { places } => {
+                // What was damaged when it was sealed its footer does not list.
+                let end = footer::end(file, length)?.unwrap_or(length);
+                let hole = |(offset, end): (u64, u64)| Damage {
+                    pack: number,
+                    offset,
+                    bytes: end.saturating_sub(offset),
+                    record: None,
+                };
+                let damage = between(&places, end).into_iter().map(hole).collect();
+                return Ok(Contents { places, damage, ..Contents::default() });
+            }
             Footer::Damaged { end } => end,
             Footer::None => length,
         };
         walk(file, Binding { salt: self.salt, pack: number }, HEADER_BYTES as u64, end.min(length), true)
     }
+}
+
+/// The stretches between records, and from the last of them to `end`.
+pub(super) fn between(places: &[Place], end: u64) -> Vec<(u64, u64)> {
+    let (mut next, mut gaps) = (HEADER_BYTES as u64, Vec::new());
+    for Place { header, offset } in places {
+        if *offset > next {
+            gaps.push((next, *offset));
+        }
+        next = next.max(offset.saturating_add(header.span()));
+    }
+    if next < end {
+        gaps.push((next, end));
+    }
+    gaps
 }
 
 /// The newest pack: headers only up to `from`, everything behind it.

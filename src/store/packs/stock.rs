@@ -3,9 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use super::footer::{self, Place};
-use super::record::HEADER_BYTES;
-use super::recover::Start;
+use super::footer;
+use super::recover::{Start, between};
 use super::{Damage, PackFile, Packs, WriteError, locked};
 
 /// A pack and how many bytes of it are durable.
@@ -92,16 +91,6 @@ impl Packs {
         let Some(file) = self.file(number) else { return Ok(Vec::new()) };
         let length = file.bytes()?;
         let end = footer::end(&*file, length)?.unwrap_or_else(|| length.saturating_add(1));
-        let (mut next, mut gaps) = (HEADER_BYTES as u64, Vec::new());
-        for Place { header, offset } in self.contents(number)?.places {
-            if offset > next {
-                gaps.push((next, offset));
-            }
-            next = next.max(offset.saturating_add(header.span()));
-        }
-        if next < end {
-            gaps.push((next, end));
-        }
-        Ok(gaps)
+        Ok(between(&self.contents(number)?.places, end))
     }
 }

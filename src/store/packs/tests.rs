@@ -1,6 +1,5 @@
 //! What packs survive, and how often they sync.
 
-use super::record::Kind;
 use super::scan::Found;
 use super::*;
 use crate::store::disk::fake::FakeDisk;

@@ -68,8 +68,8 @@ fn what_nobody_has_keeps_nothing_else_out_for_ever() {
         let wanted: Vec<_> = (0..=others).map(|n| missing(&Dice::new(20 + n).bytes(60_000))).collect();
         let mut first = BTreeSet::new();
         for _ in 0..60 {
-            store.in_turn(feed, wanted.clone()).unwrap();
-            let within = store.in_turn(feed, wanted.clone()).unwrap();
+            store.in_turn(feed, "la", wanted.clone()).unwrap();
+            let within = store.in_turn(feed, "ny", wanted.clone()).unwrap();
             assert_eq!(within.len(), 1);
             first.insert(within[0].blob);
         }
@@ -87,7 +87,7 @@ fn each_that_has_no_room_beside_others_has_its_turn_within_twice_as_many_runs() 
         let wanted: Vec<_> = (0..many).map(|n| missing(&Dice::new(20 + n).bytes(60_000))).collect();
         let mut had = BTreeSet::new();
         for _ in 0..2 * many {
-            had.extend(store.in_turn(feed, wanted.clone()).unwrap().first().map(|one| one.blob));
+            had.extend(store.in_turn(feed, "la", wanted.clone()).unwrap().first().map(|one| one.blob));
             let looked = store.within_quota(feed, wanted.clone()).unwrap();
             assert_eq!(looked[0].blob, wanted[0].blob, "who only looks takes no turn");
         }
@@ -124,4 +124,22 @@ fn a_quota_is_eight_bytes() {
     store.set_quota(feed, Some(258)).unwrap();
     let value = store.record(Shelf::Quotas, feed.as_bytes()).unwrap();
     assert_eq!(value.as_deref(), Some(&[0, 0, 0, 0, 0, 0, 1, 2][..]));
+}
+
+/// Two links with filters of their own, which run in turn.
+#[test]
+fn each_has_its_turn_where_two_links_bring_different_parts_of_a_feed() {
+    let store = open(&FakeDisk::new(), &InMemory::default());
+    let feed = FeedId([4; 32]);
+    store.set_quota(feed, Some(100_000)).unwrap();
+    let mut all: Vec<_> = (0..40).map(|n| missing(&Dice::new(20 + n).bytes(60_000))).collect();
+    all.sort_unstable_by_key(|one| one.blob);
+    let (low, high) = all.split_at(20);
+    let mut had = BTreeSet::new();
+    for _ in 0..2 * low.len() {
+        for (link, part) in [("low", low), ("high", high)] {
+            had.extend(store.in_turn(feed, link, part.to_vec()).unwrap().first().map(|one| one.blob));
+        }
+    }
+    assert_eq!(had.len(), all.len());
 }

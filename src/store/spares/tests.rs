@@ -1,5 +1,7 @@
 //! One copy of what was said is enough: damage of a pack takes nothing that the index has too, and the other way round.
 
+mod rot;
+
 use protocol::id::FeedId;
 
 use super::*;
