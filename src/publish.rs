@@ -5,7 +5,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-use protocol::feed::{Item, Standing};
+use protocol::feed::{Held, Item, Standing};
 use protocol::frame::Fate;
 use protocol::grant::{Authority, Verb};
 use protocol::id::{FeedId, LogId, OpId, SiteId};
@@ -131,7 +131,11 @@ pub fn publish(
     }
     let look = site.look();
     let said = site.author_if(feed, |store| {
-        let item = store.item(feed, &coordinate.name, &coordinate.version, look)?;
+        // What a person restores while its deletion waits is to stay once that takes effect.
+        let item = match restore {
+            true => store.item_if(feed, &coordinate, look, &Held::default())?,
+            false => store.item(feed, &coordinate.name, &coordinate.version, look)?,
+        };
         let Some(supersedes) = may_publish((store, look), record, &coordinate, &manifest, item, restore)?
         else {
             return Ok(Vec::new());

@@ -16,12 +16,25 @@ pub const fn trips(deletions: u64, standing: u64) -> bool {
 /// Positions of a log, from the first to before the last.
 pub type Stretch = (LogId, u64, u64);
 
+/// The same places in as few stretches as may be, in order.
+#[must_use]
+pub fn joined(mut stretches: Vec<Stretch>) -> Vec<Stretch> {
+    stretches.sort_unstable();
+    let mut joined: Vec<Stretch> = Vec::with_capacity(stretches.len());
+    for (log, first, end) in stretches {
+        match joined.last_mut().filter(|(of, _, reach)| *of == log && *reach >= first) {
+            Some((_, _, reach)) => *reach = end.max(*reach),
+            None => joined.push((log, first, end)),
+        }
+    }
+    joined
+}
+
 /// What one link took away of one feed within a few moments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Slot {
     began: Timestamp,
     deletions: u64,
-    /// One a log where it went on: what lies between two of its deletions may be in it, and is none itself. Many where places were filled.
     stretches: Vec<Stretch>,
 }
 
@@ -29,7 +42,7 @@ struct Slot {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Recent {
     slots: Vec<Slot>,
-    /// The newest stretch, as it came: after a crash it comes again.
+    /// From the first to the last of the newest places: after a crash they come again.
     last: Option<Stretch>,
 }
 
@@ -42,39 +55,29 @@ impl Recent {
         self.slots.retain(|slot| now.0.saturating_sub(slot.began.0) < BRAKE_WINDOW_MS);
     }
 
-    /// Counts deletions that come in a stretch of a log. The stretch that came last counts once.
-    pub fn add(&mut self, now: Timestamp, deletions: u64, stretch: Stretch) {
+    /// Counts deletions at places of a log: from the first to before the last position of each, in order. The same places once more are the ones
+    /// that came last. What lies between two of them was no deletion, or took effect long ago, so it is in no stretch while there are not too many.
+    pub fn add(&mut self, now: Timestamp, deletions: u64, log: LogId, places: &[(u64, u64)]) {
         self.pass(now);
-        if self.last == Some(stretch) {
+        let (Some((first, _)), Some((_, end))) = (places.first(), places.last()) else { return };
+        let whole = (log, *first, *end);
+        if self.last == Some(whole) {
             return;
         }
-        self.last = Some(stretch);
-        let fits = |slot: &&mut Slot| now.0.saturating_sub(slot.began.0) < BRAKE_SLOT_MS;
-        let Some(slot) = self.slots.last_mut().filter(fits) else {
-            self.slots.push(Slot { began: now, deletions, stretches: vec![stretch] });
-            return;
-        };
+        self.last = Some(whole);
+        let others: usize = self.slots.iter().map(|slot| slot.stretches.len()).sum();
+        let fits = |slot: &Slot| now.0.saturating_sub(slot.began.0) < BRAKE_SLOT_MS;
+        if !self.slots.last().is_some_and(fits) {
+            self.slots.push(Slot { began: now, deletions: 0, stretches: Vec::new() });
+        }
+        let Some(slot) = self.slots.last_mut() else { return };
         slot.deletions = slot.deletions.saturating_add(deletions);
-        let (log, first, end) = stretch;
-        match slot.stretches.iter_mut().find(|(of, ..)| *of == log) {
-            Some(held) => (held.1, held.2) = (held.1.min(first), held.2.max(end)),
-            None => slot.stretches.push(stretch),
+        if others.saturating_add(places.len()) > BRAKE_STRETCHES_MAX {
+            slot.stretches.push(whole);
+        } else {
+            slot.stretches.extend(places.iter().map(|(first, end)| (log, *first, *end)));
         }
-    }
-
-    /// Counts deletions in places that had been left out of logs. What lies between two of them took effect long ago, so it is in no stretch
-    /// of theirs while there are not too many.
-    pub fn add_scattered(&mut self, now: Timestamp, deletions: u64, log: LogId, mut places: Vec<(u64, u64)>) {
-        self.pass(now);
-        let held: usize = self.slots.iter().map(|slot| slot.stretches.len()).sum();
-        if held.saturating_add(places.len()) > BRAKE_STRETCHES_MAX {
-            let (first, end) = (places.first().map(|place| place.0), places.last().map(|place| place.1));
-            places = first.zip(end).into_iter().collect();
-        }
-        let stretches = places.into_iter().map(|(first, end)| (log, first, end)).collect();
-        self.slots.push(Slot { began: now, deletions, stretches });
-        // What a log goes on with begins stretches of its own.
-        self.slots.push(Slot { began: now, deletions: 0, stretches: Vec::new() });
+        slot.stretches = joined(std::mem::take(&mut slot.stretches));
     }
 
     /// Versions that were taken away within the window.
@@ -120,51 +123,47 @@ mod tests {
         let mut recent = Recent::default();
         let minute = |n: u64| Timestamp(1_000_000 + n * 60_000);
         for n in 0..59 {
-            recent.add(minute(n), 2, (LOG, n * 10, n * 10 + 2));
+            recent.add(minute(n), 2, LOG, &[(n * 10, n * 10 + 2)]);
         }
         assert_eq!(recent.deletions(), 118);
-        recent.add(minute(89), 0, (LOG, 900, 901));
+        recent.add(minute(89), 0, LOG, &[(900, 901)]);
         assert_eq!(recent.deletions(), 58, "of the minutes 30 to 58");
         assert_eq!(recent.stretches()[0], (LOG, 300, 302));
         recent.pass(minute(500));
         assert_eq!((recent.deletions(), recent.stretches()), (0, Vec::new()));
     }
 
+    /// What stood between them was no deletion, or one that took effect before, and would be undone by a hold over it.
     #[test]
-    fn what_comes_within_a_slot_is_one_stretch_a_log_and_what_comes_again_counts_once() {
+    fn deletions_are_counted_place_by_place_and_what_comes_again_counts_once() {
         let mut recent = Recent::default();
-        recent.add(Timestamp(5), 3, (LOG, 7, 10));
-        recent.add(Timestamp(6), 3, (LOG, 7, 10));
-        recent.add(Timestamp(7), 1, (LOG, 12, 13));
-        assert_eq!((recent.deletions(), recent.stretches()), (4, vec![(LOG, 7, 13)]));
+        recent.add(Timestamp(5), 3, LOG, &[(7, 10)]);
+        recent.add(Timestamp(6), 3, LOG, &[(7, 10)]);
+        recent.add(Timestamp(7), 2, LOG, &[(10, 11), (13, 14)]);
+        assert_eq!((recent.deletions(), recent.stretches()), (5, vec![(LOG, 7, 11), (LOG, 13, 14)]));
         let other = LogId { epoch: 2, ..LOG };
-        recent.add(Timestamp(8), 1, (other, 0, 1));
-        assert_eq!(recent.stretches(), [(LOG, 7, 13), (other, 0, 1)]);
+        recent.add(Timestamp(8), 2, other, &[(0, 1), (3, 4)]);
+        assert_eq!(recent.stretches(), [(LOG, 7, 11), (LOG, 13, 14), (other, 0, 1), (other, 3, 4)]);
+        recent.add(Timestamp(8 + BRAKE_SLOT_MS), 1, LOG, &[(3, 4)]);
+        assert_eq!(recent.stretches().last(), Some(&(LOG, 3, 4)), "of another slot");
     }
 
-    /// What stood between deletions that were left out took effect before, and would be undone by a hold over it.
     #[test]
-    fn deletions_in_places_that_were_left_out_are_counted_place_by_place() {
+    fn of_too_many_places_all_that_come_together_are_one() {
         let mut recent = Recent::default();
-        recent.add(Timestamp(5), 1, (LOG, 90, 91));
-        recent.add_scattered(Timestamp(6), 3, LOG, vec![(3, 5), (8, 9)]);
-        recent.add(Timestamp(7), 1, (LOG, 93, 94));
-        assert_eq!(recent.deletions(), 5);
-        assert_eq!(recent.stretches(), [(LOG, 90, 91), (LOG, 3, 5), (LOG, 8, 9), (LOG, 93, 94)]);
-        let places = |from: u64| (from..from + 2_000).map(|n| (n * 2, n * 2 + 1)).collect();
+        let places = |from: u64| -> Vec<_> { (from..from + 2_000).map(|n| (n * 2, n * 2 + 1)).collect() };
         for turn in 1..5 {
-            recent.add_scattered(Timestamp(8), 2_000, LOG, places(turn * 10_000));
+            recent.add(Timestamp(8), 2_000, LOG, &places(turn * 10_000));
         }
+        assert_eq!(recent.deletions(), 8_000);
         assert!(recent.stretches().len() <= BRAKE_STRETCHES_MAX, "{}", recent.stretches().len());
-        assert_eq!(recent.stretches().last(), Some(&(LOG, 80_000, 83_999)), "too many are one");
-        recent.pass(Timestamp(9 + BRAKE_WINDOW_MS));
-        assert_eq!((recent.deletions(), recent.stretches()), (0, Vec::new()));
+        assert_eq!(recent.stretches().last(), Some(&(LOG, 80_000, 83_999)));
     }
 
     #[test]
     fn a_clock_that_was_set_back_holds_nothing_for_longer_than_the_window() {
         let mut recent = Recent::default();
-        recent.add(Timestamp(u64::MAX), 50, (LOG, 0, 50));
+        recent.add(Timestamp(u64::MAX), 50, LOG, &[(0, 50)]);
         recent.pass(Timestamp(10));
         assert_eq!(recent.deletions(), 50);
         recent.pass(Timestamp(10 + BRAKE_WINDOW_MS));

@@ -10,12 +10,12 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use data_encoding::HEXLOWER;
-use protocol::brake::{Stretch, trips};
-use protocol::feed::{Item, Standing};
+use protocol::brake::{Stretch, joined, trips};
+use protocol::feed::{Held, Item, Standing};
 use protocol::id::{FeedId, LogId};
 use protocol::limits::BRAKE_DELETES_MIN;
 use protocol::log::NamedOp;
-use protocol::op::{Body, Place};
+use protocol::op::{Body, Delete, Place};
 use protocol::time::Timestamp;
 
 use super::{SiteStore, locked};
@@ -72,11 +72,11 @@ pub(super) fn before(
     let held = open.iter().flat_map(|(_, hold)| hold.stretches.iter().copied());
     let counted: Vec<Stretch> =
         held.chain(braked.recent.stretches()).chain(others.stretches.iter().copied()).collect();
-    let Some(Taken { went_on, filled, versions: taken }) = taken(site, log, ops, brought, &counted)? else {
+    let Some(Taken { places, versions: taken }) = taken(site, log, ops, brought, &counted)? else {
         return Ok(None);
     };
     let before = braked.recent.deletions();
-    count_in(&mut braked, now, log, (went_on, filled), count(taken.len()));
+    braked.recent.add(now, count(taken.len()), log, &places);
     let room = HOLD_NAMES_MAX.saturating_sub(braked.names.len());
     braked.names.extend(taken.into_iter().take(room).map(|(name, version)| format!("{name}@{version}")));
     let more = braked.recent.deletions().saturating_sub(before);
@@ -93,16 +93,13 @@ pub(super) fn before(
     }
     if let Some((id, standing)) = braked.hold {
         let held = open.into_iter().find(|(held, _)| *held == id).map(|(_, hold)| hold);
-        let mut stretches = held.as_ref().map_or_else(Vec::new, |hold| hold.stretches.clone());
-        for (log, first, end) in braked.recent.stretches().into_iter().chain(others.stretches) {
-            stretches.retain(|(of, from, to)| *of != log || *from < first || *to > end);
-            stretches.push((log, first, end));
-        }
+        let before = held.as_ref().map_or_else(Vec::new, |hold| hold.stretches.clone());
+        let all = before.into_iter().chain(braked.recent.stretches()).chain(others.stretches);
         let hold = Hold {
             feed,
             link: link.to_owned(),
             since: held.as_ref().map_or(now, |hold| hold.since),
-            stretches,
+            stretches: joined(all.collect()),
             deletes: held.as_ref().map_or(deletes, |hold| hold.deletes.saturating_add(more)),
             standing,
             names: held.map_or_else(|| braked.names.clone(), |hold| hold.names),
@@ -111,21 +108,6 @@ pub(super) fn before(
     }
     store.put_braked(feed, link, &braked)?;
     Ok(tripped)
-}
-
-/// Counts deletions with which a log went on and those in places that had been left out.
-fn count_in(
-    braked: &mut Braked,
-    now: Timestamp,
-    log: LogId,
-    (went_on, filled): (Option<(u64, u64)>, Vec<(u64, u64)>),
-    deletions: u64,
-) {
-    if filled.is_empty() {
-        went_on.into_iter().for_each(|(first, end)| braked.recent.add(now, deletions, (log, first, end)));
-    } else {
-        braked.recent.add_scattered(now, deletions, log, filled.into_iter().chain(went_on).collect());
-    }
 }
 
 impl SiteStore {
@@ -170,30 +152,25 @@ fn elsewhere(store: &Store, (feed, link): (FeedId, &str), now: Timestamp) -> Res
 /// What ops would take away.
 #[derive(Default)]
 struct Taken {
-    /// From the first of the deletes with which the log goes on to the position after the last.
-    went_on: Option<(u64, u64)>,
-    /// Where deletes stand that had been left out.
-    filled: Vec<(u64, u64)>,
-    /// What stands of it, as name and version.
+    /// Where the deletes stand that would.
+    places: Vec<(u64, u64)>,
+    /// What stands of it and was not counted yet, as name and version.
     versions: BTreeSet<(String, String)>,
 }
 
 impl Taken {
-    fn note(&mut self, seq: u64, fills: bool) {
+    fn note(&mut self, seq: u64) {
         let after = seq.saturating_add(1);
-        if !fills {
-            let first = self.went_on.map_or(seq, |(first, _)| first);
-            self.went_on = Some((first, after));
-        } else if let Some((_, end)) = self.filled.last_mut().filter(|(_, end)| *end == seq) {
-            *end = after;
-        } else {
-            self.filled.push((seq, after));
+        match self.places.last_mut().filter(|(_, end)| *end == seq) {
+            Some((_, end)) => *end = after,
+            None => self.places.push((seq, after)),
         }
     }
 }
 
-/// What deletes among the ops would take away, if there are any that can. Those in stretches that were counted are: another link brings them just now
-/// as well, or brought them and its run was cut short before they were kept.
+/// What deletes among the ops would take away, if there are any that can: what stood here before the run, or would stand if all that was counted
+/// waited. What was counted is counted once: another link brings it just now as well, or brought it and its run was cut short before it was kept; or
+/// somebody else takes the same version away.
 fn taken(
     site: &SiteStore,
     log: LogId,
@@ -201,47 +178,43 @@ fn taken(
     brought: &Brought,
     counted: &[Stretch],
 ) -> Result<Option<Taken>, ReadError> {
-    let store = site.store();
+    let (store, look) = (site.store(), site.look());
     let known = store.log_longest(log)?;
     // Of what lies before that damage took what is in no gap, and may have taken what is in one.
     let damaged = store.is_damage_noted()?;
+    let mut waiting = Held::default();
+    counted.iter().for_each(|(log, from, to)| waiting.add(*log, *from, *to));
     let came_along = |place: Place| brought.get(&place.log).is_some_and(|from| place.seq >= *from);
     let (mut taken, mut followed) = (Taken::default(), BTreeMap::new());
     for named in ops {
-        let Body::Delete(delete) = &named.op.body else { continue };
-        let (at, seq) = (&delete.coordinate, named.op.place.seq);
-        let fills = seq < known;
-        if fills && (damaged || store.gap(log, seq)? != Some(named.id)) {
+        let Body::Delete(Delete { coordinate: at, .. }) = &named.op.body else { continue };
+        let seq = named.op.place.seq;
+        if seq < known && (damaged || store.gap(log, seq)? != Some(named.id)) {
             continue;
         }
-        let mut item = store.item(log.feed, &at.name, &at.version, site.look())?;
-        let mut winner = won(store, item.as_ref())?;
-        if winner.as_ref().is_some_and(|publish| came_along(publish.op.place)) {
-            item = store.item_of_some(log.feed, at, site.look(), |place| !came_along(place))?;
-            winner = won(store, item.as_ref())?;
-            if winner.is_none() {
-                continue;
-            }
-        }
-        if let Some(publish) = winner
+        let mut facts = store.facts(log.feed, &at.name, &at.version)?;
+        let is_counted =
+            |named: &NamedOp| matches!(named.op.body, Body::Delete(_)) && waiting.holds(named.op.place);
+        let again = waiting.holds(named.op.place) || facts.iter().any(is_counted);
+        facts.retain(|named| !came_along(named.op.place));
+        let item = store.item_of(log.feed, &facts, look, &waiting)?;
+        let Some(item) = item.filter(|item| item.standing == Standing::Served) else { continue };
+        if let Some(publish) = won(store, &item)?
             && !was_had(site, &publish, &mut followed)?
         {
             continue;
         }
-        taken.note(seq, fills);
-        let is_counted = |(of, from, to): &Stretch| *of == log && (*from..*to).contains(&seq);
-        if !counted.iter().any(is_counted) && item.is_some_and(|item| item.standing == Standing::Served) {
+        taken.note(seq);
+        if !again {
             taken.versions.insert((at.name.clone(), at.version.clone()));
         }
     }
-    let any = taken.went_on.is_some() || !taken.filled.is_empty();
-    Ok(any.then_some(taken))
+    Ok((!taken.places.is_empty()).then_some(taken))
 }
 
 /// The publish that is served.
-fn won(store: &Store, item: Option<&Item>) -> Result<Option<NamedOp>, ReadError> {
-    let winner = item.and_then(|item| item.winner).map(|winner| store.op(winner)).transpose()?;
-    Ok(winner.flatten())
+fn won(store: &Store, item: &Item) -> Result<Option<NamedOp>, ReadError> {
+    Ok(item.winner.map(|winner| store.op(winner)).transpose()?.flatten())
 }
 
 /// Whether a version was ever whole here: this site said it, or its bytes are here, which come once all ops of a run are in, or a run over some link

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::RwLockReadGuard;
 
+use data_encoding::HEXLOWER;
 use protocol::feed::{Item, Standing};
 use protocol::grant::Verb;
 use protocol::id::{BlobId, FeedId, LogId, OpId};
@@ -242,6 +243,8 @@ fn bring(site: &SiteStore, from: FeedId, into: FeedId, dry: bool, first: bool) -
     let mut saying = Saying::new(site, into, dry)?;
     site.store().each_item(from, site.look(), |at, item| {
         saying.keep()?;
+        // It is said once its stamp is due.
+        told.pending += u64::from(item.standing == Standing::Parked);
         let Some((op, manifest, complete)) = whole(site, &item)? else { return Ok::<_, Problem>(()) };
         if packages.last() != Some(&at.name) {
             packages.push(at.name.clone());
@@ -296,12 +299,16 @@ fn is_ready(site: &SiteStore, merge: &Merge) -> Result<bool, Problem> {
 fn go_on(site: &SiteStore, merge: &Merge) -> Result<Option<Merging>, Problem> {
     settle_names(site, merge)?;
     let ops = ops_of(site, merge.old)?;
-    if merge.brought_ops == Some(ops) || !is_ready(site, merge)? {
+    // What waits to be deleted is not said anew meanwhile.
+    let waits = !site.store().open_holds(Some(merge.old))?.is_empty();
+    if waits || merge.brought_ops == Some(ops) || !is_ready(site, merge)? {
         return Ok(None);
     }
     let told = bring(site, merge.old, merge.into.feed_id(), false, merge.brought_ops.is_none())?;
-    if told.pending == 0 {
-        site.store().put_merge(&Merge { brought_ops: Some(ops), ..merge.clone() })?;
+    // What is pending is brought later, and refs that somebody takes away in the meantime are not set again with it.
+    let brought = if told.pending == 0 { ops } else { 0 };
+    if merge.brought_ops != Some(brought) {
+        site.store().put_merge(&Merge { brought_ops: Some(brought), ..merge.clone() })?;
     }
     Ok(Some(told))
 }
@@ -349,6 +356,16 @@ impl Node {
             }
             if other.strict {
                 return Err(AuthorError::Strict.into());
+            }
+            if let Some((hold, _)) = site.store().open_holds(Some(old))?.first() {
+                let hold = HEXLOWER.encode(hold);
+                let detail = format!(
+                    "deletions of feed {:?} wait for a person, and what they would take away would be published anew",
+                    record.name
+                );
+                return Err(Problem::new(409, "conflict", "This feed cannot be merged yet", detail).hint(format!(
+                    "look at them (packetboat holds) and let them take effect: packetboat approve {hold}"
+                )));
             }
             if dry {
                 return bring(site, old, into, true, true);

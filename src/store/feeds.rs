@@ -11,7 +11,7 @@ use protocol::id::{FeedId, SiteId};
 use protocol::ledger::Ledger;
 use protocol::limits::STAMP_AHEAD_MS_MAX;
 use protocol::log::NamedOp;
-use protocol::op::{Genesis, Place};
+use protocol::op::Genesis;
 use protocol::package::{Coordinate, FeedKind};
 use protocol::succession::generation_of;
 use protocol::summary::{self, Digest};
@@ -230,21 +230,34 @@ impl Store {
         entry.map(|entry| self.seen(feed, (name, version), entry, &eyes)).transpose()
     }
 
-    /// What would stand at a coordinate if only some of the ops about it were here.
+    /// What would stand at a coordinate if other deletes waited for a person than do.
     ///
     /// # Errors
     /// When the disk fails, or the bytes of an op are damaged.
-    pub fn item_of_some(
+    pub fn item_if(
         &self,
         feed: FeedId,
         at: &Coordinate,
         look: Look,
-        is_here: impl Fn(Place) -> bool,
+        held: &Held,
+    ) -> Result<Option<Item>, ReadError> {
+        let facts = self.facts(feed, &at.name, &at.version)?;
+        self.item_of(feed, &facts, look, held)
+    }
+
+    /// What ops about a coordinate would amount to alone, and if these deletes waited for a person.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn item_of(
+        &self,
+        feed: FeedId,
+        facts: &[NamedOp],
+        look: Look,
+        held: &Held,
     ) -> Result<Option<Item>, ReadError> {
         let Some(eyes) = self.eyes(feed, look)? else { return Ok(None) };
-        let mut facts = self.facts(feed, &at.name, &at.version)?;
-        facts.retain(|named| is_here(named.op.place));
-        Ok(Some(decide(&facts, eyes.rules())))
+        Ok((!facts.is_empty()).then(|| decide(facts, Rules { held, ..eyes.rules() })))
     }
 
     /// What stands at a coordinate and, where something is blocked there, what would stand if it were not.

@@ -7,7 +7,7 @@ use protocol::grant::{Authority, Permitted};
 use protocol::id::BlobId;
 use protocol::log::{BatchError, Entry, Filling, Mmr, Reach, Verified};
 use protocol::manifest::{File, Manifest};
-use protocol::op::{Delete, Grant, Publish, Rights};
+use protocol::op::{Grant, Publish, Rights};
 use protocol::package::{Coordinate, FeedKind};
 use protocol::session::Memory;
 use protocol::switches::Switches;
@@ -162,6 +162,57 @@ impl MassDeletion {
     fn served(&self) -> u64 {
         standing(&self.site, self.log.feed).unwrap()
     }
+}
+
+/// They were never served here, and would be if the hold were over them.
+#[test]
+fn deletions_of_what_came_in_the_same_batch_lie_in_no_hold() {
+    let much = mass_deletion();
+    let held = much.site.store().log_state(much.log).unwrap().unwrap().after;
+    let came = (150..300).flat_map(|n| [publish(n, b"y"), delete(n)]).chain((0..150).map(delete));
+    let run = says(much.log, &held, came.collect(), Hlc::default());
+    let none = Brought::new();
+    assert!(before(&much.site, "la", much.log, run.ops(), &none, wall_clock()).unwrap().is_some());
+    much.site.store().append(&[Permitted::local(run, false).unwrap()]).unwrap();
+    assert_eq!(much.served(), 150);
+    let (_, hold) = much.site.store().open_holds(None).unwrap().remove(0);
+    assert_eq!(hold.stretches.iter().map(|(_, first, end)| end - first).sum::<u64>(), 150, "{hold:?}");
+}
+
+/// Two sites clear up the same, and a version is published again in between and goes again.
+#[test]
+fn versions_that_are_taken_away_twice_count_once_and_both_deletions_wait() {
+    let much = mass_deletion();
+    let third = SiteKey::from_seed(&[3; 32]);
+    let rights = Grant {
+        grantee: third.site_id(),
+        label: String::new(),
+        rights: Rights::WRITE,
+        prefix: String::new(),
+        expires: None,
+    };
+    much.site.author(much.log.feed, vec![Body::Grant(rights)]).unwrap();
+    let log = LogId { author: third.site_id(), ..much.log };
+    let bodies = (0..150).map(delete).collect();
+    let too =
+        Verified::author(third.signing_key(), log, &Mmr::default(), bodies, Hlc::default(), wall_clock());
+    let none = Brought::new();
+    let mut held = much.site.store().log_state(much.log).unwrap().unwrap().after;
+    for said in [(0..60).map(delete).collect(), (0..60).map(|n| publish(n, b"z")).collect::<Vec<_>>()] {
+        let run = says(much.log, &held, said, Hlc::default());
+        assert!(before(&much.site, "la", much.log, run.ops(), &none, wall_clock()).unwrap().is_none());
+        held = run.after().clone();
+        much.site.store().append(&[Permitted::local(run, false).unwrap()]).unwrap();
+    }
+    let rest = says(much.log, &held, (0..150).map(delete).collect(), Hlc::default());
+    assert!(before(&much.site, "la", much.log, rest.ops(), &none, wall_clock()).unwrap().is_some());
+    much.site.store().append(&[Permitted::local(rest, false).unwrap()]).unwrap();
+    assert!(before(&much.site, "ny", log, too.ops(), &none, wall_clock()).unwrap().is_none());
+    much.site.store().append(&[Permitted::local(too, false).unwrap()]).unwrap();
+    let (id, hold) = much.site.store().open_holds(None).unwrap().remove(0);
+    assert_eq!((hold.deletes, hold.standing, much.served()), (150, 150, 150), "{hold:?}");
+    much.site.approve(&HEXLOWER.encode(&id)).unwrap();
+    assert_eq!(much.served(), 0);
 }
 
 /// A link is widened, and all that was taken away in years is to go in a moment.

@@ -4,6 +4,7 @@ use protocol::switches::Switches;
 use protocol::topology::{LinkNote, NOTE_LIFE_MS};
 
 use super::*;
+use crate::api::merge::MergeRequest;
 
 async fn pulled() -> (Lab, Lab) {
     let (ny, tokyo) = (lab("New York").await, lab("Tokyo").await);
@@ -125,6 +126,39 @@ async fn a_run_that_deletes_much_waits_for_a_person() {
     assert_eq!((before.packages, after.packages), (many as u64 + 1, 1));
     assert_eq!(after.state_root, at_ny.state_root, "figures are of what stands now");
     assert!(node.holds().await.unwrap().holds.is_empty());
+}
+
+/// A person who rescues one version from a hold, and a merge, which would say all of them anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_restored_while_its_deletion_waits_stays_and_nothing_that_waits_is_merged() {
+    let (ny, tokyo) = (lab("New York").await, lab("Tokyo").await);
+    feed(&ny.node, "tools").await;
+    pair(&ny.node, &tokyo.node, "mirror").await;
+    for n in 0..130 {
+        publish(&ny.node, &format!("p{n}"), b"same bytes").await.unwrap();
+    }
+    settle(&tokyo.node).await;
+    pause(&tokyo.node, true).await;
+    for n in 0..130 {
+        ny.node.delete("tools", &format!("p{n}"), "1.0", String::new(), false).await.unwrap();
+    }
+    pause(&tokyo.node, false).await;
+    settle(&tokyo.node).await;
+    let hold = tokyo.node.holds().await.unwrap().holds.remove(0);
+    let restored = NewPackage { restore: true, ..uploaded(&tokyo.node, "p7", b"same bytes").await };
+    tokyo.node.publish("tools", restored).await.unwrap();
+    feed(&tokyo.node, "other").await;
+    let merge = MergeRequest { into: "other".to_owned(), dry_run: false };
+    let refused = tokyo.node.merge_feed("tools", merge.clone()).await.unwrap_err();
+    assert!(refused.status == 409 && refused.hint.unwrap().contains(&hold.hold), "{}", refused.detail);
+    tokyo.node.approve(&hold.hold).await.unwrap();
+    settle(&tokyo.node).await;
+    for node in [&ny.node, &tokyo.node] {
+        let states = states(node).await;
+        let ready: Vec<_> = states.iter().filter(|(_, state)| *state == "ready").collect();
+        assert!(ready.len() == 1 && ready[0].0 == "p7", "{ready:?}");
+    }
+    assert_eq!(tokyo.node.merge_feed("tools", merge).await.unwrap().versions, 1);
 }
 
 /// Nothing is taken away from a site that never had it, however much was deleted before it joined.
