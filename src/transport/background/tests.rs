@@ -39,6 +39,14 @@ fn a_satellite_link_with_one_percent_loss_is_filled() {
     assert!(seen.overflow_share() < 0.03, "{seen:?}");
 }
 
+/// The whole transfer, from the handshake to its last byte.
+#[test]
+fn ten_megabytes_at_200_ms_and_one_percent_loss_are_there_within_eight_seconds() {
+    const CONTENT: u64 = 10_000_000;
+    let seen = run(&Link { loss: 0.01, content: CONTENT, ..Link::default() }, ALONE, 8);
+    assert_eq!(seen.came(0, 8), CONTENT, "{seen:?}");
+}
+
 #[test]
 fn a_late_flow_gets_its_share_beside_another_of_its_kind() {
     for (rtt, queue) in [(ms(200), ms(200)), (ms(50), ms(100))] {

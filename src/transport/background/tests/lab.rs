@@ -24,12 +24,14 @@ pub(super) struct Link {
     pub(super) loss: f64,
     /// From this second on the round trip time is another.
     pub(super) reroute: Option<(u64, Duration)>,
+    /// So many bytes each flow has to send, and then no more.
+    pub(super) content: u64,
 }
 
 impl Default for Link {
     fn default() -> Self {
         let rtt = Duration::from_millis(200);
-        Self { bits_per_second: 20_000_000, rtt, queue: rtt, loss: 0.0, reroute: None }
+        Self { bits_per_second: 20_000_000, rtt, queue: rtt, loss: 0.0, reroute: None, content: u64::MAX }
     }
 }
 
@@ -54,6 +56,11 @@ impl Seen {
     /// Mean milliseconds in the queue from second `from` to second `to`.
     pub(super) fn queued_ms(&self, from: usize, to: usize) -> u64 {
         self.queued_ms[from..to].iter().sum::<u64>() / (to - from) as u64
+    }
+
+    /// Bytes of `flow` that came before second `to`.
+    pub(super) fn came(&self, flow: usize, to: usize) -> u64 {
+        self.per_second[flow][..to].iter().sum()
     }
 
     pub(super) fn overflow_share(&self) -> f64 {
@@ -92,6 +99,7 @@ struct Side {
     events: VecDeque<ConnectionEvent>,
     sends: bool,
     from_second: u64,
+    left_bytes: u64,
 }
 
 struct Lab {
@@ -152,6 +160,7 @@ impl Lab {
             events: VecDeque::new(),
             sends,
             from_second,
+            left_bytes: self.link.content,
         };
         let mut dialler = side(&sender, None, at(0), true);
         let config = settings::client(Arc::new(tls), pace);
@@ -217,7 +226,7 @@ impl Lab {
             assert!(!matches!(event, Event::ConnectionLost { .. }), "{event:?}");
         }
         if side.sends && second as u64 >= side.from_second {
-            feed(connection, &mut side.streams);
+            feed(connection, &mut side.streams, &mut side.left_bytes);
         } else if !side.sends {
             self.seen.per_second[index / 2][second] += drain(connection, &mut side.streams);
         }
@@ -267,15 +276,21 @@ impl Lab {
     }
 }
 
-/// Keeps eight streams full.
-fn feed(connection: &mut Connection, streams: &mut Vec<StreamId>) {
+/// Keeps eight streams full while anything is left to send.
+fn feed(connection: &mut Connection, streams: &mut Vec<StreamId>, left_bytes: &mut u64) {
     while streams.len() < 8 {
         let Some(stream) = connection.streams().open(Dir::Uni) else { break };
         streams.push(stream);
     }
     let block = Bytes::from_static(&[0; 16 << 10]);
     for stream in streams {
-        while connection.send_stream(*stream).write_chunks(&mut [block.clone()]).is_ok() {}
+        while *left_bytes > 0 {
+            let next = usize::try_from(*left_bytes).map_or(block.len(), |left| left.min(block.len()));
+            let Ok(written) = connection.send_stream(*stream).write_chunks(&mut [block.slice(..next)]) else {
+                break;
+            };
+            *left_bytes -= written.bytes as u64;
+        }
     }
 }
 
