@@ -197,13 +197,20 @@ async fn a_panic_ends_one_request_alone() {
         std::future::ready(()).await;
         panic!("on purpose");
     }
-    let routes = Router::new().route("/", get(broken)).layer(axum::middleware::from_fn(watch::watched));
-    let response = routes.oneshot(request(Method::GET, "/", None, "")).await.unwrap();
-    assert_eq!(response.status(), 500);
-    let bytes = response.into_body().collect().await.unwrap().to_bytes();
-    let problem: Value = serde_json::from_slice(&bytes).unwrap();
-    assert_eq!(problem["code"], json!("bug"));
-    assert!(!problem.to_string().contains("on purpose"), "the log has the details");
+    let routes = Router::new().route("/", get(broken)).route("/sound", get("answered"));
+    let routes = routes.layer(axum::middleware::from_fn(watch::watched));
+    for _ in 0..2 {
+        let response = routes.clone().oneshot(request(Method::GET, "/", None, "")).await.unwrap();
+        assert_eq!(response.status(), 500);
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let problem: Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(problem["code"], json!("bug"));
+        assert!(!problem.to_string().contains("on purpose"), "the log has the details");
+
+        let response = routes.clone().oneshot(request(Method::GET, "/sound", None, "")).await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "answered");
+    }
 }
 
 #[tokio::test]

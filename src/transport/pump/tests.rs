@@ -311,6 +311,33 @@ async fn a_disk_that_does_not_take_bytes_ends_the_session_by_its_name_at_both_en
     }
 }
 
+/// Sessions share the store, the endpoint and the budget: a bug met in one of them must leave all three of use to the others.
+#[tokio::test]
+async fn a_panic_ends_its_session_alone_and_the_site_goes_on() {
+    let (ny, la) = (Site::new(1), Site::new(2));
+    ny.publish("small", 1_000);
+    ny.publish("large", 4 * MIB);
+    let net = Net::of(&ny, &la);
+    let ends = [net.connect().await, net.connect().await];
+    let (broken, _peer_of_broken) = start(&ends[0], &la, &ny, Switches::PULL);
+    let (mut beside, _peer_of_beside) = start(&ends[1], &la, &ny, Switches::PULL);
+    beside.until("the link", |happening| matches!(happening, Happening::Up(_)).then_some(())).await;
+    la.state().disk = Disk::Panicking;
+    broken.run();
+    assert_eq!(broken.outcome().await, Outcome::Fault);
+
+    la.state().disk = Disk::Sound;
+    beside.run();
+    assert_eq!(beside.run_ended().await.0, Outcome::Done);
+    assert!(la.equals(&ny));
+    ny.publish("next", 1_000);
+    let (mut next, _peer_of_next) = start(&net.connect().await, &la, &ny, Switches::PULL);
+    next.run();
+    let (outcome, tally) = next.run_ended().await;
+    assert_eq!((outcome, tally.blobs_in), (Outcome::Done, 1));
+    assert!(la.equals(&ny));
+}
+
 async fn uni(connection: &Connection, bytes: &[u8]) -> SendStream {
     let mut stream = connection.open_uni().await.unwrap();
     stream.write_all(bytes).await.unwrap();
