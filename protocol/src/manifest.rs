@@ -123,4 +123,20 @@ mod tests {
         large.size = BLOB_BYTES_MAX + 1;
         assert!(matches!(Manifest::of(vec![large]), Err(ManifestError::TooLarge { .. })));
     }
+
+    #[test]
+    fn as_many_files_and_entries_as_are_allowed_are_taken_and_not_one_more() {
+        let files = |count: usize| (0..count).map(|n| file(&format!("{n:03}"))).collect();
+        let metadata = |count: usize| (0..count).map(|n| (n.to_string(), vec![])).collect();
+        let of = |files_count: usize, entries: usize| Manifest {
+            files: files(files_count),
+            metadata: metadata(entries),
+        };
+        assert_eq!(of(FILES_PER_VERSION_MAX, METADATA_ENTRIES_MAX).check(), Ok(()));
+        let found = FILES_PER_VERSION_MAX + 1;
+        assert_eq!(of(found, 0).check(), Err(ManifestError::TooManyFiles { found }));
+        assert_eq!(Manifest::of(files(found)), Err(ManifestError::TooManyFiles { found }));
+        let found = METADATA_ENTRIES_MAX + 1;
+        assert_eq!(of(1, found).check(), Err(ManifestError::TooMuchMetadata { found }));
+    }
 }

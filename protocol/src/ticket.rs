@@ -324,6 +324,21 @@ mod tests {
     }
 
     #[test]
+    fn a_ticket_holds_so_many_addresses_and_feeds_and_so_long_a_name_and_no_more() {
+        let of = |addresses: usize, offers: usize, name: usize| {
+            let mut ticket = ticket();
+            ticket.addresses = vec![ticket.addresses[0].clone(); addresses];
+            ticket.offers = vec![ticket.offers[0].clone(); offers];
+            ticket.name = "x".repeat(name);
+            Ticket::parse(&ticket.to_text()).map(drop)
+        };
+        assert_eq!(of(TICKET_ADDRESSES_MAX, TICKET_FEEDS_MAX, LABEL_BYTES_MAX), Ok(()));
+        assert_eq!(of(TICKET_ADDRESSES_MAX + 1, 1, 1), Err(TicketError::Malformed));
+        assert_eq!(of(1, TICKET_FEEDS_MAX + 1, 1), Err(TicketError::Malformed));
+        assert_eq!(of(1, 1, LABEL_BYTES_MAX + 1), Err(TicketError::Malformed));
+    }
+
+    #[test]
     fn a_proof_is_good_for_one_connection_and_one_joiner() {
         let key = ticket().proof_key();
         let proof = prove(&key, &[1; 32], SiteId([3; 32]));

@@ -206,3 +206,6 @@ async fn out_of_breath(error: &std::io::Error) {
     tracing::warn!(%error, "a connection could not be accepted");
     tokio::time::sleep(PAUSE).await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use axum::routing::get;
 use http_body_util::BodyExt;
+use protocol::limits::HTTP_JSON_BYTES_MAX;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -93,6 +94,20 @@ async fn every_mistake_is_a_problem_with_words() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn a_json_body_of_one_byte_over_the_limit_is_refused() {
+    let lab = Lab::new().await;
+    let asked = |bytes: usize| {
+        let mut body = b"{\"name\":\"large\",\"kind\":\"raw\"}".to_vec();
+        body.resize(bytes, b' ');
+        request(Method::POST, "/api/v1/feeds", None, body)
+    };
+    let (status, problem) = lab.ask(Door::Socket, asked(HTTP_JSON_BYTES_MAX + 1)).await;
+    assert_eq!(status, 413, "{problem}");
+    let (status, made) = lab.ask(Door::Socket, asked(HTTP_JSON_BYTES_MAX)).await;
+    assert_eq!(status, 201, "{made}");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::limits::{FILES_PER_VERSION_MAX, METADATA_ENTRIES_MAX};
 use crate::manifest::File;
 
 pub(crate) fn log_id() -> LogId {
@@ -162,6 +163,27 @@ fn an_op_over_its_limits_is_refused() {
         Op::decode_statement(place(), &vec![0; OP_BYTES_MAX + 1]),
         Err(DecodeError::TooLong { .. })
     ));
+}
+
+/// A peer's op is looked at as closely as one that is made here.
+#[test]
+fn a_publish_of_more_files_or_metadata_than_a_version_may_have_is_refused() {
+    let publish = |files: usize, entries: usize| {
+        let mut manifest = manifest();
+        let name = |n: usize| File { name: format!("{n:03}"), ..manifest.files[0].clone() };
+        manifest.files = (0..files).map(name).collect();
+        manifest.metadata = (0..entries).map(|n| (n.to_string(), vec![])).collect();
+        let body = Publish { coordinate: coordinate(), manifest, supersedes: vec![], provenance: None };
+        Op::decode_statement(place(), &op(Body::Publish(body)).encode_statement())
+    };
+    assert!(publish(FILES_PER_VERSION_MAX, METADATA_ENTRIES_MAX).is_ok());
+    let files = publish(FILES_PER_VERSION_MAX + 1, 0);
+    assert!(matches!(files, Err(DecodeError::Manifest(ManifestError::TooManyFiles { .. }))), "{files:?}");
+    let metadata = publish(1, METADATA_ENTRIES_MAX + 1);
+    assert!(
+        matches!(metadata, Err(DecodeError::Manifest(ManifestError::TooMuchMetadata { .. }))),
+        "{metadata:?}"
+    );
 }
 
 #[test]

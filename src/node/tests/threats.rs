@@ -2,6 +2,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use protocol::limits::{PAIRINGS_MAX, TICKET_ADDRESSES_MAX, TICKET_FEEDS_MAX, TICKET_LIFE_MS_MAX};
+use protocol::ticket::Ticket;
+
 use super::line::{Act, Line};
 use super::*;
 use crate::api::Invite;
@@ -186,4 +189,61 @@ async fn a_ticket_that_is_withdrawn_while_it_is_used_is_used_or_withdrawn_and_no
     assert_ne!(joined.is_ok(), !withdrawn.pairings.is_empty(), "{joined:?} {withdrawn:?}");
     let state = ny.node.pairings().await.unwrap().pairings[0].state.clone();
     assert_eq!(state, if joined.is_ok() { "used" } else { "withdrawn" });
+}
+
+/// Each of them may hold memory and a task here for as long as a pairing may take.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_joiner_over_the_limit_is_told_that_too_many_join_and_the_others_keep_their_places() {
+    let (ny, la) = (lab("New York").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    // A known site has come from this network, so that its calls are not counted.
+    pair(&ny.node, &la.node, "mirror").await;
+    sync(&la.node).await;
+    let _open = invited(&ny.node, ny.node.listen_address()).await;
+    let (at, host) = (ny.node.listen_address().to_string(), ny.node.me());
+    let mut silent = Vec::new();
+    for _ in 0..=PAIRINGS_MAX {
+        silent.push(la.node.dial(&at, host.into(), Alpn::Pairing).await.unwrap());
+    }
+    let ends = silent.iter().map(|joiner| Box::pin(joiner.closed()));
+    let (end, ..) = tokio::time::timeout(PATIENCE, futures_util::future::select_all(ends))
+        .await
+        .expect("one is turned away");
+    assert!(end.to_string().contains("too many join at once"), "{end}");
+    let turned_away = silent.iter().filter(|joiner| joiner.close_reason().is_some()).count();
+    assert_eq!(turned_away, 1);
+}
+
+/// What a ticket cannot hold is said where it is made, and not by who gets it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_for_too_many_feeds_or_for_too_long_is_not_made_and_one_for_all_feeds_can_be_read() {
+    let (ny, la) = (lab("New York").await, lab("LA").await);
+    let feeds: Vec<String> = (0..=TICKET_FEEDS_MAX).map(|n| format!("feed-{n:02}")).collect();
+    for name in &feeds {
+        feed(&ny.node, name).await;
+    }
+    let address = ny.node.listen_address().to_string();
+    let request = |feeds: &[String], life_ms: u64| InviteRequest {
+        feeds: feeds.to_vec(),
+        peer_may: "pull".to_owned(),
+        expires_ms: wall_clock().0 + life_ms,
+        grant_life_ms: None,
+        addresses: vec![address.clone(); TICKET_ADDRESSES_MAX + 1],
+    };
+    let many = ny.node.invite(request(&feeds, 60_000)).await.unwrap_err();
+    assert_eq!(many.exit_code(), 2, "{many:?}");
+    assert!(many.detail.contains(&TICKET_FEEDS_MAX.to_string()), "{many:?}");
+    let long = ny.node.invite(request(&feeds[..1], TICKET_LIFE_MS_MAX + 60_000)).await.unwrap_err();
+    assert_eq!(long.exit_code(), 2, "{long:?}");
+    assert!(long.detail.contains("30 days"), "{long:?}");
+    assert!(ny.node.pairings().await.unwrap().pairings.is_empty(), "none was made");
+
+    let all = ny.node.invite(request(&["*".to_owned()], TICKET_LIFE_MS_MAX - 60_000)).await.unwrap();
+    let ticket = Ticket::parse(&all.ticket).unwrap();
+    assert_eq!((ticket.offers.len(), ticket.addresses.len()), (TICKET_FEEDS_MAX, TICKET_ADDRESSES_MAX));
+    la.node.accept(accept(&all.ticket)).await.unwrap();
+    eventually("the feeds that the ticket had no room for", async || {
+        la.node.feeds().await.unwrap().feeds.len() == feeds.len()
+    })
+    .await;
 }

@@ -1,7 +1,10 @@
 //! Proofs made from logs on disk: from every pair of lengths, kept once, found after a loss of the index.
 
+use ed25519_dalek::SigningKey;
+use protocol::id::SiteId;
 use protocol::log::Verified;
 use protocol::op::Body;
+use protocol::time::{Hlc, Timestamp};
 
 use super::*;
 use crate::store::disk::fake::FakeDisk;
@@ -98,4 +101,36 @@ fn a_proof_whose_bytes_rot_is_kept_again_when_it_is_shown_again() {
     drop(store);
     engine.set_aside().unwrap();
     assert_eq!(open(&disk, &engine).all_forks().unwrap(), [proof]);
+}
+
+/// Two histories of `len` ops of one log, one log an epoch.
+fn forked(feed: FeedId, epoch: u64, len: u8) -> ForkProof {
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let log = LogId { feed, author: SiteId(key.verifying_key().to_bytes()), epoch };
+    let said = |name: &str| {
+        let bodies = (0..len).map(|n| publish(&format!("{name}-{n}"), "1", &[n])).collect();
+        Verified::author(&key, log, &Mmr::default(), bodies, Hlc(1 << 16), Timestamp(1))
+    };
+    let (one, other) = (said("one"), said("other"));
+    let rest = other.to_batch().runs();
+    ForkProof::between(one.head().clone(), other.head().clone(), &Mmr::default(), &rest).unwrap()
+}
+
+/// A thief of many keys, or an author with many epochs, could prove forks for ever.
+#[test]
+fn so_many_proofs_of_a_feed_are_kept_and_a_better_one_of_those_still_is() {
+    let (_, _, store, feed) = held(&[]);
+    for epoch in 0..FORKS_PER_FEED_MAX as u64 {
+        let proof = forked(feed, epoch, 2);
+        // By its record: every other way reads and checks all that are there.
+        store.put_record(Shelf::Forks, &key(proof.log()), &keys::encode(proof.fork())).unwrap();
+    }
+    assert_eq!(store.forks(feed).unwrap().len(), FORKS_PER_FEED_MAX);
+    let one_more = forked(feed, FORKS_PER_FEED_MAX as u64, 1);
+    assert!(!store.put_fork(&one_more).unwrap());
+    assert_eq!(store.forks(feed).unwrap().len(), FORKS_PER_FEED_MAX);
+    let shorter = forked(feed, 0, 1);
+    assert!(store.put_fork(&shorter).unwrap(), "it says more of a log that is there");
+    let kept = store.forks(feed).unwrap();
+    assert!(kept.len() == FORKS_PER_FEED_MAX && kept.contains(&shorter));
 }

@@ -220,3 +220,48 @@ async fn strangers_who_call_too_often_are_turned_away_before_a_handshake_and_kno
     }
     drop(connection);
 }
+
+/// The first datagram of somebody who calls, and says nothing more.
+fn call(seed: u8, to: SocketAddr) -> Vec<u8> {
+    let caller = key(seed);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let expected = Expected::new(key(1).site_id(), &provider);
+    let tls = Arc::new(tls::client(&caller, expected, Alpn::Link, provider, None).unwrap());
+    let endpoint = Arc::new(settings::endpoint(&caller));
+    let mut endpoint = quinn_proto::Endpoint::new(endpoint, None, true, None);
+    let config = settings::client(tls, Pace::Background);
+    let (_, mut connection) = endpoint.connect(Instant::now(), config, to, SERVER_NAME).unwrap();
+    let mut datagram = Vec::new();
+    let sent = connection.poll_transmit(Instant::now(), 1, &mut datagram).unwrap();
+    datagram.truncate(sent.size);
+    datagram
+}
+
+/// Whether a call from an address of its own is answered by a Retry: the caller is to prove that address first.
+async fn is_asked_for_proof(to: SocketAddr) -> bool {
+    // The form and the type of a long header.
+    const KIND: u8 = 0xf0;
+    const RETRY: u8 = 0xf0;
+    let socket = tokio::net::UdpSocket::bind(LOOPBACK).await.unwrap();
+    socket.send_to(&call(3, to), to).await.unwrap();
+    let mut answer = [0; 2048];
+    timeout(PATIENCE, socket.recv(&mut answer)).await.expect("a call is answered").unwrap();
+    answer[0] & KIND == RETRY
+}
+
+/// A known site has come from this network, so that the count of its calls does not come first.
+#[tokio::test]
+async fn with_so_many_handshakes_under_way_the_next_caller_is_to_prove_its_address_and_gets_in_by_that() {
+    let listener = listener(LOOPBACK, &[2], false);
+    let to = listener.local_addr().unwrap();
+    let known = dialler(2);
+    dial(&known, &listener, 1, Alpn::Link).await.unwrap();
+    drop(timeout(PATIENCE, listener.accept()).await.unwrap().unwrap());
+    for n in 0..HANDSHAKES_UNPROVEN_MAX {
+        assert!(!is_asked_for_proof(to).await, "caller {n}");
+    }
+    assert!(is_asked_for_proof(to).await);
+    dial(&known, &listener, 1, Alpn::Link).await.unwrap();
+    let accepted = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+    assert_eq!(accepted.peer, key(2).site_id());
+}
