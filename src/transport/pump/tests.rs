@@ -1,6 +1,7 @@
 //! Two pumps over real QUIC on loopback: what arrives, what a cut costs, and how each ending shows at both ends.
 
 mod site;
+mod slow;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -109,9 +110,12 @@ fn config(side: Side, me: &Site, peer: &Site, switches: Switches) -> Config {
 
 impl End {
     fn start(connection: &Connection, config: Config, site: &Site) -> Self {
+        Self::sharing(Arc::<Budget>::default().join(connection).unwrap(), connection, config, site)
+    }
+
+    fn sharing(share: Share, connection: &Connection, config: Config, site: &Site) -> Self {
         let (commands, told) = mpsc::unbounded_channel();
         let (happened, happenings) = mpsc::unbounded_channel();
-        let share = Arc::<Budget>::default().join(connection).unwrap();
         let task = drive(connection.clone(), share, config, Box::new(site.clone()), told, happened);
         Self { commands, happenings, task }
     }
