@@ -3,11 +3,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use protocol::limits::{PAIRINGS_MAX, TICKET_ADDRESSES_MAX, TICKET_FEEDS_MAX, TICKET_LIFE_MS_MAX};
-use protocol::ticket::Ticket;
+use protocol::link::{Dial, Link};
+use protocol::ticket::{Joining, Ticket, prove};
 
 use super::line::{Act, Line};
 use super::*;
 use crate::api::Invite;
+use crate::node::judged::judged;
 use crate::node::sessions::ConnectError;
 use crate::transport::endpoint::DialError;
 use crate::transport::tls::Alpn;
@@ -189,6 +191,42 @@ async fn a_ticket_that_is_withdrawn_while_it_is_used_is_used_or_withdrawn_and_no
     assert_ne!(joined.is_ok(), !withdrawn.pairings.is_empty(), "{joined:?} {withdrawn:?}");
     let state = ny.node.pairings().await.unwrap().pairings[0].state.clone();
     assert_eq!(state, if joined.is_ok() { "used" } else { "withdrawn" });
+}
+
+/// The site stops between the two: "used" is on its disk, and the answer never went out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_whose_use_was_kept_and_never_answered_is_used_and_a_fresh_one_lets_its_joiner_in() {
+    let (ny, la, thief) = (lab("New York").await, lab("LA").await, lab("Thief").await);
+    feed(&ny.node, "tools").await;
+    publish(&ny.node, "a", b"one").await.unwrap();
+    let old = invited(&ny.node, ny.node.listen_address()).await;
+    // A second ticket stays open, so that the door is open to joiners.
+    let fresh = invited(&ny.node, ny.node.listen_address()).await;
+    let ticket = Ticket::parse(&old.ticket).unwrap();
+    let (joiner, exporter) = (la.node.me(), [7; 32]);
+    let me = la.node.joiner(joiner);
+    let joining = Joining {
+        ticket: ticket.ticket_name(),
+        proof: prove(&ticket.proof_key(), &exporter, joiner),
+        name: me.name.clone(),
+        site: joiner,
+        succession: me.succession,
+    };
+    let link = Link::new("la".to_owned(), joiner, me.name, Dial::Incoming, Vec::new());
+    judged(&ny.node.inner.site, link, &joining, (joiner, &exporter)).unwrap();
+    let ny = again_as(ny, "New York").await;
+
+    for who in [&thief, &la] {
+        let refused = who.node.accept(accept(&old.ticket)).await.unwrap_err();
+        assert_eq!((refused.code.as_str(), refused.exit_code()), ("refused", 6), "{refused:?}");
+        assert!(refused.detail.contains("used before"), "{refused:?}");
+        assert!(refused.hint.is_some_and(|hint| hint.contains("a fresh ticket")));
+        assert!(who.node.links().await.unwrap().links.is_empty());
+    }
+    la.node.accept(accept(&fresh.ticket)).await.unwrap();
+    assert_eq!(ny.node.links().await.unwrap().links.len(), 1, "the link that was kept is the one it has");
+    assert_eq!(sync(&la.node).await.outcome, "done");
+    assert_eq!(names(&la.node).await, ready(&["a"]));
 }
 
 /// Each of them may hold memory and a task here for as long as a pairing may take.
