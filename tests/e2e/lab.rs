@@ -171,13 +171,16 @@ impl Site {
         self.daemon.as_ref().expect("the daemon is up").id()
     }
 
-    /// Asks the daemon to stop, as a service keeper does, and expects it to end well.
+    /// Asks the daemon to stop, as a service keeper does, and expects it to end well: by itself, and not by the bound after which it cuts off what
+    /// hangs and ends all the same.
     pub(crate) fn stop(&mut self) {
         let asked = Command::new("kill").args(["-TERM", &self.process().to_string()]).status().unwrap();
         assert!(asked.success(), "{}", self.name);
         let mut daemon = self.daemon.take().expect("the daemon is up");
         until("the daemon stops", || daemon.try_wait().unwrap().is_some());
         assert!(daemon.wait().unwrap().success(), "{}", self.name);
+        let log = std::fs::read_to_string(self.log()).unwrap();
+        assert!(!log.contains("not all work ended"), "{}: {log}", self.name);
     }
 
     /// Pairs `joiner` with this site's feed.
