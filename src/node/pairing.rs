@@ -448,6 +448,8 @@ fn join_failed(error: JoinError) -> Problem {
     let detail = error.to_string();
     match error {
         JoinError::WrongSite(_) => Problem::new(403, "refused", "Another site answered", detail),
+        JoinError::Busy => Problem::new(503, "unreachable", "The other site is busy", detail)
+            .hint("try again in a moment: the ticket is good still"),
         JoinError::ClosedEarly => Problem::new(403, "refused", "The other site refused", detail),
         JoinError::Malformed(_) => {
             Problem::new(502, "misbehaved", "The other site's answer does not read", detail)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use protocol::fault::Misbehaved;
+use protocol::fault::{Misbehaved, Outcome, Reason};
 use protocol::id::SiteId;
 use protocol::limits::PAIRING_MS_MAX;
 use protocol::succession::Succession;
@@ -21,6 +21,8 @@ mod tests;
 const EXPORTER_LABEL: &[u8] = b"packetboat pairing v1";
 const PATIENCE: Duration = Duration::from_millis(PAIRING_MS_MAX);
 const CLOSE_DONE: VarInt = VarInt::from_u32(0);
+/// What a site closes with that hears as many joiners as it may. Who is heard is told any refusal in the answer.
+const CLOSE_BUSY: VarInt = VarInt::from_u32(Outcome::Refused(Reason::Busy).close_code());
 
 /// Why a joiner got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +36,9 @@ pub enum JoinError {
     /// The inviting site let nobody in, or hung up.
     #[error("the inviting site has no ticket open or hung up before it answered; ask for a fresh ticket")]
     ClosedEarly,
+    /// As many joiners as there may be are being heard.
+    #[error("the inviting site hears as many joiners as it can at once")]
+    Busy,
     /// No answer came in time.
     #[error("the inviting site did not answer within {PAIRING_MS_MAX} ms; try again")]
     Silent,
@@ -111,6 +116,7 @@ fn gone(error: ConnectionError) -> JoinError {
         return JoinError::ClosedEarly;
     }
     match error {
+        ConnectionError::ApplicationClosed(close) if close.error_code == CLOSE_BUSY => JoinError::Busy,
         ConnectionError::ApplicationClosed(_) | ConnectionError::ConnectionClosed(_) => {
             JoinError::ClosedEarly
         }

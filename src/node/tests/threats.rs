@@ -237,7 +237,8 @@ async fn one_joiner_over_the_limit_is_told_that_too_many_join_and_the_others_kee
     // A known site has come from this network, so that its calls are not counted.
     pair(&ny.node, &la.node, "mirror").await;
     sync(&la.node).await;
-    let _open = invited(&ny.node, ny.node.listen_address()).await;
+    let open = invited(&ny.node, ny.node.listen_address()).await;
+    let tokyo = lab("Tokyo").await;
     let (at, host) = (ny.node.listen_address().to_string(), ny.node.me());
     let mut silent = Vec::new();
     for _ in 0..=PAIRINGS_MAX {
@@ -250,6 +251,11 @@ async fn one_joiner_over_the_limit_is_told_that_too_many_join_and_the_others_kee
     assert!(end.to_string().contains("too many join at once"), "{end}");
     let turned_away = silent.iter().filter(|joiner| joiner.close_reason().is_some()).count();
     assert_eq!(turned_away, 1);
+    let busy = tokyo.node.accept(accept(&open.ticket)).await.unwrap_err();
+    assert_eq!((busy.status, busy.exit_code()), (503, 5), "{busy:?}");
+    assert!(busy.hint.is_some_and(|hint| hint.contains("good still")), "a fresh ticket is not what helps");
+    drop(silent);
+    eventually("a place for a joiner", async || tokyo.node.accept(accept(&open.ticket)).await.is_ok()).await;
 }
 
 /// What a ticket cannot hold is said where it is made, and not by who gets it.

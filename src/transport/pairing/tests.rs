@@ -3,7 +3,6 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use protocol::fault::Reason;
 use protocol::limits::CALLER_WINDOW_BYTES;
 use protocol::op::Genesis;
 use protocol::package::FeedKind;
