@@ -270,6 +270,23 @@ mod tests {
     }
 
     #[test]
+    fn a_name_of_the_longest_length_is_taken_and_of_one_byte_more_refused() {
+        type Checked = fn(String) -> Result<(), BadName>;
+        let names: [(Checked, usize); 5] = [
+            (|name| Coordinate::new(FeedKind::Raw, &name, "1").map(drop), NAME_BYTES_MAX),
+            (|name| Coordinate::new(FeedKind::Raw, "a", &name).map(drop), VERSION_BYTES_MAX),
+            (|name| check_file_name(&name), FILE_NAME_BYTES_MAX),
+            (|name| check_feed_name(&name), LABEL_BYTES_MAX),
+            (|name| check_label("site name", &name), LABEL_BYTES_MAX),
+        ];
+        for (checked, most) in names {
+            assert_eq!(checked("n".repeat(most)), Ok(()));
+            let found = most + 1;
+            assert_eq!(checked("n".repeat(found)).unwrap_err().rule, NameRule::TooLong { found, most });
+        }
+    }
+
+    #[test]
     fn one_version_has_one_spelling_a_kind() {
         let spelled = Coordinate::new(FeedKind::Pypi, "Foo__Bar.baz", "1.0").unwrap();
         assert_eq!(spelled.name, "foo-bar-baz");

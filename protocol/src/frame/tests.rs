@@ -1,6 +1,8 @@
 //! Every frame of the control stream there and back, and what is refused.
 
 use super::*;
+use crate::log::{Entry, Head};
+use crate::signature::Signature;
 
 const FEED: FeedId = FeedId([3; 32]);
 
@@ -119,4 +121,53 @@ fn what_is_beyond_its_limits_is_refused_by_name() {
     assert_eq!(Frame::decode(&many.encode()), Err(Misbehaved::WantsFlooded));
     assert_eq!(Frame::decode(&[0x7f]), Err(Misbehaved::FrameUnknown));
     assert_eq!(Frame::decode(&[]), Err(Misbehaved::FrameMalformed));
+}
+
+fn signed_head() -> SignedHead {
+    let log = LogId { feed: FEED, author: SiteId([1; 32]), epoch: 0 };
+    let head = Head { log, len: 1, root: [2; 32], time: Timestamp(3) };
+    SignedHead { head, succession: Succession::NONE, signature: Signature([4; 64]) }
+}
+
+fn greeted(feeds: usize, twins: usize) -> Frame {
+    let Frame::Hello(mut hello) = hello(Filter::default()) else { panic!("a HELLO") };
+    hello.feeds = vec![hello.feeds[0].clone(); feeds];
+    hello.twins = vec![hello.twins[0]; twins];
+    Frame::Hello(hello)
+}
+
+fn unserved(publishes: usize, by: usize) -> Frame {
+    let one = Unserved { feed: 0, publish: OpId([3; 32]), fate: Fate::Deleted, by: vec![OpId([4; 32]); by] };
+    Frame::Applied(Applied { exports: None, refused: vec![], unserved: vec![one; publishes] })
+}
+
+/// Each list is filled by a peer, and kept or answered here.
+#[test]
+fn one_more_than_a_list_may_hold_is_refused() {
+    type Of = fn(usize) -> Frame;
+    let lists: [(Of, usize, Misbehaved); 9] = [
+        (|n| greeted(n, 0), FEEDS_PER_LINK_MAX, Misbehaved::FrameMalformed),
+        (|n| greeted(1, n), FEEDS_PER_LINK_MAX, Misbehaved::FrameMalformed),
+        (|n| Frame::Links(vec![note("a"); n]), LINK_NOTES_MAX, Misbehaved::FrameMalformed),
+        (|n| Frame::Offer(vec![offered("a"); n]), FEEDS_PER_LINK_MAX, Misbehaved::FrameMalformed),
+        (|n| unserved(n, 1), UNSERVED_TOLD_MAX, Misbehaved::FrameMalformed),
+        (|n| unserved(1, n), OPS_NAMED_MAX, Misbehaved::FrameMalformed),
+        (|n| Frame::HeadsOf(vec![[0; 32]; n]), RANGES_PER_FRAME_MAX, Misbehaved::RangesFlooded),
+        (|n| Frame::Held(vec![BlobId([0; 32]); n]), WANTED_ITEMS_MAX, Misbehaved::WantsFlooded),
+        (
+            |n| Frame::Forks(Forks { heads: vec![signed_head(); n], forks: vec![] }),
+            FORKS_PER_FRAME_MAX,
+            Misbehaved::WantsFlooded,
+        ),
+    ];
+    for (of, most, fault) in lists {
+        assert_eq!(Frame::decode(&of(most).encode()), Ok(of(most)));
+        assert_eq!(Frame::decode(&of(most + 1).encode()), Err(fault), "{:?}", of(1));
+    }
+    let ops = |n| {
+        let entry = Entry::Skip { height: 0, hash: [5; 32] };
+        OpsFrame::Ops(Batch { first: 0, entries: vec![entry; n], head: signed_head() })
+    };
+    assert_eq!(OpsFrame::decode(&ops(OPS_PER_FRAME_MAX).encode()), Ok(ops(OPS_PER_FRAME_MAX)));
+    assert_eq!(OpsFrame::decode(&ops(OPS_PER_FRAME_MAX + 1).encode()), Err(Misbehaved::FrameTooLong));
 }
