@@ -1,5 +1,6 @@
 //! What links carry between real nodes: filters, bytes on demand, the brake, windows, news, and what sites tell of their links.
 
+use protocol::limits::WINDOWS_MAX;
 use protocol::switches::Switches;
 use protocol::topology::{LinkNote, NOTE_LIFE_MS};
 
@@ -230,6 +231,20 @@ async fn a_link_whose_window_is_closed_runs_only_when_a_person_insists() {
     let runs = tokyo.node.sync(None, None, true, steps).await.unwrap();
     assert_eq!(runs.runs[0].outcome, "done");
     assert_eq!(states(&tokyo.node).await["tool"], "ready");
+}
+
+/// Each of them is looked at whenever the link asks whether it may run.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_has_as_many_windows_as_are_allowed_and_not_one_more() {
+    let (_ny, tokyo) = pulled().await;
+    let windows = |count: usize| {
+        let windows = (0..count).map(|n| format!("mon 00:{n:02}-01:00")).collect();
+        api::LinkChange { windows: Some(windows), zone: Some("UTC".to_owned()), ..Default::default() }
+    };
+    assert_eq!(set(&tokyo.node, windows(WINDOWS_MAX)).await.unwrap().windows.len(), WINDOWS_MAX);
+    let refused = set(&tokyo.node, windows(WINDOWS_MAX + 1)).await.unwrap_err();
+    assert_eq!(refused.exit_code(), 2, "{refused:?}");
+    assert_eq!(only_link(&tokyo.node).await.windows.len(), WINDOWS_MAX, "what was refused changes nothing");
 }
 
 /// [P-17] A window at the listening end refuses runs outside it, by name at both ends, and tells of it once.

@@ -2,6 +2,7 @@
 
 use super::endings::closed_with;
 use super::*;
+use crate::limits::{FORKS_HEARD_MAX, FORKS_PER_FRAME_MAX};
 
 /// A puller that was just told of news, and the frames of the ops stream that the sender has for it.
 fn told_of_news(mode: Switches) -> (Wire, Site, Site, Vec<Vec<u8>>) {
@@ -158,4 +159,22 @@ fn questions_and_wants_of_nothing_are_breaches() {
         assert!(wire.listener.is_closed(), "number {what}");
         drain(&mut wire.listener, &mut ny);
     }
+}
+
+/// Each costs two signatures to check, and an honest site has as many as there are forks.
+#[test]
+fn a_peer_that_shows_heads_without_end_floods() {
+    let (mut wire, mut la, ny, _) = told_of_news(Switches::PULL);
+    let head = la.runs[&ny.own_log()][0].1.head().clone();
+    let shown = |count: usize| {
+        let heads = vec![head.clone(); count];
+        Frame::Forks(crate::frame::Forks { heads, forks: vec![] }).encode()
+    };
+    for _ in 0..FORKS_HEARD_MAX / FORKS_PER_FRAME_MAX {
+        wire.dialler.handle(Instant(2), WALL, Input::Control(&shown(FORKS_PER_FRAME_MAX)), &la);
+    }
+    drain(&mut wire.dialler, &mut la);
+    assert!(!wire.dialler.is_closed(), "{:?}", la.closed);
+    wire.dialler.handle(Instant(2), WALL, Input::Control(&shown(1)), &la);
+    assert_eq!(closed_with(&mut wire.dialler), Outcome::Misbehaved(Misbehaved::WantsFlooded));
 }
