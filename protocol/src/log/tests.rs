@@ -1,5 +1,7 @@
 //! Appending, signing and verifying, and every way a run of ops can lie.
 
+mod mmr;
+
 use super::*;
 use crate::id::FeedId;
 use crate::op::Unblock;
