@@ -57,6 +57,27 @@ fn the_roots_of_the_vectors_are_what_they_were() {
     assert_eq!(checked, 7);
 }
 
+/// What a forger does who can pick ids: of so many he chose two sets that no exclusive-or and no count tells apart.
+#[test]
+fn two_sets_with_one_exclusive_or_and_one_count_have_different_roots() {
+    let lines = include_str!("../../vectors/forged.txt").lines().filter(|line| !line.starts_with('#'));
+    let of_line = |line: &str| -> BTreeSet<Key> {
+        let numbers = line.split(' ').map(|number| number.parse::<u64>().unwrap());
+        numbers.map(|number| Tree::Heads.item(&number.to_le_bytes())).collect()
+    };
+    let sets: Vec<BTreeSet<Key>> = lines.map(of_line).collect();
+    let [one, other] = sets.as_slice() else { panic!("two sets") };
+    let xor = |set: &BTreeSet<Key>| {
+        set.iter().fold([0; 32], |sum: Key, id| std::array::from_fn(|at| sum[at] ^ id[at]))
+    };
+    assert!(one.is_disjoint(other));
+    assert_eq!((xor(one), one.len(), other.len()), (xor(other), 50, 50), "no forgery");
+    assert_ne!(root_of(one.clone()), root_of(other.clone()));
+    let mut summaries = [one, other].map(|set| set.iter().copied().collect::<Summary>());
+    let [one, other] = summaries.each_mut().map(Summary::root);
+    assert_ne!(one, other);
+}
+
 #[test]
 fn the_same_bytes_have_another_id_in_each_tree() {
     let ids = [Tree::Heads.item(b"x"), Tree::State.item(b"x"), Tree::Held.item(b"x")];
