@@ -97,6 +97,56 @@ fn a_proof_travels_and_the_log_waits_everywhere() {
     assert_eq!(names(&ny), ["before", "la"], "what came before it was noticed stays");
 }
 
+/// [P-53] [P-54] An author shows two faces at the two ends of a chain of four sites: wherever they meet, whichever way ops flow and in whatever
+/// order the links run, all four hold the proof, their people are told once, and both machines of the author hear of it.
+#[test]
+fn the_proof_of_an_author_with_two_faces_reaches_every_site_of_a_chain() {
+    for (down, orders) in [Switches::MIRROR, Switches::PULL, Switches::PUSH]
+        .into_iter()
+        .flat_map(|down| [(down, [0, 1, 2]), (down, [2, 1, 0]), (down, [1, 0, 2])])
+    {
+        let about = format!("{down}, links in order {orders:?}");
+        let (ny, mut la, mut copy) = scene();
+        let log = la.own_log();
+        let mut chain = [ny, Site::new(3), Site::new(4), Site::new(5)];
+        // The grant, by which all of them know the author.
+        for at in 0..3 {
+            meet(&mut chain, at, Switches::MIRROR);
+        }
+        la.publish("one face", b"1");
+        copy.publish("other face", b"2");
+        show(&mut la, &mut chain[0]);
+        show(&mut copy, &mut chain[3]);
+        assert!(chain.iter().all(|site| site.forks.is_empty()), "{about}: nobody saw both faces");
+        // They meet in the first round, and what proves it goes over one link more in each, at the worst.
+        for at in [orders; 3].into_iter().flatten() {
+            meet(&mut chain, at, down);
+        }
+        show(&mut la, &mut chain[0]);
+        show(&mut copy, &mut chain[3]);
+        for site in chain.iter().chain([&la, &copy]) {
+            assert_eq!(site.forks.iter().map(ForkProof::log).collect::<Vec<_>>(), [log], "{about}");
+            assert_eq!(site.notes, [Event::Forked { log }], "{about}");
+            assert!(site.closed.is_empty(), "{about}: {:?}", site.closed);
+        }
+    }
+}
+
+/// A run over the link from a site of a chain to the next. A site of these tests remembers one peer.
+fn meet(chain: &mut [Site; 4], at: usize, asks: Switches) {
+    let [one, next] = chain.get_disjoint_mut([at, at + 1]).unwrap();
+    (one.memory, next.memory) = (Memory::default(), Memory::default());
+    let (outcome, _) = connect(next, one, asks, asks.flip()).sync(next, one);
+    assert_eq!(outcome, Outcome::Done);
+}
+
+/// An author meets a site, as if it had done so never before.
+fn show(author: &mut Site, site: &mut Site) {
+    (author.memory, site.memory) = (Memory::default(), Memory::default());
+    let (outcome, _) = connect(author, site, Switches::MIRROR, Switches::MIRROR).sync(author, site);
+    assert_eq!(outcome, Outcome::Done);
+}
+
 /// [P-48] What waits for a cut is not asked for by those who lack ops of it: their peer, which told of it before, tells of it no more.
 #[test]
 fn a_log_that_waits_is_asked_for_by_nobody_who_lacks_a_part_of_it() {
