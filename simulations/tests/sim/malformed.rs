@@ -135,25 +135,65 @@ fn transfer() -> (Transfer, BlobId) {
 
 /// What each class was refused as.
 #[derive(Default)]
-struct Refusals(BTreeMap<&'static str, String>);
+struct Refusals {
+    names: BTreeMap<&'static str, String>,
+    /// What this process took before the class that comes next, in KiB, where that is looked at.
+    before: Option<u64>,
+}
 
 impl Refusals {
     fn saw(&mut self, class: &'static str, name: String) {
-        assert!(self.0.insert(class, name).is_none(), "{class} twice");
+        assert!(self.names.insert(class, name).is_none(), "{class} twice");
+        if let Some(before) = self.before {
+            let most = memory("VmHWM:").expect("the kernel told of it before");
+            assert!(most.saturating_sub(before) <= GROWN_KIB_MAX, "{class}: from {before} KiB to {most}");
+            self.before = memory("VmRSS:");
+        }
     }
 
     fn are(&self, class: &str, name: &str) {
-        assert_eq!(self.0.get(class).map(String::as_str), Some(name), "{class}");
+        assert_eq!(self.names.get(class).map(String::as_str), Some(name), "{class}");
     }
 
     fn tell(&self, class: &str, part: &str) {
-        assert!(self.0.get(class).is_some_and(|name| name.contains(part)), "{class}: {:?}", self.0);
+        assert!(self.names.get(class).is_some_and(|name| name.contains(part)), "{class}: {:?}", self.names);
     }
 }
 
 #[test]
 fn each_class_of_malformed_input_is_refused_by_its_name() {
-    let mut seen = Refusals::default();
+    refuse_all(Refusals::default());
+}
+
+/// The most that one class may cost a process, in KiB.
+const GROWN_KIB_MAX: u64 = 8 << 10;
+/// Set where the test below runs in a process of its own.
+const ALONE: &str = "PACKETBOAT_TEST_ALONE";
+
+/// What the kernel tells of this process's memory, in KiB; nothing where it is not Linux.
+fn memory(name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
+}
+
+/// For four billion bytes that somebody says he sent no room is made. The kernel tells the most that a whole process ever took, and other tests
+/// play worlds here: so the classes are refused once more in a process that does nothing else.
+#[test]
+fn no_class_of_malformed_input_takes_more_than_8_mib() {
+    let Some(before) = memory("VmRSS:") else { return };
+    if std::env::var_os(ALONE).is_some() {
+        return refuse_all(Refusals { before: Some(before), ..Refusals::default() });
+    }
+    let this = std::env::current_exe().expect("a test program");
+    let name = "malformed::no_class_of_malformed_input_takes_more_than_8_mib";
+    let run = std::process::Command::new(this).args([name, "--exact"]).env(ALONE, "1").output();
+    let run = run.expect("the program starts a second time");
+    let told = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success() && told.contains("1 passed"), "{told}");
+}
+
+fn refuse_all(mut seen: Refusals) {
     encodings(&mut seen);
     names(&mut seen);
     places_and_signatures(&mut seen);
@@ -161,16 +201,19 @@ fn each_class_of_malformed_input_is_refused_by_its_name() {
     stamps(&mut seen);
     authors(&mut seen);
     contents(&mut seen);
-    assert_eq!(seen.0.len(), 24);
+    assert_eq!(seen.names.len(), 24);
 }
 
 fn encodings(seen: &mut Refusals) {
     let malformed = format!("{:?}", Misbehaved::FrameMalformed);
     seen.saw("truncated", frame(|bytes| bytes.truncate(bytes.len() - 1)));
     seen.saw("trailing bytes", frame(|bytes| bytes.push(0)));
-    seen.saw("huge length", frame(|bytes| bytes.truncate(3 + 8)));
+    // Type, two versions and the store stand before the name. Its length alone is another one: four billion.
+    let (name_at, four_billion) = (3 + 8, [0xff, 0xff, 0xff, 0xff, 0x0f]);
+    assert_eq!(hello().get(name_at..name_at + 6), Some(&b"\x05Tokyo"[..]));
+    seen.saw("huge length", frame(|bytes| drop(bytes.splice(name_at..=name_at, four_billion))));
     seen.saw("more items than bytes", {
-        let bytes = [&[0x1a][..], &[0xff, 0xff, 0xff, 0xff, 0x0f]].concat();
+        let bytes = [&[0x1a][..], &four_billion].concat();
         format!("{:?}", Frame::decode(&bytes).expect_err("four billion asks in six bytes"))
     });
     let every_t =
