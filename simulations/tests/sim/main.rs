@@ -22,3 +22,5 @@ mod rulings;
 mod seeds;
 /// Every way to join three sites.
 mod shapes;
+/// Failures that are made smaller.
+mod smaller;
