@@ -72,7 +72,7 @@ impl IndexRoom {
         };
         packs.find_room();
         let fits = checkpoint.filter(|checkpoint| checkpoint.generation == generation);
-        let mut of_before = None;
+        let (mut of_before, mut is_gone) = (None, false);
         let usable = room.engine.open().and_then(|index| {
             if let Some(checkpoint) = fits
                 && room.has_seen(&*index, checkpoint.number)?
@@ -80,6 +80,7 @@ impl IndexRoom {
                 return Ok(Some((index, checkpoint.start)));
             }
             if index.last(Tree::About, b"")?.is_none() {
+                is_gone = true;
                 return Ok(Some((index, Start::default())));
             }
             // That of another life of these packs, as where the folder was copied, one of before a checkpoint, or one that is half built: what it
@@ -114,12 +115,37 @@ impl IndexRoom {
             }
             Ok(None) => room.build(packs, of_before.as_deref())?,
             Err(ReplayError::Broken(broken)) => {
+                // A disk without room breaks none, and what this one alone knows would be gone with it.
+                if let Some(no_room) = lacks_room(packs) {
+                    return Err(no_room);
+                }
                 tracing::warn!(%broken, "the index cannot be used and is built again from the packs");
+                is_gone = true;
                 room.build(packs, None)?;
             }
             Err(ReplayError::Io(error)) => return Err(disk_failed(packs, error)),
         }
+        room.ask_for_the_end(packs, fits.map(|checkpoint| checkpoint.start), is_gone)?;
         Ok(room)
+    }
+
+    /// With the index went whoever knew how far packs went that were written to behind their last checkpoint: of one that was cut between two records
+    /// nothing tells. Where other sites may have what this one said there, it asks them before it says more.
+    fn ask_for_the_end(
+        &self,
+        packs: &Packs,
+        checkpoint: Option<Start>,
+        is_gone: bool,
+    ) -> Result<(), RebuildError> {
+        let end = packs.end();
+        let is_known = checkpoint.is_some_and(|start| (start.pack, start.offset) >= end);
+        if is_gone && !is_known {
+            let links = keys::record(Shelf::Links.code(), &[]);
+            let linked =
+                self.with(packs, |index| Ok(!index.page(Tree::Record, &links, &[], 1)?.is_empty()))?;
+            self.stepped_over.fetch_or(linked, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Builds an index where there is none yet.
@@ -290,8 +316,12 @@ impl IndexRoom {
         packs: &Packs,
         (before, is_live): (Option<&dyn Index>, bool),
     ) -> Result<(), RebuildError> {
-        current.index = None;
         packs.find_room();
+        // One that a full disk refused is whole, and knows what it alone has.
+        if let Some(no_room) = lacks_room(packs) {
+            return Err(no_room);
+        }
+        current.index = None;
         self.engine.set_aside().map_err(|error| disk_failed(packs, error))?;
         let index = self.engine.open().map_err(|source| broke(packs, source))?;
         let era = packs.era();
@@ -402,13 +432,12 @@ fn about<T: serde::Serialize>(key: &[u8], value: &T) -> Change {
 
 /// On a full disk no index can be had, and none is to blame.
 fn broke(packs: &Packs, source: Broken) -> RebuildError {
-    let folder = packs.disk().folder();
-    match packs.disk().free_bytes() {
-        Ok(free_bytes) if free_bytes < INDEX_BYTES_MIN => {
-            RebuildError::NoRoom { folder, free_bytes, needed_bytes: INDEX_BYTES_MIN }
-        }
-        Ok(_) | Err(_) => RebuildError::Broken { folder, source },
-    }
+    lacks_room(packs).unwrap_or_else(|| RebuildError::Broken { folder: packs.disk().folder(), source })
+}
+
+fn lacks_room(packs: &Packs) -> Option<RebuildError> {
+    let free_bytes = packs.disk().free_bytes().ok().filter(|free_bytes| *free_bytes < INDEX_BYTES_MIN)?;
+    Some(RebuildError::NoRoom { folder: packs.disk().folder(), free_bytes, needed_bytes: INDEX_BYTES_MIN })
 }
 
 fn disk_failed(packs: &Packs, error: io::Error) -> RebuildError {

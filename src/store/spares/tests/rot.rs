@@ -1,6 +1,9 @@
 //! Words that rot where nothing else tells of them: no start and no new index takes back what was said last, or goes on as if nothing were lost.
 
-use protocol::id::LogId;
+use protocol::filter::Filter;
+use protocol::id::{LogId, SiteId};
+use protocol::link::{Dial, Link, LinkFeed};
+use protocol::switches::Switches;
 use protocol::time::Timestamp;
 
 use super::*;
@@ -225,4 +228,50 @@ fn a_site_that_lost_an_index_and_a_blob_alone_goes_on_writing() {
             "behind the checkpoint: {behind_checkpoint}"
         );
     }
+}
+
+/// Two records of the newest pack go cleanly with a disk that did not hold what it had acknowledged, and the index went with it. Nothing here tells.
+#[test]
+fn a_linked_site_that_lost_its_index_and_the_end_of_its_newest_pack_waits_until_it_heard_what_it_said() {
+    for (linked, stopped) in [(true, false), (false, false), (true, true)] {
+        let mut alone = alone();
+        if linked {
+            let on = LinkFeed {
+                feed: alone.feed,
+                switches: Switches::MIRROR,
+                filter: Filter::default(),
+                expires: None,
+            };
+            let (name, peer) = ("ny".to_owned(), SiteId([9; 32]));
+            alone.store.put_link(&Link::new(name.clone(), peer, name, Dial::Incoming, vec![on])).unwrap();
+        }
+        alone.store.checkpoint().unwrap();
+        for name in ["kept", "lost"] {
+            let said = alone.author.says(alone.feed, vec![publish(name, "1", b"late")]);
+            alone.store.append(&[said]).unwrap();
+        }
+        let (pack, place) = alone.last(Kind::Ops);
+        if stopped {
+            alone.store.checkpoint().unwrap();
+        } else {
+            alone.disk.damage(pack, |bytes| bytes.truncate(usize::try_from(place.offset).unwrap()));
+        }
+        alone.stop();
+        alone.engine.set_aside().unwrap();
+        alone.start();
+        let waits = alone.store.waits(alone.feed).unwrap().is_some();
+        assert_eq!(waits, linked && !stopped, "linked: {linked}, stopped: {stopped}");
+    }
+}
+
+/// Else it would be set aside, and what it alone has would be gone with it.
+#[test]
+fn a_full_disk_sets_no_index_aside() {
+    let alone = alone();
+    alone.rot_at(&alone.kept_twice()[0], 64 + 9);
+    alone.disk.hold_at_most(1000);
+    assert!(alone.store.rebuild_index().is_err());
+    alone.disk.hold_at_most(1 << 40);
+    alone.store.rebuild_index().unwrap();
+    alone.assert_whole("with room again");
 }
