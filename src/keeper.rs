@@ -168,10 +168,16 @@ impl SiteStore {
         Arc::clone(&locked(&self.inner.key))
     }
 
-    /// Signs with a later key of this site from here on.
-    pub fn sign_with(&self, key: SiteKey) {
+    /// Signs with the later key that `draw` gives from here on. Nothing is signed until then, and this site is told of nothing for which it
+    /// would wait: what `draw` asks of it holds until the key is changed.
+    ///
+    /// # Errors
+    /// What `draw` says. The key stays as it is.
+    pub fn change_key<E>(&self, draw: impl FnOnce(&Store, &SiteKey) -> Result<SiteKey, E>) -> Result<(), E> {
         let _no_signing = locked(&self.inner.clock);
-        *locked(&self.inner.key) = Arc::new(key);
+        let next = draw(self.store(), &self.key())?;
+        *locked(&self.inner.key) = Arc::new(next);
+        Ok(())
     }
 
     /// Begins this site's log in a feed anew under its newest key, where it has one of an older key there. Tells whether it did.

@@ -26,6 +26,10 @@ fn moved() -> Body {
     Body::SetRef(SetRef { package: "a".to_owned(), name: "stable".to_owned(), target: None })
 }
 
+fn changes_key(site: &SiteStore, seed: u8) {
+    site.change_key(|_store, newest| Ok::<_, AuthorError>(newest.followed_by(&[seed; 32]))).unwrap();
+}
+
 pub(crate) fn a_feed() -> (SiteKey, Store, FeedId) {
     a_feed_on(Arc::new(FakeDisk::new()))
 }
@@ -262,7 +266,7 @@ fn a_site_whose_own_log_lost_its_end_signs_nothing_before_that_is_back() {
     let refused = site.author(feed, vec![moved()]);
     assert!(matches!(refused, Err(AuthorError::SetBack { lost: 2 })), "{refused:?}");
     // The first word under a new key says how far the older log counts.
-    site.sign_with(site.key().followed_by(&[2; 32]));
+    changes_key(&site, 2);
     let refused = site.author(feed, vec![moved()]);
     assert!(matches!(refused, Err(AuthorError::SetBack { lost: 2 })), "{refused:?}");
 }
@@ -274,7 +278,7 @@ fn a_site_that_lost_its_newest_log_and_the_note_of_it_does_not_go_back_to_an_old
     let (key, store, feed) = a_feed_on(Arc::clone(&disk));
     three_batches(&key, &store, feed);
     let site = SiteStore::new(store.clone(), key);
-    site.sign_with(site.key().followed_by(&[2; 32]));
+    changes_key(&site, 2);
     site.author(feed, vec![moved()]).unwrap();
     let newest = store.writing(feed).unwrap().unwrap().epoch;
     store.write_in(feed, 1).unwrap();
@@ -296,7 +300,7 @@ fn a_third_key_closes_the_first_ones_log_where_the_second_did_whatever_is_left_o
     let site = SiteStore::new(store.clone(), key);
     let mut closings = Vec::new();
     for seed in [2, 3] {
-        site.sign_with(site.key().followed_by(&[seed; 32]));
+        changes_key(&site, seed);
         assert!(site.open_for_key(feed).unwrap());
         let newest = own_log::heads(&store, site.me(), feed).unwrap().pop().unwrap().log;
         let batch = store.batches(newest, 0, 0).unwrap().swap_remove(0);
@@ -404,7 +408,7 @@ fn what_a_thief_adds_to_a_closed_log_of_this_site_moves_no_clock() {
     let site = SiteStore::new(store.clone(), key);
     site.author(feed, vec![moved()]).unwrap();
     let log = LogId { feed, author: site.me(), epoch: 1 };
-    site.sign_with(site.key().followed_by(&[2; 32]));
+    changes_key(&site, 2);
     assert!(site.open_for_key(feed).unwrap());
     let held = store.log_state(log).unwrap().unwrap().after;
     let ahead = Timestamp(wall_clock().0 + TEN_YEARS_MS);
@@ -514,4 +518,24 @@ fn of_strangers_words_about_rights_some_are_kept_and_no_more() {
         store.authority(feed).unwrap().unwrap().is_author(SiteId([7; 32])),
         "who was let in may let others in"
     );
+}
+
+/// Whoever would tell this site to wait, or would sign, is kept until the key is changed, so that what was asked before is so still.
+#[test]
+fn nothing_is_signed_and_nobody_is_told_to_wait_while_a_key_is_changed() {
+    let (key, store, feed) = a_feed();
+    let site = SiteStore::new(store, key);
+    let clock = || site.inner.clock.try_lock().is_ok();
+    let mut free = vec![clock()];
+    let changed = site.change_key(|_store, newest| {
+        free.push(clock());
+        Ok::<_, AuthorError>(newest.followed_by(&[2; 32]))
+    });
+    changed.unwrap();
+    assert_eq!((free, site.key().succession().generation()), (vec![true, false], 1));
+    let refused = site.change_key(|_store, _newest| Err(AuthorError::Superseded));
+    assert!(matches!(refused, Err(AuthorError::Superseded)));
+    assert_eq!(site.key().succession().generation(), 1, "the key stays");
+    assert!(site.awaken(Cause::SetBack, wall_clock()).unwrap());
+    assert!(site.author(feed, vec![moved()]).is_err());
 }

@@ -23,7 +23,7 @@ use crate::events::Event;
 use crate::identity::{LoadKeyError, SiteKey};
 use crate::keeper::own_log::{self, Unheard};
 use crate::keeper::{AuthorError, SiteStore};
-use crate::store::{KeysOf, ReadError, Trigger};
+use crate::store::{KeysOf, ReadError, Store, Trigger};
 use crate::transport::endpoint::{BindError, Endpoint};
 use crate::transport::pairing::Joiner;
 use crate::transport::settings::Pace;
@@ -99,11 +99,10 @@ fn close_older_logs(site: &SiteStore) -> Result<(), Problem> {
 
 /// Why no key is drawn that would leave out for good what this site may have said and does not know.
 fn would_lose(
-    site: &SiteStore,
+    store: &Store,
     unheard: &[Unheard],
     names: &BTreeMap<SiteId, String>,
 ) -> Result<Problem, ReadError> {
-    let store = site.store();
     let (mut lost, mut peers) = (Vec::new(), BTreeSet::new());
     for (feed, peer) in unheard {
         let called = store.feed(*feed)?.map_or_else(|| feed.short(), |record| record.name);
@@ -126,6 +125,47 @@ fn would_lose(
         "run `packetboat sync` with those sites, over links that let everything in (packetboat link set LINK --mode mirror); what is lost \
          for good, or a key that may be stolen: packetboat key rotate --accept-loss",
     ))
+}
+
+/// What another key than the newest would leave out for good, where that is accepted. It is drawn over nothing else that this site may have said
+/// and does not know.
+fn given_up(
+    store: &Store,
+    newest: &SiteKey,
+    accept_loss: bool,
+    names: &BTreeMap<SiteId, String>,
+) -> Result<Vec<Unheard>, Problem> {
+    if own_log::is_superseded(store, newest)? {
+        return Err(AuthorError::Superseded.into());
+    }
+    if own_log::any_waits(store)? {
+        let detail = "this site waits to learn what it said before it says more";
+        return Err(Problem::new(503, "restored", "This site cannot change its key now", detail)
+            .hint("run `packetboat sync` with a site that has its feeds; see `packetboat doctor`"));
+    }
+    let unheard = own_log::unheard(store, newest.site_id())?;
+    if !unheard.is_empty() && !accept_loss {
+        return Err(would_lose(store, &unheard, names)?);
+    }
+    Ok(unheard)
+}
+
+/// A key to follow the newest one, in its place on disk, and that one beside it.
+fn written_down(data: &Path, newest: &SiteKey) -> Result<SiteKey, Problem> {
+    if newest.succession().generation() >= HANDOVERS_MAX as u64 {
+        let detail = format!("{HANDOVERS_MAX} keys followed the first, and that is the most");
+        return Err(Problem::new(409, "refused", "This site cannot change its key again", detail)
+            .hint("make a new site and pair it: packetboat init"));
+    }
+    let random = |error: getrandom::Error| Problem::new(500, "random", "No randomness", error.to_string());
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(seed.as_mut_slice()).map_err(random)?;
+    let next = newest.followed_by(&seed);
+    let refused =
+        |error: std::io::Error| Problem::new(500, "disk", "The new key cannot be written", error.to_string());
+    newest.replace(&older_path(data)).map_err(refused)?;
+    next.replace(&key_path(data)).map_err(refused)?;
+    Ok(next)
 }
 
 /// Authors of whom two keys claim to be the same one, and this site where it has an older key than its newest.
@@ -287,51 +327,26 @@ impl Node {
     /// Draws the next key and puts it in the place of the newest, which is kept beside it.
     async fn draw_key(&self, accept_loss: bool) -> Result<(), Problem> {
         let (data, names) = (self.inner.data.clone(), self.site_names());
-        let drawing = self.blocking(move |site| {
-            if own_log::is_superseded(site.store(), &site.key())? {
-                return Err(AuthorError::Superseded.into());
-            }
-            if own_log::any_waits(site.store())? {
-                let detail = "this site waits to learn what it said before it says more";
-                return Err(Problem::new(503, "restored", "This site cannot change its key now", detail)
-                    .hint("run `packetboat sync` with a site that has its feeds; see `packetboat doctor`"));
-            }
-            let unheard = own_log::unheard(site.store(), site.me())?;
-            if !unheard.is_empty() && !accept_loss {
-                return Err(would_lose(site, &unheard, &names)?);
-            }
-            let newest = site.key();
-            if newest.succession().generation() >= HANDOVERS_MAX as u64 {
-                let detail = format!("{HANDOVERS_MAX} keys followed the first, and that is the most");
-                return Err(Problem::new(409, "refused", "This site cannot change its key again", detail)
-                    .hint("make a new site and pair it: packetboat init"));
-            }
-            let random =
-                |error: getrandom::Error| Problem::new(500, "random", "No randomness", error.to_string());
-            let mut seed = Zeroizing::new([0; 32]);
-            getrandom::fill(seed.as_mut_slice()).map_err(random)?;
-            let next = newest.followed_by(&seed);
-            let refused = |error: std::io::Error| {
-                Problem::new(500, "disk", "The new key cannot be written", error.to_string())
-            };
-            newest.replace(&older_path(&data)).map_err(refused)?;
-            next.replace(&key_path(&data)).map_err(refused)?;
-            // A start notes it too.
-            if let Err(error) = note_newest(site.store(), &next) {
-                tracing::warn!(%error, "this site's newest key could not be noted");
-            }
-            site.sign_with(next);
-            // What was given up stands in the way of no later key.
-            for (feed, peer) in unheard {
-                let noted = peer.map_or(Ok(()), |peer| site.store().note_heard(feed, peer));
-                if let Err(error) = noted {
-                    // The key is changed all the same.
-                    tracing::warn!(%error, "that a site was given up could not be noted; a later change of the key asks again");
+        self.blocking(move |site| {
+            site.change_key(|store, newest| {
+                let given_up = given_up(store, newest, accept_loss, &names)?;
+                let next = written_down(&data, newest)?;
+                // A start notes it too.
+                if let Err(error) = note_newest(store, &next) {
+                    tracing::warn!(%error, "this site's newest key could not be noted");
                 }
-            }
-            Ok(())
-        });
-        drawing.await
+                // What was given up stands in the way of no later key.
+                for (feed, peer) in given_up {
+                    let noted = peer.map_or(Ok(()), |peer| store.note_heard(feed, peer));
+                    if let Err(error) = noted {
+                        // The key is changed all the same.
+                        tracing::warn!(%error, "that a site was given up could not be noted; a later change of the key asks again");
+                    }
+                }
+                Ok(next)
+            })
+        })
+        .await
     }
 
     /// The names of linked sites that were not told of this site's newest key.

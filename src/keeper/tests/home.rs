@@ -219,7 +219,7 @@ fn what_closes_a_log_that_travels_does_not_stay_at_home() {
     store.put_link(&link).unwrap();
     let early = site.author(feed, vec![version("early")]).unwrap();
     store.remove_link("peer").unwrap();
-    site.sign_with(site.key().followed_by(&[2; 32]));
+    changes_key(&site, 2);
     assert!(site.open_for_key(feed).unwrap());
     store.put_link(&link).unwrap();
     is_granted(&key, &store, feed, site.me());
