@@ -135,6 +135,8 @@ fn given_up(
     accept_loss: bool,
     names: &BTreeMap<SiteId, String>,
 ) -> Result<Vec<Unheard>, Problem> {
+    // What damage took is known once it was looked after.
+    store.look_after_rebuild()?;
     if own_log::is_superseded(store, newest)? {
         return Err(AuthorError::Superseded.into());
     }

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::api::{AcceptRequest, InviteRequest, NewFeed, NewPackage};
 
+mod followed;
 mod forks;
 mod keys;
 mod line;
