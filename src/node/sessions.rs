@@ -22,7 +22,7 @@ use super::links::forget;
 use super::problem::not_found;
 use super::{Node, locked};
 use crate::api::Problem;
-use crate::keeper::wall_clock;
+use crate::keeper::{own_log, wall_clock};
 use crate::store::{PeerState, RunRecord, Trigger};
 use crate::transport::endpoint::DialError;
 use crate::transport::pump::{Command, Happening};
@@ -327,17 +327,12 @@ impl Node {
         let turn = spoken.turn;
         let mut run: Option<(RunId, RunRecord)> = None;
         let mut closed = Outcome::Interrupted;
-        let mut came_up = false;
+        let mut agreed = None;
         while let Some(happening) = happenings.recv().await {
             match happening {
-                Happening::Up(agreed) => {
-                    locked(&self.inner.lives).saw(link.peer, agreed.peer_store, wall_clock());
-                    self.link_is_up(&link.name, &agreed);
-                    came_up = true;
-                    self.keys_heard(&link, agreed.peer_succession.clone(), spoken.shown).await;
-                    self.note_link(&link, &agreed).await;
-                    self.agreed(&link.name, agreed);
-                    self.offer_feeds(&link.name).await;
+                Happening::Up(terms) => {
+                    agreed = Some(terms.clone());
+                    self.came_up(&link, spoken, terms).await;
                 }
                 Happening::Stated(stated) => self.stated(&link.name, stated),
                 Happening::Unserved(fates) => self.unserved_there(&link, fates).await,
@@ -348,7 +343,8 @@ impl Node {
                     self.watched(&link.name, Watch::Progress(tally));
                 }
                 Happening::RunEnded { outcome, tally, rtt_ms, roots } => {
-                    self.learned(&link, outcome, &tally).await;
+                    let whole = agreed.as_ref().map(|terms| own_log::wholly_heard(terms, outcome, &tally));
+                    self.learned(&link, whole.unwrap_or_default()).await;
                     let ending = Ending { outcome, tally, rtt_ms: Some(rtt_ms), roots, note: None };
                     if outcome == Outcome::Done {
                         self.peer_knows_keys(link.peer, spoken.told).await;
@@ -369,10 +365,30 @@ impl Node {
                 Happening::Closed(outcome) => closed = outcome,
             }
         }
-        self.link_is_down(&link, closed);
-        self.closed_as_copy(&link, closed).await;
+        self.session_ended(&link, turn, (closed, agreed.is_some()), run).await;
+    }
+
+    async fn came_up(&self, link: &Link, spoken: Spoken, agreed: Agreed) {
+        locked(&self.inner.lives).saw(link.peer, agreed.peer_store, wall_clock());
+        self.link_is_up(&link.name, &agreed);
+        self.keys_heard(link, agreed.peer_succession.clone(), spoken.shown).await;
+        self.note_link(link, &agreed).await;
+        self.agreed(&link.name, agreed);
+        self.offer_feeds(&link.name).await;
+    }
+
+    /// A session is over; how, and whether it had come up.
+    async fn session_ended(
+        &self,
+        link: &Link,
+        turn: u64,
+        (closed, came_up): (Outcome, bool),
+        mut run: Option<(RunId, RunRecord)>,
+    ) {
+        self.link_is_down(link, closed);
+        self.closed_as_copy(link, closed).await;
         let is_unknown = closed == Outcome::Refused(Reason::SiteUnknown) && !came_up;
-        if is_unknown && self.dials_with_newest(&link, turn) {
+        if is_unknown && self.dials_with_newest(link, turn) {
             return;
         }
         if let Outcome::Refused(reason) = closed
@@ -381,9 +397,9 @@ impl Node {
             self.refused(&link.name, reason);
         }
         if self.ends_unrecorded(&link.name, turn, closed) && run.is_none() {
-            run = self.run_began(&link, &Roots::new());
+            run = self.run_began(link, &Roots::new());
         }
-        self.run_ended(&link, run, Ending::without_a_run(closed));
+        self.run_ended(link, run, Ending::without_a_run(closed));
     }
 
     /// A link's session is over, unless another one has its place. Tells whether that is a run, too, which nobody began: one that was refused in

@@ -4,7 +4,6 @@ use protocol::fault::{Outcome, Reason};
 use protocol::id::FeedId;
 use protocol::link::Link;
 use protocol::session::Event as Noticed;
-use protocol::session::tally::Tally;
 
 use super::feeds::label;
 use super::problem::not_found;
@@ -37,10 +36,8 @@ impl Node {
         }
     }
 
-    /// A run is over: where everything of a feed flowed in, this site knows what it said there, and goes on in a later epoch.
-    pub(super) async fn learned(&self, link: &Link, outcome: Outcome, tally: &Tally) {
-        let agreed = self.with_link(&link.name, |state| state.agreed.clone()).flatten();
-        let whole = agreed.map(|agreed| own_log::wholly_heard(&agreed, outcome, tally)).unwrap_or_default();
+    /// A run is over, and everything of these feeds flowed in: this site knows what it said there, and goes on in a later epoch.
+    pub(super) async fn learned(&self, link: &Link, whole: Vec<FeedId>) {
         let (peer, heard) = (link.peer, whole.clone());
         let noting = self.blocking(move |site| {
             heard.into_iter().try_for_each(|feed| Ok(site.store().note_heard(feed, peer)?))

@@ -1,14 +1,74 @@
 //! What sessions tell of their runs while damage comes, or the next session: what is written down of it, and whether a key is changed.
 
+use protocol::filter::Filter;
+use protocol::frame::Openness;
 use protocol::link::Link;
+use protocol::session::tally::Tally;
+use protocol::session::{Agreed, AgreedFeed};
+use protocol::succession::Succession;
+use protocol::switches::{Switches, Verdict};
 
 use super::*;
 use crate::api::keys::RotateRequest;
+use crate::node::sessions::Spoken;
+use crate::transport::pump::Happening;
 
 const PATIENTLY: RotateRequest = RotateRequest { at_once: false, accept_loss: false };
 
 async fn state(node: &Node, name: &str) -> String {
     node.why("tools", name, "1.0").await.unwrap().state
+}
+
+fn terms(peer: &Node, feed: FeedId, effective: Switches) -> Agreed {
+    Agreed {
+        peer_succession: Succession::default(),
+        version: 1,
+        peer_store: peer.inner.site.store().id(),
+        peer_name: "LA".to_owned(),
+        clock_ahead_ms: 0,
+        feeds: vec![AgreedFeed {
+            feed,
+            verdict: Verdict::of(Switches::MIRROR, effective),
+            effective,
+            filter: Filter::default(),
+            pushes: None,
+        }],
+        peer_new_feeds: Openness::default(),
+    }
+}
+
+fn run_begins() -> Happening {
+    Happening::RunBegan { roots: Vec::new() }
+}
+
+fn run_ends() -> Happening {
+    Happening::RunEnded { outcome: Outcome::Done, tally: Tally::default(), rtt_ms: 1, roots: Vec::new() }
+}
+
+/// A session of a link that is told by the test, and its end.
+struct Session {
+    tells: mpsc::UnboundedSender<Happening>,
+    ends: tokio::task::JoinHandle<()>,
+}
+
+impl Session {
+    /// The newest session of a link.
+    fn begins(node: &Node, link: &Link, turn: u64) -> Self {
+        node.with_link(&link.name, |state| state.turn = turn);
+        let (tells, told) = mpsc::unbounded_channel();
+        let (node, link) = (node.clone(), link.clone());
+        let spoken = Spoken { turn, told: 0, shown: None };
+        Self { tells, ends: tokio::spawn(async move { node.follow(link, spoken, told).await }) }
+    }
+
+    fn tells(&self, happening: Happening) {
+        self.tells.send(happening).unwrap();
+    }
+
+    async fn closes(self) {
+        drop(self.tells);
+        self.ends.await.unwrap();
+    }
 }
 
 /// New York, LA, and New York's link with it, over which nothing goes but what a test tells.
@@ -61,4 +121,32 @@ async fn no_key_is_changed_over_damage_that_nobody_looked_after_yet() {
     for node in [&ny.node, &la.node] {
         assert_eq!(state(node, "doomed-to-rot").await, "ready");
     }
+}
+
+/// A link that let nothing in is widened, and its next session is up, while what the last run of the one before did is still being written down.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_told_is_judged_by_the_terms_of_its_own_session() {
+    let (ny, la, link, feed) = two_apart().await;
+    let site = &ny.node.inner.site;
+    assert!(site.awaken(Cause::SetBack, wall_clock()).unwrap());
+    let up = async |is: &Agreed| {
+        eventually("it is up", async || {
+            ny.node.with_link(&link.name, |state| state.agreed.as_ref() == Some(is)) == Some(true)
+        })
+        .await;
+    };
+    let (narrow, wide) = (terms(&la.node, feed, Switches::PUSH), terms(&la.node, feed, Switches::MIRROR));
+    let old = Session::begins(&ny.node, &link, 101);
+    old.tells(Happening::Up(narrow.clone()));
+    old.tells(run_begins());
+    up(&narrow).await;
+    let new = Session::begins(&ny.node, &link, 102);
+    new.tells(Happening::Up(wide.clone()));
+    up(&wide).await;
+    old.tells(run_ends());
+    old.closes().await;
+    let heard = site.store().was_heard(feed, link.peer).unwrap();
+    let waits = site.store().waits(feed).unwrap().is_some();
+    assert_eq!((heard, waits), (false, true), "that run let nothing in");
+    new.closes().await;
 }
