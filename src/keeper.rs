@@ -509,6 +509,10 @@ impl Keeper for LinkKeeper {
             tracing::warn!(%error, link = self.link, "cannot remember what the peer has: the next run compares anew");
         }
     }
+
+    fn set_backs(&self) -> u64 {
+        self.site.store().set_backs()
+    }
 }
 
 #[cfg(test)]

@@ -327,7 +327,7 @@ impl Node {
         let turn = spoken.turn;
         let mut run: Option<(RunId, RunRecord)> = None;
         let mut closed = Outcome::Interrupted;
-        let mut agreed = None;
+        let (mut agreed, mut set_backs) = (None, None);
         while let Some(happening) = happenings.recv().await {
             match happening {
                 Happening::Up(terms) => {
@@ -337,14 +337,17 @@ impl Node {
                 Happening::Stated(stated) => self.stated(&link.name, stated),
                 Happening::Unserved(fates) => self.unserved_there(&link, fates).await,
                 Happening::PeerHolds(holds) => self.peer_holds(&link.name, holds),
-                Happening::RunBegan { roots } => run = self.run_began(&link, &roots),
+                Happening::RunBegan { roots, set_backs: before } => {
+                    run = self.run_began(&link, &roots);
+                    set_backs = Some(before);
+                }
                 Happening::Progress(tally) => {
                     self.paced(&link.name, &tally);
                     self.watched(&link.name, Watch::Progress(tally));
                 }
                 Happening::RunEnded { outcome, tally, rtt_ms, roots } => {
                     let whole = agreed.as_ref().map(|terms| own_log::wholly_heard(terms, outcome, &tally));
-                    self.learned(&link, whole.unwrap_or_default()).await;
+                    self.learned(&link, whole.unwrap_or_default(), set_backs.take()).await;
                     let ending = Ending { outcome, tally, rtt_ms: Some(rtt_ms), roots, note: None };
                     if outcome == Outcome::Done {
                         self.peer_knows_keys(link.peer, spoken.told).await;

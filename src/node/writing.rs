@@ -36,16 +36,18 @@ impl Node {
         }
     }
 
-    /// A run is over, and everything of these feeds flowed in: this site knows what it said there, and goes on in a later epoch.
-    pub(super) async fn learned(&self, link: &Link, whole: Vec<FeedId>) {
-        let (peer, heard) = (link.peer, whole.clone());
+    /// A run is over, and everything of these feeds flowed in: this site knows what it said there, and goes on in a later epoch. Not where
+    /// damage took something since the run began, which that may have counted as here.
+    pub(super) async fn learned(&self, link: &Link, whole: Vec<FeedId>, set_backs_before: Option<u64>) {
+        let (peer, now) = (link.peer, self.inner.site.store().set_backs());
+        let whole = if set_backs_before == Some(now) { whole } else { Vec::new() };
+        let heard = whole.clone();
         let noting = self.blocking(move |site| {
             heard.into_iter().try_for_each(|feed| Ok(site.store().note_heard(feed, peer)?))
         });
         if let Err(problem) = noting.await {
             tracing::warn!(problem = problem.detail, "what this site was told of itself could not be noted");
         }
-        let now = self.inner.site.store().set_backs();
         let set_backs = self.with_link(&link.name, |state| state.set_backs.replace(now)).flatten();
         if let Err(problem) = self.resume(whole, Grounds::Heard { set_backs }).await {
             tracing::error!(detail = problem.detail, "this site could not begin to write again");

@@ -72,6 +72,9 @@ pub trait Keeper: View + Send {
 
     /// Keeps what the next session with this peer is to be told. Losing it costs a repair.
     fn remember(&mut self, memory: Memory);
+
+    /// A number that rises whenever logs are set back: what was compared before may be here no more.
+    fn set_backs(&self) -> u64;
 }
 
 /// Why something was not stored.
@@ -122,6 +125,8 @@ pub enum Happening {
     RunBegan {
         /// The root of each feed's heads at that moment.
         roots: Vec<(FeedId, [u8; 32])>,
+        /// How often logs had been set back here before anything of the run was compared.
+        set_backs: u64,
     },
     /// The answer to [`Command::Forecast`].
     Forecast(Forecast),

@@ -37,8 +37,8 @@ fn terms(peer: &Node, feed: FeedId, effective: Switches) -> Agreed {
     }
 }
 
-fn run_begins() -> Happening {
-    Happening::RunBegan { roots: Vec::new() }
+fn run_begins(node: &Node) -> Happening {
+    Happening::RunBegan { roots: Vec::new(), set_backs: node.inner.site.store().set_backs() }
 }
 
 fn run_ends() -> Happening {
@@ -123,6 +123,29 @@ async fn no_key_is_changed_over_damage_that_nobody_looked_after_yet() {
     }
 }
 
+/// A run was compared before damage took a word of this site's: what the other end has of it that run did not bring.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_was_compared_before_damage_is_no_word_of_what_damage_took() {
+    let (ny, la, link, feed) = two_apart().await;
+    let session = Session::begins(&ny.node, &link, 101);
+    session.tells(Happening::Up(terms(&la.node, feed, Switches::MIRROR)));
+    session.tells(run_begins(&ny.node));
+    rots(&ny, b"doomed-to-rot");
+    let store = ny.node.inner.site.store();
+    store.look_after_rebuild().unwrap();
+    session.tells(run_ends());
+    session.tells(run_begins(&ny.node));
+    let heard = || (store.was_heard(feed, link.peer).unwrap(), store.waits(feed).unwrap().is_none());
+    eventually("the run is over", async || {
+        ny.node.with_link(&link.name, |state| state.set_backs) == Some(Some(store.set_backs()))
+    })
+    .await;
+    assert_eq!(heard(), (false, false));
+    session.tells(run_ends());
+    session.closes().await;
+    assert_eq!(heard(), (true, true), "that one was compared since");
+}
+
 /// A link that let nothing in is widened, and its next session is up, while what the last run of the one before did is still being written down.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_run_told_is_judged_by_the_terms_of_its_own_session() {
@@ -138,7 +161,7 @@ async fn what_a_run_told_is_judged_by_the_terms_of_its_own_session() {
     let (narrow, wide) = (terms(&la.node, feed, Switches::PUSH), terms(&la.node, feed, Switches::MIRROR));
     let old = Session::begins(&ny.node, &link, 101);
     old.tells(Happening::Up(narrow.clone()));
-    old.tells(run_begins());
+    old.tells(run_begins(&ny.node));
     up(&narrow).await;
     let new = Session::begins(&ny.node, &link, 102);
     new.tells(Happening::Up(wide.clone()));

@@ -75,6 +75,8 @@ pub(super) struct Talk {
     told: Tally,
     told_at: Instant,
     sent_bytes: u64,
+    /// How often logs had been set back here before the session was told the newest.
+    set_backs: u64,
     /// What this site lets the link carry.
     caps: Caps,
     /// What the peer takes.
@@ -103,6 +105,7 @@ impl Talk {
             told: Tally::default(),
             told_at: Instant(0),
             sent_bytes: 0,
+            set_backs: 0,
             caps: Caps::default(),
             peer_takes: None,
         }
@@ -232,6 +235,8 @@ impl Talk {
 
     fn handle(&mut self, input: Input<'_>) {
         let now = self.now();
+        // A run begins in here, and reads the store before it tells that it began.
+        self.set_backs = self.keeper.set_backs();
         self.session.handle(now, wall(), input, &*self.keeper);
         self.drain();
     }
@@ -272,7 +277,7 @@ impl Talk {
                 Output::Held(blobs) => self.tell(Happening::Held(blobs)),
                 Output::Note(event) => self.tell(Happening::Note(event)),
                 Output::RunBegan => {
-                    self.tell(Happening::RunBegan { roots: self.roots() });
+                    self.tell(Happening::RunBegan { roots: self.roots(), set_backs: self.set_backs });
                 }
                 Output::Stated(stated) => self.tell(Happening::Stated(stated)),
                 Output::Learn(proof) => self.store(|keeper| keeper.learn(&proof)),

@@ -356,4 +356,8 @@ impl Keeper for Site {
     fn remember(&mut self, memory: Memory) {
         self.state().memory = memory;
     }
+
+    fn set_backs(&self) -> u64 {
+        0
+    }
 }
