@@ -7,6 +7,7 @@ mod clock;
 mod reading;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -104,6 +105,8 @@ struct Inner {
     clock: Mutex<Clock>,
     /// Held while deletions are counted and held, and while a hold is approved: what was read of one is not written again once it is gone.
     brakes: Mutex<()>,
+    /// Nothing of this site's own came from elsewhere since its key was found to be its newest.
+    is_newest: AtomicBool,
     /// Blobs that clients asked for, the oldest first: links that fetch on demand fetch these.
     asked: Mutex<VecDeque<BlobId>>,
 }
@@ -151,6 +154,7 @@ impl SiteStore {
                 key,
                 clock,
                 brakes: Mutex::default(),
+                is_newest: AtomicBool::new(false),
                 asked: Mutex::default(),
             }),
         }
@@ -254,12 +258,27 @@ impl SiteStore {
         if idle {
             return Ok(Vec::new());
         }
+        self.must_be_newest(&key)?;
         let (said, strict) = self.said(feed, opens, bodies, clock.newest(self.look()))?;
         let ops = said.ops().to_vec();
         let permitted = Permitted::local(said, strict).map_err(AuthorError::from)?;
         self.store().append(&[permitted]).map_err(AuthorError::from)?;
         clock.see(stamps(&ops), None, self.look());
         Ok(ops)
+    }
+
+    /// Refuses an older key of this site than its newest in every feed, though one alone tells of that so far. All are looked through only where
+    /// something came that may tell of a later key.
+    fn must_be_newest(&self, key: &SiteKey) -> Result<(), AuthorError> {
+        // Before the look: what comes meanwhile is looked at the next time.
+        if self.inner.is_newest.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        let superseded = own_log::is_superseded(self.store(), key);
+        if !matches!(superseded, Ok(false)) {
+            self.inner.is_newest.store(false, Ordering::SeqCst);
+        }
+        if superseded? { Err(AuthorError::Superseded) } else { Ok(()) }
     }
 
     /// Whether this site wrote in a feed, and not yet with this key.
@@ -411,6 +430,7 @@ impl LinkKeeper {
         let look = self.site.look();
         // Only of this site's own logs some may be said by others.
         let authority = if log.author == look.me {
+            self.site.inner.is_newest.store(false, Ordering::SeqCst);
             self.site.store().authority(log.feed).map_err(|error| {
                 tracing::error!(%error, "cannot tell which of this site's stamps are its own");
                 KeepError::Failed
@@ -495,7 +515,11 @@ impl Keeper for LinkKeeper {
                 return Ok(());
             }
         }
-        self.site.store().put_rights(proof).map_err(|error| write_failed(&error))
+        let learned = self.site.store().put_rights(proof).map_err(|error| write_failed(&error));
+        if author == self.site.me() {
+            self.site.inner.is_newest.store(false, Ordering::SeqCst);
+        }
+        learned
     }
 
     fn keep_fork(&mut self, proof: &ForkProof) -> Result<(), KeepError> {

@@ -60,6 +60,13 @@ pub(super) fn a_feed_where(disk: Arc<FakeDisk>, overwrite: bool) -> (SiteKey, St
     (key, store, feed)
 }
 
+/// A second feed of the same site.
+fn another_feed(store: &Store, feed: FeedId) -> FeedId {
+    let mut record = store.feed(feed).unwrap().unwrap();
+    (record.name, record.genesis.nonce) = ("other".to_owned(), [1; 16]);
+    store.put_feed(&record).unwrap()
+}
+
 /// A clock that was an hour fast is set right, and the program starts again. What the site says next is later than what it said before:
 /// else a tag that is moved would stay where it was.
 #[test]
@@ -518,6 +525,46 @@ fn of_strangers_words_about_rights_some_are_kept_and_no_more() {
         store.authority(feed).unwrap().unwrap().is_author(SiteId([7; 32])),
         "who was let in may let others in"
     );
+}
+
+/// One feed's closing came over a link, and another feed's is still to come: what is said there meanwhile counts nowhere once it does.
+#[test]
+fn an_older_key_says_nothing_in_any_feed_once_one_tells_of_the_newer() {
+    let (key, store, feed) = a_feed();
+    let other = another_feed(&store, feed);
+    let newer = SiteStore::new(store.clone(), key.followed_by(&[7; 32]));
+    let site = SiteStore::new(store, key);
+    site.author(other, vec![moved()]).unwrap();
+    newer.author(feed, vec![moved()]).unwrap();
+    site.inner.is_newest.store(false, Ordering::SeqCst);
+    for feed in [feed, other] {
+        let refused = site.author(feed, vec![moved()]);
+        assert!(matches!(refused, Err(AuthorError::Superseded)), "{refused:?}");
+    }
+}
+
+/// The other end of a link brings what this site said with its newer key.
+#[test]
+fn what_comes_of_a_newer_key_in_one_feed_silences_the_older_one_in_others() {
+    let (key, store, feed) = a_feed();
+    let other = another_feed(&store, feed);
+    let (_, elsewhere, _) = a_feed();
+    elsewhere.put_feed(&store.feed(feed).unwrap().unwrap()).unwrap();
+    let there = SiteStore::new(elsewhere.clone(), key.followed_by(&[7; 32]));
+    there.author(feed, vec![moved()]).unwrap();
+    let site = SiteStore::new(store, key);
+    site.author(other, vec![moved()]).unwrap();
+    let link = Link::new("peer".to_owned(), site.me(), "peer".to_owned(), Dial::Incoming, Vec::new());
+    let mut keeper = site.keeper(&link);
+    for head in own_log::heads(&elsewhere, site.me(), feed).unwrap() {
+        let batch = elsewhere.batches(head.log, 0, 0).unwrap().swap_remove(0);
+        let authority = site.store().authority(feed).unwrap().unwrap();
+        let said = batch.verify(&Mmr::default()).unwrap();
+        let run = Permitted::received(said, feed, Switches::MIRROR, &authority, site.me()).unwrap();
+        keeper.append(run).unwrap();
+    }
+    let refused = site.author(other, vec![moved()]);
+    assert!(matches!(refused, Err(AuthorError::Superseded)), "{refused:?}");
 }
 
 /// Whoever would tell this site to wait, or would sign, is kept until the key is changed, so that what was asked before is so still.
