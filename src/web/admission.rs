@@ -11,6 +11,7 @@ use data_encoding::BASE64;
 
 use super::{Refusal, Served};
 use crate::api::{Problem, Token};
+use crate::node::Node;
 
 /// The door a request came in by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +82,14 @@ fn forbidden(detail: String) -> Refusal {
 }
 
 impl Caller {
+    /// Refuses a caller whose token was revoked since it was let in.
+    pub(super) async fn is_known_still(&self, node: &Node) -> Result<(), Refusal> {
+        match self {
+            Self::Holder(token) if !node.has_token(&token.id).await? => Err(unauthorized(true)),
+            Self::Owner | Self::Holder(_) | Self::Stranger { .. } | Self::Unread(_) => Ok(()),
+        }
+    }
+
     /// Whether the caller may use the whole API.
     fn administers(&self) -> Result<(), Refusal> {
         match self {
@@ -93,10 +102,13 @@ impl Caller {
     }
 }
 
-/// Lets a request through whose caller may use the whole API.
-pub(super) async fn administered(caller: Caller, request: Request, next: Next) -> Response<Body> {
+/// Lets a request through whose caller may use the whole API. The handler is told who it is.
+pub(super) async fn administered(caller: Caller, mut request: Request, next: Next) -> Response<Body> {
     match caller.administers() {
-        Ok(()) => next.run(request).await,
+        Ok(()) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
         Err(refusal) => refusal.into_response(),
     }
 }
@@ -127,9 +139,9 @@ pub(crate) async fn may_read(served: &Served, caller: &Caller, feed: &str) -> Re
 
 /// Whether the caller may publish and delete in a feed. Who asks again after a while is told by then: a token may be revoked meanwhile.
 pub(crate) async fn may_write(served: &Served, caller: &Caller, feed: &str) -> Result<(), Refusal> {
+    caller.is_known_still(&served.node).await?;
     match caller {
         Caller::Owner => Ok(()),
-        Caller::Holder(token) if !served.node.has_token(&token.id).await? => Err(unauthorized(true)),
         Caller::Holder(token) if (token.write || token.admin) && good_for(served, token, feed).await? => {
             Ok(())
         }

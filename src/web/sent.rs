@@ -1,4 +1,4 @@
-//! JSON bodies: read whole, up to a size and within a time, and refused in words.
+//! JSON bodies: read whole, up to a size and within a time, of callers who are known still once they are here, and refused in words.
 
 use std::time::Duration;
 
@@ -7,18 +7,24 @@ use axum::extract::{FromRequest, Request};
 use protocol::limits::HTTP_JSON_MS_MAX;
 use serde::de::DeserializeOwned;
 
-use super::Refusal;
+use super::{Caller, Refusal, Served};
 use crate::api::Problem;
 
 /// What the client sent.
 #[derive(Debug)]
 pub(super) struct Sent<T>(pub(super) T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Sent<T> {
+impl<T: DeserializeOwned + Send> FromRequest<Served> for Sent<T> {
     type Rejection = Refusal;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        read(request, state, Duration::from_millis(HTTP_JSON_MS_MAX)).await.map(Self)
+    async fn from_request(request: Request, served: &Served) -> Result<Self, Refusal> {
+        let caller = request.extensions().get::<Caller>().cloned();
+        let sent = read(request, served, Duration::from_millis(HTTP_JSON_MS_MAX)).await?;
+        // Whoever stole a token may keep a request open and send what it asks for after that is known.
+        if let Some(caller) = caller {
+            caller.is_known_still(&served.node).await?;
+        }
+        Ok(Self(sent))
     }
 }
 

@@ -335,3 +335,25 @@ async fn what_a_token_was_sending_when_it_was_revoked_is_not_published() {
     let (status, _) = lab.ask(Door::Tcp, put).await;
     assert_eq!(status, 401);
 }
+
+async fn admin(lab: &Lab) -> api::TokenMade {
+    let new = api::NewToken { label: "ci".to_owned(), feeds: Vec::new(), write: true, admin: true };
+    lab.node.create_token(new).await.unwrap()
+}
+
+/// Whoever holds a stolen token of an admin may keep a request open and send what it asks for once the token is known to be stolen.
+#[tokio::test]
+async fn what_an_admins_token_was_asking_for_when_it_was_revoked_is_not_done() {
+    let lab = Lab::new().await;
+    let made = admin(&lab).await;
+    let (node, id) = (lab.node.clone(), made.about.id.clone());
+    let body = futures_util::stream::once(async move {
+        node.revoke_token(&id).await.unwrap();
+        let asked = "{\"label\":\"thief\",\"feeds\":[],\"write\":true,\"admin\":true}";
+        Ok::<_, std::io::Error>(bytes::Bytes::from_static(asked.as_bytes()))
+    });
+    let post = request(Method::POST, "/api/v1/tokens", Some(&made.token), Body::from_stream(body));
+    let (status, told) = lab.ask(Door::Tcp, post).await;
+    let left: Vec<_> = lab.node.tokens().await.unwrap().tokens.into_iter().map(|token| token.label).collect();
+    assert_eq!((status.as_u16(), left), (401, Vec::new()), "{told}");
+}
