@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Response};
 use axum::routing::get;
-use futures_util::stream;
+use futures_util::{Stream, StreamExt, stream};
 use protocol::limits::RECENT_EVENTS_MAX;
 use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
@@ -19,7 +19,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
 use super::answer::told;
 use super::api_routes::{Answered, Asked, query};
-use super::{Refusal, Served};
+use super::{Caller, Refusal, Served};
 use crate::api::Schema;
 use crate::api::events as shapes;
 use crate::events::{Recorded, Selection};
@@ -62,18 +62,35 @@ async fn recent(State(served): State<Served>, asked: Asked<EventsQuery>) -> Answ
     Ok(told(served.node.recent_events(asked.selection()?, limit).await?))
 }
 
-async fn follow(State(served): State<Served>, headers: HeaderMap, asked: Asked<EventsQuery>) -> Answered {
+async fn follow(
+    State(served): State<Served>,
+    caller: Caller,
+    headers: HeaderMap,
+    asked: Asked<EventsQuery>,
+) -> Answered {
     let asked = query(asked)?;
     let last = headers.get(LAST_EVENT_ID).and_then(|value| value.to_str().ok());
     // A reader that reconnects repeats its first query and adds what it last got.
     let after = last.and_then(|last| last.trim().parse().ok()).or(asked.after);
     let selection = asked.selection()?;
     let reader = served.node.read_events(after).await?;
-    let body = Body::from_stream(messages(served.node, reader, selection, after, HEARTBEAT_EVERY));
-    let mut response = Response::new(body);
+    let messages = messages(served.node.clone(), reader, selection, after, HEARTBEAT_EVERY);
+    let mut response = Response::new(Body::from_stream(as_long_as_known(messages, served.node, caller)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// Ends a stream, which has no end of its own, once the token of its reader is revoked, or cannot be asked for.
+fn as_long_as_known(
+    messages: impl Stream<Item = Result<Bytes, Infallible>>,
+    node: Node,
+    caller: Caller,
+) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    messages.take_while(move |_message| {
+        let (node, caller) = (node.clone(), caller.clone());
+        async move { caller.is_known_still(&node).await.is_ok() }
+    })
 }
 
 /// A stream under way.
@@ -94,7 +111,7 @@ fn messages(
     selection: Selection,
     after: Option<u64>,
     heartbeat_every: Duration,
-) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> {
+) -> impl Stream<Item = Result<Bytes, Infallible>> {
     // The first bytes tell the reader that it is connected.
     let mut waiting = VecDeque::from([Bytes::from_static(b": connected\n\n")]);
     if let (false, Some(after)) = (reader.whole, after) {

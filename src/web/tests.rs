@@ -16,6 +16,7 @@ use super::{Door, Doors, router, watch};
 use crate::api;
 use crate::api::merge::MergeRequest;
 use crate::api::ruling::FeedChange;
+use crate::events::Event;
 use crate::node::Node;
 
 /// What is answered at all is answered within this.
@@ -356,4 +357,20 @@ async fn what_an_admins_token_was_asking_for_when_it_was_revoked_is_not_done() {
     let (status, told) = lab.ask(Door::Tcp, post).await;
     let left: Vec<_> = lab.node.tokens().await.unwrap().tokens.into_iter().map(|token| token.label).collect();
     assert_eq!((status.as_u16(), left), (401, Vec::new()), "{told}");
+}
+
+#[tokio::test]
+async fn a_stream_of_events_ends_once_its_token_is_revoked() {
+    let lab = Lab::new().await;
+    let made = admin(&lab).await;
+    let get = request(Method::GET, "/api/v1/events", Some(&made.token), Body::empty());
+    let mut body = router(lab.node.clone(), Door::Tcp).oneshot(get).await.unwrap().into_body();
+    let mut next = async || tokio::time::timeout(SOON, body.frame()).await.expect("soon");
+    let up = |link: &str| Event::LinkUp { link: link.to_owned(), peer: "aa".into(), peer_name: "LA".into() };
+    assert!(next().await.is_some(), "it is connected");
+    lab.node.event(up("known"));
+    assert!(next().await.is_some_and(|frame| frame.is_ok()));
+    lab.node.revoke_token(&made.about.id).await.unwrap();
+    lab.node.event(up("secret"));
+    assert!(next().await.is_none());
 }

@@ -1,6 +1,5 @@
 //! Streams of events as a reader sees them: what comes, what was missed, heartbeats, slowness, the end.
 
-use futures_util::{Stream, StreamExt};
 use serde_json::Value;
 use tempfile::TempDir;
 
