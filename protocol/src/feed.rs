@@ -66,7 +66,7 @@ pub enum Standing {
     Deleted,
     /// A delete removed a publish that it had not seen, or what came back has other bytes: its publisher may want to restore it.
     Suppressed,
-    /// This site hides it; other sites are not affected.
+    /// This site hides it; other sites are not affected. What was deleted everywhere is not hidden.
     Hidden,
     /// Its publishers were revoked, and the revoke does not accept these publishes.
     Held,
@@ -198,14 +198,15 @@ fn left<'a>(sorted: &Sorted<'a>, rules: Rules<'_>) -> Left<'a> {
             let removers = sorted.removers(named, publish);
             let removes = |id| removers.iter().any(|(by, _)| by.id == id);
             let hides = sorted.hides.iter().filter(|(_, hide)| hide.saw.contains(&named.id));
-            let mut hides = hides.filter(|(by, _)| !removes(by.id)).peekable();
+            let hides: Vec<OpId> = hides.filter(|(by, _)| !removes(by.id)).map(|(by, _)| by.id).collect();
             if coordinate_blocked || !blocks.is_empty() {
                 left.blocks.extend(blocks);
-            } else if hides.peek().is_some() {
-                left.hidden = true;
-                // What removes it as well is told: whoever brings it back here has to name both.
-                left.deletes.extend(hides.chain(&removers).map(|(by, _)| by.id));
-            } else if !removers.is_empty() {
+                continue;
+            }
+            let is_hidden = !hides.is_empty();
+            // Beside what removes it everywhere: whoever brings it back here has to name both.
+            left.deletes.extend(hides);
+            if !removers.is_empty() {
                 if !local && !removers.iter().any(|(_, delete)| delete.saw.contains(&named.id)) {
                     left.suppressed.push(named.id);
                 }
@@ -213,6 +214,8 @@ fn left<'a>(sorted: &Sorted<'a>, rules: Rules<'_>) -> Left<'a> {
             } else if !local && sorted.is_reuse(publish, rules.ledger.genesis()) {
                 left.reused.push(named.id);
                 left.deletes.extend(publish.supersedes.iter().filter(|id| sorted.is_delete(**id)));
+            } else if is_hidden {
+                left.hidden = true;
             } else if local {
                 left.local.push((*named, *publish));
             } else {

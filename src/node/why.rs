@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use protocol::feed::{Item, Standing};
-use protocol::grant::Authority;
+use protocol::grant::{Authority, Verb};
 use protocol::id::SiteId;
 use protocol::log::NamedOp;
 use protocol::op::{Block, Body, Delete, Rights, Unblock};
@@ -143,6 +143,20 @@ impl By<'_> {
         }
     }
 
+    /// Whether an op of this site's own takes away here what stands elsewhere.
+    fn hides(&self, named: &NamedOp) -> bool {
+        let Body::Delete(delete) = &named.op.body else { return false };
+        let place = named.op.place;
+        let removes = self.authority.allows(
+            place.log,
+            place.seq,
+            named.op.stamp,
+            Verb::DeleteWide,
+            &delete.coordinate.name,
+        );
+        place.log.author == self.look.me && !removes
+    }
+
     /// Whether a site has no rights, or none any more.
     pub(super) fn is_silent(&self, author: SiteId) -> bool {
         self.authority.rights(author) == Rights::default()
@@ -228,7 +242,8 @@ pub(super) fn role(named: &NamedOp, item: &Item, by: Option<By<'_>>) -> &'static
     }
     let author = named.op.place.log.author;
     if item.deletes.contains(id) {
-        if item.standing == Standing::Hidden { "hides it here" } else { "deletes" }
+        let hides = item.standing == Standing::Hidden && by.is_none_or(|by| by.hides(named));
+        if hides { "hides it here" } else { "deletes" }
     } else if by.is_some_and(|by| by.is_silent(author)) {
         "its author may not write in this feed"
     } else if matches!(named.op.body, Body::Publish(_)) {

@@ -21,18 +21,15 @@ pub(super) fn left<'a>(sorted: &Sorted<'a>, rules: Rules<'_>) -> Left<'a> {
             let removers: Vec<_> = wide.chain(own).map(|(by, _)| by.id).collect();
             let hides =
                 |(by, hide): &&(&NamedOp, &Delete)| after(by) && (local || hide.saw.contains(&named.id));
-            let mut hides =
-                sorted.hides.iter().filter(hides).filter(|(by, _)| !removers.contains(&by.id)).peekable();
+            let hides = sorted.hides.iter().filter(hides).map(|(by, _)| by.id);
+            let hides: Vec<_> = hides.filter(|by| !removers.contains(by)).collect();
             if coordinate_blocked || !blocks.is_empty() {
                 left.blocks.extend(blocks);
-            } else if hides.peek().is_some() {
-                left.hidden = true;
-                left.deletes.extend(hides.map(|(by, _)| by.id));
-                left.deletes.extend(removers);
-            } else if removers.is_empty() {
+            } else if hides.is_empty() && removers.is_empty() {
                 standing.push((named, publish));
             } else {
-                left.deletes.extend(removers);
+                left.hidden |= removers.is_empty();
+                left.deletes.extend(hides.into_iter().chain(removers));
             }
         }
         // Earlier values of the register are history, not a clash.

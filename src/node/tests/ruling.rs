@@ -364,3 +364,29 @@ async fn bytes_that_are_blocked_are_not_published_under_another_name() {
     publish(&la.node, "again", b"bad").await.unwrap();
     assert_eq!(state(&la.node, "again").await, "ready");
 }
+
+/// A site that may only publish hid at home what the origin deleted since. It is told so, and lifting its own hide brings nothing back elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_hidden_here_and_deleted_everywhere_since_is_told_as_deleted() {
+    let (la, ny) = mirrored().await;
+    publish(&la.node, "tool", b"bytes").await.unwrap();
+    settle(&ny.node).await;
+    let site = ny.node.me().to_string();
+    let back = RevokeRequest { site: site.clone(), reason: String::new(), accept_all: true };
+    la.node.revoke("tools", back).await.unwrap();
+    let rights = vec!["publish".to_owned()];
+    let less = GrantRequest { site, rights, prefix: String::new(), expires_ms: None };
+    la.node.grant("tools", less).await.unwrap();
+    settle(&ny.node).await;
+    assert!(ny.node.delete("tools", "tool", "1.0", String::new(), false).await.unwrap().local);
+    assert_eq!(state(&ny.node, "tool").await, "hidden-here");
+    la.node.delete("tools", "tool", "1.0", "poisoned".to_owned(), false).await.unwrap();
+    settle(&ny.node).await;
+    let why = ny.node.why("tools", "tool", "1.0").await.unwrap();
+    let of_origin = why.ops.iter().find(|op| op.reason.as_deref() == Some("poisoned")).unwrap();
+    assert_eq!((why.state.as_str(), of_origin.role.as_str()), ("deleted", "deletes"));
+    assert!(!why.because.contains("other sites still serve it"), "{}", why.because);
+    let roots = [&la.node, &ny.node].map(|node| node.feed("tools"));
+    let [one, other] = roots;
+    assert_eq!(one.await.unwrap().state_root, other.await.unwrap().state_root);
+}

@@ -244,3 +244,25 @@ fn what_was_deleted_with_the_right_and_hidden_without_it_is_told_by_both() {
         assert_eq!((item.winner, item.local), (Some(back.id), true));
     }
 }
+
+/// A site that may not delete hid it, and a site that may deleted it since: it is gone everywhere, and lifting the hide brings nothing back.
+#[test]
+fn what_was_hidden_here_and_deleted_everywhere_since_is_deleted() {
+    for overwrite in [false, true] {
+        let genesis = Genesis { overwrite, ..genesis() };
+        let looking = Looking { genesis, ..Looking::from(LEAF) };
+        let again = |named: NamedOp| {
+            let log = LogId { feed: looking.genesis.feed_id(), ..named.op.place.log };
+            let op = Op { place: Place { log, ..named.op.place }, ..named.op };
+            NamedOp { id: op.id(), op, ..named }
+        };
+        let first = again(publish(ORIGIN, 1, 1, &[]));
+        let hidden = again(delete(LEAF, 2, &[&first]));
+        let gone = again(delete(ORIGIN, 3, &[&first]));
+        assert_eq!(looking.at(&[&first, &hidden]).standing, Standing::Hidden);
+        let item = looking.at(&[&first, &hidden, &gone]);
+        assert_eq!((item.standing, item.deletes), (Standing::Deleted, ascending([hidden.id, gone.id])));
+        let back = again(publish(ORIGIN, 4, 1, &[&gone]));
+        assert_eq!(looking.at(&[&first, &hidden, &gone, &back]).winner, Some(back.id), "it was not hidden");
+    }
+}
