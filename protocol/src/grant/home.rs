@@ -33,6 +33,16 @@ impl Authority {
         standing.fold(Rights::default(), |all, grant| all.or(grant.rights))
     }
 
+    /// The rights of a site that nothing took back, as far as they reach a package, or the whole feed where no name is given.
+    #[must_use]
+    pub fn rights_on(&self, site: SiteId, name: &str) -> Rights {
+        if self.origins.contains(&site) {
+            return Rights::ALL;
+        }
+        let reaching = self.standing(site).iter().filter(|grant| name.starts_with(&grant.prefix));
+        reaching.fold(Rights::default(), |all, grant| all.or(grant.rights))
+    }
+
     /// Whether it has any.
     #[must_use]
     pub fn holds_some(&self, site: SiteId, now: Timestamp) -> bool {

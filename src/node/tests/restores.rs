@@ -364,3 +364,30 @@ async fn a_restored_origin_pairs_with_whom_it_knew_and_tells_others_why_not() {
     settle(&tokyo.node).await;
     assert_eq!(names(&tokyo.node).await, ready(&["more", "tool"]));
 }
+
+/// What was deleted since has no offer that anybody could say again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offer_of_what_was_deleted_since_is_not_named_by_doctor() {
+    let (ny, la) = (lab("NY").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    publish(&ny.node, "yanked", b"yanked").await.unwrap();
+    pair(&ny.node, &la.node, "mirror").await;
+    settle(&la.node).await;
+    let backup = backed_up(&ny).await;
+    let offer = OfferRequest {
+        name: "yanked".to_owned(),
+        version: "1.0".to_owned(),
+        offer: "yanked".to_owned(),
+        text: String::new(),
+    };
+    ny.node.offer("tools", offer).await.unwrap();
+    settle(&la.node).await;
+    pause(&la.node, true).await;
+    let ny = restored(ny, &backup, "NY").await;
+    ny.node.resume_writing(api::writing::ResumeRequest { feed: None }).await.unwrap();
+    ny.node.rotate_key(RotateRequest { accept_loss: true, ..PATIENTLY }).await.unwrap();
+    brings_what_it_has(&la.node).await;
+    eventually("it came", async || left_out(&ny.node).await.is_some()).await;
+    ny.node.delete("tools", "yanked", "1.0", String::new(), false).await.unwrap();
+    assert_eq!(left_out(&ny.node).await, None);
+}

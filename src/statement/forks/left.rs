@@ -83,7 +83,7 @@ fn left_behind(
     for ((name, version), Last { stands, offer }) in &behind.about {
         let Some(item) = store.item(feed, name, version, look)? else { continue };
         if let Some(said) = offer.and_then(|id| behind.ops.get(&id)) {
-            found.extend(offer_left(store, feed, &behind, said, &item)?);
+            found.extend(offer_left(store, feed, authority, &behind, said, &item)?);
         }
         let Some(last) = stands.and_then(|id| behind.ops.get(&id)) else { continue };
         if !is_settled(store, &behind, last, &item)? {
@@ -96,10 +96,11 @@ fn left_behind(
             });
         }
     }
-    found.extend(tags_left(store, feed, look, &behind)?);
+    found.extend(tags_left(store, feed, look, authority, &behind)?);
     for named in behind.ops.values() {
         if let Body::Unblock(unblock) = &named.op.body {
-            found.extend(unblock_left(store, feed, look, unblock)?);
+            let author = named.op.place.log.author;
+            found.extend(unblock_left(store, feed, look, author, unblock)?);
         }
     }
     let mut rulings = behind

@@ -1,5 +1,7 @@
 //! What counts before a fork is resolved counts after it, and nothing else does, whoever signs what behind the cut.
 
+mod left_out;
+
 use std::sync::Arc;
 
 use protocol::feed::Standing;
