@@ -73,8 +73,22 @@ fn not_kept(
     Problem::new(409, "last-copy", "The last copy is not evicted", detail).hint(hint)
 }
 
-/// Publishes of one blob that are looked at for one that was evicted.
+/// Publishes of one blob in one feed that are looked at for one that was evicted.
 const USES_LOOKED_AT: usize = 64;
+
+/// Lets the versions of a feed that have these bytes be fetched again. Tells whether any was evicted.
+fn ends_evictions_of(site: &SiteStore, feed: FeedId, blob: BlobId) -> Result<bool, Problem> {
+    let (store, mut ended) = (site.store(), false);
+    for op in store.uses_in(feed, blob, USES_LOOKED_AT)? {
+        let Some(Body::Publish(Publish { coordinate: at, .. })) = store.op(op)?.map(|named| named.op.body)
+        else {
+            continue;
+        };
+        ended |= store.is_evicted(feed, &at.name, &at.version, op)?
+            && store.end_eviction(feed, &at.name, &at.version)?;
+    }
+    Ok(ended)
+}
 
 impl Node {
     /// Drops a version's bytes at this site. Unless `force` is set, other sites must say that they keep them, over
@@ -197,19 +211,12 @@ impl Node {
     /// Another site asked for bytes that are not here. Where they were evicted they are fetched again, as for a client: it may have no other way
     /// to them.
     pub(super) async fn asked_by_a_site(&self, link: &Link, blob: BlobId) {
-        let carried: BTreeSet<FeedId> = link.feeds.iter().map(|on| on.feed).collect();
+        let carried: Vec<FeedId> = link.feeds.iter().map(|on| on.feed).collect();
         let ended = self.blocking(move |site| {
-            let (store, mut feeds) = (site.store(), BTreeSet::new());
-            for (feed, op) in store.uses(blob, USES_LOOKED_AT)? {
-                let named = store.op(op)?.filter(|_| carried.contains(&feed));
-                let Some(Body::Publish(Publish { coordinate: at, .. })) = named.map(|named| named.op.body)
-                else {
-                    continue;
-                };
-                if store.is_evicted(feed, &at.name, &at.version, op)?
-                    && store.end_eviction(feed, &at.name, &at.version)?
-                {
-                    feeds.insert(feed);
+            let mut feeds = Vec::new();
+            for feed in carried {
+                if ends_evictions_of(site, feed, blob)? {
+                    feeds.push(feed);
                 }
             }
             Ok(feeds)

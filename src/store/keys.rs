@@ -255,6 +255,11 @@ pub(crate) fn used(blob: BlobId, feed: FeedId, op: OpId) -> Vec<u8> {
     joined(&[blob.as_bytes(), feed.as_bytes(), op.as_bytes()])
 }
 
+/// What all uses of a blob in a feed begin with.
+pub(crate) fn used_in(blob: BlobId, feed: FeedId) -> Vec<u8> {
+    joined(&[blob.as_bytes(), feed.as_bytes()])
+}
+
 pub(crate) fn want(feed: FeedId, blob: BlobId) -> Vec<u8> {
     joined(&[feed.as_bytes(), blob.as_bytes()])
 }

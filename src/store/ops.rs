@@ -514,6 +514,19 @@ impl Store {
         self.each_use(blob).take(limit).collect()
     }
 
+    /// The publishes of one feed that name a blob; at most `limit`.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn uses_in(
+        &self,
+        feed: FeedId,
+        blob: protocol::id::BlobId,
+        limit: usize,
+    ) -> Result<Vec<OpId>, ReadError> {
+        self.each_use_in(feed, blob).take(limit).collect()
+    }
+
     /// The ops that the keys under a prefix end with.
     pub(super) fn ops_under(&self, tree: Tree, prefix: &[u8]) -> Result<Vec<NamedOp>, ReadError> {
         let mut ops = Vec::new();

@@ -81,6 +81,11 @@ impl Store {
         self.walk(Tree::Use, blob.as_bytes(), |key, _| Ok((keys::feed_of_use(key)?, keys::op_of(key)?)))
     }
 
+    /// Those of one feed.
+    pub(super) fn each_use_in(&self, feed: FeedId, blob: BlobId) -> Walk<'_, OpId> {
+        self.walk(Tree::Use, &keys::used_in(blob, feed), |key, _| keys::op_of(key))
+    }
+
     /// The batches of a log that reach a position or lie behind it, each with its key, in the order of their ends.
     pub(super) fn batches_reaching(&self, log: LogId, seq: u64) -> Walk<'_, (Vec<u8>, BatchEntry)> {
         self.walk_from(Tree::Batch, &keys::log(log), keys::batch(log, seq), keyed)

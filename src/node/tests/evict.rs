@@ -229,3 +229,41 @@ async fn what_a_relay_hides_or_blocks_at_home_comes_back_from_there() {
         assert_eq!(fetch(&leaf.node, name).await.unwrap().state, "ready");
     }
 }
+
+/// More publishes have the same bytes than are looked at, in a feed that the site behind has nothing to do with.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_relay_evicted_comes_again_however_many_publishes_elsewhere_have_the_same_bytes() {
+    let (la, ny) = both_hold("pull").await;
+    let leaf = lab("Leaf").await;
+    pair(&ny.node, &leaf.node, "pull").await;
+    pause(&leaf.node, true).await;
+    let bytes = vec![6; 300_000];
+    publish(&la.node, "late", &bytes).await.unwrap();
+    settle(&ny.node).await;
+    let id = async |name: &str| -> FeedId { ny.node.feed_id(name).await.unwrap().unwrap().parse().unwrap() };
+    let tools = id("tools").await;
+    let mut names = (0..).map(|number| format!("other-{number}"));
+    let before = loop {
+        let name = names.next().unwrap();
+        feed(&ny.node, &name).await;
+        if id(&name).await < tools {
+            break name;
+        }
+    };
+    for number in 0..64 {
+        let new = uploaded(&ny.node, &format!("same-{number}"), &bytes).await;
+        ny.node.publish(&before, new).await.unwrap();
+    }
+    for number in 0..64 {
+        let asked = Request { name: format!("same-{number}"), version: "1.0".to_owned(), force: true };
+        ny.node.evict(&before, asked).await.unwrap();
+    }
+    evict(&ny.node, "late", false).await.unwrap();
+    assert_eq!(state(&ny.node, "late").await, "evicted-here");
+    pause(&leaf.node, false).await;
+    let comes = async || {
+        sync(&leaf.node).await;
+        leaf.node.package("tools", "late", "1.0").await.is_ok_and(|it| it.state == "ready")
+    };
+    eventually("it comes", comes).await;
+}
