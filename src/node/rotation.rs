@@ -1,6 +1,7 @@
 //! A new key for this site: it signs at once, and is shown once every linked site was told; and the new keys of other sites.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -242,7 +243,9 @@ impl Node {
         let RotateRequest { at_once, accept_loss } = asked;
         let edits = self.inner.link_edits.lock().await;
         let (data, connected) = (self.inner.data.clone(), self.connected());
-        let under_way = self.blocking(move |_| Ok(older_path(&data).exists())).await?;
+        let shown = self.inner.endpoint.shown();
+        let under_way =
+            self.blocking(move |site| Ok(older_path(&data).exists() || shown != site.key().public())).await?;
         if under_way && !at_once {
             let waiting = self.untold().await?.join(", ");
             let detail =
@@ -374,17 +377,20 @@ impl Node {
         if self.inner.endpoint.shown() == newest.public() {
             return Ok(());
         }
+        let data = self.inner.data.clone();
+        // First: a start shows the older key as long as its file is there.
+        self.blocking(move |_| match std::fs::remove_file(older_path(&data)) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => {
+                Err(Problem::new(500, "disk", "The older key cannot be removed", error.to_string()))
+            }
+        })
+        .await?;
         self.inner
             .endpoint
             .show(&newest)
             .map_err(|error| Problem::new(500, "bug", "The new key cannot be shown", error.to_string()))?;
-        let data = self.inner.data.clone();
-        self.blocking(move |_| {
-            std::fs::remove_file(older_path(&data)).map_err(|error| {
-                Problem::new(500, "disk", "The older key cannot be removed", error.to_string())
-            })
-        })
-        .await?;
         self.event(Event::KeyShown { key: newest.public().to_string() });
         // Who is dialled is shown it at once; who dials, once its session is renewed.
         for name in self.link_names().into_keys() {

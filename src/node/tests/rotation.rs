@@ -441,3 +441,26 @@ async fn a_site_whose_thief_was_taken_for_it_is_paired_with_once_it_was_revoked_
     let newest = la.node.own_key().await.unwrap().key;
     assert_eq!(ny.node.whom(la.node.me()).unwrap().keys, [newest.parse().unwrap()]);
 }
+
+/// A start shows the older key as long as its file is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_key_that_cannot_be_removed_is_shown_until_it_is() {
+    let (ny, la) = (lab("NY").await, lab("LA").await);
+    feed(&ny.node, "tools").await;
+    pair(&ny.node, &la.node, "mirror").await;
+    sync(&la.node).await;
+    pause(&la.node, true).await;
+    ny.node.rotate_key(PATIENTLY).await.unwrap();
+    let older = older_path(ny.folder.path());
+    let in_its_place = older.join("in its place");
+    std::fs::remove_file(&older).unwrap();
+    std::fs::create_dir_all(&in_its_place).unwrap();
+    for _ in 0..2 {
+        let refused = ny.node.rotate_key(AT_ONCE).await.unwrap_err();
+        assert_eq!((refused.code.as_str(), ny.node.own_key().await.unwrap().shown), ("disk", false));
+    }
+    std::fs::remove_dir_all(&older).unwrap();
+    ny.node.rotate_key(AT_ONCE).await.unwrap();
+    let key = ny.node.own_key().await.unwrap();
+    assert_eq!((key.number, key.shown), (1, true), "it is the key that was drawn");
+}
