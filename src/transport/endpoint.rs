@@ -1,6 +1,6 @@
 //! The UDP socket of a site: dials sites by key and hands over the connections of sites that were admitted.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -320,43 +320,60 @@ async fn listen(
     }
 }
 
-/// A second key of the listening side, and who is shown it: callers from where the key that they were shown last was refused. Anybody can
-/// refuse both, over and over, and changes nothing for others by that.
+/// Which keys of the listening side callers from one address refused.
+#[derive(Debug, Clone, Copy, Default)]
+struct Refused {
+    first: bool,
+    second: bool,
+}
+
+/// A second key of the listening side, and who is shown it: callers from where the first was refused. Where both were, several sites may call that
+/// know this one by different keys, as behind one router: each call is shown either by chance, so that each of them is let in sooner or later.
+/// Anybody can refuse both, and changes no more for others by that.
 #[derive(Default)]
 struct SecondDoor {
     config: std::sync::Mutex<Option<Arc<ServerConfig>>>,
-    shown_to: std::sync::Mutex<BTreeSet<IpAddr>>,
+    refused: std::sync::Mutex<BTreeMap<IpAddr, Refused>>,
 }
 
 impl SecondDoor {
     fn open(&self, config: Option<ServerConfig>) {
         let config = config.map(Arc::new);
         *self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = config;
-        self.shown_to().clear();
+        self.refused().clear();
     }
 
-    fn shown_to(&self) -> std::sync::MutexGuard<'_, BTreeSet<IpAddr>> {
-        self.shown_to.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn refused(&self) -> std::sync::MutexGuard<'_, BTreeMap<IpAddr, Refused>> {
+        self.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// The door for a caller, where it is not the first one.
     fn config_for(&self, from: IpAddr) -> Option<Arc<ServerConfig>> {
-        let config = self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        config.filter(|_| self.shown_to().contains(&from))
+        let config = self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()?;
+        let refused = self.refused().get(&from).copied().unwrap_or_default();
+        let second = if refused.second { refused.first && by_chance() } else { refused.first };
+        second.then_some(config)
     }
 
-    /// A caller ended the handshake by an alert, as one does that knows the site by another key.
-    fn refused_by(&self, from: IpAddr, error: &ConnectionError) {
+    /// A caller ended the handshake by an alert, as one does that knows the site by another key than that of the first, or second, door.
+    fn refused_by(&self, from: IpAddr, second: bool, error: &ConnectionError) {
         let ConnectionError::ConnectionClosed(close) = error else { return };
-        let mut shown_to = self.shown_to();
-        if !ALERTS.contains(&u64::from(close.error_code)) || shown_to.remove(&from) {
+        if !ALERTS.contains(&u64::from(close.error_code)) {
             return;
         }
-        if shown_to.len() >= NETWORKS_REMEMBERED_MAX {
-            shown_to.clear();
+        let mut refused = self.refused();
+        if refused.len() >= NETWORKS_REMEMBERED_MAX && !refused.contains_key(&from) {
+            refused.clear();
         }
-        shown_to.insert(from);
+        let refused = refused.entry(from).or_default();
+        if second { refused.second = true } else { refused.first = true }
     }
+}
+
+/// One of two, as often as the other. Without randomness the first.
+fn by_chance() -> bool {
+    let mut byte = [0];
+    getrandom::fill(&mut byte).is_ok() && byte[0] & 1 == 1
 }
 
 /// Whose turn it is among those who call.
@@ -391,12 +408,14 @@ enum Refusal {
 
 async fn handshake(incoming: Incoming, peers: &dyn Peers, second: &SecondDoor) -> Result<Accepted, Refusal> {
     let from = incoming.remote_address().ip();
-    let connecting = match second.config_for(from) {
+    let config = second.config_for(from);
+    let by_second = config.is_some();
+    let connecting = match config {
         Some(config) => incoming.accept_with(config),
         None => incoming.accept(),
     };
     let connection = connecting.map_err(Refusal::Handshake)?.await.map_err(|error| {
-        second.refused_by(from, &error);
+        second.refused_by(from, by_second, &error);
         Refusal::Handshake(error)
     })?;
     let alpn = connection

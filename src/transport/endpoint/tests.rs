@@ -1,5 +1,6 @@
 //! Tests with real quinn on loopback: who gets in, what they are told, and how a restart shows.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use tokio::runtime::Runtime;
 
@@ -264,4 +265,43 @@ async fn with_so_many_handshakes_under_way_the_next_caller_is_to_prove_its_addre
     dial(&known, &listener, 1, Alpn::Link).await.unwrap();
     let accepted = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
     assert_eq!(accepted.peer, key(2).site_id());
+}
+
+/// Both are behind one address, and know this site by different keys: what the one refuses the other takes.
+#[tokio::test]
+async fn two_sites_behind_one_address_that_know_this_one_by_different_keys_are_both_let_in() {
+    let listener = listener(LOOPBACK, &[2, 3], false);
+    listener.show_also(&key(8)).unwrap();
+    let (by_second, by_first) = (dialler(2), dialler(3));
+    let calls = async {
+        let (mut first, mut second) = (false, false);
+        while !first || !second {
+            second |= dial(&by_second, &listener, 8, Alpn::Link).await.is_ok();
+            first |= dial(&by_first, &listener, 1, Alpn::Link).await.is_ok();
+        }
+    };
+    timeout(PATIENCE, calls).await.expect("each is let in");
+}
+
+/// Calls take turns in such a way that each refuses what the other one was to be shown.
+#[test]
+fn where_both_keys_were_refused_either_is_shown() {
+    let (key, from) = (key(1), LOOPBACK.ip());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = tls::server(&key, Arc::new(Table::default()), provider, None).unwrap();
+    let doors = SecondDoor::default();
+    doors.open(Some(door(&key, tls, Pace::Background)));
+    let shows_second = || doors.config_for(from).is_some();
+    let refuses = |second| {
+        let error_code = quinn_proto::TransportErrorCode::crypto(42);
+        let close =
+            quinn_proto::ConnectionClose { error_code, frame_type: None, reason: bytes::Bytes::new() };
+        doors.refused_by(from, second, &ConnectionError::ConnectionClosed(close));
+    };
+    assert!(!shows_second());
+    refuses(false);
+    assert!(shows_second());
+    refuses(true);
+    let shown: BTreeSet<bool> = (0..128).map(|_| shows_second()).collect();
+    assert_eq!(shown.len(), 2);
 }
