@@ -1,12 +1,14 @@
 //! Tokens of package clients and scripts: 256 random bits, kept as a hash, good for some feeds.
 
+use std::sync::Mutex;
+
 use data_encoding::BASE32_NOPAD;
 use protocol::id::FeedId;
 use serde::{Deserialize, Serialize};
 
 use super::feeds::{label, named};
 use super::problem::{not_found, usage};
-use super::{Node, random};
+use super::{Node, locked, random};
 use crate::api::{self, Problem};
 use crate::keeper::{SiteStore, wall_clock};
 use crate::store::{ReadError, Shelf};
@@ -38,10 +40,18 @@ impl TokenRecord {
     }
 }
 
-/// Binds a token of before to the feeds that have its names now, once: whatever is called so later is another feed.
-fn bind(site: &SiteStore, record: TokenRecord) -> Result<TokenRecord, Problem> {
+/// Held while a token is bound or withdrawn: what is read of one is not written again once it is gone.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Binds a token of before to the feeds that have its names now, once: whatever is called so later is another feed. Gives nothing for one that was
+/// withdrawn since it was read.
+fn bind(site: &SiteStore, record: TokenRecord) -> Result<Option<TokenRecord>, Problem> {
     if record.bound {
-        return Ok(record);
+        return Ok(Some(record));
+    }
+    let _one = locked(&ONE_AT_A_TIME);
+    if site.store().record(Shelf::Tokens, record.about.id.as_bytes())?.is_none() {
+        return Ok(None);
     }
     let mut bound = TokenRecord { bound: true, ..record };
     for name in &bound.about.feeds {
@@ -49,7 +59,7 @@ fn bind(site: &SiteStore, record: TokenRecord) -> Result<TokenRecord, Problem> {
     }
     let value = encoded(&bound)?;
     site.store().put_record(Shelf::Tokens, bound.about.id.as_bytes(), &value)?;
-    Ok(bound)
+    Ok(Some(bound))
 }
 
 fn encoded(record: &TokenRecord) -> Result<Vec<u8>, Problem> {
@@ -66,7 +76,7 @@ fn all(site: &SiteStore) -> Result<Vec<TokenRecord>, Problem> {
         from = [last.as_slice(), &[0]].concat();
         for (_, value) in &page {
             if let Ok(record) = serde_json::from_slice::<TokenRecord>(value) {
-                tokens.push(bind(site, record)?);
+                tokens.extend(bind(site, record)?);
             }
         }
     }
@@ -145,13 +155,7 @@ impl Node {
     /// There is none of that id, or the disk refuses.
     pub async fn revoke_token(&self, id: &str) -> Result<(), Problem> {
         let id = id.to_owned();
-        self.blocking(move |site| {
-            if site.store().record(Shelf::Tokens, id.as_bytes())?.is_none() {
-                return Err(not_found("token", &id));
-            }
-            Ok(site.store().remove_record(Shelf::Tokens, id.as_bytes())?)
-        })
-        .await
+        self.blocking(move |site| withdraw(site, &id)).await
     }
 
     /// Whether there is a token of that id, which was not withdrawn.
@@ -173,6 +177,14 @@ impl Node {
     }
 }
 
+fn withdraw(site: &SiteStore, id: &str) -> Result<(), Problem> {
+    let _one = locked(&ONE_AT_A_TIME);
+    if site.store().record(Shelf::Tokens, id.as_bytes())?.is_none() {
+        return Err(not_found("token", id));
+    }
+    Ok(site.store().remove_record(Shelf::Tokens, id.as_bytes())?)
+}
+
 fn checked(site: &SiteStore, presented: &str) -> Result<Option<api::Token>, Problem> {
     let value = site.store().record(Shelf::Tokens, id_of(presented).as_bytes())?;
     let record = value.and_then(|value| serde_json::from_slice::<TokenRecord>(&value).ok());
@@ -181,5 +193,33 @@ fn checked(site: &SiteStore, presented: &str) -> Result<Option<api::Token>, Prob
     let proved =
         record.filter(|record| blake3::Hash::from_bytes(hash) == blake3::Hash::from_bytes(record.hash));
     let Some(record) = proved else { return Ok(None) };
-    Ok(Some(bind(site, record)?.told(site)?))
+    Ok(bind(site, record)?.map(|record| record.told(site)).transpose()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keeper::tests::a_feed;
+
+    /// A token of before is read to be bound, and withdrawn before it is.
+    #[test]
+    fn a_token_that_was_withdrawn_is_not_written_back_by_who_still_binds_it() {
+        let (key, store, _) = a_feed();
+        let site = SiteStore::new(store.clone(), key);
+        let about = api::Token {
+            id: "aa".to_owned(),
+            label: "ci".to_owned(),
+            feeds: vec!["tools".to_owned()],
+            feed_ids: Vec::new(),
+            write: true,
+            admin: false,
+            created_ms: 1,
+        };
+        let read = TokenRecord { hash: [1; 32], about, bound: false };
+        store.put_record(Shelf::Tokens, b"aa", &encoded(&read).unwrap()).unwrap();
+        assert!(bind(&site, read.clone()).unwrap().is_some());
+        withdraw(&site, "aa").unwrap();
+        assert!(bind(&site, read).unwrap().is_none());
+        assert!(all(&site).unwrap().is_empty());
+    }
 }
