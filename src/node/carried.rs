@@ -86,6 +86,11 @@ pub(super) fn away(site: &SiteStore, feed: FeedId, op: OpId, publish: &Publish) 
     if site.store().is_evicted(feed, &at.name, &at.version, op)? {
         return Ok(Away::Evicted);
     }
+    away_if_fetched(site, feed, op, publish)
+}
+
+/// The same, once it is no more evicted.
+fn away_if_fetched(site: &SiteStore, feed: FeedId, op: OpId, publish: &Publish) -> Result<Away, ReadError> {
     let mut lacking = Vec::new();
     for file in &publish.manifest.files {
         if !matches!(site.store().blob_state(file.blob)?, BlobState::Complete { .. }) {
@@ -115,7 +120,7 @@ pub(super) fn refuse_left_out(
     op: OpId,
     publish: &Publish,
 ) -> Result<(), Problem> {
-    if away(site, feed, op, publish)? != Away::FilteredOut {
+    if away_if_fetched(site, feed, op, publish)? != Away::FilteredOut {
         return Ok(());
     }
     let mut by = Vec::new();

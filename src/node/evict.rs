@@ -90,6 +90,25 @@ fn ends_evictions_of(site: &SiteStore, feed: FeedId, blob: BlobId) -> Result<boo
     Ok(ended)
 }
 
+/// The bytes of a version that are to be fetched. Those that no link lets pass are refused, and a version that was evicted then stays so.
+fn to_fetch(site: &SiteStore, feed: FeedId, at: &Coordinate) -> Result<Vec<BlobId>, Problem> {
+    let item = site.store().item(feed, &at.name, &at.version, site.look())?;
+    let winner = item.and_then(|item| item.winner);
+    let winner = winner.ok_or_else(|| not_found("served version", &at.to_string()))?;
+    let mut missing = Vec::new();
+    if let Some(Body::Publish(publish)) = site.store().op(winner)?.map(|named| named.op.body) {
+        for file in &publish.manifest.files {
+            if !matches!(site.store().blob_state(file.blob)?, BlobState::Complete { .. }) {
+                missing.push(file.blob);
+            }
+        }
+        if !missing.is_empty() {
+            carried::refuse_left_out(site, feed, winner, &publish)?;
+        }
+    }
+    Ok(missing)
+}
+
 impl Node {
     /// Drops a version's bytes at this site. Unless `force` is set, other sites must say that they keep them, over
     /// links by which they come back.
@@ -171,32 +190,14 @@ impl Node {
     /// Nothing is served there, a filter leaves it out of every link, or the disk fails.
     pub async fn fetch(&self, feed: &str, at: ruling::Version) -> Result<api::Package, Problem> {
         let (by_feed, by_at) = (feed.to_owned(), at.clone());
-        let (id, coordinate) = self
+        let (id, missing) = self
             .blocking(move |site| {
                 let (id, record) = named(site, &by_feed)?;
-                Ok((id, Coordinate::new(record.genesis.kind, &by_at.name, &by_at.version)?))
-            })
-            .await?;
-        self.end_eviction(id, &coordinate).await?;
-        let missing = self
-            .blocking(move |site| {
-                let (name, version) = (&coordinate.name, &coordinate.version);
-                let item = site.store().item(id, name, version, site.look())?;
-                let winner = item.and_then(|item| item.winner);
-                let winner = winner.ok_or_else(|| not_found("served version", &coordinate.to_string()))?;
-                let mut missing = Vec::new();
-                if let Some(Body::Publish(publish)) = site.store().op(winner)?.map(|named| named.op.body) {
-                    for file in &publish.manifest.files {
-                        if !matches!(site.store().blob_state(file.blob)?, BlobState::Complete { .. }) {
-                            missing.push(file.blob);
-                        }
-                    }
-                    if !missing.is_empty() {
-                        carried::refuse_left_out(site, id, winner, &publish)?;
-                    }
-                    missing.iter().for_each(|blob| site.ask_for(*blob));
-                }
-                Ok(missing)
+                let at = Coordinate::new(record.genesis.kind, &by_at.name, &by_at.version)?;
+                let missing = to_fetch(site, id, &at)?;
+                site.store().end_eviction(id, &at.name, &at.version)?;
+                missing.iter().for_each(|blob| site.ask_for(*blob));
+                Ok((id, missing))
             })
             .await?;
         // The run that brings the first brings them all.

@@ -151,11 +151,11 @@ impl Node {
         match self.find_file(feed, name, version, file).await? {
             Found::Here(open) => Ok(open),
             Found::Away { feed: id, blob, at, winner, publish } => {
-                self.end_eviction(id, &at).await?;
                 let carried =
                     self.blocking(move |site| carried::refuse_left_out(site, id, winner, &publish)).await;
                 // Not a 404, which would send the client to its next index.
                 carried.map_err(|told| Problem { status: 503, ..told })?;
+                self.end_eviction(id, &at).await?;
                 if self.fetch_now(id, blob).await
                     && let Found::Here(open) = self.find_file(feed, name, version, file).await?
                 {

@@ -364,6 +364,24 @@ async fn what_a_filter_leaves_out_is_refused_with_the_filter_when_somebody_fetch
     assert_eq!(tokyo.node.fetch("tools", at()).await.unwrap().state, "ready");
 }
 
+/// What is refused changes nothing: the version does not come by itself once the filter is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_evicted_stays_so_where_fetching_it_is_refused() {
+    let (ny, tokyo) = pulled().await;
+    publish(&ny.node, "other", b"not wanted").await.unwrap();
+    settle(&tokyo.node).await;
+    let asked = api::evict::Request { name: "other".to_owned(), version: "1.0".to_owned(), force: true };
+    tokyo.node.evict("tools", asked).await.unwrap();
+    let filter = api::LinkChange { filter: Some("name=acme-*".to_owned()), ..Default::default() };
+    set(&tokyo.node, filter).await.unwrap();
+    settle(&tokyo.node).await;
+    let at = api::ruling::Version { name: "other".to_owned(), version: "1.0".to_owned() };
+    let refused = tokyo.node.fetch("tools", at).await.unwrap_err();
+    let client = tokyo.node.open_file("tools", "other", "1.0", "file.bin").await.map(drop).unwrap_err();
+    assert_eq!((refused.code.as_str(), client.code.as_str()), ("filtered-out", "filtered-out"));
+    assert_eq!(states(&tokyo.node).await["other"], "evicted-here");
+}
+
 async fn kinds(node: &Node) -> Vec<String> {
     node.doctor().await.unwrap().findings.into_iter().map(|finding| finding.kind).collect()
 }
