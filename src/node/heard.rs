@@ -155,11 +155,8 @@ impl Node {
         self.tell_verdicts(link);
     }
 
-    /// A session came up. One that another has followed meanwhile is none that stands.
-    pub(super) fn agreed(&self, link: &str, turn: u64, agreed: Agreed) {
-        if !self.is_newest(link, turn) {
-            return;
-        }
+    /// A session came up.
+    pub(super) fn agreed(&self, link: &str, agreed: Agreed) {
         let known = agreed.feeds.iter().filter(|on| on.verdict != Verdict::Invalid(Reason::FeedUnknown));
         let on_both: Vec<FeedId> = known.map(|on| on.feed).collect();
         self.with_link(link, |state| {

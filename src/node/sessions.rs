@@ -329,9 +329,6 @@ impl Node {
         let mut closed = Outcome::Interrupted;
         let (mut agreed, mut set_backs) = (None, None);
         while let Some(happening) = happenings.recv().await {
-            if !happening.is_so_though_late() && !self.is_newest(&link.name, turn) {
-                continue;
-            }
             match happening {
                 Happening::Up(terms) => {
                     agreed = Some(terms.clone());
@@ -374,20 +371,12 @@ impl Node {
         self.session_ended(&link, turn, (closed, agreed.is_some()), run).await;
     }
 
-    /// Whether no later session of a link began.
-    pub(super) fn is_newest(&self, link: &str, turn: u64) -> bool {
-        self.with_link(link, |state| state.turn == turn) == Some(true)
-    }
-
     async fn came_up(&self, link: &Link, spoken: Spoken, agreed: Agreed) {
-        if !self.is_newest(&link.name, spoken.turn) {
-            return;
-        }
         locked(&self.inner.lives).saw(link.peer, agreed.peer_store, wall_clock());
         self.link_is_up(&link.name, &agreed);
         self.keys_heard(link, agreed.peer_succession.clone(), spoken.shown).await;
         self.note_link(link, &agreed).await;
-        self.agreed(&link.name, spoken.turn, agreed);
+        self.agreed(&link.name, agreed);
         self.offer_feeds(&link.name).await;
     }
 
@@ -407,7 +396,6 @@ impl Node {
         }
         if let Outcome::Refused(reason) = closed
             && !came_up
-            && self.is_newest(&link.name, turn)
         {
             self.refused(&link.name, reason);
         }

@@ -156,23 +156,6 @@ pub enum Happening {
     Closed(Outcome),
 }
 
-impl Happening {
-    /// Whether what a session tells is so still once another one has its place: what its runs did, and what it noticed or was told once. All else
-    /// the newest session tells anew.
-    #[must_use]
-    pub const fn is_so_though_late(&self) -> bool {
-        matches!(
-            self,
-            Self::Up(_)
-                | Self::RunBegan { .. }
-                | Self::RunEnded { .. }
-                | Self::Note(_)
-                | Self::Unserved(_)
-                | Self::Closed(_)
-        )
-    }
-}
-
 /// Drives a session over a connection of the link protocol until it ends, and closes the connection. `share` is its part of what the node's
 /// sessions may hold in memory, and is given back with the end.
 ///

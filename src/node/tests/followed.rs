@@ -2,7 +2,6 @@
 
 use protocol::filter::Filter;
 use protocol::frame::Openness;
-use protocol::id::LogId;
 use protocol::link::Link;
 use protocol::session::tally::Tally;
 use protocol::session::{Agreed, AgreedFeed};
@@ -172,25 +171,5 @@ async fn what_a_run_told_is_judged_by_the_terms_of_its_own_session() {
     let heard = site.store().was_heard(feed, link.peer).unwrap();
     let waits = site.store().waits(feed).unwrap().is_some();
     assert_eq!((heard, waits), (false, true), "that run let nothing in");
-    new.closes().await;
-}
-
-/// What the session before this one told last is written down late.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_an_older_session_told_of_the_other_end_does_not_go_before_what_the_newest_tells() {
-    let (ny, la, link, feed) = two_apart().await;
-    let log = LogId { feed, author: ny.node.me(), epoch: 1 };
-    let old = Session::begins(&ny.node, &link, 101);
-    let new = Session::begins(&ny.node, &link, 102);
-    let holds = || ny.node.with_link(&link.name, |state| state.peer.holds.clone()).unwrap();
-    new.tells(Happening::Up(terms(&la.node, feed, Switches::MIRROR)));
-    new.tells(Happening::PeerHolds(vec![(log, 1)]));
-    eventually("it is told", async || holds() == [(log, 1)]).await;
-    old.tells(Happening::Up(terms(&la.node, feed, Switches::PUSH)));
-    old.tells(Happening::PeerHolds(vec![(log, 7)]));
-    old.closes().await;
-    let agreed = ny.node.with_link(&link.name, |state| state.agreed.clone()).unwrap();
-    let effective = agreed.map(|agreed| agreed.feeds[0].effective);
-    assert_eq!((holds(), effective), (vec![(log, 1)], Some(Switches::MIRROR)), "it was set back since");
     new.closes().await;
 }

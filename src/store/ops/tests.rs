@@ -533,6 +533,7 @@ fn feeds_links_and_memories_are_kept_replaced_and_forgotten() {
     let used = disk.used();
     store.remember(origin.site(), "tokyo", &memory).unwrap();
     assert_eq!(disk.used(), used);
+    store.checkpoint().unwrap();
     drop(store);
     engine.set_aside().unwrap();
     let store = open(&disk, &engine);
