@@ -123,6 +123,17 @@ async fn settle(node: &Node) -> api::Run {
     panic!("the link never came to rest");
 }
 
+/// The same where the other end has just changed the link: it ends the session, and a run with it that was asked for before that is heard of.
+async fn settle_after_a_change(node: &Node) -> api::Run {
+    for _ in 0..20 {
+        let run = sync(node).await;
+        if run.outcome == "done" && run.ops_in == 0 && run.ops_out == 0 {
+            return run;
+        }
+    }
+    panic!("the link never came to rest");
+}
+
 /// The other end of a run may come to its end later than this one.
 async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let seen = async {

@@ -38,11 +38,21 @@ const ASIDE_MAX: u32 = 2;
 #[error("the index is broken: {what}")]
 pub struct Broken {
     what: String,
+    taken_back: bool,
 }
 
 impl Broken {
     pub(crate) fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into() }
+        Self { what: what.into(), taken_back: false }
+    }
+
+    /// It works, and tells of records that were taken back since: there is no going on with it.
+    pub(crate) fn taken_back() -> Self {
+        Self { what: "records were taken back".to_owned(), taken_back: true }
+    }
+
+    pub(crate) const fn knows_too_much(&self) -> bool {
+        self.taken_back
     }
 }
 

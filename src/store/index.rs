@@ -280,7 +280,7 @@ impl IndexRoom {
                         Ok(value) => return Ok(value),
                         Err(broken) => Some((Arc::clone(index), broken)),
                     },
-                    Some(index) => Some((Arc::clone(index), Broken::new("records were taken back"))),
+                    Some(index) => Some((Arc::clone(index), Broken::taken_back())),
                     None => None,
                 }
             };
@@ -300,6 +300,11 @@ impl IndexRoom {
             if current.index.as_ref().is_none_or(|now| !Arc::ptr_eq(now, &index)) {
                 return Ok(());
             }
+            // One that a full disk refused is whole, and knows what it alone has.
+            packs.find_room();
+            if let Some(no_room) = lacks_room(packs).filter(|_| !broken.knows_too_much()) {
+                return Err(no_room);
+            }
             tracing::warn!(%broken, "the index is set aside and built again from the packs");
             before = Some(index);
         } else if current.index.is_some() {
@@ -316,12 +321,8 @@ impl IndexRoom {
         packs: &Packs,
         (before, is_live): (Option<&dyn Index>, bool),
     ) -> Result<(), RebuildError> {
-        packs.find_room();
-        // One that a full disk refused is whole, and knows what it alone has.
-        if let Some(no_room) = lacks_room(packs) {
-            return Err(no_room);
-        }
         current.index = None;
+        packs.find_room();
         self.engine.set_aside().map_err(|error| disk_failed(packs, error))?;
         let index = self.engine.open().map_err(|source| broke(packs, source))?;
         let era = packs.era();

@@ -184,7 +184,7 @@ async fn stays_home_between_rights(both: bool) {
     assert!(why.because.contains("no other site"), "{why:?}");
     let why = la.node.why("tools", "unheard", "1.0").await.unwrap();
     assert!(why.because.contains("once the right is given anew"), "{why:?}");
-    settle(&la.node).await;
+    settle_after_a_change(&la.node).await;
     is_given_rights(&la.node, &ny.node).await;
     for node in [&ny.node, &la.node] {
         as_mirror(node).await;
