@@ -77,9 +77,10 @@ impl Site {
         let mut next = Some(ScrubPlace::default());
         while let Some(from) = next {
             let Ok(scrubbed) = self.store().scrub(from, SCRUB_BYTES) else { break };
+            // A log that was set back may have come again over a link that leaves out what an older record has.
             assert!(
-                !scrubbed.index_mended,
-                "an index of which nothing was lost was taken for one that lost words"
+                self.rot.any || !scrubbed.index_mended,
+                "nothing was lost that an index was built anew for"
             );
             self.rot.told.extend(scrubbed.loss.logs);
             next = scrubbed.next.filter(|_| !self.has(Plant::ScrubEndsEarly));
