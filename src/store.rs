@@ -448,7 +448,12 @@ impl Store {
     /// # Errors
     /// When the disk fails.
     pub fn rebuild_index(&self) -> Result<(), RebuildError> {
-        self.inner.index.rebuild_now(&self.inner.packs)
+        self.inner.index.rebuild_now(&self.inner.packs, Broken::asked_for())
+    }
+
+    /// Builds an index anew that was found to have lost something.
+    pub(crate) fn rebuild_lossy_index(&self) -> Result<(), RebuildError> {
+        self.inner.index.rebuild_now(&self.inner.packs, Broken::new("it lost something"))
     }
 
     fn with_index<T>(&self, work: impl Fn(&dyn Index) -> Result<T, Broken>) -> Result<T, RebuildError> {

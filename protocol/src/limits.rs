@@ -174,8 +174,9 @@ pub const BRAKE_WINDOW_MS: u64 = 60 * 60 * 1000;
 /// What the brake counts together: a window is at most sixty of these, however many deletions come.
 pub const BRAKE_SLOT_MS: u64 = 60 * 1000;
 
-/// Stretches of logs that the brake tells apart within a window: some 300 kB of a record. Beyond that all that one frame fills is one stretch.
-pub const BRAKE_STRETCHES_MAX: usize = 4096;
+/// Stretches of logs that the brake tells apart within a window, and that a hold lies over: some 40 kB of a record, which is written with each deletion.
+/// Beyond that what lies between those of a log is in it.
+pub const BRAKE_STRETCHES_MAX: usize = 512;
 
 /// Deletes over one link within the window that always take effect at once; above this the brake looks at their share of the feed.
 pub const BRAKE_DELETES_MIN: u64 = 100;

@@ -10,7 +10,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use data_encoding::HEXLOWER;
-use protocol::brake::{Stretch, joined, trips};
+use protocol::brake::{Stretch, bounded, trips};
 use protocol::feed::{Held, Item, Standing};
 use protocol::id::{FeedId, LogId};
 use protocol::limits::BRAKE_DELETES_MIN;
@@ -99,7 +99,7 @@ pub(super) fn before(
             feed,
             link: link.to_owned(),
             since: held.as_ref().map_or(now, |hold| hold.since),
-            stretches: joined(all.collect()),
+            stretches: bounded(all.collect()),
             deletes: held.as_ref().map_or(deletes, |hold| hold.deletes.saturating_add(more)),
             standing,
             names: held.map_or_else(|| braked.names.clone(), |hold| hold.names),

@@ -243,8 +243,13 @@ fn bring(site: &SiteStore, from: FeedId, into: FeedId, dry: bool, first: bool) -
     let mut saying = Saying::new(site, into, dry)?;
     site.store().each_item(from, site.look(), |at, item| {
         saying.keep()?;
-        // It is said once its stamp is due.
-        told.pending += u64::from(item.standing == Standing::Parked);
+        // It is said once its stamp is due, and its package's tags are set now.
+        if item.standing == Standing::Parked {
+            told.pending += 1;
+            if packages.last() != Some(&at.name) {
+                packages.push(at.name.clone());
+            }
+        }
         let Some((op, manifest, complete)) = whole(site, &item)? else { return Ok::<_, Problem>(()) };
         if packages.last() != Some(&at.name) {
             packages.push(at.name.clone());

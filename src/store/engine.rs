@@ -38,21 +38,39 @@ const ASIDE_MAX: u32 = 2;
 #[error("the index is broken: {what}")]
 pub struct Broken {
     what: String,
-    taken_back: bool,
+    why: Why,
+}
+
+/// What is the matter with an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    Defect,
+    TakenBack,
+    AskedFor,
 }
 
 impl Broken {
     pub(crate) fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), taken_back: false }
+        Self { what: what.into(), why: Why::Defect }
     }
 
     /// It works, and tells of records that were taken back since: there is no going on with it.
     pub(crate) fn taken_back() -> Self {
-        Self { what: "records were taken back".to_owned(), taken_back: true }
+        Self { what: "records were taken back".to_owned(), why: Why::TakenBack }
     }
 
-    pub(crate) const fn knows_too_much(&self) -> bool {
-        self.taken_back
+    /// Nothing is wrong with it.
+    pub(crate) fn asked_for() -> Self {
+        Self { what: "a rebuild was asked for".to_owned(), why: Why::AskedFor }
+    }
+
+    pub(crate) fn is_taken_back(&self) -> bool {
+        self.why == Why::TakenBack
+    }
+
+    /// Whether what it has of this site's notes can be believed.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.why != Why::Defect
     }
 }
 

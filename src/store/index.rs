@@ -109,6 +109,9 @@ impl IndexRoom {
             room.stepped_over.store(true, Ordering::Relaxed);
             room.gone_unknown = Some(Damage { pack, offset: 0, bytes, record: None });
         }
+        // So is one of which no more than a beginning was built.
+        let begun = |before: &dyn Index| Acknowledged::by(Some(before)) == Acknowledged::Unknown;
+        is_gone |= of_before.as_deref().is_some_and(begun);
         match caught_up {
             Ok(Some(index)) => {
                 room.current.write().unwrap_or_else(PoisonError::into_inner).index = Some(index);
@@ -140,9 +143,7 @@ impl IndexRoom {
         let end = packs.end();
         let is_known = checkpoint.is_some_and(|start| (start.pack, start.offset) >= end);
         if is_gone && !is_known {
-            let links = keys::record(Shelf::Links.code(), &[]);
-            let linked =
-                self.with(packs, |index| Ok(!index.page(Tree::Record, &links, &[], 1)?.is_empty()))?;
+            let linked = self.with(packs, is_linked)?;
             self.stepped_over.fetch_or(linked, Ordering::Relaxed);
         }
         Ok(())
@@ -295,31 +296,32 @@ impl IndexRoom {
     /// Sets the index aside and builds it from all packs; unless another thread already replaced `broken`.
     fn rebuild(&self, packs: &Packs, broken: Option<(Arc<dyn Index>, Broken)>) -> Result<(), RebuildError> {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        let mut before = None;
+        let (mut before, mut is_sound) = (None, false);
         if let Some((index, broken)) = broken {
             if current.index.as_ref().is_none_or(|now| !Arc::ptr_eq(now, &index)) {
                 return Ok(());
             }
             // One that a full disk refused is whole, and knows what it alone has.
             packs.find_room();
-            if let Some(no_room) = lacks_room(packs).filter(|_| !broken.knows_too_much()) {
+            if let Some(no_room) = lacks_room(packs).filter(|_| !broken.is_taken_back()) {
                 return Err(no_room);
             }
             tracing::warn!(%broken, "the index is set aside and built again from the packs");
+            is_sound = broken.is_sound();
             before = Some(index);
         } else if current.index.is_some() {
             return Ok(());
         }
-        self.build_in(&mut current, packs, (before.as_deref(), true))
+        self.build_in(&mut current, packs, (before.as_deref(), is_sound))
     }
 
-    /// Sets what is there aside and builds the index from all packs, and from what one before it keeps a second time of what they lost: one that
-    /// was in use, or of an earlier life.
+    /// Sets what is there aside and builds the index from all packs, and from what one before it keeps a second time of what they lost. A sound one
+    /// was in use, and nothing is wrong with it.
     fn build_in(
         &self,
         current: &mut Current,
         packs: &Packs,
-        (before, is_live): (Option<&dyn Index>, bool),
+        (before, is_sound): (Option<&dyn Index>, bool),
     ) -> Result<(), RebuildError> {
         current.index = None;
         packs.find_room();
@@ -331,7 +333,7 @@ impl IndexRoom {
             Err(ReplayError::Io(error)) => return Err(disk_failed(packs, error)),
             Err(ReplayError::Broken(source)) => return Err(broke(packs, source)),
         };
-        if let Some(before) = before.filter(|_| is_live && unread.records > 0)
+        if let Some(before) = before.filter(|_| is_sound && unread.records > 0)
             && let Err(error) = take_over_notes(before, &*index)
         {
             tracing::warn!(%error, "what the index before had of this site's notes cannot be read");
@@ -344,10 +346,10 @@ impl IndexRoom {
         Ok(())
     }
 
-    /// Builds the index again although nothing is known to be wrong with it.
-    pub(crate) fn rebuild_now(&self, packs: &Packs) -> Result<(), RebuildError> {
+    /// Builds the index again for that reason.
+    pub(crate) fn rebuild_now(&self, packs: &Packs, why: Broken) -> Result<(), RebuildError> {
         let index = self.current.read().unwrap_or_else(PoisonError::into_inner).index.clone();
-        self.rebuild(packs, index.map(|index| (index, Broken::new("a rebuild was asked for"))))
+        self.rebuild(packs, index.map(|index| (index, why)))
     }
 
     /// Makes the index durable and marks it as having seen checkpoint `number`, and all that lies before `upto`.
@@ -370,8 +372,16 @@ impl IndexRoom {
     }
 }
 
-/// Whether packs are gone of which no note says that this store removed or lost them.
+/// Whether others may have what this site said: it has a link.
+fn is_linked(index: &dyn Index) -> Result<bool, Broken> {
+    Ok(!index.page(Tree::Record, &keys::record(Shelf::Links.code(), &[]), &[], 1)?.is_empty())
+}
+
+/// Whether packs of a site with links are gone of which no note says that this store removed or lost them. One that went with damage in it has none.
 fn lacks_packs(index: &dyn Index, packs: &Packs) -> Result<bool, Broken> {
+    if !is_linked(index)? {
+        return Ok(false);
+    }
     let there = packs.numbers();
     for number in (1..there.last().copied().unwrap_or_default()).filter(|number| !there.contains(number)) {
         let mut noted = false;

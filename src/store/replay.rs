@@ -304,9 +304,11 @@ pub(crate) fn all(
             unread.known |= !counts;
             if counts {
                 unread.records = unread.records.saturating_add(1);
-                // Behind the checkpoint a record whose payload alone is damaged is not among the places. Its header says what it was.
+                // Behind the checkpoint a record whose payload alone is damaged is not among the places.
                 let spoilt = !known && hole.record.is_some();
-                let bytes_alone = spoilt && !packs.kind_at(number, hole.offset)?.is_none_or(is_word);
+                // Its header says what it was.
+                let bytes_alone =
+                    hole.record.is_some() && !packs.kind_at(number, hole.offset)?.is_none_or(is_word);
                 let lost = if spoilt { kept.is_empty() } else { !spares::fill(hole, &kept) };
                 unread.words |= lost && !bytes_alone;
             }

@@ -120,15 +120,20 @@ impl Packs {
         let (file, length) = (&Patient(&*file), file.bytes()?);
         let end = match footer::read(file, length)? {
             Footer::Sealed { places } => {
-                // What was damaged when it was sealed its footer does not list.
+                // What was damaged when it was sealed its footer does not list. A record whose header holds has its place all the same.
                 let end = footer::end(file, length)?.unwrap_or(length);
-                let hole = |(offset, end): (u64, u64)| Damage {
-                    pack: number,
-                    offset,
-                    bytes: end.saturating_sub(offset),
-                    record: None,
-                };
-                let damage = between(&places, end).into_iter().map(hole).collect();
+                let (binding, mut damage) = (Binding { salt: self.salt, pack: number }, Vec::new());
+                let mut places = places;
+                for (from, end) in between(&places, end) {
+                    let mut walk = Walk::new(file, binding, from, end, true);
+                    while let Some(found) = walk.step()? {
+                        match found {
+                            Found::Record { place } | Found::Spoilt { place } => places.push(place),
+                            Found::Hole { .. } => damage.extend(Damage::of(number, &found)),
+                        }
+                    }
+                }
+                places.sort_by_key(|place| place.offset);
                 return Ok(Contents { places, damage, ..Contents::default() });
             }
             Footer::Damaged { end } => end,

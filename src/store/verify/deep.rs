@@ -263,7 +263,7 @@ impl Store {
             }
         }
         if deep.wrong > before {
-            self.rebuild_index()?;
+            self.rebuild_lossy_index()?;
         }
         self.check_spares((pack, offset), deep)
     }

@@ -51,7 +51,7 @@ impl Store {
                     offset = place.offset,
                     "the index lost a part of what was said: it is built anew from the packs"
                 );
-                self.rebuild_index()?;
+                self.rebuild_lossy_index()?;
                 return Ok(true);
             }
         }

@@ -10,6 +10,14 @@ use super::*;
 use crate::store::Cause;
 
 impl Alone {
+    /// Others may have what it says from here on.
+    fn link(&self) {
+        let (feed, switches) = (self.feed, Switches::MIRROR);
+        let on = LinkFeed { feed, switches, filter: Filter::default(), expires: None };
+        let (name, peer) = ("ny".to_owned(), SiteId([9; 32]));
+        self.store.put_link(&Link::new(name.clone(), peer, name, Dial::Incoming, vec![on])).unwrap();
+    }
+
     /// The last record of a kind in the newest pack.
     fn last(&self, kind: Kind) -> (u32, Place) {
         let newest = self.store.inner.packs.numbers().pop().unwrap();
@@ -186,6 +194,7 @@ fn a_site_that_lost_a_word_and_the_note_of_its_last_awakening_waits() {
 #[test]
 fn a_site_that_lost_its_index_and_a_pack_that_is_not_the_newest_waits_until_it_heard_what_it_said() {
     let mut alone = alone();
+    alone.link();
     let close = |alone: &Alone| {
         let newest = alone.store.inner.packs.numbers().pop().unwrap();
         alone.store.inner.packs.close(newest).unwrap();
@@ -223,6 +232,10 @@ fn a_site_that_lost_an_index_and_a_blob_alone_goes_on_writing() {
         alone.stop();
         alone.engine.set_aside().unwrap();
         alone.start();
+        alone.store.inner.packs.close(place.0).unwrap();
+        alone.store.put_record(Shelf::Settings, b"after", b"that").unwrap();
+        alone.store.rebuild_index().unwrap();
+        alone.store.look_after_rebuild().unwrap();
         assert!(
             alone.store.waits(alone.feed).unwrap().is_none(),
             "behind the checkpoint: {behind_checkpoint}"
@@ -236,14 +249,7 @@ fn a_linked_site_that_lost_its_index_and_the_end_of_its_newest_pack_waits_until_
     for (linked, stopped) in [(true, false), (false, false), (true, true)] {
         let mut alone = alone();
         if linked {
-            let on = LinkFeed {
-                feed: alone.feed,
-                switches: Switches::MIRROR,
-                filter: Filter::default(),
-                expires: None,
-            };
-            let (name, peer) = ("ny".to_owned(), SiteId([9; 32]));
-            alone.store.put_link(&Link::new(name.clone(), peer, name, Dial::Incoming, vec![on])).unwrap();
+            alone.link();
         }
         alone.store.checkpoint().unwrap();
         for name in ["kept", "lost"] {
