@@ -397,33 +397,35 @@ fn lacks_packs(index: &dyn Index, packs: &Packs) -> Result<bool, Broken> {
     Ok(false)
 }
 
-/// What this site noted, as the index has it that is replaced: words of it rotted in the packs. What is too large to lie in an index is kept twice.
-fn take_over_notes(before: &dyn Index, index: &dyn Index) -> Result<(), Broken> {
+/// What makes this site's notes in an index those of the one before it, of which only some are handed on.
+fn notes_of(
+    before: &dyn Index,
+    index: &dyn Index,
+    goes_on: impl Fn(&[u8]) -> Result<bool, Broken>,
+) -> Result<Vec<Change>, Broken> {
     let noted = before.page(Tree::Record, &[], &[], usize::MAX)?;
     let there: BTreeSet<&[u8]> = noted.iter().map(|(key, _)| key.as_slice()).collect();
-    let mut changes = Vec::new();
-    for (key, _) in index.page(Tree::Record, &[], &[], usize::MAX)? {
-        if !there.contains(key.as_slice()) {
-            changes.push(Change { tree: Tree::Record, key, value: None });
+    let mut others = index.page(Tree::Record, &[], &[], usize::MAX)?;
+    others.retain(|(key, _)| !there.contains(key.as_slice()));
+    let change = |key, value| Change { tree: Tree::Record, key, value };
+    let mut changes: Vec<Change> = others.into_iter().map(|(key, _)| change(key, None)).collect();
+    for (key, value) in noted {
+        if goes_on(&value)? {
+            changes.push(change(key, Some(value)));
         }
     }
-    for (key, value) in &noted {
-        if matches!(keys::decode(value)?, RecordEntry::Inline(_)) {
-            changes.push(Change { tree: Tree::Record, key: key.clone(), value: Some(value.clone()) });
-        }
-    }
-    index.apply(&changes)
+    Ok(changes)
+}
+
+/// What this site noted, as the index has it that is replaced: words of it rotted in the packs. What is too large to lie in an index is kept twice.
+fn take_over_notes(before: &dyn Index, index: &dyn Index) -> Result<(), Broken> {
+    let lies_here = |value: &[u8]| Ok(matches!(keys::decode(value)?, RecordEntry::Inline(_)));
+    index.apply(&notes_of(before, index, lies_here)?)
 }
 
 /// What this site noted, and how far that reached, as the index before has it: the packs lost a part of it, and nobody looked after that yet.
 fn take_over(packs: &Packs, before: &dyn Index, index: &dyn Index) -> Result<(), Broken> {
-    let noted = before.page(Tree::Record, &[], &[], usize::MAX)?;
-    let there: BTreeSet<Vec<u8>> = noted.iter().map(|(key, _)| key.clone()).collect();
-    let others = index.page(Tree::Record, &[], &[], usize::MAX)?.into_iter();
-    let taken_away = others.filter(|(key, _)| !there.contains(key));
-    let change = |key, value| Change { tree: Tree::Record, key, value };
-    let mut changes: Vec<Change> = noted.into_iter().map(|(key, value)| change(key, Some(value))).collect();
-    changes.extend(taken_away.map(|(key, _)| change(key, None)));
+    let mut changes = notes_of(before, index, |_| Ok(true))?;
     for key in [keys::REACH, keys::STOCK, keys::LOSSES] {
         let value = before.value(Tree::About, key)?;
         changes.extend(value.map(|value| Change {

@@ -35,15 +35,6 @@ async fn served(node: &Node, feed: &str) -> Vec<String> {
     ready.map(|package| package.name).collect()
 }
 
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let seen = async {
-        while !holds().await {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, seen).await.unwrap_or_else(|_late| panic!("never: {what}"));
-}
-
 /// E28
 #[tokio::test(flavor = "multi_thread")]
 async fn two_feeds_with_content_become_one_when_asked_to_and_both_builds_of_a_clash_are_kept() {

@@ -38,7 +38,7 @@ impl Store {
         }
         let end = self.noted_end();
         for place in ops.iter().filter(|place| (pack, place.offset) < end) {
-            let at = Location { pack, offset: place.offset, bytes: place.header.bytes };
+            let at = place.location(pack);
             let read = self.inner.packs.read(at).map_err(|error| self.unreadable(error))?;
             let Some((_, payload)) = read else { continue };
             let lost = || self.with_index(|index| is_lost(index, at, &payload));
